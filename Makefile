@@ -1,0 +1,38 @@
+# The contributor's guide in short: make demo | test | lint | docs | bench.
+# Each target makes its own virtual environment; nothing else needs to be installed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+EDGEFR_SHARED ?= $(abspath ../shared)
+export EDGEFR_SHARED
+
+.PHONY: demo test lint docs bench clean
+
+demo: .venv/demo
+	./demo.sh
+
+test: .venv/test lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/test
+	$(BIN)/python docs/make_cli.py
+
+bench: .venv/test
+	$(BIN)/python -m bench
+
+.venv/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo]'
+	touch $@
+
+.venv/test: .venv/demo
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

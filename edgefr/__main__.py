@@ -1,0 +1,5 @@
+"""`python -m edgefr`."""
+
+from edgefr.cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""The command line: one file per verb; each parses, calls and prints.
+
+Exit codes: 0 yes or done, 1 no (different people, a bound broken), 2 an error said in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from edgefr.cli import bench, demo, doctor, embed, export, parity, train, verify
+from edgefr.errors import EdgefrError
+
+app = typer.Typer(
+    name="edgefr",
+    help="Accurate face verification for edge devices.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (
+    verify.verify,
+    embed.embed,
+    train.train,
+    export.export,
+    parity.parity,
+    bench.bench,
+    doctor.doctor,
+    demo.demo,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run a command; what goes wrong is one sentence on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except EdgefrError as error:
+        sentence, code = str(error), error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        sys.exit(141)
+    except Exception as error:
+        if "EDGEFR_DEBUG" in os.environ:
+            raise
+        sentence, code = (
+            f"expected no internal error, found {type(error).__name__} ({error}): run again with EDGEFR_DEBUG=1 "
+            "and report what it prints",
+            2,
+        )
+    print(f"edgefr: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,88 @@
+"""edgefr bench"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgefr.cli.options import JsonOption, model_or_explain
+from edgefr.cli.output import print_json, say, table
+from edgefr.errors import EdgefrError
+
+if TYPE_CHECKING:
+    from edgefr.engines.bench import BenchRow
+
+
+def bench(
+    model: Annotated[Path | None, typer.Argument(help="An .onnx file; else $EDGEFR_MODEL, or see --arch.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Time two random-weight backbones of this size, fused: r18, r34, r50, r100, r200."),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8",
+    seconds: Annotated[float, typer.Option(help="Seconds a measurement.")] = 3.0,
+    json: JsonOption = False,
+) -> None:
+    """Latency and throughput of every runtime and precision present, each beside ONNX Runtime in FP32."""
+    from edgefr.backends import available_runtimes
+    from edgefr.backends.recogniser import open_recogniser
+    from edgefr.engines.bench import machine, measure
+
+    if not all(size.strip().isdigit() for size in batch.split(",")):
+        raise EdgefrError(f"expected batch sizes such as 1,8,32, found {batch!r}: correct --batch")
+    sizes = [int(size) for size in batch.split(",")]
+    path = model_or_explain(model) if arch is None else _random_pair(arch)
+    rows: list[BenchRow] = []
+    for runtime in available_runtimes():
+        if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):
+            continue  # torch is the reference, not a way to deploy
+        for precision in reversed(runtime.precisions):  # FP32, which all have, first
+            if sys.stderr.isatty():
+                say(f"Timing {runtime.name} {precision} ...")
+            rows += measure(open_recogniser(path, runtime.name, precision), sizes, seconds)
+    name = path.name if arch is None else f"{arch} pair, random weights"
+    if json:
+        print_json({"model": name, "rows": [asdict(row) for row in rows], "machine": machine()})
+    else:
+        print(_text(name, rows))
+
+
+def _random_pair(arch: str) -> Path:
+    """Two random-weight backbones of a size, fused and exported; kept, for the export takes a minute."""
+    import platformdirs
+
+    from edgefr import __version__
+    from edgefr.errors import need
+
+    path = Path(platformdirs.user_cache_dir("edgefr")) / f"{arch}-pair-{__version__}.onnx"
+    if path.is_file():
+        return path
+    need("torch", "train")
+    from edgefr.export.random_pair import onnx_of_random_pair
+
+    say(f"Exporting two random {arch} backbones, fused, once ...")
+    onnx_of_random_pair(arch, path)
+    return path
+
+
+def _text(name: str, rows: list[BenchRow]) -> str:
+    baseline = {row.batch: row.p50_ms for row in rows if (row.runtime, row.precision) == ("onnxruntime", "fp32")}
+    header = ["runtime", "precision", "batch", "p50 ms", "p95 ms", "p99 ms", "images/s", "of baseline"]
+    cells = [
+        [
+            row.runtime,
+            row.precision,
+            str(row.batch),
+            f"{row.p50_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            f"{row.p99_ms:.2f}",
+            f"{row.images_per_second:.1f}",
+            f"{row.p50_ms / baseline[row.batch]:.2f}" if row.batch in baseline else "",
+        ]
+        for row in rows
+    ]
+    return f"{name}\n{table(header, cells)}"

@@ -1,0 +1,31 @@
+"""edgefr demo"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, model_or_explain
+from edgefr.cli.output import print_json
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The annotated picture to write.")] = Path("demo.png"),
+    model: ModelOption = None,
+    detector: DetectorOption = None,
+    json: JsonOption = False,
+) -> None:
+    """A verification on photographs that Python packages carry: an astronaut, a degraded copy, a rear admiral."""
+    from edgefr.demo import run_demo
+    from edgefr.verify import Verifier
+
+    verifier = Verifier.open(model_or_explain(model), detector, images=3)
+    answers = run_demo(verifier, output)
+    if json:
+        print_json({"output": str(output), "answers": [answer.to_dict() for answer in answers]})
+    else:
+        print("\n".join(answer.sentence() for answer in answers))
+        print(f"See {output}.")
+    raise typer.Exit(0 if all(answer.right for answer in answers) else 1)

@@ -1,0 +1,83 @@
+"""edgefr doctor"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import util
+from typing import Any
+
+from edgefr.cli.options import MODEL_VARIABLE, JsonOption
+from edgefr.cli.output import print_json, table
+from edgefr.errors import EdgefrError
+
+EXTRAS = {
+    "train": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "skimage"),
+    "cpu": ("openvino",),
+    "demo": ("skimage", "matplotlib"),
+}
+"""The modules that an extra brings."""
+
+
+def doctor(json: JsonOption = False) -> None:
+    """What this machine can run, what is missing, and the command that installs it."""
+    report = _report()
+    print_json(report) if json else print(_text(report))
+
+
+def _report() -> dict[str, Any]:
+    from edgefr.backends import available_runtimes
+    from edgefr.engines.bench import machine
+    from edgefr.face.detect import open_detector
+
+    try:
+        detector, advice = open_detector(None).name, ""
+    except EdgefrError as error:
+        detector, advice = None, str(error)
+    return {
+        "machine": machine(),
+        "runtimes": [
+            {
+                "name": runtime.name,
+                "version": runtime.version,
+                "precisions": runtime.precisions if runtime.version else (),
+                "install": "" if runtime.version else runtime.install,
+            }
+            for runtime in available_runtimes()
+            if runtime.name != "fake"
+        ],
+        "extras": [
+            {
+                "name": extra,
+                "missing": missing,
+                "install": f"pip install 'edgefr[{extra}]'" if missing else "",
+            }
+            for extra, modules in EXTRAS.items()
+            for missing in [[module for module in modules if util.find_spec(module) is None]]
+        ],
+        "detector": {"found": detector, "advice": advice},
+        "model": {"found": os.environ.get(MODEL_VARIABLE), "advice": f"--model FILE or {MODEL_VARIABLE}"},
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    here = report["machine"]
+    precise = "with" if here["bf16"] else "without"
+    runtimes = [
+        [entry["name"], entry["version"] or "missing", ", ".join(entry["precisions"]), entry["install"]]
+        for entry in report["runtimes"]
+    ]
+    extras = [
+        [entry["name"], ", ".join(entry["missing"]) or "complete", entry["install"]] for entry in report["extras"]
+    ]
+    detector, model = report["detector"], report["model"]
+    return "\n\n".join(
+        [
+            f"edgefr {here['versions']['edgefr']} on Python {platform.python_version()}, {here['os']}\n"
+            f"{here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, {precise} native bf16",
+            table(["runtime", "version", "precisions", "install with"], runtimes),
+            table(["extra", "missing", "install with"], extras),
+            f"detector: {detector['found'] or detector['advice']}",
+            f"model: {model['found'] or 'none by default; give ' + model['advice']}",
+        ]
+    )

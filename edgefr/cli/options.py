@@ -1,0 +1,51 @@
+"""Options that several commands share, and where a model comes from when none is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgefr.errors import EdgefrError
+from edgefr.face.detect import Policy
+
+MODEL_VARIABLE = "EDGEFR_MODEL"
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", help="Recogniser: an .onnx file or a fused .safetensors; else $EDGEFR_MODEL."),
+]
+DetectorOption = Annotated[
+    Path | None,
+    typer.Option("--detector", "-d", help="Face detector: YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR."),
+]
+RuntimeOption = Annotated[
+    str, typer.Option(help="auto, onnxruntime, openvino, torch or fake; auto takes what is done first.")
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where runtime and processor have it.")
+]
+FaceOption = Annotated[
+    Policy,
+    typer.Option("--face", help="Which of several faces: largest, centre, or only (then more is an error)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+
+
+def model_or_explain(model: Path | None) -> Path:
+    """The model to use.
+
+    Raises:
+        EdgefrError: neither --model nor $EDGEFR_MODEL names one.
+    """
+    if model is not None:
+        return model
+    if named := os.environ.get(MODEL_VARIABLE):
+        return Path(named)
+    raise EdgefrError(
+        f"expected a recogniser, found neither --model nor ${MODEL_VARIABLE}: make one with `edgefr train "
+        "train/first.toml` and `edgefr export train/runs/first/fused.safetensors -o model.onnx`, then pass "
+        "--model model.onnx"
+    )

@@ -1,0 +1,80 @@
+"""edgefr parity"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgefr.cli.options import JsonOption
+from edgefr.cli.output import print_json, progress
+from edgefr.errors import EdgefrError
+
+if TYPE_CHECKING:
+    from edgefr.backends.recogniser import Recogniser
+    from edgefr.engines.parity import ParityReport
+
+Engine = Annotated[str, typer.Argument(metavar="MODEL[@RUNTIME[:PRECISION]]", help="Such as model.onnx@openvino:bf16.")]
+
+
+def parity(
+    reference: Engine,
+    candidate: Engine,
+    faces: Annotated[Path, typer.Option(help="Aligned faces: a folder or zip of Name/picture.jpg.")],
+    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to count decisions that flip.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Decide by this; else by the reference's manifest.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Compare on so many pairs (or faces), drawn with a fixed seed.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Do two models or engines decide alike on real faces? Exit 0 within the bounds, 1 not, 2 error."""
+    from edgefr.data.lfw import read_pairs
+    from edgefr.engines.parity import BF16, FP32, check, compare
+    from edgefr.evaluate.lfw import faces_and_pairs
+    from edgefr.manifest import model_manifest
+
+    first, model = _open(reference)
+    second, _ = _open(candidate)
+    images, indexed = faces_and_pairs(faces, None if pairs is None else read_pairs(pairs), limit)
+    if threshold is None and (manifest := model_manifest(model)) and manifest.thresholds:
+        threshold = manifest.thresholds[0].value
+    with progress("Embedding", 2 * len(images)) as advance:
+        report = compare(first, second, images, indexed, threshold, advance)
+    bound = BF16 if "bf16" in (first.description.precision, second.description.precision) else FP32
+    broken = check(report, bound)
+    if json:
+        print_json({"reference": reference, "candidate": candidate, **asdict(report), "broken": broken})
+    else:
+        print(_text(report, first, second))
+        print("\n".join(broken) if broken else "Within the bounds.")
+    raise typer.Exit(1 if broken else 0)
+
+
+def _open(engine: str) -> tuple[Recogniser, Path]:
+    from edgefr.backends.recogniser import open_recogniser
+
+    model, _, rest = engine.partition("@")
+    runtime, _, precision = rest.partition(":")
+    if not model:
+        raise EdgefrError(f"expected MODEL[@RUNTIME[:PRECISION]], found {engine!r}: name a model file first")
+    return open_recogniser(Path(model), runtime or "auto", precision or "auto"), Path(model)
+
+
+def _text(report: ParityReport, first: Recogniser, second: Recogniser) -> str:
+    a, b = first.description, second.description
+    lines = [
+        f"{b.runtime} {b.precision} against {a.runtime} {a.precision} on {report.images:,} faces:",
+        f"cosine: mean {report.cosine_mean:.7f}, 0.1 percentile {report.cosine_p01:.7f}, "
+        f"minimum {report.cosine_min:.7f}",
+    ]
+    if report.accuracy_reference is not None and report.accuracy_candidate is not None:
+        lines.append(
+            f"accuracy on {report.pairs:,} pairs at {report.threshold:.3f}: {report.accuracy_candidate:.2%} against "
+            f"{report.accuracy_reference:.2%}, {report.flips} decisions flip"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Face image collections, pair lists and degradations; nothing here needs torch."""

@@ -1,0 +1,1 @@
+"""How often the system is wrong: metrics, protocols and thresholds."""

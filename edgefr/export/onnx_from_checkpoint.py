@@ -1,0 +1,213 @@
+"""One ONNX file from a checkpoint: both backbones, fusion, bottleneck and normalisation inside, compared with
+torch on real faces before it gets its name."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgefr.backends import open_backend
+from edgefr.backends.base import Array
+from edgefr.engines.parity import FP32
+from edgefr.errors import EdgefrError, need
+from edgefr.export.contract import BackboneClassic, BackboneContract, FusedClassic, FusedContract
+from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.nn.fused import FusedModel, load_fused, normalised
+from edgefr.nn.upstream import backbone_from_checkpoint
+from edgefr.spec import (
+    CLASSIC_INPUT_NAME,
+    CLASSIC_OUTPUT_NAME,
+    EMBEDDING,
+    INPUT_NAME,
+    METADATA_KEY,
+    NORM,
+    UNCERTAINTY,
+    Faces,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference of norm and uncertainty, as a share of the largest value."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far it is from torch on the faces it was compared on."""
+
+    path: Path
+    manifest: Manifest
+    faces: int
+    cosine_min: float
+
+
+def onnx_from_checkpoint(checkpoint: Path, output: Path, faces: Faces, classic: bool = False) -> Exported:
+    """Export a fused checkpoint, or a backbone's upstream checkpoint as a baseline, with its manifest.
+
+    The graph takes `image` uint8 (B, 112, 112, 3) RGB with any B and gives `embedding`, `norm` and
+    `uncertainty` (spec.py); `classic` asks for one float input (B, 3, 112, 112) and one output instead, as
+    insightface's `ArcFaceONNX` takes them. `faces` (N, 112, 112, 3) are what it is compared with torch on.
+
+    Raises:
+        EdgefrError: the checkpoint cannot be loaded, the output cannot be written, or the graph's answers
+            differ from torch's; nothing is written then.
+    """
+    if output.suffix.lower() != ".onnx":
+        raise EdgefrError(f"expected an output that ends in .onnx, found {output}: choose another name with -o")
+    model, manifest = _load(checkpoint)
+    graph = _classic(model) if classic else _contract(model)
+    manifest = replace(
+        manifest,
+        kind="onnx",
+        made_from=manifest.made_from | {"checkpoint": source_of(checkpoint)},
+        versions=versions_of("torch", "onnx", "onnxscript", "onnxsim"),
+    )
+    with written_whole(output) as temporary:
+        _write(graph, model, manifest, temporary)
+        cosine = _compare(graph, temporary, faces)
+    write_manifest(output, manifest)
+    return Exported(output, manifest, len(faces), cosine)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A module with the names of its tensors, and the input that it takes for uint8 faces."""
+
+    module: nn.Module
+    input_name: str
+    output_names: tuple[str, ...]
+    floats: bool
+
+    def input_of(self, faces: Faces) -> torch.Tensor:
+        image = torch.from_numpy(np.array(faces))
+        return normalised(image).contiguous() if self.floats else image
+
+
+def _load(checkpoint: Path) -> tuple[nn.Module, Manifest]:
+    """The model and what is known of it; a file without edgefr's description is an upstream backbone."""
+    known = read_manifest(checkpoint)
+    if known is not None or checkpoint.suffix == ".safetensors":
+        model = load_fused(checkpoint)
+        return model, known or Manifest("checkpoint", checkpoint.stem, model.spec.to_dict())
+    backbone = backbone_from_checkpoint(checkpoint)
+    return backbone, Manifest("backbone", checkpoint.stem)
+
+
+def _contract(model: nn.Module) -> _Graph:
+    if not isinstance(model, FusedModel):
+        return _Graph(BackboneContract(model), INPUT_NAME, (EMBEDDING, NORM), floats=False)  # type: ignore[arg-type]
+    outputs = (EMBEDDING, NORM, UNCERTAINTY) if model.spec.fusion.vib else (EMBEDDING, NORM)
+    return _Graph(FusedContract(model), INPUT_NAME, outputs, floats=False)
+
+
+def _classic(model: nn.Module) -> _Graph:
+    module = FusedClassic(model) if isinstance(model, FusedModel) else BackboneClassic(model)  # type: ignore[arg-type]
+    return _Graph(module, CLASSIC_INPUT_NAME, (CLASSIC_OUTPUT_NAME,), floats=True)
+
+
+def _write(graph: _Graph, model: nn.Module, manifest: Manifest, path: Path) -> None:
+    onnx, onnxsim = need("onnx", "train"), need("onnxsim", "train")
+    need("onnxscript", "train")
+    example = graph.input_of(np.zeros((2, 112, 112, 3), np.uint8))
+    with _quiet():
+        program = torch.onnx.export(
+            graph.module.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[graph.input_name],
+            output_names=list(graph.output_names),
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            external_data=False,
+            verbose=False,
+        )
+        # Left to itself onnxsim fuses attention into an operator of Microsoft's that only onnxruntime knows.
+        simple, right = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_qkv"])  # type: ignore[union-attr]
+    if not right:
+        raise EdgefrError("expected onnxsim to keep the graph's answers, found that it changed them: update onnxsim")
+    _tidy(simple, graph, manifest)
+    onnx.save(simple, path)
+
+
+def _tidy(proto: onnx.ModelProto, graph: _Graph, manifest: Manifest) -> None:
+    """Names that people read in a viewer, no trace of the exporting machine, and the manifest as metadata."""
+    for tensor in (*proto.graph.input, *proto.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # torch leaves stack traces with local paths
+        node.doc_string = ""
+    del proto.graph.metadata_props[:]
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+    del proto.graph.value_info[:]  # shapes of inner tensors, which every runtime infers for itself
+    del proto.metadata_props[:]
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, manifest.to_json()
+
+
+def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
+    """The lowest cosine between torch's and the file's embeddings of any face.
+
+    Raises:
+        EdgefrError: cosine, norm or uncertainty differ beyond FP32's rounding.
+    """
+    backend = open_backend(path, "onnxruntime", "fp32")
+    lowest = 1.0
+    for start in range(0, len(faces), 32):
+        tensor = graph.input_of(faces[start : start + 32])
+        with torch.inference_mode():
+            answer = graph.module(tensor)
+        outputs = answer if isinstance(answer, tuple) else (answer,)
+        expected = {name: value.numpy() for name, value in zip(graph.output_names, outputs, strict=True)}
+        found = backend.infer({graph.input_name: tensor.numpy()})
+        for name, value in expected.items():
+            if value.ndim == 2:
+                lowest = min(lowest, float(_cosine(value, found[name]).min()))
+            elif np.abs(value - found[name]).max() > TOLERANCE * np.abs(value).max():
+                raise _mismatch(f"{name} differs by {np.abs(value - found[name]).max():.3g}")
+    if not lowest > FP32.cosine_min:
+        raise _mismatch(f"the lowest cosine is {lowest:.6f}")
+    return lowest
+
+
+def _cosine(a: Array, b: Array) -> Array:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    cosine: Array = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return cosine
+
+
+def _mismatch(found: str) -> EdgefrError:
+    return EdgefrError(
+        f"expected the exported graph to answer as torch does on real faces, found that {found}: nothing was "
+        "written; report the versions that `edgefr doctor` prints"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's and simplifier's progress talk does not belong on the user's terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            Path(os.devnull).open("w") as sink,
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

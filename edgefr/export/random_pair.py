@@ -1,0 +1,45 @@
+"""The paper's network with random weights as an ONNX file, for timing where no trained weights are at hand."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from edgefr.data.samples import astronaut_faces
+from edgefr.errors import EdgefrError
+from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
+from edgefr.nn.fused import FusedModel, save_fused
+from edgefr.spec import ModelSpec
+
+PAIRS = {
+    "r18": ("iresnet18", "ir_18"),
+    "r34": ("iresnet34", "ir_34"),
+    "r50": ("iresnet50", "ir_50"),
+    "r100": ("iresnet100", "ir_101"),
+    "r200": ("iresnet200", "ir_101"),
+    "mbf": ("mbf", "mobilefacenet"),
+}
+"""An ArcFace and an AdaFace trunk of one size; AdaFace has none beyond ir_101."""
+
+
+def onnx_of_random_pair(arch: str, output: Path) -> None:
+    """Export two random backbones of size `arch` with the paper's fusion.
+
+    Raises:
+        EdgefrError: no such size.
+    """
+    if arch not in PAIRS:
+        raise EdgefrError(f"expected a size among {', '.join(PAIRS)}, found {arch!r}: choose another --arch")
+    torch.manual_seed(0)
+    model = FusedModel.random(ModelSpec(*PAIRS[arch]))
+    # As in a trained net, a map's values must neither vanish nor explode over 100 layers of random weights:
+    # subnormal or infinite numbers would be timed instead.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(2.0)  # type: ignore[union-attr]
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "pair.safetensors"
+        save_fused(model, checkpoint)
+        onnx_from_checkpoint(checkpoint, output, astronaut_faces(2))

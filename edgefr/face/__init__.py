@@ -1,0 +1,1 @@
+"""From a photograph to an aligned face: read, detect, choose, align."""

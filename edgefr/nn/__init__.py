@@ -1,0 +1,1 @@
+"""The networks: backbones, fusion, bottleneck, margin heads and the loaders of upstream checkpoints (torch)."""

@@ -1,0 +1,131 @@
+"""Local and global aggregation of two feature maps (arXiv 2309.13137, Fig. 1b and 1c)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from edgefr.nn.attention import EncoderLayer
+from edgefr.nn.backbone import batch_norm
+from edgefr.spec import MAP_CHANNELS, MAP_SIZE, FusionSpec
+
+TOKENS = MAP_SIZE * MAP_SIZE
+WIDE = 2 * MAP_CHANNELS
+
+
+def tokens(maps: Tensor) -> Tensor:
+    """(B, C, 7, 7) -> (B, 49, C)."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+class LocalAggregation(nn.Module):
+    """Both maps side by side through a convolutional block, then a transformer over their 49 tokens.
+
+    The block is that of the paper's reference [28], CeiT's LeFF: Conv1x1, depth-wise Conv3x3, Conv1x1.
+    """
+
+    def __init__(self, spec: FusionSpec) -> None:
+        super().__init__()
+        inside = spec.project == "inside"
+        self.fold = spec.project == "fold"
+        last = MAP_CHANNELS if inside else WIDE
+        self.block = nn.Sequential(
+            nn.Conv2d(WIDE, WIDE, 1, bias=False),
+            batch_norm(WIDE),
+            nn.GELU(),
+            nn.Conv2d(WIDE, WIDE, 3, padding=1, groups=WIDE, bias=False),
+            batch_norm(WIDE),
+            nn.GELU(),
+            nn.Conv2d(WIDE, last, 1, bias=False),
+            batch_norm(last),
+        )
+        self.shortcut = nn.Conv2d(WIDE, MAP_CHANNELS, 1, bias=False) if inside else nn.Identity()
+        self.project = nn.Conv2d(WIDE, MAP_CHANNELS, 1) if spec.project == "after" else nn.Identity()
+        self.positions = _positions(spec)
+        self.encoder = nn.ModuleList(EncoderLayer(spec.heads, spec.ffn) for _ in range(spec.depth))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two maps (B, 512, 7, 7) -> local tokens (B, 49, 512)."""
+        wide = torch.cat([x, y], 1)  # (B, 1024, 7, 7)
+        mixed = self.project(self.block(wide) + self.shortcut(wide))
+        if self.fold:
+            mixed = mixed[:, :MAP_CHANNELS] + mixed[:, MAP_CHANNELS:]  # (B, 512, 7, 7)
+        z = tokens(mixed)  # (B, 49, 512)
+        if self.positions is not None:
+            z = z + self.positions
+        for layer in self.encoder:
+            z = layer(z, z, z)
+        return z
+
+
+class GlobalAggregation(nn.Module):
+    """The mean of one net's map asks, tokens of a map answer; twice, with separate weights."""
+
+    def __init__(self, spec: FusionSpec) -> None:
+        super().__init__()
+        self.kv = spec.kv
+        self.ask_y = nn.ModuleList(EncoderLayer(spec.heads, spec.ffn) for _ in range(spec.depth))
+        self.ask_x = nn.ModuleList(EncoderLayer(spec.heads, spec.ffn) for _ in range(spec.depth))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two maps (B, 512, 7, 7) -> global rows (B, 2, 512)."""
+        mean_x, mean_y = (maps.mean((2, 3)).unsqueeze(1) for maps in (x, y))  # (B, 1, 512)
+        tokens_x, tokens_y = tokens(x), tokens(y)  # (B, 49, 512)
+        first = self._ask(self.ask_y, mean_y, own=tokens_y, other=tokens_x)
+        second = self._ask(self.ask_x, mean_x, own=tokens_x, other=tokens_y)
+        return torch.cat([first, second], 1)  # (B, 2, 512)
+
+    def _ask(self, layers: nn.ModuleList, query: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        """(B, 1, 512) asks own and other tokens (B, 49, 512) -> (B, 1, 512)."""
+        keys = other if self.kv == "cross" else own
+        values = own if self.kv == "self" else other
+        for layer in layers:
+            query = layer(query, keys, values)
+        return query
+
+
+class Fusion(nn.Module):
+    """Local and global aggregation, read out as one vector."""
+
+    def __init__(self, spec: FusionSpec) -> None:
+        super().__init__()
+        self.mean_readout = spec.readout == "mean"
+        self.local = LocalAggregation(spec) if spec.local_branch else None
+        self.globals = GlobalAggregation(spec) if spec.global_branch else None
+        local_rows = (1 if self.mean_readout else TOKENS) if spec.local_branch else 0
+        self.width = MAP_CHANNELS * (local_rows + (2 if spec.global_branch else 0))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Two maps (B, 512, 7, 7) -> (B, width); 26,112 flat or 1,536 with the mean readout."""
+        rows: list[Tensor] = []
+        if self.local is not None:
+            local = self.local(x, y)  # (B, 49, 512)
+            rows.append(local.mean(1, keepdim=True) if self.mean_readout else local)
+        if self.globals is not None:
+            rows.append(self.globals(x, y))  # (B, 2, 512)
+        return torch.cat(rows, 1).flatten(1)  # (B, 51 * 512)
+
+
+def _positions(spec: FusionSpec) -> Tensor | None:
+    """Position codes of the local tokens (1, 49, 512), if any."""
+    if spec.positions == "none":
+        return None
+    if spec.positions == "learned":
+        return nn.Parameter(0.02 * torch.randn(1, TOKENS, MAP_CHANNELS))
+    return nn.Parameter(sincos_positions(), requires_grad=False)
+
+
+def sincos_positions() -> Tensor:
+    """Fixed position codes (1, 49, 512): half of the width for the row, half for the column.
+
+    Sines and cosines of geometric frequencies (Vaswani et al. 2017, section 3.5), as MAE uses them on a grid.
+    """
+    quarter = MAP_CHANNELS // 4
+    frequency = torch.exp(-math.log(10_000) * torch.arange(quarter) / quarter)  # (128,)
+    angle = torch.arange(MAP_SIZE).unsqueeze(1) * frequency  # (7, 128)
+    line = torch.cat([angle.sin(), angle.cos()], 1)  # (7, 256)
+    rows = line.unsqueeze(1).expand(-1, MAP_SIZE, -1)  # (7, 7, 256)
+    columns = line.unsqueeze(0).expand(MAP_SIZE, -1, -1)  # (7, 7, 256)
+    return torch.cat([rows, columns], 2).reshape(1, TOKENS, MAP_CHANNELS)

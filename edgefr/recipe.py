@@ -1,0 +1,122 @@
+"""Recipes: TOML files that say what to train, as frozen dataclasses.
+
+Strings may name environment variables (`$EDGEFR_SHARED/data/...`); `--set key.path=value` overrides a value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from edgefr.errors import EdgefrError
+
+T = TypeVar("T")
+
+MAX_BYTES = 1 << 20
+
+
+def read_recipe(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+    """Read a TOML file into the dataclass `cls`, every `key.path=value` of `overrides` applied.
+
+    Raises:
+        EdgefrError: the file is missing or no TOML, a key is unknown or missing, or a value has another type.
+    """
+    if not path.is_file():
+        raise EdgefrError(f"expected a recipe at {path}, found no file: list the recipes with `ls train/*.toml`")
+    if path.stat().st_size > MAX_BYTES:
+        raise EdgefrError(f"expected a recipe of at most 1 MiB at {path}, found a larger file: check the path")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgefrError(f"expected TOML in {path}, found {error}: correct the recipe") from error
+    for override in overrides:
+        _override(raw, override)
+    recipe: T = _build(cls, raw, "")
+    return recipe
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not (key and equals):
+        raise EdgefrError(f"expected --set key.path=value, found {override!r}: write for example --set fusion.kv=self")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *tables, name = key.split(".")
+    for table in tables:
+        raw = raw.setdefault(table, {})
+        if not isinstance(raw, dict):
+            raise EdgefrError(f"expected a table at {table} of --set {override}, found a value: check the key")
+    raw[name] = value
+
+
+def _build(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`; `where` is its key path, for errors."""
+    origin = get_origin(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _build_table(hint, value, where)
+    if origin is Literal:
+        return _expect(value in get_args(hint), value, value, f"one of {', '.join(map(str, get_args(hint)))}", where)
+    if origin is tuple:
+        _expect(isinstance(value, list), value, value, "a list", where)
+        return tuple(_build(get_args(hint)[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Union or str(origin) == "<class 'types.UnionType'>":
+        return _build(next(option for option in get_args(hint) if option is not type(None)), value, where)
+    if hint is Path:
+        _expect(isinstance(value, str), value, value, "a path", where)
+        return Path(_expand(value, where))
+    if hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return _expect(number, value, float(value) if number else 0.0, "a number", where)
+    return _expect(
+        type(value) is hint,
+        value,
+        value,
+        {str: "text", int: "a whole number"}.get(hint, "true or false"),
+        where,
+    )
+
+
+def _build_table(cls: type[Any], value: Any, where: str) -> Any:
+    _expect(isinstance(value, dict), value, value, "a table", where or "the recipe")
+    hints = get_type_hints(cls)
+    known = {entry.name: entry for entry in fields(cls)}
+    for key in value.keys() - known.keys():
+        raise EdgefrError(
+            f"expected the keys {', '.join(known)} in {where or 'the recipe'}, found {key!r}: correct the recipe"
+        )
+    for name, entry in known.items():
+        if name not in value and entry.default is MISSING and entry.default_factory is MISSING:
+            raise EdgefrError(f"expected {_join(where, name)} in the recipe, found it missing: add it or use --set")
+    return cls(**{key: _build(hints[key], item, _join(where, key)) for key, item in value.items()})
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _expect(good: bool, found: Any, value: Any, expected: str, where: str) -> Any:
+    if not good:
+        raise EdgefrError(f"expected {where} to be {expected}, found {found!r}: correct the recipe")
+    return value
+
+
+def _expand(text: str, where: str) -> str:
+    expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - before it is a path
+    if unset := re.search(r"\$\{?(\w+)", expanded):
+        raise EdgefrError(
+            f"expected the environment variable {unset[1]} for {where} = {text!r}, found it unset: "
+            f"export {unset[1]}=FOLDER, or --set {where}=PATH"
+        )
+    return expanded

@@ -1,0 +1,141 @@
+"""The contract between training and runtime: tensor names and shapes, the alignment template, network choices.
+
+Training and runtime meet only here, in the manifest and in the .onnx file. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefr.errors import EdgefrError
+
+Image = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB."""
+Faces = npt.NDArray[np.uint8]
+"""(B, 112, 112, 3) uint8, RGB, aligned."""
+Floats = npt.NDArray[np.float32]
+
+FACE_SIZE = 112
+"""Side of an aligned face in pixels."""
+
+MAP_CHANNELS = 512
+MAP_SIZE = 7
+"""Every supported backbone gives a feature map of (512, 7, 7) for an aligned face."""
+
+TEMPLATE: Floats = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float32,
+)
+"""Left eye, right eye, nose, left and right mouth corner in an aligned face, (5, 2) as x, y pixels; "left" is
+the viewer's left. Source: ArcFace (insightface `face_align.py`)."""
+
+INPUT_NAME = "image"
+EMBEDDING, NORM, UNCERTAINTY = "embedding", "norm", "uncertainty"
+CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME = "input.1", "output"
+"""Names in the classic float graph that insightface's `ArcFaceONNX` takes."""
+
+METADATA_KEY = "edgefr"
+"""Key of the manifest in an ONNX file's metadata."""
+
+
+@dataclass(frozen=True)
+class FusionSpec:
+    """Every choice of the fusion network; the defaults are the paper's full model (arXiv 2309.13137).
+
+    Where the paper is silent several readings are reachable:
+    `tap`: feature map after the trunk's last BatchNorm (`bn`) or before it (`conv`).
+    `project`: how the 1024 channels of the local block become 512 - a Conv1x1 `after` the block, the block's
+    own last Conv1x1 (`inside`, with a Conv1x1 shortcut as in ResNet), or the sum of both halves (`fold`).
+    `positions`: position codes of the 49 local tokens.
+    `kv`: which map keys and values come from, for a query from the other (`cross`) or the same net (`self`);
+    `split` takes keys from the query's own net and values from the other.
+    `readout`: all tokens (`flatten`) or the mean of the local tokens with both global rows (`mean`).
+    `skip`: `embeddings` adds a linear path from the backbones' own embeddings to mu (an extension of ours).
+    """
+
+    embedding_dim: int = 512
+    local_branch: bool = True
+    global_branch: bool = True
+    vib: bool = True
+    tap: Literal["bn", "conv"] = "bn"
+    project: Literal["after", "inside", "fold"] = "after"
+    positions: Literal["none", "learned", "sincos"] = "none"
+    kv: Literal["cross", "self", "split"] = "cross"
+    readout: Literal["flatten", "mean"] = "flatten"
+    skip: Literal["none", "embeddings"] = "none"
+    depth: int = 1
+    heads: int = 8
+    ffn: int = 2048
+
+    def __post_init__(self) -> None:
+        choices = {
+            "tap": ("bn", "conv"),
+            "project": ("after", "inside", "fold"),
+            "positions": ("none", "learned", "sincos"),
+            "kv": ("cross", "self", "split"),
+            "readout": ("flatten", "mean"),
+            "skip": ("none", "embeddings"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise EdgefrError(
+                    f"expected fusion.{name} to be one of {', '.join(allowed)}, found {getattr(self, name)!r}: "
+                    "correct the recipe"
+                )
+        if not (self.local_branch or self.global_branch):
+            raise EdgefrError(
+                "expected fusion.local_branch or fusion.global_branch to be on, found both off: correct the recipe"
+            )
+        for name in ("embedding_dim", "depth", "heads", "ffn"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise EdgefrError(
+                    f"expected fusion.{name} to be a positive whole number, found {value!r}: correct the recipe"
+                )
+        if MAP_CHANNELS % self.heads:
+            raise EdgefrError(f"expected fusion.heads to divide {MAP_CHANNELS}, found {self.heads}: correct the recipe")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A fused model: the architectures in its two seats, how each was trained, and the fusion between them."""
+
+    arch_a: str
+    arch_b: str
+    loss_a: str = "arcface"
+    loss_b: str = "adaface"
+    fusion: FusionSpec = FusionSpec()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any], source: str) -> ModelSpec:
+        """Read what `to_dict` gave.
+
+        Raises:
+            EdgefrError: a field is unknown, missing or out of range.
+        """
+        known = {entry.name for entry in fields(FusionSpec)}
+        fusion = raw.get("fusion", {})
+        if not isinstance(fusion, dict) or set(fusion) - known:
+            raise EdgefrError(
+                f"expected the fusion options {', '.join(sorted(known))} in {source}, found {fusion!r}: "
+                "the file was made by another version of edgefr; make it again with `edgefr train`"
+            )
+        try:
+            return cls(**{**raw, "fusion": FusionSpec(**fusion)})
+        except TypeError as error:
+            raise EdgefrError(
+                f"expected an edgefr model description in {source}, found {error}: make it again with `edgefr train`"
+            ) from error

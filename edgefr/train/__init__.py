@@ -1,0 +1,1 @@
+"""Training: a recipe in, a fused checkpoint and its manifest out (torch)."""

@@ -1,0 +1,147 @@
+"""The verifier: photograph -> face -> embedding -> decision.
+
+verifier = Verifier.open(Path("model.onnx"))
+print(verifier.verify(Path("a.jpg"), Path("b.jpg")).same)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from edgefr.backends.recogniser import Embeddings, Recogniser, open_recogniser
+from edgefr.errors import EdgefrError
+from edgefr.face.align import align
+from edgefr.face.detect import Detector, Face, Policy, choose_face, open_detector
+from edgefr.face.photo import load_photo
+from edgefr.manifest import Manifest, Threshold, model_manifest, sha256_of
+from edgefr.spec import Floats, Image
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face in a photograph and its aligned crop, (112, 112, 3) uint8 RGB."""
+
+    path: Path
+    face: Face
+    crop: Image
+
+
+@dataclass(frozen=True)
+class EmbeddedFace:
+    """A face with its embedding (K,) of unit length, the norm before that, and uncertainty where the model
+    gives one."""
+
+    path: Path
+    face: Face
+    embedding: Floats
+    norm: float
+    uncertainty: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two photographs show the same person: cosine `similarity` against `threshold`."""
+
+    same: bool
+    similarity: float
+    threshold: Threshold
+    faces: tuple[EmbeddedFace, EmbeddedFace]
+    time_ms: float
+
+
+class Verifier:
+    """A detector, a recogniser and the threshold that its manifest carries."""
+
+    def __init__(self, detector: Detector, recogniser: Recogniser, manifest: Manifest | None, model: Path) -> None:
+        self.detector = detector
+        self.recogniser = recogniser
+        self.manifest = manifest
+        self.model = model
+
+    @classmethod
+    def open(
+        cls,
+        model: Path,
+        detector: Path | None = None,
+        runtime: str = "auto",
+        precision: str = "auto",
+        images: int | None = None,
+    ) -> Verifier:
+        """Open the files; `images` is how many to expect, for the choice of the runtime.
+
+        Raises:
+            EdgefrError: a file is missing or is not what it should be.
+        """
+        recogniser = open_recogniser(model, runtime, precision, images)
+        return cls(open_detector(detector), recogniser, model_manifest(model), model)
+
+    def find(self, path: Path, policy: Policy = "largest") -> FoundFace:
+        """The face that is meant in a photograph, cut out and aligned.
+
+        Raises:
+            EdgefrError: the photograph cannot be read or has no (or, with `only`, more than one) face.
+        """
+        photo = load_photo(path)
+        height, width = photo.shape[:2]
+        face = choose_face(self.detector.detect(photo), (height, width), policy, str(path))
+        return FoundFace(path, face, align(photo, face.landmarks))
+
+    def embed(self, found: list[FoundFace], batch: int = 32) -> list[EmbeddedFace]:
+        """Embeddings of faces that were found."""
+        crops = np.stack([entry.crop for entry in found])
+        return embedded(found, self.recogniser.embed(crops, batch))
+
+    def verify(self, first: Path, second: Path, policy: Policy = "largest", threshold: float | None = None) -> Verdict:
+        """Decide whether two photographs show the same person.
+
+        `threshold` replaces the one of the model's manifest.
+
+        Raises:
+            EdgefrError: a photograph has no usable face, or neither manifest nor caller gives a threshold.
+        """
+        start = perf_counter()
+        limit = self.threshold(threshold)
+        a, b = self.embed([self.find(first, policy), self.find(second, policy)])
+        similarity = float(a.embedding @ b.embedding)
+        return Verdict(similarity >= limit.value, similarity, limit, (a, b), 1e3 * (perf_counter() - start))
+
+    def threshold(self, given: float | None = None) -> Threshold:
+        """The threshold to decide by: the given one, or the manifest's for this precision, else for FP32.
+
+        Raises:
+            EdgefrError: there is none.
+        """
+        if given is not None:
+            return Threshold(None, given, (given, given), "the command line", "any")
+        known = () if self.manifest is None else self.manifest.thresholds
+        precision = self.recogniser.description.precision
+        for wanted in (precision, "fp32"):
+            for entry in known:
+                if entry.precision == wanted:
+                    return entry
+        raise EdgefrError(
+            f"expected a threshold in the manifest of {self.model}, found none: give one with --threshold, measured "
+            "on faces of your own"
+        )
+
+    def digest(self) -> str | None:
+        """SHA-256 of the model file; None for the fake backend, which has none."""
+        return sha256_of(self.model) if self.model.is_file() else None
+
+
+def embedded(found: list[FoundFace], embeddings: Embeddings) -> list[EmbeddedFace]:
+    """Faces and their rows of `embeddings`, joined."""
+    return [
+        EmbeddedFace(
+            entry.path,
+            entry.face,
+            embeddings.embedding[index],
+            float(embeddings.norm[index]),
+            None if embeddings.uncertainty is None else float(embeddings.uncertainty[index]),
+        )
+        for index, entry in enumerate(found)
+    ]
