@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import platform
 import tempfile
@@ -20,6 +21,8 @@ from typing import Any
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
+from edgefr.protobuf import messages
+from edgefr.spec import METADATA_KEY
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,37 @@ def read_manifest(artifact: Path) -> Manifest | None:
     if not path.is_file():
         return None
     return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def model_manifest(model: Path) -> Manifest | None:
+    """What is known of a model: the manifest beside it, else the one in an ONNX file's own metadata.
+
+    Raises:
+        EdgefrError: a manifest is there but cannot be read.
+    """
+    beside = read_manifest(model)
+    if beside is not None or model.suffix.lower() != ".onnx":
+        return beside
+    text = _onnx_metadata(model).get(METADATA_KEY)
+    return None if text is None else Manifest.from_json(text, str(model))
+
+
+def _onnx_metadata(model: Path) -> dict[str, str]:
+    """`ModelProto.metadata_props` (field 14), entries of key (1) and value (2); the graph is stepped over."""
+    try:
+        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            view = memoryview(data)
+            try:
+                entries = [(messages(entry, 1), messages(entry, 2)) for entry in messages(view, 14)]
+                return {bytes(key[0]).decode(): bytes(value[0]).decode() for key, value in entries}
+            finally:
+                entries = []  # a map cannot be closed while something looks into it
+                view.release()
+    except (OSError, ValueError, IndexError) as error:
+        raise EdgefrError(
+            f"expected an ONNX model in {model}, found another or a damaged file ({error}): make it again with "
+            "`edgefr export`"
+        ) from error
 
 
 def write_manifest(artifact: Path, manifest: Manifest) -> None:

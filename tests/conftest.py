@@ -23,3 +23,29 @@ def shared_root() -> Path:
 def shared(shared_root: Path) -> Path:
     """The folder of real data: weights, LFW, detectors, photographs."""
     return shared_root / "data"
+
+
+@pytest.fixture(scope="session")
+def fused_checkpoint(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fused checkpoint of real backbones, with a manifest and a threshold."""
+    pytest.importorskip("torch")
+    from tests.models import real_fused_checkpoint
+
+    weights = shared / "weights/arcface-mobilefacenet/mobilefacenet.pt"
+    return real_fused_checkpoint(weights, tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def fused_onnx(fused_checkpoint: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as one ONNX file, exported as a user does."""
+    from edgefr.data.samples import comparison_faces
+    from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
+
+    output = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    onnx_from_checkpoint(fused_checkpoint, output, comparison_faces(None))
+    return output
+
+
+@pytest.fixture(scope="session")
+def yunet(shared: Path) -> Path:
+    return shared / "detectors/face_detection_yunet_2023mar.onnx"

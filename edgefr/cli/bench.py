@@ -27,7 +27,10 @@ def bench(
     seconds: Annotated[float, typer.Option(help="Seconds a measurement.")] = 3.0,
     json: JsonOption = False,
 ) -> None:
-    """Latency and throughput of every runtime and precision present, each beside ONNX Runtime in FP32."""
+    """Latency and throughput of every runtime present.
+
+    Each precision stands beside ONNX Runtime in FP32.
+    """
     from edgefr.backends import available_runtimes
     from edgefr.backends.recogniser import open_recogniser
     from edgefr.engines.bench import machine, measure

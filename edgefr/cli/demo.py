@@ -17,7 +17,10 @@ def demo(
     detector: DetectorOption = None,
     json: JsonOption = False,
 ) -> None:
-    """A verification on photographs that Python packages carry: an astronaut, a degraded copy, a rear admiral."""
+    """A verification on photographs that packages carry.
+
+    An astronaut, a bad copy of her photograph, and a rear admiral; an annotated picture shows what happened.
+    """
     from edgefr.demo import run_demo
     from edgefr.verify import Verifier
 

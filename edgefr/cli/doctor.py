@@ -20,7 +20,10 @@ EXTRAS = {
 
 
 def doctor(json: JsonOption = False) -> None:
-    """What this machine can run, what is missing, and the command that installs it."""
+    """What this machine can run, and what is missing.
+
+    With the command that installs it.
+    """
     report = _report()
     print_json(report) if json else print(_text(report))
 

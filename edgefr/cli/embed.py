@@ -31,9 +31,9 @@ def embed(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Embeddings of many photographs into one .npz file: path, embedding, norm, uncertainty, box, landmarks.
+    """Embeddings of many photographs into one .npz file.
 
-    A photograph without a usable face is named on stderr and left out; exit 2 if there was any.
+    It holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is named on stderr and left out; exit 2 if there was any.
     """
     from edgefr.bulk import embed_photos, photos_of, save_npz
     from edgefr.verify import Verifier

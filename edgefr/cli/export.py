@@ -26,7 +26,10 @@ def export(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """One ONNX file from a checkpoint, compared with torch on real faces before it is kept."""
+    """One ONNX file from a checkpoint.
+
+    It is kept only if it answers as torch does on real faces.
+    """
     from edgefr.errors import need
 
     need("torch", "train")

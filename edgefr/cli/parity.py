@@ -32,7 +32,10 @@ def parity(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Do two models or engines decide alike on real faces? Exit 0 within the bounds, 1 not, 2 error."""
+    """Do two models or engines decide alike on real faces?
+
+    Exit 0 within the bounds, 1 not, 2 error.
+    """
     from edgefr.data.lfw import read_pairs
     from edgefr.engines.parity import BF16, FP32, check, compare
     from edgefr.evaluate.lfw import faces_and_pairs

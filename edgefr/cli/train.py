@@ -19,7 +19,10 @@ def train(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a fused model by a recipe; a run that was stopped goes on where it was."""
+    """Train a fused model by a recipe.
+
+    A run that was stopped goes on where it was.
+    """
     from edgefr.errors import need
     from edgefr.manifest import read_manifest
 

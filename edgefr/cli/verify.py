@@ -36,7 +36,10 @@ def verify(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Do two photographs show the same person? Exit 0 same, 1 different, 2 error."""
+    """Do two photographs show the same person?
+
+    Exit 0 same, 1 different, 2 error.
+    """
     from edgefr.verify import Verifier
 
     verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=2)

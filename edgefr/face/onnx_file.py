@@ -8,15 +8,13 @@ format: protobuf.dev/programming-guides/encoding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
+from edgefr.protobuf import fields, messages
 
 MAX_BYTES = 64 << 20
 """Detectors with landmarks have 0.2 to 17 MB."""
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def graph_outputs(path: Path) -> dict[str, int | None]:
@@ -37,8 +35,8 @@ def graph_outputs(path: Path) -> dict[str, int | None]:
     try:
         if len(data) > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES >> 20} MiB")
-        graphs = _messages(memoryview(data), 7)
-        outputs = [output for graph in graphs for output in _messages(graph, 12)]
+        graphs = messages(memoryview(data), 7)
+        outputs = [output for graph in graphs for output in messages(graph, 12)]
         if not outputs:
             raise ValueError("no graph in it")
         return {_name(output): _last_axis(output) for output in outputs}
@@ -50,52 +48,15 @@ def graph_outputs(path: Path) -> dict[str, int | None]:
 
 
 def _name(value_info: memoryview) -> str:
-    return b"".join(_messages(value_info, 1)).decode("utf-8")
+    return b"".join(messages(value_info, 1)).decode("utf-8")
 
 
 def _last_axis(value_info: memoryview) -> int | None:
     length = None
-    for kind in _messages(value_info, 2):  # ValueInfoProto.type
-        for tensor in _messages(kind, 1):  # TypeProto.tensor_type
-            for shape in _messages(tensor, 2):  # Tensor.shape
-                for axis in _messages(shape, 1):  # TensorShapeProto.dim
-                    sizes = [value for number, value in _fields(axis) if number == 1]
+    for kind in messages(value_info, 2):  # ValueInfoProto.type
+        for tensor in messages(kind, 1):  # TypeProto.tensor_type
+            for shape in messages(tensor, 2):  # Tensor.shape
+                for axis in messages(shape, 1):  # TensorShapeProto.dim
+                    sizes = [value for number, value in fields(axis) if number == 1]
                     length = sizes[-1] if sizes and isinstance(sizes[-1], int) else None
     return length
-
-
-def _messages(message: memoryview, wanted: int) -> list[memoryview]:
-    return [value for number, value in _fields(message) if number == wanted and isinstance(value, memoryview)]
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of one message as (number, value); nested messages stay undecoded."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            length, at = _varint(message, at)
-        elif wire in (_FIXED32, _FIXED64):
-            length = 4 if wire == _FIXED32 else 8
-        else:
-            raise ValueError("bytes that are no protobuf")
-        if at + length > len(message):
-            raise ValueError("that it ends too early")
-        yield number, message[at : at + length]
-        at += length
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("bytes that are no protobuf")

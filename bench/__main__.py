@@ -1,0 +1,80 @@
+"""`python -m bench [NAME ...]`: measure and write bench/results/<machine>.json; all of them without a name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgefr.engines.bench import machine
+from edgefr.manifest import sha256_of, written_whole
+
+RESULTS = Path(__file__).with_name("results")
+MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
+BASELINE = Path("export/artifacts/arcface.onnx")
+
+
+def data() -> Path:
+    return Path(os.environ["EDGEFR_SHARED"]) / "data"
+
+
+def edgefr(*arguments: object) -> dict[str, Any]:
+    """What `edgefr ... --json` prints; exit code 1 is an answer, too."""
+    command = [str(Path(sys.executable).with_name("edgefr")), *map(str, arguments), "--json"]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    document: dict[str, Any] = json.loads(told.stdout)
+    return document
+
+
+def cold_start() -> dict[str, Any]:
+    from bench.cold_start import run
+
+    return run(data(), MODEL)
+
+
+def photographs() -> dict[str, Any]:
+    from bench.photographs import run
+
+    return run(data(), {"fused": MODEL, "arcface": BASELINE})
+
+
+def parity() -> dict[str, Any]:
+    """Every runtime against torch on all 6,000 pairs."""
+    checkpoint = "train/runs/first/fused.safetensors"
+    options = ("--faces", data() / "lfw-aligned-112.zip", "--pairs", data() / "lfw-pairs.txt")
+    engines = ("onnxruntime:fp32", "openvino:fp32", "openvino:bf16")
+    return {engine: edgefr("parity", checkpoint, f"{MODEL}@{engine}", *options) for engine in engines}
+
+
+def latency() -> dict[str, Any]:
+    return {"rows": edgefr("bench", MODEL, "--batch", "1,8,32")["rows"]}
+
+
+def r100() -> dict[str, Any]:
+    return {"rows": edgefr("bench", "--arch", "r100", "--batch", "1,8", "--seconds", 20)["rows"]}
+
+
+MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (cold_start, latency, r100, parity, photographs)
+
+
+def main() -> None:
+    here = machine()
+    name = re.sub(r"[^a-z0-9]+", "-", f"{here['cpu']} {here['cores']} cores".lower()).strip("-")
+    path = RESULTS / f"{name}.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    wanted = sys.argv[1:] or [measure.__name__ for measure in MEASUREMENTS]
+    for measure in MEASUREMENTS:
+        if measure.__name__ in wanted:
+            print(f"{measure.__name__} ...", file=sys.stderr)
+            results[measure.__name__] = {"machine": here, "model_sha256": sha256_of(MODEL), **measure()}
+            with written_whole(path) as temporary:
+                temporary.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    print(json.dumps({key: results[key] for key in wanted}, indent=2))
+
+
+main()

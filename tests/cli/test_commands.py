@@ -1,0 +1,165 @@
+"""The other commands, as scripts and people use them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from docs.make_cli import PAGE, page
+
+PHOTOS = ("obama.jpg", "biden.jpg", "obama_and_biden.jpg", "astronaut.png")
+
+
+def test_the_page_of_commands_is_what_help_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+@pytest.fixture
+def photos(shared: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in PHOTOS:
+        shutil.copy(shared / "photos" / name, folder / name)
+    return folder
+
+
+@pytest.mark.shared
+def test_embed_takes_files_folders_and_globs_once_each(edgefr, photos: Path, yunet: Path, tmp_path: Path) -> None:
+    output = tmp_path / "x.npz"
+    told = edgefr(
+        "embed", photos / "obama.jpg", photos, photos / "*.jpg", "-o", output, "-m", "fake", "-d", yunet, "--json"
+    )
+    assert told.code == 0
+    assert told.json["images"] == 4
+    with np.load(output) as found:
+        assert [Path(path).name for path in found["path"]] == ["obama.jpg", "astronaut.png", "biden.jpg", PHOTOS[2]]
+        shapes = {key: found[key].shape for key in ("norm", "uncertainty", "box", "landmarks")}
+        assert shapes == {"norm": (4,), "uncertainty": (4,), "box": (4, 4), "landmarks": (4, 5, 2)}
+        assert found["embedding"].dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(found["embedding"], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.shared
+def test_embed_names_what_it_leaves_out_and_keeps_the_rest(edgefr, photos: Path, yunet: Path, tmp_path: Path) -> None:
+    (photos / "broken.jpg").write_text("no picture")
+    told = edgefr("embed", photos, tmp_path / "gone.jpg", "-o", tmp_path / "x.npz", "-m", "fake", "-d", yunet)
+    assert told.code == 2
+    assert told.err.count("left out") == 2
+    assert "broken.jpg" in told.err
+    assert "gone.jpg" in told.err
+    with np.load(tmp_path / "x.npz") as found:
+        assert len(found["path"]) == 4
+
+
+@pytest.mark.shared
+def test_embed_writes_nothing_where_no_photograph_is_usable(edgefr, yunet: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    told = edgefr("embed", tmp_path / "a.jpg", "-o", tmp_path / "x.npz", "-m", "fake", "-d", yunet)
+    assert told.code == 2
+    assert "found none" in told.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg"]
+
+
+def test_embed_refuses_names_and_folders_that_cannot_work(edgefr, tmp_path: Path) -> None:
+    assert ".npz" in edgefr("embed", "a.jpg", "-o", "x.txt", "-m", "fake").sentence
+    assert "found none" in edgefr("embed", tmp_path, "-o", tmp_path / "x.npz", "-m", "fake").sentence
+
+
+@pytest.mark.shared
+def test_parity_of_two_runtimes_on_real_pairs(edgefr, fused_onnx: Path, shared: Path) -> None:
+    faces, pairs = shared / "lfw-aligned-112.zip", shared / "lfw-pairs.txt"
+    options = ("--faces", faces, "--pairs", pairs, "--limit", 30, "--json")
+    told = edgefr("parity", f"{fused_onnx}@onnxruntime", f"{fused_onnx}@openvino:fp32", *options)
+    assert told.code == 0
+    assert told.json["pairs"] == 30
+    assert told.json["flips"] == 0
+    assert told.json["threshold"] == pytest.approx(0.3)
+    assert told.json["broken"] == []
+
+
+@pytest.mark.shared
+def test_parity_of_models_that_differ_is_exit_one(edgefr, fused_onnx: Path, shared: Path, tmp_path: Path) -> None:
+    """The same graph with one channel of the fusion's head disturbed."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(fused_onnx)
+    skip = max(
+        (t for t in model.graph.initializer if list(t.dims) in ([256, 256],)),
+        key=lambda t: abs(numpy_helper.to_array(t)).sum(),
+    )
+    weight = numpy_helper.to_array(skip).copy()
+    weight[:, :40] = 0
+    skip.CopyFrom(numpy_helper.from_array(weight, skip.name))
+    onnx.save(model, tmp_path / "other.onnx")
+    told = edgefr(
+        "parity", fused_onnx, tmp_path / "other.onnx", "--faces", shared / "lfw-aligned-112.zip", "--limit", 8
+    )
+    assert told.code == 1
+    assert "expected every face's cosine above" in told.out
+
+
+def test_parity_needs_two_models(edgefr, tmp_path: Path) -> None:
+    assert "MODEL[@RUNTIME" in edgefr("parity", "@openvino", "fake", "--faces", tmp_path).sentence
+
+
+@pytest.mark.shared
+def test_bench_lists_a_row_for_every_runtime_precision_and_batch(edgefr, fused_onnx: Path) -> None:
+    told = edgefr("bench", fused_onnx, "--batch", "1,2", "--seconds", "0.1", "--json").json
+    rows = {(row["runtime"], row["precision"], row["batch"]) for row in told["rows"]}
+    assert {("onnxruntime", "fp32", 1), ("onnxruntime", "fp32", 2), ("openvino", "fp32", 1)} <= rows
+    for row in told["rows"]:
+        assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+        assert row["images_per_second"] > 0
+    assert told["machine"]["cores"] >= 1
+
+
+def test_bench_refuses_other_sizes(edgefr) -> None:
+    assert "r100" in edgefr("bench", "--arch", "r101").sentence
+    assert "1,8,32" in edgefr("bench", "--batch", "many", "--arch", "r18").sentence
+
+
+def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
+    told = edgefr("doctor", "--json").json
+    runtimes = {entry["name"]: entry for entry in told["runtimes"]}
+    assert runtimes["onnxruntime"]["version"]
+    assert {extra["name"] for extra in told["extras"]} == {"train", "cpu", "demo"}
+    assert told["detector"]["found"] is None
+    assert "--detector FILE" in told["detector"]["advice"]
+    assert "onnxruntime" in edgefr("doctor").out
+
+
+@pytest.mark.shared
+def test_the_demo_is_right_and_draws_its_picture(edgefr, fused_onnx: Path, yunet: Path, tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    pytest.importorskip("matplotlib")
+    import cv2
+
+    told = edgefr("demo", "-m", fused_onnx, "-d", yunet, "-o", tmp_path / "demo.png", "--json")
+    assert told.code == 0
+    assert [answer["same"] for answer in told.json["answers"]] == [True, False]
+    assert cv2.imread(str(tmp_path / "demo.png")).shape[0] == 480
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_export_of_what_is_no_checkpoint_is_one_sentence(edgefr, suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"c{suffix}").write_text("hello")
+    told = edgefr("export", tmp_path / f"c{suffix}", "-o", tmp_path / "m.onnx")
+    assert told.code == 2
+    assert f"c{suffix}" in told.err.splitlines()[-1]
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_missing_recipe_is_one_sentence(edgefr, tmp_path: Path) -> None:
+    assert "ls train" in edgefr("train", tmp_path / "none.toml").sentence
+
+
+def test_wrong_words_are_exit_two(edgefr) -> None:
+    for arguments in (["verify"], ["verify", "a", "b", "--face", "nicest"], ["nothing"]):
+        told = edgefr(*arguments)
+        assert told.code == 2
+        assert told.out == ""

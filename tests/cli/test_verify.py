@@ -1,0 +1,200 @@
+"""`edgefr verify` on ordinary photographs, and on everything that is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgefr.manifest import sha256_of
+
+PEOPLE = {
+    "obama.jpg": "obama",
+    "obama1.jpg": "obama",
+    "obama2.jpg": "obama",
+    "obama3.jpg": "obama",
+    "biden.jpg": "biden",
+    "biden2.jpg": "biden",
+    "astronaut.png": "astronaut",
+}
+
+
+@pytest.fixture
+def verify(edgefr, fused_onnx: Path, yunet: Path):
+    return lambda *arguments: edgefr("verify", *arguments, "--model", fused_onnx, "--detector", yunet)
+
+
+@pytest.mark.shared
+def test_every_pair_of_photographs_is_right(fused_onnx: Path, yunet: Path, shared: Path) -> None:
+    from edgefr.verify import Verifier
+
+    verifier = Verifier.open(fused_onnx, yunet, images=7)
+    faces = dict(zip(PEOPLE, verifier.embed([verifier.find(shared / "photos" / name) for name in PEOPLE]), strict=True))
+    for first, second in combinations(PEOPLE, 2):
+        similarity = faces[first].embedding @ faces[second].embedding
+        assert (similarity >= verifier.threshold().value) == (PEOPLE[first] == PEOPLE[second]), (first, second)
+
+
+@pytest.mark.shared
+def test_same_and_different_are_exit_codes_and_sentences(verify, shared: Path) -> None:
+    photos = shared / "photos"
+    same = verify(photos / "obama.jpg", photos / "obama2.jpg")
+    assert (same.code, same.err) == (0, "")
+    assert same.out.startswith("The same person: similarity 0.")
+    assert "0.10% false matches" in same.out
+    different = verify(photos / "obama.jpg", photos / "biden.jpg")
+    assert different.code == 1
+    assert different.out.startswith("Different people")
+
+
+@pytest.mark.shared
+def test_the_json_document(verify, shared: Path, fused_onnx: Path) -> None:
+    photos = shared / "photos"
+    told = verify(photos / "obama.jpg", photos / "obama1.jpg", "--json").json
+    assert told["same"] is True
+    assert told["similarity"] > told["threshold"] == 0.3
+    assert told["fmr_at_threshold"] == 1e-3
+    assert told["model_sha256"] == sha256_of(fused_onnx)
+    assert told["runtime"] == "onnxruntime"
+    assert told["precision"] == "fp32"
+    assert told["time_ms"] > 0
+    height, width = cv2.imread(str(photos / "obama.jpg")).shape[:2]
+    face = told["faces"][0]
+    x, y, w, h = face["box"]
+    assert -w / 4 < x < width
+    assert -h / 4 < y < height
+    assert len(face["landmarks"]) == 5
+    assert 0.7 < face["score"] <= 1
+    assert -12 <= face["uncertainty"] <= 8
+
+
+@pytest.mark.shared
+def test_a_threshold_can_be_given(verify, shared: Path) -> None:
+    photos = shared / "photos"
+    told = verify(photos / "obama.jpg", photos / "obama1.jpg", "--threshold", "0.99", "--json")
+    assert told.code == 1
+    assert told.json["threshold"] == 0.99
+    assert told.json["fmr_at_threshold"] is None
+
+
+@pytest.mark.shared
+def test_several_faces_follow_the_policy(verify, shared: Path) -> None:
+    both, biden = shared / "photos/obama_and_biden.jpg", shared / "photos/biden.jpg"
+    assert "found 3" in verify(both, biden, "--face", "only").sentence
+    assert verify(both, biden, "--face", "largest").code in (0, 1)
+
+
+def animated(path: Path) -> None:
+    from PIL import Image
+
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def cmyk(path: Path) -> None:
+    from PIL import Image
+
+    Image.new("CMYK", (64, 64)).save(path)
+
+
+def huge(path: Path) -> None:
+    """200 megapixels in the header of a small file."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
+
+
+def picture(path: Path, shape: tuple[int, ...] = (200, 200, 3), dtype: str = "uint8") -> None:
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, shape).astype(dtype))
+
+
+def truncated(path: Path) -> None:
+    picture(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+BAD = {
+    "no picture": ("a.jpg", lambda path: path.write_text("hello")),
+    "zero bytes": ("a.jpg", lambda path: path.write_bytes(b"")),
+    "truncated JPEG": ("a.jpg", truncated),
+    "truncated PNG": ("a.png", truncated),
+    "1x1": ("a.png", lambda path: picture(path, (1, 1, 3))),
+    "16 bits": ("a.png", lambda path: picture(path, dtype="uint16")),
+    "CMYK": ("a.jpg", cmyk),
+    "animated GIF": ("a.gif", animated),
+    "animated WebP": ("a.webp", animated),
+    "200 megapixels": ("a.png", huge),
+    "a folder": ("a.jpg", lambda path: path.mkdir()),
+    "missing": ("a.jpg", lambda path: None),
+    "no face": ("a.png", lambda path: picture(path, (300, 300, 3))),
+}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_photograph_is_one_sentence_that_names_it(kind: str, edgefr, yunet: Path, tmp_path: Path) -> None:
+    name, make = BAD[kind]
+    make(tmp_path / name)
+    told = edgefr(
+        "verify", tmp_path / name, tmp_path / name, "--model", "fake", "--detector", yunet, "--threshold", "0"
+    )
+    assert name in told.sentence
+
+
+@pytest.mark.parametrize("content", [b"hello, I am text\n", b"", b"\x08\x07\x12\x04text"])
+def test_a_text_file_named_onnx_is_one_sentence(content: bytes, edgefr, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(content)
+    assert "model.onnx" in edgefr("verify", "a.jpg", "b.jpg", "--model", model, "--detector", model).sentence
+
+
+@pytest.mark.shared
+def test_a_detector_as_model_and_a_model_as_detector_are_refused(edgefr, yunet: Path, fused_onnx: Path) -> None:
+    assert "expected input image uint8" in edgefr("verify", "a", "b", "--model", yunet, "--detector", yunet).sentence
+    assert "landmarks" in edgefr("verify", "a", "b", "--model", fused_onnx, "--detector", fused_onnx).sentence
+
+
+def test_without_a_model_or_a_detector_it_says_what_to_give(edgefr) -> None:
+    assert "edgefr train" in edgefr("verify", "a.jpg", "b.jpg").sentence
+    assert "face_detection_yunet" in edgefr("verify", "a.jpg", "b.jpg", "--model", "fake").sentence
+    assert "edgefr train" in edgefr("demo").sentence
+
+
+@pytest.mark.shared
+def test_without_any_threshold_it_says_so(edgefr, yunet: Path, shared: Path) -> None:
+    photo = shared / "photos/obama.jpg"
+    assert "--threshold" in edgefr("verify", photo, photo, "--model", "fake", "--detector", yunet).sentence
+
+
+@pytest.mark.shared
+def test_as_a_process_it_loads_no_torch_and_answers(fused_onnx: Path, yunet: Path, shared: Path) -> None:
+    """The real command, with an importer that refuses torch."""
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        assert name.split('.')[0] not in ('torch', 'onnx', 'openvino', 'rich'), name\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from edgefr.cli import main\n"
+        "main()\n"
+    )
+    photos = [str(shared / "photos" / name) for name in ("obama.jpg", "obama2.jpg")]
+    environment = os.environ | {"EDGEFR_MODEL": str(fused_onnx), "EDGEFR_DETECTOR": str(yunet)}
+    told = subprocess.run(
+        [sys.executable, "-c", code, "verify", *photos], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith("The same person")

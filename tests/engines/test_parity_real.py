@@ -1,0 +1,52 @@
+"""Every runtime decides as torch does, on a thousand real pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgefr.backends import available_runtimes
+from edgefr.backends.recogniser import Recogniser, open_recogniser
+from edgefr.data.lfw import read_pairs
+from edgefr.engines.parity import BF16, FP32, check, compare
+from edgefr.evaluate.lfw import faces_and_pairs
+
+pytestmark = pytest.mark.shared
+
+PAIRS = 1000
+
+
+class Remembered(Recogniser):
+    """The reference embeds the faces once for all comparisons."""
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.description, self.embedding_dim = recogniser.description, recogniser.embedding_dim
+        self.recogniser, self.answer = recogniser, None
+
+    def embed(self, faces, batch=32, progress=None):
+        self.answer = self.answer or self.recogniser.embed(faces, batch, progress)
+        return self.answer
+
+
+@pytest.fixture(scope="module")
+def faces_pairs(shared: Path):
+    return faces_and_pairs(shared / "lfw-aligned-112.zip", read_pairs(shared / "lfw-pairs.txt"), PAIRS)
+
+
+@pytest.fixture(scope="module")
+def reference(fused_checkpoint: Path) -> Recogniser:
+    return Remembered(open_recogniser(fused_checkpoint, "torch"))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+)
+def test_a_runtime_decides_as_torch(runtime: str, precision: str, fused_onnx: Path, reference, faces_pairs) -> None:
+    here = {entry.name: entry.precisions for entry in available_runtimes() if entry.version}
+    if precision not in here.get(runtime, ()):
+        pytest.skip(f"{runtime} has no {precision} on this machine")
+    report = compare(reference, open_recogniser(fused_onnx, runtime, precision), *faces_pairs)
+    assert report.pairs == PAIRS
+    assert report.accuracy_reference > 0.985
+    assert check(report, BF16 if precision == "bf16" else FP32) == []

@@ -1,0 +1,80 @@
+"""Who may import whom: the table of CONTRIBUTING.md, and what a device must never load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "edgefr"
+GROUND = {"spec", "manifest", "recipe", "errors", "protobuf"}
+MAY_IMPORT = {
+    "nn": set(),
+    "data": set(),
+    "backends": {"nn"},
+    "evaluate": {"data", "backends"},
+    "engines": {"backends", "evaluate"},
+    "face": {"backends"},
+    "train": {"nn", "data", "evaluate"},
+    "export": {"nn", "data", "backends", "engines"},
+    "verify": {"face", "backends"},
+    "bulk": {"verify", "face"},
+    "demo": {"verify", "data"},
+    **{ground: set() for ground in GROUND},
+}
+"""The part of edgefr -> the parts it may import beside itself and the ground floor; `cli` may import all."""
+
+TORCH_PARTS = {"nn", "train", "export"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module that a file imports, and whether at its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(tree.body)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield str(node.module), node in top
+            if node.module == "edgefr":
+                yield from ((f"edgefr.{alias.name}", node in top) for alias in node.names)
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if part_of(path) not in ("cli", "__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
+    part = part_of(path)
+    allowed = MAY_IMPORT[part] | GROUND | {part, "__version__"}
+    for module, top in imports(path):
+        if module.startswith("edgefr."):
+            assert module.split(".")[1] in allowed, f"{part} imports {module}"
+        if module.split(".")[0] in ("torch", "safetensors") and part not in TORCH_PARTS:
+            assert not top, f"{part} imports torch at its top"
+
+
+def test_importing_the_runtime_loads_no_training_library() -> None:
+    """A device that verifies has no torch; nothing heavy is imported before it is needed."""
+    code = (
+        "import sys, edgefr.cli, edgefr.verify, edgefr.bulk;"
+        "print([name for name in ('torch', 'onnx', 'openvino', 'rich', 'matplotlib', 'onnxruntime') "
+        "if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_command_line_modules_alone_import_nothing_heavy() -> None:
+    code = "import sys, edgefr.cli; print([name for name in ('cv2', 'torch', 'onnxruntime') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
