@@ -20,7 +20,7 @@ BASELINE = Path("export/artifacts/arcface.onnx")
 
 
 def data() -> Path:
-    return Path(os.environ["EDGEFR_SHARED"]) / "data"
+    return Path(os.environ.get("EDGEFR_SHARED", "../shared")) / "data"
 
 
 def edgefr(*arguments: object) -> dict[str, Any]:
@@ -44,11 +44,9 @@ def photographs() -> dict[str, Any]:
 
 
 def parity() -> dict[str, Any]:
-    """Every runtime against torch on all 6,000 pairs."""
-    checkpoint = "train/runs/first/fused.safetensors"
-    options = ("--faces", data() / "lfw-aligned-112.zip", "--pairs", data() / "lfw-pairs.txt")
-    engines = ("onnxruntime:fp32", "openvino:fp32", "openvino:bf16")
-    return {engine: edgefr("parity", checkpoint, f"{MODEL}@{engine}", *options) for engine in engines}
+    from bench.parity import run
+
+    return run(data(), Path("train/runs/first/fused.safetensors"), MODEL)
 
 
 def latency() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
@@ -16,6 +16,7 @@ FINITE = st.floats(-1, 1)
 THRESHOLDS = st.builds(Threshold, FINITE, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text())
 
 
+@settings(max_examples=30)
 @given(st.builds(Manifest, st.text(), st.text(), thresholds=st.lists(THRESHOLDS).map(tuple)))
 def test_a_manifest_comes_back_from_json(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json(), "test") == manifest

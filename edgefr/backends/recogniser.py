@@ -68,16 +68,20 @@ class Recogniser:
         for start in range(0, total, batch):
             part = slice(start, min(start + batch, total))
             found = self._backend.infer({INPUT_NAME: faces[part]})
-            self._check(found, part.stop - start)
-            embedding[part], norm[part] = found[EMBEDDING], found[NORM]
+            length = self._check(found, part.stop - start)
+            # bf16 keeps 8 bits of each component: made exactly 1 long here, a dot product is a cosine.
+            embedding[part], norm[part] = found[EMBEDDING] / length[:, None], found[NORM]
             if uncertainty is not None:
                 uncertainty[part] = found[UNCERTAINTY]
             if progress is not None:
                 progress(part.stop - start)
         return Embeddings(embedding, norm, uncertainty)
 
-    def _check(self, found: dict[str, Array], count: int) -> None:
-        """What a description cannot promise: as many answers as faces, finite, embeddings of unit length."""
+    def _check(self, found: dict[str, Array], count: int) -> Array:
+        """What a description cannot promise: as many answers as faces, finite, embeddings of unit length.
+
+        Returns the embeddings' lengths (count,).
+        """
         shapes = {EMBEDDING: (count, self.embedding_dim), NORM: (count,), UNCERTAINTY: (count,)}
         for name in shapes.keys() & self._outputs:
             if found[name].shape != shapes[name]:
@@ -90,13 +94,14 @@ class Recogniser:
                     f"expected finite numbers in {name} from {self._source}, found others: "
                     "use --precision fp32 or export the model again"
                 )
-        length = np.linalg.norm(found[EMBEDDING], axis=1)
+        length: Array = np.linalg.norm(found[EMBEDDING], axis=1)
         worst = float(np.abs(length - 1).max(initial=0))
         if worst > UNIT_TOLERANCE:
             raise EdgefrError(
                 f"expected embeddings of unit length from {self._source}, found lengths off by {worst:.3g}: "
                 "export the model with `edgefr export`"
             )
+        return length
 
 
 def open_recogniser(

@@ -51,7 +51,8 @@ def bench(
     if json:
         print_json({"model": name, "rows": [asdict(row) for row in rows], "machine": machine()})
     else:
-        print(_text(name, rows))
+        here = machine()
+        print(f"{name} on {here['cpu']}, {here['cores']} cores\n{_text(rows)}")
 
 
 def _random_pair(arch: str) -> Path:
@@ -72,7 +73,7 @@ def _random_pair(arch: str) -> Path:
     return path
 
 
-def _text(name: str, rows: list[BenchRow]) -> str:
+def _text(rows: list[BenchRow]) -> str:
     baseline = {row.batch: row.p50_ms for row in rows if (row.runtime, row.precision) == ("onnxruntime", "fp32")}
     header = ["runtime", "precision", "batch", "p50 ms", "p95 ms", "p99 ms", "images/s", "of baseline"]
     cells = [
@@ -88,4 +89,4 @@ def _text(name: str, rows: list[BenchRow]) -> str:
         ]
         for row in rows
     ]
-    return f"{name}\n{table(header, cells)}"
+    return table(header, cells)

@@ -33,7 +33,8 @@ def embed(
 ) -> None:
     """Embeddings of many photographs into one .npz file.
 
-    It holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is named on stderr and left out; exit 2 if there was any.
+    It holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is named
+    on stderr and left out; exit 2 if there was any.
     """
     from edgefr.bulk import embed_photos, photos_of, save_npz
     from edgefr.verify import Verifier
@@ -65,5 +66,8 @@ def embed(
             }
         )
     else:
-        print(f"{len(faces)} embeddings in {output}, {len(refused)} photographs left out.")
+        print(
+            f"{len(faces)} embeddings in {output} by {verifier.model.name} on {description.runtime} "
+            f"{description.precision}, {len(refused)} photographs left out."
+        )
     raise typer.Exit(2 if refused else 0)

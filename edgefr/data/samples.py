@@ -13,7 +13,7 @@ from edgefr.errors import need
 from edgefr.spec import FACE_SIZE, TEMPLATE, Faces, Floats
 
 ASTRONAUT_LANDMARKS: Floats = np.array(
-    [[203.6, 101.4], [242.5, 101.9], [225.6, 124.7], [206.4, 145.9], [240.2, 146.2]], np.float32
+    [[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]], np.float32
 )
 """Eyes, nose and mouth corners of Eileen Collins in scikit-image's `data.astronaut()` (NASA, public domain), as
 OpenCV's YuNet finds them."""

@@ -22,7 +22,7 @@ from edgefr.engines.parity import FP32
 from edgefr.errors import EdgefrError, need
 from edgefr.export.contract import BackboneClassic, BackboneContract, FusedClassic, FusedContract
 from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
-from edgefr.nn.fused import FusedModel, load_fused, normalised
+from edgefr.nn.fused import FusedModel, is_fused, load_fused, normalised
 from edgefr.nn.upstream import backbone_from_checkpoint
 from edgefr.spec import (
     CLASSIC_INPUT_NAME,
@@ -97,12 +97,11 @@ class _Graph:
 
 def _load(checkpoint: Path) -> tuple[nn.Module, Manifest]:
     """The model and what is known of it; a file without edgefr's description is an upstream backbone."""
-    known = read_manifest(checkpoint)
-    if known is not None or checkpoint.suffix == ".safetensors":
-        model = load_fused(checkpoint)
-        return model, known or Manifest("checkpoint", checkpoint.stem, model.spec.to_dict())
-    backbone = backbone_from_checkpoint(checkpoint)
-    return backbone, Manifest("backbone", checkpoint.stem)
+    if not is_fused(checkpoint):
+        backbone = backbone_from_checkpoint(checkpoint)
+        return backbone, Manifest("backbone", checkpoint.stem, {"arch": backbone.arch})
+    model = load_fused(checkpoint)
+    return model, read_manifest(checkpoint) or Manifest("checkpoint", checkpoint.stem, model.spec.to_dict())
 
 
 def _contract(model: nn.Module) -> _Graph:
@@ -134,9 +133,12 @@ def _write(graph: _Graph, model: nn.Module, manifest: Manifest, path: Path) -> N
             verbose=False,
         )
         # Left to itself onnxsim fuses attention into an operator of Microsoft's that only onnxruntime knows.
-        simple, right = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_qkv"])  # type: ignore[union-attr]
-    if not right:
-        raise EdgefrError("expected onnxsim to keep the graph's answers, found that it changed them: update onnxsim")
+        simple, right = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_attention"])  # type: ignore[union-attr]
+    if not right or any(node.domain not in ("", "ai.onnx") for node in simple.graph.node):
+        raise EdgefrError(
+            "expected onnxsim to keep the graph's answers in standard operators, found that it did not: pip install "
+            "--upgrade onnxsim"
+        )
     _tidy(simple, graph, manifest)
     onnx.save(simple, path)
 

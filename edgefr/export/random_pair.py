@@ -34,11 +34,6 @@ def onnx_of_random_pair(arch: str, output: Path) -> None:
         raise EdgefrError(f"expected a size among {', '.join(PAIRS)}, found {arch!r}: choose another --arch")
     torch.manual_seed(0)
     model = FusedModel.random(ModelSpec(*PAIRS[arch]))
-    # As in a trained net, a map's values must neither vanish nor explode over 100 layers of random weights:
-    # subnormal or infinite numbers would be timed instead.
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_var.fill_(2.0)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "pair.safetensors"
         save_fused(model, checkpoint)

@@ -98,6 +98,15 @@ def save_fused(model: FusedModel, path: Path) -> None:
         save_file(weights, temporary, header)
 
 
+def is_fused(path: Path) -> bool:
+    """Whether a file is safetensors with edgefr's description, as `save_fused` writes them."""
+    try:
+        with safe_open(path, "pt") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def load_fused(path: Path) -> FusedModel:
     """Read a fused checkpoint, in eval mode.
 
@@ -120,9 +129,21 @@ def load_fused(path: Path) -> FusedModel:
             f"expected a fused checkpoint in {path}, found safetensors without edgefr's description: a backbone "
             "goes into a recipe's [a] or [b], see train/README.md"
         )
-    model = FusedModel.random(ModelSpec.from_dict(json.loads(header), str(path)))
+    model = FusedModel.random(_spec_of(header, path))
     load_strictly(model, state, str(path))
     return model
+
+
+def _spec_of(header: str, path: Path) -> ModelSpec:
+    try:
+        raw = json.loads(header)
+    except ValueError:
+        raw = None
+    if not isinstance(raw, dict):
+        raise EdgefrError(
+            f"expected edgefr's description in {path}, found other text: make the checkpoint again with `edgefr train`"
+        )
+    return ModelSpec.from_dict(raw, str(path))
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -162,8 +162,12 @@ def test_a_text_file_named_onnx_is_one_sentence(content: bytes, edgefr, tmp_path
 
 
 @pytest.mark.shared
-def test_a_detector_as_model_and_a_model_as_detector_are_refused(edgefr, yunet: Path, fused_onnx: Path) -> None:
-    assert "expected input image uint8" in edgefr("verify", "a", "b", "--model", yunet, "--detector", yunet).sentence
+def test_a_detector_as_model_and_a_model_as_detector_are_refused(
+    edgefr, yunet: Path, fused_onnx: Path, shared: Path
+) -> None:
+    photo = shared / "photos/obama.jpg"
+    told = edgefr("verify", photo, photo, "--model", yunet, "--detector", yunet)
+    assert "expected input image uint8" in told.sentence
     assert "landmarks" in edgefr("verify", "a", "b", "--model", fused_onnx, "--detector", fused_onnx).sentence
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.parity import Remembered
 from edgefr.backends import available_runtimes
 from edgefr.backends.recogniser import Recogniser, open_recogniser
 from edgefr.data.lfw import read_pairs
@@ -15,18 +16,6 @@ from edgefr.evaluate.lfw import faces_and_pairs
 pytestmark = pytest.mark.shared
 
 PAIRS = 1000
-
-
-class Remembered(Recogniser):
-    """The reference embeds the faces once for all comparisons."""
-
-    def __init__(self, recogniser: Recogniser) -> None:
-        self.description, self.embedding_dim = recogniser.description, recogniser.embedding_dim
-        self.recogniser, self.answer = recogniser, None
-
-    def embed(self, faces, batch=32, progress=None):
-        self.answer = self.answer or self.recogniser.embed(faces, batch, progress)
-        return self.answer
 
 
 @pytest.fixture(scope="module")

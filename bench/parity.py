@@ -1,0 +1,49 @@
+"""Every runtime against torch on all 6,000 LFW pairs; torch, the slowest, embeds the faces once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgefr.backends import available_runtimes
+from edgefr.backends.recogniser import Embeddings, Recogniser, open_recogniser
+from edgefr.cli.output import progress
+from edgefr.data.lfw import read_pairs
+from edgefr.engines.parity import BF16, FP32, check, compare
+from edgefr.evaluate.lfw import faces_and_pairs
+from edgefr.manifest import model_manifest
+from edgefr.spec import Faces
+
+
+class Remembered(Recogniser):
+    """A recogniser that answers for the same faces only once."""
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.description, self.embedding_dim = recogniser.description, recogniser.embedding_dim
+        self._recogniser = recogniser
+        self._answer: Embeddings | None = None
+
+    def embed(self, faces: Faces, batch: int = 32, progress: Callable[[int], None] | None = None) -> Embeddings:
+        self._answer = self._answer or self._recogniser.embed(faces, batch, progress)
+        return self._answer
+
+
+def run(data: Path, checkpoint: Path, model: Path) -> dict[str, Any]:
+    faces, pairs = faces_and_pairs(data / "lfw-aligned-112.zip", read_pairs(data / "lfw-pairs.txt"), None)
+    reference = Remembered(open_recogniser(checkpoint, "torch"))
+    manifest = model_manifest(model)
+    threshold = manifest.thresholds[0].value if manifest and manifest.thresholds else None
+    rows = {}
+    for runtime in available_runtimes():
+        if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):
+            continue
+        for precision in runtime.precisions:
+            name = f"{runtime.name} {precision}"
+            candidate = open_recogniser(model, runtime.name, precision)
+            with progress(f"{name} against torch", 2 * len(faces)) as advance:
+                report = compare(reference, candidate, faces, pairs, threshold, advance)
+            bound = BF16 if precision == "bf16" else FP32
+            rows[name] = {**asdict(report), "broken": check(report, bound)}
+    return rows
