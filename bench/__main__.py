@@ -24,9 +24,9 @@ def data() -> Path:
 
 
 def edgefr(*arguments: object) -> dict[str, Any]:
-    """What `edgefr ... --json` prints; exit code 1 is an answer, too."""
+    """What `edgefr ... --json` prints."""
     command = [str(Path(sys.executable).with_name("edgefr")), *map(str, arguments), "--json"]
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     document: dict[str, Any] = json.loads(told.stdout)
     return document
 
@@ -34,23 +34,24 @@ def edgefr(*arguments: object) -> dict[str, Any]:
 def cold_start() -> dict[str, Any]:
     from bench.cold_start import run
 
-    return run(data(), MODEL)
+    return {"model_sha256": sha256_of(MODEL), **run(data(), MODEL)}
 
 
 def photographs() -> dict[str, Any]:
     from bench.photographs import run
 
-    return run(data(), {"fused": MODEL, "arcface": BASELINE})
+    return {"model_sha256": sha256_of(MODEL), **run(data(), {"fused": MODEL, "arcface": BASELINE})}
 
 
 def parity() -> dict[str, Any]:
     from bench.parity import run
 
-    return run(data(), Path("train/runs/first/fused.safetensors"), MODEL)
+    checkpoint = Path("train/runs/first/fused.safetensors")
+    return {"model_sha256": sha256_of(MODEL), **run(data(), checkpoint, MODEL)}
 
 
 def latency() -> dict[str, Any]:
-    return {"rows": edgefr("bench", MODEL, "--batch", "1,8,32")["rows"]}
+    return {"model_sha256": sha256_of(MODEL), "rows": edgefr("bench", MODEL, "--batch", "1,8,32")["rows"]}
 
 
 def r100() -> dict[str, Any]:
@@ -69,7 +70,7 @@ def main() -> None:
     for measure in MEASUREMENTS:
         if measure.__name__ in wanted:
             print(f"{measure.__name__} ...", file=sys.stderr)
-            results[measure.__name__] = {"machine": here, "model_sha256": sha256_of(MODEL), **measure()}
+            results[measure.__name__] = {"machine": here, **measure()}
             with written_whole(path) as temporary:
                 temporary.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     print(json.dumps({key: results[key] for key in wanted}, indent=2))

@@ -18,23 +18,25 @@ from edgefr.spec import Faces
 
 
 class Remembered(Recogniser):
-    """A recogniser that answers for the same faces only once."""
+    """A recogniser that answers for the same array of faces only once."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.description, self.embedding_dim = recogniser.description, recogniser.embedding_dim
         self._recogniser = recogniser
-        self._answer: Embeddings | None = None
+        self._answers: dict[int, tuple[Faces, Embeddings]] = {}
 
     def embed(self, faces: Faces, batch: int = 32, progress: Callable[[int], None] | None = None) -> Embeddings:
-        self._answer = self._answer or self._recogniser.embed(faces, batch, progress)
-        return self._answer
+        if id(faces) not in self._answers:  # the array is kept with its answer, so that its id stays its own
+            self._answers[id(faces)] = faces, self._recogniser.embed(faces, batch, progress)
+        return self._answers[id(faces)][1]
 
 
 def run(data: Path, checkpoint: Path, model: Path) -> dict[str, Any]:
     faces, pairs = faces_and_pairs(data / "lfw-aligned-112.zip", read_pairs(data / "lfw-pairs.txt"), None)
     reference = Remembered(open_recogniser(checkpoint, "torch"))
     manifest = model_manifest(model)
-    threshold = manifest.thresholds[0].value if manifest and manifest.thresholds else None
+    known = None if manifest is None else manifest.threshold_for("fp32")
+    threshold = None if known is None else known.value
     rows = {}
     for runtime in available_runtimes():
         if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):

@@ -47,8 +47,8 @@ def find_faces(folder: FaceFolder, names: Sequence[str], protocol: str, detector
             photo = degrade(folder.read(name), protocol, name, SCALE)
             try:
                 face = choose_face(detector.detect(photo), photo.shape[:2], "largest", name)
-                place[name] = len(crops)
                 crops.append(align(photo, face.landmarks))
+                place[name] = len(crops) - 1
             except EdgefrError:
                 pass  # counted: the name has no place
             advance(1)

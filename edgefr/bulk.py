@@ -12,9 +12,8 @@ import numpy as np
 from edgefr.errors import EdgefrError
 from edgefr.face.detect import Policy
 from edgefr.manifest import written_whole
+from edgefr.picture_header import PICTURE_SUFFIXES
 from edgefr.verify import EmbeddedFace, FoundFace, Verifier
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -31,19 +30,22 @@ def photos_of(arguments: Sequence[str]) -> list[Path]:
     Raises:
         EdgefrError: a folder or glob holds no pictures.
     """
-    photos: dict[Path, None] = {}
+    photos: dict[Path, Path] = {}
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES and entry.is_file())
+            found = sorted(
+                entry for entry in path.rglob("*") if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
+            )
         elif path.exists() or not glob.has_magic(argument):
             found = [path]  # a file that is missing is refused by name when it is read
         else:
             found = sorted(Path(name) for name in glob.glob(argument, recursive=True) if Path(name).is_file())  # noqa: PTH207
         if not found:
             raise EdgefrError(f"expected photographs in {argument}, found none: check the path")
-        photos |= dict.fromkeys(found)
-    return list(photos)
+        for photo in found:
+            photos.setdefault(photo.resolve(), photo)
+    return list(photos.values())
 
 
 def embed_photos(

@@ -35,6 +35,14 @@ class Threshold:
     measured_on: str
     precision: str = "fp32"
 
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Threshold:
+        """Read one of a manifest's thresholds; ValueError, TypeError or KeyError where it is none."""
+        low, high = raw["ci95"]
+        fmr = None if raw["fmr"] is None else float(raw["fmr"])
+        interval = (float(low), float(high))
+        return cls(fmr, float(raw["value"]), interval, str(raw["measured_on"]), str(raw["precision"]))
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -52,6 +60,14 @@ class Manifest:
     measured: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def threshold_for(self, precision: str) -> Threshold | None:
+        """The first threshold measured in this precision, else in FP32, if any."""
+        for wanted in (precision, "fp32"):
+            for entry in self.thresholds:
+                if entry.precision == wanted:
+                    return entry
+        return None
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
@@ -64,7 +80,7 @@ class Manifest:
         """
         try:
             raw = json.loads(text)
-            thresholds = tuple(Threshold(**{**entry, "ci95": tuple(entry["ci95"])}) for entry in raw.pop("thresholds"))
+            thresholds = tuple(Threshold.from_dict(entry) for entry in raw.pop("thresholds"))
             return cls(thresholds=thresholds, **raw)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EdgefrError(
@@ -83,38 +99,43 @@ def read_manifest(artifact: Path) -> Manifest | None:
     path = manifest_path(artifact)
     if not path.is_file():
         return None
-    return Manifest.from_json(path.read_text(encoding="utf-8"), str(path))
+    return Manifest.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
 def model_manifest(model: Path) -> Manifest | None:
-    """What is known of a model: the manifest beside it, else the one in an ONNX file's own metadata.
+    """What is known of a model: the manifest in an ONNX file's own metadata, else the one beside it.
+
+    The one inside comes first, for a file that was copied over another leaves that other's manifest beside it.
 
     Raises:
         EdgefrError: a manifest is there but cannot be read.
     """
-    beside = read_manifest(model)
-    if beside is not None or model.suffix.lower() != ".onnx":
-        return beside
-    text = _onnx_metadata(model).get(METADATA_KEY)
-    return None if text is None else Manifest.from_json(text, str(model))
+    inside = _onnx_metadata(model).get(METADATA_KEY) if model.suffix.lower() == ".onnx" else None
+    return read_manifest(model) if inside is None else Manifest.from_json(inside, str(model))
 
 
 def _onnx_metadata(model: Path) -> dict[str, str]:
     """`ModelProto.metadata_props` (field 14), entries of key (1) and value (2); the graph is stepped over."""
     try:
         with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            view = memoryview(data)
-            try:
-                entries = [(messages(entry, 1), messages(entry, 2)) for entry in messages(view, 14)]
-                return {bytes(key[0]).decode(): bytes(value[0]).decode() for key, value in entries}
-            finally:
-                entries = []  # a map cannot be closed while something looks into it
-                view.release()
-    except (OSError, ValueError, IndexError) as error:
+            found = _metadata_entries(data)
+    except (OSError, ValueError) as error:
+        found = getattr(error, "strerror", None) or str(error)
+    if isinstance(found, str):
         raise EdgefrError(
-            f"expected an ONNX model in {model}, found another or a damaged file ({error}): make it again with "
+            f"expected an ONNX model in {model}, found another or a damaged file ({found}): make it again with "
             "`edgefr export`"
-        ) from error
+        )
+    return found
+
+
+def _metadata_entries(data: mmap.mmap) -> dict[str, str] | str:
+    """The entries, or what is wrong; no view into the map survives this call, so that the map can be closed."""
+    try:
+        entries = [(messages(entry, 1), messages(entry, 2)) for entry in messages(memoryview(data), 14)]
+        return {bytes(key[0]).decode(): bytes(value[0]).decode() for key, value in entries}
+    except (ValueError, IndexError) as error:
+        return str(error)
 
 
 def write_manifest(artifact: Path, manifest: Manifest) -> None:
@@ -130,14 +151,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         EdgefrError: the folder cannot be written.
     """
     try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, for libraries (numpy, cv2) that choose a format by it or append it.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise EdgefrError(
-            f"expected to write {path}, found that its folder refuses it ({error.strerror}): choose another output path"
-        ) from error
+        raise _unwritable(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -145,8 +166,17 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; an artifact is not
         temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> EdgefrError:
+    return EdgefrError(
+        f"expected to write {path}, found that this cannot be done ({error.strerror or error}): choose another output "
+        "path or make room"
+    )
 
 
 def _umask() -> int:

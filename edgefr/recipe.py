@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if sys.version_info >= (3, 11):
@@ -71,7 +72,7 @@ def _build(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         _expect(isinstance(value, list), value, value, "a list", where)
         return tuple(_build(get_args(hint)[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is Union or str(origin) == "<class 'types.UnionType'>":
+    if origin in (Union, UnionType):
         return _build(next(option for option in get_args(hint) if option is not type(None)), value, where)
     if hint is Path:
         _expect(isinstance(value, str), value, value, "a path", where)

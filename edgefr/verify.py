@@ -13,6 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
+from edgefr.backends import FAKE
 from edgefr.backends.recogniser import Embeddings, Recogniser, open_recogniser
 from edgefr.errors import EdgefrError
 from edgefr.face.align import align
@@ -124,7 +125,8 @@ class Verifier:
         start = perf_counter()
         found = [self.find(first, policy), self.find(second, policy)]
         seconds = perf_counter() - start
-        limit = self.threshold(threshold)  # waits until the recogniser is ready, which is not counted
+        self._opening.result()  # waiting until the recogniser is ready is not counted
+        limit = self.threshold(threshold)
         start = perf_counter()
         a, b = self.embed(found)
         seconds += perf_counter() - start
@@ -139,12 +141,10 @@ class Verifier:
         """
         if given is not None:
             return Threshold(None, given, (given, given), "the command line", "any")
-        known = () if self.manifest is None else self.manifest.thresholds
         precision = self.recogniser.description.precision
-        for wanted in (precision, "fp32"):
-            for entry in known:
-                if entry.precision == wanted:
-                    return entry
+        known = None if self.manifest is None else self.manifest.threshold_for(precision)
+        if known is not None:
+            return known
         raise EdgefrError(
             f"expected a threshold in the manifest of {self.model}, found none: give one with --threshold, measured "
             "on faces of your own"
@@ -152,7 +152,7 @@ class Verifier:
 
     def digest(self) -> str | None:
         """SHA-256 of the model file; None for the fake backend, which has none."""
-        return sha256_of(self.model) if self.model.is_file() else None
+        return None if self.model == FAKE else sha256_of(self.model)
 
 
 def embedded(found: list[FoundFace], embeddings: Embeddings) -> list[EmbeddedFace]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, Threshold, read_manifest, sha256_of, write_manifest, written_whole
+from edgefr.manifest import Manifest, Threshold, model_manifest, read_manifest, sha256_of, write_manifest, written_whole
 
 FINITE = st.floats(-1, 1)
 THRESHOLDS = st.builds(Threshold, FINITE, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text())
@@ -40,6 +40,41 @@ def test_a_manifest_lies_beside_its_artifact(tmp_path: Path) -> None:
     write_manifest(artifact, Manifest("onnx", "x"))
     assert (tmp_path / "model.onnx.json").is_file()
     assert read_manifest(artifact) == Manifest("onnx", "x")
+
+
+def test_half_a_model_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """A download that was cut off: the graph announces more bytes than there are."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x0a\x3a\x80\x80\x04" + b"x" * 500)
+    with pytest.raises(EdgefrError, match="it ends too early"):
+        model_manifest(path)
+
+
+def test_the_manifest_inside_a_model_beats_one_left_beside_it(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "model.onnx"
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "edgefr", Manifest("onnx", "inside").to_json()
+    onnx.save(model, path)
+    write_manifest(path, Manifest("onnx", "an older model's"))
+    assert model_manifest(path).name == "inside"
+
+
+def test_the_threshold_of_a_precision_else_of_fp32() -> None:
+    fp32, bf16 = (
+        Threshold(1e-3, value, (0, 1), "x", precision) for value, precision in ((0.3, "fp32"), (0.31, "bf16"))
+    )
+    manifest = Manifest("onnx", "x", thresholds=(bf16, fp32))
+    assert manifest.threshold_for("bf16") == bf16
+    assert manifest.threshold_for("fp32") == fp32
+    assert manifest.threshold_for("int8") == fp32
+    assert Manifest("onnx", "x").threshold_for("fp32") is None
+
+
+def test_an_output_that_is_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(EdgefrError, match="it is a folder"), written_whole(tmp_path):
+        raise AssertionError("no work should start")
 
 
 def test_a_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

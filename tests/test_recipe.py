@@ -50,6 +50,13 @@ def test_values_can_be_overridden() -> None:
         ("a=3", "a to be a table"),
         ("name.x=3", "--set name.x=3"),
         ("nonsense", "--set key.path=value"),
+        ("distill.clean=1.5", "distill.clean to be 0 to 1"),
+        ("distill.schedule.batch=1", "batch to be 2 to 4096"),
+        ("distill.schedule.lr=-1", "lr to be between"),
+        ("data.test_folds=[11]", "test_folds to be some"),
+        ("data.limit=0", "data.limit to be at least 2"),
+        ("seed=-1", "seed to be"),
+        ("name=../elsewhere", "name to be"),
         ("data.faces=$EDGEFR_NOWHERE/x", "EDGEFR_NOWHERE"),
     ],
 )

@@ -62,6 +62,11 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
         EdgefrError: the file is not a model, or the runtime is unknown, not installed or lacks the precision.
     """
     chosen = _choose(path, precision, images) if runtime == "auto" else runtime
+    if (chosen == "fake") != (path == FAKE):
+        raise EdgefrError(
+            f"expected the model 'fake' with the runtime fake and no other, found {path} with {chosen}: choose another "
+            "--model or --runtime"
+        )
     if chosen == "fake":
         from edgefr.backends.fake import FakeBackend
 

@@ -5,13 +5,32 @@ Exit codes: 0 yes or done, 1 no (different people, a bound broken), 2 an error s
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from edgefr.cli import bench, demo, doctor, embed, export, parity, train, verify
 from edgefr.errors import EdgefrError
+
+
+def _pipe_safe(command: Callable[..., None]) -> Callable[..., None]:
+    """A reader that goes away (`edgefr ... | head -1`) must not look like the answer 1."""
+
+    @functools.wraps(command)
+    def safe(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+            os._exit(141)
+
+    return safe
+
 
 app = typer.Typer(
     name="edgefr",
@@ -32,7 +51,7 @@ for command in (
     doctor.doctor,
     demo.demo,
 ):
-    app.command()(command)
+    app.command()(_pipe_safe(command))
 
 
 def main() -> None:
@@ -41,9 +60,6 @@ def main() -> None:
         app()
     except EdgefrError as error:
         sentence, code = str(error), error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
-        sys.exit(141)
     except Exception as error:
         if "EDGEFR_DEBUG" in os.environ:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefr.cli.options import JsonOption, model_or_explain
-from edgefr.cli.output import print_json, say, table
+from edgefr.cli.output import print_json, remark, table
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def bench(
         if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):
             continue  # torch is the reference, not a way to deploy
         for precision in reversed(runtime.precisions):  # FP32, which all have, first
-            if sys.stderr.isatty():
-                say(f"Timing {runtime.name} {precision} ...")
+            remark(f"Timing {runtime.name} {precision} ...")
             rows += measure(open_recogniser(path, runtime.name, precision), sizes, seconds)
     name = path.name if arch is None else f"{arch} pair, random weights"
     if json:
@@ -59,16 +57,16 @@ def _random_pair(arch: str) -> Path:
     """Two random-weight backbones of a size, fused and exported; kept, for the export takes a minute."""
     import platformdirs
 
-    from edgefr import __version__
     from edgefr.errors import need
 
-    path = Path(platformdirs.user_cache_dir("edgefr")) / f"{arch}-pair-{__version__}.onnx"
+    need("torch", "train")
+    from edgefr.export.random_pair import network_digest, onnx_of_random_pair
+
+    path = Path(platformdirs.user_cache_dir("edgefr")) / f"{arch}-pair-{network_digest()}.onnx"
     if path.is_file():
         return path
-    need("torch", "train")
-    from edgefr.export.random_pair import onnx_of_random_pair
 
-    say(f"Exporting two random {arch} backbones, fused, once ...")
+    remark(f"Exporting two random {arch} backbones, fused, once ...")
     onnx_of_random_pair(arch, path)
     return path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib import util
+from pathlib import Path
 from typing import Any
 
 from edgefr.cli.options import MODEL_VARIABLE, JsonOption
@@ -37,6 +38,7 @@ def _report() -> dict[str, Any]:
         detector, advice = open_detector(None).name, ""
     except EdgefrError as error:
         detector, advice = None, str(error)
+    model = _model()
     return {
         "machine": machine(),
         "runtimes": [
@@ -59,8 +61,24 @@ def _report() -> dict[str, Any]:
             for missing in [[module for module in modules if util.find_spec(module) is None]]
         ],
         "detector": {"found": detector, "advice": advice},
-        "model": {"found": os.environ.get(MODEL_VARIABLE), "advice": f"--model FILE or {MODEL_VARIABLE}"},
+        "model": model,
     }
+
+
+def _model() -> dict[str, str | None]:
+    """The model that commands take unless told otherwise, and what its manifest decides by."""
+    from edgefr.manifest import model_manifest
+
+    named = os.environ.get(MODEL_VARIABLE)
+    if named is None:
+        return {"found": None, "advice": f"none by default; give --model FILE or set {MODEL_VARIABLE}"}
+    try:
+        manifest = model_manifest(Path(named))
+    except EdgefrError as error:
+        return {"found": None, "advice": str(error)}
+    limit = None if manifest is None else manifest.threshold_for("fp32")
+    advice = "no threshold in its manifest" if limit is None else f"threshold {limit.value:.3f} at FMR {limit.fmr:g}"
+    return {"found": named, "advice": advice}
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -81,6 +99,6 @@ def _text(report: dict[str, Any]) -> str:
             table(["runtime", "version", "precisions", "install with"], runtimes),
             table(["extra", "missing", "install with"], extras),
             f"detector: {detector['found'] or detector['advice']}",
-            f"model: {model['found'] or 'none by default; give ' + model['advice']}",
+            f"model: {model['found'] + ', ' if model['found'] else ''}{model['advice']}",
         ]
     )

@@ -16,7 +16,7 @@ from edgefr.cli.options import (
     RuntimeOption,
     model_or_explain,
 )
-from edgefr.cli.output import print_json, progress, say
+from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import EdgefrError
 
 
@@ -46,7 +46,7 @@ def embed(
     with progress("Embedding", len(photos)) as advance:
         faces, refused = embed_photos(verifier, photos, face, batch, advance)
     for refusal in refused:
-        say(f"edgefr: left out: {refusal.reason}")
+        warn(f"edgefr: left out: {refusal.reason}")
     if not faces:
         raise EdgefrError(f"expected a usable face in at least one of {len(photos)} photographs, found none: see above")
     save_npz(output, faces)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from edgefr.cli.options import JsonOption
-from edgefr.cli.output import print_json, say
+from edgefr.cli.output import print_json, remark
 
 
 def export(
@@ -24,6 +24,10 @@ def export(
     classic: Annotated[
         bool, typer.Option(help="One float input and one output, as insightface's ArcFaceONNX takes them.")
     ] = False,
+    arch: Annotated[str | None, typer.Option(help="A backbone's architecture, where its tensors do not tell.")] = None,
+    colour: Annotated[
+        Literal["rgb", "bgr"] | None, typer.Option(help="What a backbone's weights were trained on; else as upstream.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """One ONNX file from a checkpoint.
@@ -36,8 +40,8 @@ def export(
     from edgefr.data.samples import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 
-    say(f"Exporting {checkpoint} and comparing it with torch ...")
-    exported = onnx_from_checkpoint(checkpoint, output, comparison_faces(faces), classic)
+    remark(f"Exporting {checkpoint} and comparing it with torch ...")
+    exported = onnx_from_checkpoint(checkpoint, output, comparison_faces(faces), classic, arch, colour)
     size = output.stat().st_size
     if json:
         document = {

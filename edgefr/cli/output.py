@@ -18,9 +18,15 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
-def say(text: str) -> None:
-    """A warning or a remark, on stderr."""
+def warn(text: str) -> None:
+    """What a script should log, too, on stderr."""
     print(text, file=sys.stderr)
+
+
+def remark(text: str) -> None:
+    """What somebody who waits wants to know: on stderr, where that is a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
 
 
 @contextmanager

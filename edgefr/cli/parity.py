@@ -44,8 +44,9 @@ def parity(
     first, model = _open(reference)
     second, _ = _open(candidate)
     images, indexed = faces_and_pairs(faces, None if pairs is None else read_pairs(pairs), limit)
-    if threshold is None and (manifest := model_manifest(model)) and manifest.thresholds:
-        threshold = manifest.thresholds[0].value
+    if threshold is None and (manifest := model_manifest(model)):
+        known = manifest.threshold_for(first.description.precision)
+        threshold = None if known is None else known.value
     with progress("Embedding", 2 * len(images)) as advance:
         report = compare(first, second, images, indexed, threshold, advance)
     bound = BF16 if "bf16" in (first.description.precision, second.description.precision) else FP32

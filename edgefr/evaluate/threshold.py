@@ -47,15 +47,9 @@ def threshold_at_fmr(embedding: Floats, labels: Labels, fmr: float, seed: int = 
     Raises:
         EdgefrError: there are too few impostor pairs to measure this rate.
     """
+    total = impostor_pairs(labels, fmr)
     people, label = np.unique(labels, return_inverse=True)
     counts = np.bincount(label)
-    total = (len(label) ** 2 - int((counts**2).sum())) // 2
-    needed = math.ceil(FALSE_MATCHES_NEEDED / fmr)
-    if total < needed:
-        raise EdgefrError(
-            f"expected at least {needed:,} impostor pairs to measure an FMR of {fmr:g}, found {total:,}: give more "
-            "people or ask for a higher rate"
-        )
     values, first, second = _highest_impostors(embedding, label, KEPT_SHARE * math.ceil(fmr * total))
     rng = np.random.default_rng(seed)
     found = []
@@ -67,6 +61,23 @@ def threshold_at_fmr(embedding: Floats, labels: Labels, fmr: float, seed: int = 
     low, high = np.percentile(found, (2.5, 97.5))
     value = _cut(values, np.ones(len(values)), fmr * total)
     return ImpostorThreshold(fmr, value, (float(low), float(high)), total, len(people))
+
+
+def impostor_pairs(labels: Labels, fmr: float) -> int:
+    """How many pairs of different people (N,) labels give.
+
+    Raises:
+        EdgefrError: too few to measure `fmr`.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    total = (len(labels) ** 2 - int((counts**2).sum())) // 2
+    needed = math.ceil(FALSE_MATCHES_NEEDED / fmr)
+    if total < needed:
+        raise EdgefrError(
+            f"expected at least {needed:,} impostor pairs to measure an FMR of {fmr:g}, found {total:,}: give more "
+            "people or ask for a higher rate"
+        )
+    return total
 
 
 def _highest_impostors(embedding: Floats, label: Labels, keep: int) -> tuple[Floats, Labels, Labels]:

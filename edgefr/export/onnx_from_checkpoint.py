@@ -23,7 +23,7 @@ from edgefr.errors import EdgefrError, need
 from edgefr.export.contract import BackboneClassic, BackboneContract, FusedClassic, FusedContract
 from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
 from edgefr.nn.fused import FusedModel, is_fused, load_fused, normalised
-from edgefr.nn.upstream import backbone_from_checkpoint
+from edgefr.nn.upstream import Colour, backbone_from_checkpoint
 from edgefr.spec import (
     CLASSIC_INPUT_NAME,
     CLASSIC_OUTPUT_NAME,
@@ -53,12 +53,20 @@ class Exported:
     cosine_min: float
 
 
-def onnx_from_checkpoint(checkpoint: Path, output: Path, faces: Faces, classic: bool = False) -> Exported:
+def onnx_from_checkpoint(
+    checkpoint: Path,
+    output: Path,
+    faces: Faces,
+    classic: bool = False,
+    arch: str | None = None,
+    colour: Colour | None = None,
+) -> Exported:
     """Export a fused checkpoint, or a backbone's upstream checkpoint as a baseline, with its manifest.
 
     The graph takes `image` uint8 (B, 112, 112, 3) RGB with any B and gives `embedding`, `norm` and
     `uncertainty` (spec.py); `classic` asks for one float input (B, 3, 112, 112) and one output instead, as
-    insightface's `ArcFaceONNX` takes them. `faces` (N, 112, 112, 3) are what it is compared with torch on.
+    insightface's `ArcFaceONNX` takes them. `faces` (N, 112, 112, 3) are what it is compared with torch on;
+    `arch` and `colour` are for a backbone whose file does not tell.
 
     Raises:
         EdgefrError: the checkpoint cannot be loaded, the output cannot be written, or the graph's answers
@@ -66,7 +74,9 @@ def onnx_from_checkpoint(checkpoint: Path, output: Path, faces: Faces, classic: 
     """
     if output.suffix.lower() != ".onnx":
         raise EdgefrError(f"expected an output that ends in .onnx, found {output}: choose another name with -o")
-    model, manifest = _load(checkpoint)
+    if len(faces) == 0:
+        raise EdgefrError("expected faces to compare the exported graph on, found none: give some with --faces")
+    model, manifest = _load(checkpoint, arch, colour)
     graph = _classic(model) if classic else _contract(model)
     manifest = replace(
         manifest,
@@ -75,7 +85,7 @@ def onnx_from_checkpoint(checkpoint: Path, output: Path, faces: Faces, classic: 
         versions=versions_of("torch", "onnx", "onnxscript", "onnxsim"),
     )
     with written_whole(output) as temporary:
-        _write(graph, model, manifest, temporary)
+        _write(graph, manifest, temporary)
         cosine = _compare(graph, temporary, faces)
     write_manifest(output, manifest)
     return Exported(output, manifest, len(faces), cosine)
@@ -95,10 +105,10 @@ class _Graph:
         return normalised(image).contiguous() if self.floats else image
 
 
-def _load(checkpoint: Path) -> tuple[nn.Module, Manifest]:
+def _load(checkpoint: Path, arch: str | None, colour: Colour | None) -> tuple[nn.Module, Manifest]:
     """The model and what is known of it; a file without edgefr's description is an upstream backbone."""
     if not is_fused(checkpoint):
-        backbone = backbone_from_checkpoint(checkpoint)
+        backbone = backbone_from_checkpoint(checkpoint, arch, colour)
         return backbone, Manifest("backbone", checkpoint.stem, {"arch": backbone.arch})
     model = load_fused(checkpoint)
     return model, read_manifest(checkpoint) or Manifest("checkpoint", checkpoint.stem, model.spec.to_dict())
@@ -116,7 +126,7 @@ def _classic(model: nn.Module) -> _Graph:
     return _Graph(module, CLASSIC_INPUT_NAME, (CLASSIC_OUTPUT_NAME,), floats=True)
 
 
-def _write(graph: _Graph, model: nn.Module, manifest: Manifest, path: Path) -> None:
+def _write(graph: _Graph, manifest: Manifest, path: Path) -> None:
     onnx, onnxsim = need("onnx", "train"), need("onnxsim", "train")
     need("onnxscript", "train")
     example = graph.input_of(np.zeros((2, 112, 112, 3), np.uint8))
@@ -166,7 +176,7 @@ def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
         EdgefrError: cosine, norm or uncertainty differ beyond FP32's rounding.
     """
     backend = open_backend(path, "onnxruntime", "fp32")
-    lowest = 1.0
+    cosines: list[Array] = []
     for start in range(0, len(faces), 32):
         tensor = graph.input_of(faces[start : start + 32])
         with torch.inference_mode():
@@ -175,11 +185,14 @@ def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
         expected = {name: value.numpy() for name, value in zip(graph.output_names, outputs, strict=True)}
         found = backend.infer({graph.input_name: tensor.numpy()})
         for name, value in expected.items():
+            if value.shape != found[name].shape:
+                raise _mismatch(f"{name} has the shape {found[name].shape} instead of {value.shape}")
             if value.ndim == 2:
-                lowest = min(lowest, float(_cosine(value, found[name]).min()))
-            elif np.abs(value - found[name]).max() > TOLERANCE * np.abs(value).max():
+                cosines.append(_cosine(value, found[name]))
+            elif not np.abs(value - found[name]).max() <= TOLERANCE * np.abs(value).max():
                 raise _mismatch(f"{name} differs by {np.abs(value - found[name]).max():.3g}")
-    if not lowest > FP32.cosine_min:
+    lowest = float(np.concatenate(cosines).min())
+    if not lowest > FP32.cosine_min:  # "not >" also where it is not a number
         raise _mismatch(f"the lowest cosine is {lowest:.6f}")
     return lowest
 

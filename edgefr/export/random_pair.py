@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 
 import torch
 
+from edgefr import nn
 from edgefr.data.samples import astronaut_faces
 from edgefr.errors import EdgefrError
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
@@ -22,6 +24,12 @@ PAIRS = {
     "mbf": ("mbf", "mobilefacenet"),
 }
 """An ArcFace and an AdaFace trunk of one size; AdaFace has none beyond ir_101."""
+
+
+def network_digest() -> str:
+    """Eight digits that change with the network's code, so that a kept file is never timed for another."""
+    sources = sorted(Path(nn.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def onnx_of_random_pair(arch: str, output: Path) -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.face.header import PhotoHeader, read_header
 from edgefr.face.quiet import quiet_opencv
+from edgefr.picture_header import PhotoHeader, read_header
 from edgefr.spec import Image
 
 MAX_BYTES = 256 << 20

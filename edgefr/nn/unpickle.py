@@ -8,7 +8,9 @@ everything else that a pickle wants to call is refused by name.
 from __future__ import annotations
 
 import pickle
+import tarfile
 import warnings
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +28,20 @@ REBUILD = {
 }
 """What tensors are made of."""
 
-INERT_PACKAGES = {"pytorch_lightning", "lightning", "lightning_fabric", "omegaconf", "easydict", "numpy"}
-INERT_NAMES = {("argparse", "Namespace"), ("builtins", "set"), ("builtins", "frozenset"), ("typing", "Any")}
+INERT_PACKAGES = {"pytorch_lightning", "lightning", "lightning_fabric", "omegaconf", "easydict", "numpy", "pathlib"}
+INERT_NAMES = {
+    ("argparse", "Namespace"),
+    ("builtins", "set"),
+    ("builtins", "frozenset"),
+    ("builtins", "list"),
+    ("builtins", "dict"),
+    ("builtins", "complex"),
+    ("collections", "Counter"),
+    ("collections", "defaultdict"),
+    ("typing", "Any"),
+    ("_codecs", "encode"),
+}
+"""What Lightning keeps beside weights: callbacks, hyper-parameters, schedulers' milestones, numpy scalars."""
 
 
 class Inert:
@@ -58,6 +72,7 @@ class RestrictedUnpickler(pickle.Unpickler):
     """Finds what tensors are made of, shells for known bystanders, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
+        module = "builtins" if module == "__builtin__" else module  # pickle protocol 2 uses Python 2's name
         if (module, name) in REBUILD or (module == "torch" and name.endswith("Storage")):
             return super().find_class(module, name)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
@@ -69,6 +84,20 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 def _restricted_load(file: Any, **arguments: Any) -> Any:
     return RestrictedUnpickler(file, **arguments).load()
+
+
+def _refuse_programs(path: Path) -> None:
+    """Refuse the formats that `torch.load` reads without asking the unpickler it was given.
+
+    Raises:
+        UnpicklingError: the file is a TorchScript program or a tar archive.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist()):
+                raise pickle.UnpicklingError("it is a TorchScript program")
+    elif tarfile.is_tarfile(path):
+        raise pickle.UnpicklingError("it is a tar archive of torch before 0.1.10")
 
 
 RESTRICTED_PICKLE = SimpleNamespace(__name__="pickle", Unpickler=RestrictedUnpickler, load=_restricted_load)
@@ -91,7 +120,10 @@ def unpickle(path: Path) -> Any:
 
 def _unpickle_restricted(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=RESTRICTED_PICKLE)
+        _refuse_programs(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=False, pickle_module=RESTRICTED_PICKLE)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0] if str(error) else "it is no pickle"
     except Exception as error:  # a hostile pickle can raise anything that its opcodes reach

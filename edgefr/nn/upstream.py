@@ -94,7 +94,7 @@ def _arch_of(state: dict[str, Tensor], path: Path) -> str:
                 return arch
     raise EdgefrError(
         f"expected the tensors of one of {', '.join(ARCHITECTURES)} in {path}, found {len(found)} others: name the "
-        "architecture in the recipe to see which are missing or extra"
+        "architecture (--arch, or arch in the recipe) to see which are missing or extra"
     )
 
 
@@ -105,6 +105,6 @@ def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _colour_of(arch: str, prefix: str, path: Path) -> Colour:
     if prefix in CVLFACE_PREFIXES:
         description = path.with_name("model.yaml")
-        text = description.read_text(encoding="utf-8") if description.is_file() else ""
+        text = description.read_text(encoding="utf-8", errors="replace") if description.is_file() else ""
         return "bgr" if re.search(r"^\s*color_space:\s*['\"]?BGR", text, re.MULTILINE) else "rgb"
     return "bgr" if arch.startswith("ir_") else "rgb"

@@ -7,6 +7,7 @@ mirror image (the usual test-time flip), so that one pass learns what two passes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edgefr.train.recipe import Distill
 
 def distill(
     model: FusedModel,
+    aims: Tensor,
     data: TrainingFaces,
     recipe: Distill,
     *,
@@ -34,17 +36,8 @@ def distill(
     state: Path,
     report: Report,
 ) -> None:
-    """Train the fusion and the bottleneck of `model` in place; backbones and skip stay as they are.
-
-    Raises:
-        EdgefrError: the model has no skip path to carry the aims into the space of mu.
-    """
-    skip = model.bottleneck.skip
-    if skip is None:
-        raise EdgefrError('expected fusion.skip = "embeddings" for distillation, found "none": set it in the recipe')
-    skip.requires_grad_(False)
+    """Train the fusion and the bottleneck of `model` in place towards `aims` (N, K); backbones and skip stay."""
     schedule = recipe.schedule
-    aims = skip(clean_embeddings(model, data.faces))  # (N, K)
     model.train()
 
     def loss_of(step: int) -> Tensor:
@@ -86,7 +79,23 @@ def imitation_loss(code: Code, aims: Tensor, recipe: Distill) -> Tensor:
 
 
 @torch.no_grad()
-def clean_embeddings(model: FusedModel, faces: Faces) -> Tensor:
+def clean_aims(model: FusedModel, faces: Faces, advance: Callable[[int], None]) -> Tensor:
+    """What mu should be for each face (N, 112, 112, 3): the skip's answer to the clean embeddings, (N, K).
+
+    Freezes the skip, which carries the aims into the space of mu.
+
+    Raises:
+        EdgefrError: the model has none.
+    """
+    skip = model.bottleneck.skip
+    if skip is None:
+        raise EdgefrError('expected fusion.skip = "embeddings" for distillation, found "none": set it in the recipe')
+    skip.requires_grad_(False)
+    aims: Tensor = skip(clean_embeddings(model, faces, advance))
+    return aims
+
+
+def clean_embeddings(model: FusedModel, faces: Faces, advance: Callable[[int], None]) -> Tensor:
     """Both backbones' unit embeddings, averaged over the image and its mirror image, side by side: (N, D)."""
     rows = []
     for start in range(0, len(faces), 64):
@@ -97,4 +106,5 @@ def clean_embeddings(model: FusedModel, faces: Faces) -> Tensor:
         both = (straight + mirrored).float()
         halves = both.tensor_split([model.backbone_a.embedding_dim], 1)
         rows.append(torch.cat([F.normalize(half) for half in halves], 1))
+        advance(len(batch))
     return torch.cat(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,11 +11,12 @@ import torch
 from torch import Tensor
 
 from edgefr.data.degrade import Rng, random_degradation
-from edgefr.data.faces import open_faces
+from edgefr.data.faces import open_faces, person_of
 from edgefr.data.lfw import people_of, read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.nn.fused import normalised
 from edgefr.spec import FACE_SIZE, Faces, Image
+from edgefr.train.loop import Progress, silent
 from edgefr.train.recipe import Data
 
 
@@ -40,7 +40,7 @@ class TrainingFaces:
         )
 
 
-def read_training_faces(data: Data, progress: Callable[[int], None] | None = None) -> TrainingFaces:
+def read_training_faces(data: Data, progress: Progress = silent) -> TrainingFaces:
     """Everyone outside the test folds.
 
     Raises:
@@ -48,7 +48,12 @@ def read_training_faces(data: Data, progress: Callable[[int], None] | None = Non
     """
     held_out = people_of(read_pairs(data.pairs), data.test_folds)
     folder = open_faces(data.faces)
-    names = tuple(name for name, person in zip(folder.names, folder.people(), strict=True) if person not in held_out)
+    if held_out and held_out.isdisjoint(folder.people()):
+        raise EdgefrError(
+            f"expected pictures as Name/picture.jpg with the names of {data.pairs} in {data.faces}, found none of the "
+            "people to hold out: give the faces that belong to the pairs file"
+        )
+    names = tuple(name for name in folder.names if person_of(name) not in held_out)
     if not names:
         raise EdgefrError(
             f"expected people outside folds {data.test_folds} in {data.faces}, found none: correct data.test_folds"
@@ -56,8 +61,9 @@ def read_training_faces(data: Data, progress: Callable[[int], None] | None = Non
     if data.limit is not None:
         chosen = np.unique(np.linspace(0, len(names) - 1, min(data.limit, len(names))).astype(int))
         names = tuple(names[index] for index in chosen)
-    _, labels = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)
-    return TrainingFaces(folder.read_faces(names, progress), labels.astype(np.int64), names)
+    _, labels = np.unique([person_of(name) for name in names], return_inverse=True)
+    with progress("Reading faces", len(names)) as advance:
+        return TrainingFaces(folder.read_faces(names, advance), labels.astype(np.int64), names)
 
 
 def look(faces: Faces, rng: Rng, clean: float) -> Tensor:

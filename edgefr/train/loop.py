@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ GRADIENT_NORM = 5.0
 
 Report = Callable[[int, int, float], None]
 """Told the step, the number of steps and the loss, after every step."""
+
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""`with progress(title, total) as advance: advance(1)`"""
+
+
+def silent(_title: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A progress that nobody sees."""
+    return nullcontext(lambda _count: None)
 
 
 def descend(
@@ -50,15 +60,17 @@ def descend(
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr * group.get("scale", 1.0) * warm_cosine(step, schedule.steps)
         loss = loss_of(step)
-        if not math.isfinite(loss.item()):
-            save_state(state, key, step, modules, optimizer)
-            raise EdgefrError(
-                f"expected a finite loss, found {loss.item()} at step {step} (state saved in {state}): lower "
-                "the learning rate with --set"
-            )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+        gradient = nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+        if not (math.isfinite(loss.item()) and math.isfinite(gradient.item())):
+            # The weights are those of the step before, which had a finite gradient: worth keeping.
+            save_state(state, key, step, modules, optimizer)
+            raise EdgefrError(
+                f"expected a finite loss and gradient, found {loss.item():.3g} and {gradient.item():.3g} at step "
+                f"{step} (state saved in {state}): start anew with a lower learning rate, --set name=ANOTHER --set "
+                "distill.schedule.lr=..."
+            )
         optimizer.step()
         report(step + 1, schedule.steps, loss.item())
         if time.monotonic() - saved > SAVE_SECONDS:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,33 @@ def test_bench_refuses_other_sizes(edgefr) -> None:
     assert "1,8,32" in edgefr("bench", "--batch", "many", "--arch", "r18").sentence
 
 
+@pytest.mark.shared
+def test_doctor_looks_into_the_model_it_names(edgefr, fused_onnx: Path, monkeypatch) -> None:
+    monkeypatch.setenv("EDGEFR_MODEL", str(fused_onnx))
+    found = edgefr("doctor", "--json").json["model"]
+    assert found == {"found": str(fused_onnx), "advice": "threshold 0.300 at FMR 0.001"}
+
+
+def test_doctor_says_what_is_wrong_with_a_model(edgefr, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "model.onnx").write_text("text")
+    monkeypatch.setenv("EDGEFR_MODEL", str(tmp_path / "model.onnx"))
+    found = edgefr("doctor", "--json").json["model"]
+    assert found["found"] is None
+    assert "expected an ONNX model" in found["advice"]
+
+
+def test_a_reader_that_goes_away_is_no_answer() -> None:
+    """`edgefr doctor | true` ends as other programs do, not with exit code 1."""
+    told = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m edgefr doctor --json | true; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.stdout.strip() in ("0", "141")  # 0 where all was written before the reader went
+    assert told.stderr == ""
+
+
 def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
     told = edgefr("doctor", "--json").json
     runtimes = {entry["name"]: entry for entry in told["runtimes"]}
@@ -144,7 +173,6 @@ def test_the_demo_is_right_and_draws_its_picture(edgefr, fused_onnx: Path, yunet
     assert cv2.imread(str(tmp_path / "demo.png")).shape[0] == 480
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_export_of_what_is_no_checkpoint_is_one_sentence(edgefr, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"c{suffix}").write_text("hello")

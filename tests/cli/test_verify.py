@@ -171,6 +171,11 @@ def test_a_detector_as_model_and_a_model_as_detector_are_refused(
     assert "landmarks" in edgefr("verify", "a", "b", "--model", fused_onnx, "--detector", fused_onnx).sentence
 
 
+def test_the_fake_runtime_takes_no_real_model(edgefr, tmp_path: Path) -> None:
+    told = edgefr("parity", "x.onnx@fake", "fake", "--faces", tmp_path)
+    assert "the model 'fake' with the runtime fake" in told.sentence
+
+
 def test_without_a_model_or_a_detector_it_says_what_to_give(edgefr) -> None:
     assert "edgefr train" in edgefr("verify", "a.jpg", "b.jpg").sentence
     assert "face_detection_yunet" in edgefr("verify", "a.jpg", "b.jpg", "--model", "fake").sentence

@@ -54,6 +54,24 @@ def test_a_damaged_picture_is_named(collection, content: bytes) -> None:
         folder.read_faces()
 
 
+def test_people_are_the_folders_pictures_lie_in_wherever_those_lie(tmp_path: Path) -> None:
+    (tmp_path / "lfw/Ann").mkdir(parents=True)
+    (tmp_path / "lfw/Ann/Ann_0001.png").write_bytes(png((1, 2, 3)))
+    (tmp_path / "lfw/Ann/._Ann_0001.png").write_bytes(b"shadow")
+    assert open_faces(tmp_path).people() == ["Ann"]
+
+
+def test_a_zip_member_with_a_wrong_checksum_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("Ann/Ann_0001.png", png((1, 2, 3)))
+    data = bytearray(path.read_bytes())
+    data[120] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(EdgefrError, match="Ann_0001"):
+        open_faces(path).read_faces()
+
+
 def test_faces_that_are_not_aligned_are_refused(collection) -> None:
     folder = open_faces(collection({"Ann/Ann_0001.png": png((1, 2, 3), size=100)}))
     with pytest.raises(EdgefrError, match="100x100"):

@@ -87,17 +87,28 @@ def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, m
     """A swapped colour order, planted behind the comparison's back."""
     write = module._write
 
-    def swapped(graph, model, manifest, path) -> None:
-        first = model.backbone_a.get_parameter(model.backbone_a.first_conv)
+    def swapped(graph, manifest, path) -> None:
+        backbone = graph.module.model.backbone_a
+        first = backbone.get_parameter(backbone.first_conv)
         straight = first.data.clone()
         first.data = straight.flip(1)
-        write(graph, model, manifest, path)
+        write(graph, manifest, path)
         first.data = straight
 
     monkeypatch.setattr(module, "_write", swapped)
     with pytest.raises(EdgefrError, match="answer as torch does"):
         onnx_from_checkpoint(checkpoint, tmp_path / "model.onnx", astronaut_faces(2))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    fusion = FusionSpec(embedding_dim=64, readout="mean", vib=False, local_branch=False)
+    model = FusedModel.random(ModelSpec("mobilefacenet", "mobilefacenet", fusion=fusion))
+    model.bottleneck.mu.bias.data[0] = float("nan")
+    save_fused(model, tmp_path / "nan.safetensors")
+    with pytest.raises(EdgefrError, match="answer as torch does"):
+        onnx_from_checkpoint(tmp_path / "nan.safetensors", tmp_path / "nan.onnx", astronaut_faces(2))
+    assert not (tmp_path / "nan.onnx").exists()
 
 
 def test_without_a_bottleneck_there_is_no_uncertainty(tmp_path: Path) -> None:

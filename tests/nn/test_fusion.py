@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.nn.attention import Attention, EncoderLayer  # noqa: E402
 from edgefr.nn.bottleneck import Bottleneck, Code, kl_divergence, sample  # noqa: E402
 from edgefr.nn.fused import FusedModel, load_fused, normalised, save_fused  # noqa: E402
 from edgefr.nn.fusion import Fusion, GlobalAggregation, LocalAggregation  # noqa: E402
@@ -75,6 +76,57 @@ def test_which_map_answers_the_other_nets_mean(kv: str, keys: str, values: str) 
     assert torch.allclose(before, moved_y, atol=1e-4) == (together or "y" not in (keys, values))
     # ... but sees what the tokens say (same mean, other values).
     assert torch.allclose(before, flipped, atol=1e-4) == ("x" not in (keys, values))
+
+
+def test_split_takes_keys_from_the_querys_own_net_and_values_from_the_other() -> None:
+    """With all keys alike attention is even, so only the mean of the values counts."""
+    layer = GlobalAggregation(FusionSpec(kv="split")).eval()
+    x, y = maps()
+    flat = y.mean((2, 3), keepdim=True).expand_as(y)
+    with torch.no_grad():
+        even, moved = layer(x, flat)[:, 0], layer(x.flatten(2).roll(3, 2).view_as(x), flat)[:, 0]
+        values = layer(x + 1, flat)[:, 0]
+    torch.testing.assert_close(even, moved, atol=1e-5, rtol=0)
+    assert not torch.allclose(even, values, atol=1e-3)
+
+
+def test_attention_is_torchs_multi_head_attention() -> None:
+    torch.manual_seed(0)
+    ours, theirs = Attention(8).eval(), torch.nn.MultiheadAttention(512, 8, batch_first=True).eval()
+    parts = (ours.query, ours.key, ours.value)
+    theirs.in_proj_weight.data = torch.cat([part.weight for part in parts])
+    theirs.in_proj_bias.data = torch.cat([part.bias for part in parts])
+    theirs.out_proj.load_state_dict(ours.output.state_dict())
+    query, keys, values = torch.randn(2, 3, 512), torch.randn(2, 49, 512), torch.randn(2, 49, 512)
+    torch.testing.assert_close(ours(query, keys, values), theirs(query, keys, values)[0], atol=1e-5, rtol=0)
+
+
+def test_the_encoder_is_torchs_post_norm_layer() -> None:
+    torch.manual_seed(0)
+    ours = EncoderLayer(8, 2048).eval()
+    theirs = torch.nn.TransformerEncoderLayer(512, 8, 2048, dropout=0.0, batch_first=True)
+    parts = (ours.attention.query, ours.attention.key, ours.attention.value)
+    theirs.self_attn.in_proj_weight.data = torch.cat([part.weight for part in parts])
+    theirs.self_attn.in_proj_bias.data = torch.cat([part.bias for part in parts])
+    theirs.self_attn.out_proj.load_state_dict(ours.attention.output.state_dict())
+    theirs.linear1.load_state_dict(ours.ffn[0].state_dict())
+    theirs.linear2.load_state_dict(ours.ffn[2].state_dict())
+    x = torch.randn(2, 49, 512)
+    torch.testing.assert_close(ours(x, x, x), theirs(x), atol=1e-5, rtol=0)
+
+
+def test_the_local_block_is_leff_with_a_shortcut() -> None:
+    """Written out: Conv1x1, BN, GELU, depth-wise Conv3x3, BN, GELU, Conv1x1, BN, + F, Conv1x1, tokens, encoder."""
+    torch.manual_seed(0)
+    layer = LocalAggregation(FusionSpec()).eval()
+    x, y = maps()
+    wide = torch.cat([x, y], 1)
+    (conv1, bn1, _, conv2, bn2, _, conv3, bn3), z = layer.block, wide
+    z = F.gelu(bn1(F.conv2d(z, conv1.weight)))
+    z = F.gelu(bn2(F.conv2d(z, conv2.weight, padding=1, groups=1024)))
+    z = bn3(F.conv2d(z, conv3.weight)) + wide
+    z = F.conv2d(z, layer.project.weight, layer.project.bias).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(layer(x, y), layer.encoder[0](z, z, z), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("project", ["after", "inside", "fold"])

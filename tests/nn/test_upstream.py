@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -43,7 +45,12 @@ def test_adaface_lightning_files_are_bgr_and_lose_their_head(ir18, tmp_path: Pat
     path = tmp_path / "adaface.ckpt"
     state = under("model.", ir18) | {"head.kernel": torch.zeros(512, 10), "head.t": torch.zeros(1)}
     # What a Lightning file holds beside the weights, which weights_only=True refuses.
-    bystanders = {"hyper_parameters": argparse.Namespace(lr=0.1), "epoch": 3}
+    bystanders = {
+        "hyper_parameters": argparse.Namespace(lr=0.1, data=Path("faces")),
+        "lr_schedulers": [{"milestones": Counter([12, 20]), "last": numpy.float64(0.1), "seen": {1, 2}}],
+        "callbacks": {"best": complex(1), "by": defaultdict(list)},
+        "epoch": 3,
+    }
     torch.save({"state_dict": state, **bystanders}, path)
     assert torch.equal(first_conv(path), ir18["input_layer.0.weight"].flip(1))
 
@@ -106,6 +113,18 @@ def test_a_hostile_pickle_runs_nothing(how: str, mobilefacenet, tmp_path: Path) 
         backbone_from_checkpoint(path)
     assert not target.exists()
     assert "\n" not in str(caught.value)
+
+
+def test_a_torchscript_program_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """`torch.load` would hand it to `torch.jit.load`, past any unpickler."""
+    import zipfile
+
+    path = tmp_path / "program.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("program/constants.pkl", b"")
+        archive.writestr("program/data.pkl", b"")
+    with pytest.raises(EdgefrError, match="TorchScript"):
+        backbone_from_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is text", b"PK\x03\x04 broken zip", b"\x80\x04."])

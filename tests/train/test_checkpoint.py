@@ -57,7 +57,7 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_saved(tmp_path: Path) -> None:
-    with pytest.raises(EdgefrError, match="nan at step 5"):
+    with pytest.raises(EdgefrError, match="found nan and nan at step 5"):
         train(tmp_path, spoil=5)
     assert torch.isfinite(train(tmp_path)).all()
 

@@ -104,6 +104,16 @@ def test_a_look_keeps_the_share_of_clean_faces_and_is_seeded() -> None:
     assert first.shape == (8, 3, 112, 112)
     assert -1 <= first.min() < first.max() <= 1
 
+    def degraded_share(clean: float) -> float:
+        """A checkerboard keeps its contrast unless it is degraded; a warp of a few pixels only softens it."""
+        checker = np.repeat((np.indices((112, 112)).sum(0) // 8 % 2 * 255)[..., None], 3, 2).astype(np.uint8)
+        plain = look(np.stack([checker] * 40), np.random.default_rng(1), 1.0)
+        seen = look(np.stack([checker] * 40), np.random.default_rng(1), clean)
+        return float(np.mean([not torch.equal(a, b) for a, b in zip(plain, seen, strict=True)]))
+
+    assert degraded_share(1.0) == 0
+    assert degraded_share(0.0) == 1
+
 
 def test_imitation_is_perfect_only_at_the_aim_and_teaches_its_own_error() -> None:
     torch.manual_seed(0)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from edgefr.errors import EdgefrError
 
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+"""Of files that are taken for pictures when a folder is searched."""
+
 MAX_BLOCKS = 1 << 20
 """Blocks, chunks or segments a file may have: more than any of 100 megapixels needs, few enough to walk."""
 

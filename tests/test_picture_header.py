@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from edgefr.errors import EdgefrError
-from edgefr.face.header import PhotoHeader, read_header
+from edgefr.picture_header import PhotoHeader, read_header
 from tests.face.pictures import encoded, gradient
 
 RGB = Pillow.fromarray(gradient(40, 60))
