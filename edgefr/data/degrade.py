@@ -43,14 +43,15 @@ def jpeg(image: Image, quality: int) -> Image:
     return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1])
 
 
-def occlusion(image: Image, share: float, rng: Rng) -> Image:
-    """A rectangle of one colour over about `share` of the middle 112x112-face area."""
+def occlusion(image: Image, share: float, rng: Rng, scale: float = 1.0) -> Image:
+    """A rectangle of one colour over about `share` of a face, somewhere in the picture's middle."""
     height, width = image.shape[:2]
-    area, aspect = share * height * width, float(rng.uniform(0.5, 2.0))
-    box_height = min(height, round((area * aspect) ** 0.5))
-    box_width = min(width, round((area / aspect) ** 0.5))
-    top = int(rng.integers(0, height - box_height + 1))
-    left = int(rng.integers(0, width - box_width + 1))
+    side = min(height, width, round(FACE_SIZE * scale))
+    area, aspect = share * side * side, float(rng.uniform(0.5, 2.0))
+    box_height = min(side, round((area * aspect) ** 0.5))
+    box_width = min(side, round((area / aspect) ** 0.5))
+    top = (height - side) // 2 + int(rng.integers(0, side - box_height + 1))
+    left = (width - side) // 2 + int(rng.integers(0, side - box_width + 1))
     covered = image.copy()
     covered[top : top + box_height, left : left + box_width] = rng.integers(0, 256, 3)
     return covered
@@ -80,7 +81,7 @@ PROTOCOLS: dict[str, Callable[[Image, Rng, float], Image]] = {
     "14x14 pixels": lambda x, _rng, scale: low_resolution(x, 14, scale),
     "blur + noise": lambda x, rng, scale: noise(blur(x, 3.0, scale), 20, rng),
     "JPEG 8": lambda x, _rng, scale: jpeg(low_resolution(x, 56, scale), 8),
-    "occlusion": lambda x, rng, _scale: occlusion(x, 0.25, rng),
+    "occlusion": lambda x, rng, scale: occlusion(x, 0.25, rng, scale),
 }
 """Fixed degradations for evaluation; each picture's randomness is seeded by its name."""
 
