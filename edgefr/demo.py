@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefr.data.degrade import blur, jpeg
+from edgefr.data.degrade import jpeg
 from edgefr.errors import EdgefrError, need
 from edgefr.manifest import written_whole
 from edgefr.spec import Image
@@ -72,7 +72,7 @@ def run_demo(verifier: Verifier, output: Path) -> list[Answer]:
 
 
 def demo_photos() -> dict[str, Image]:
-    """Eileen Collins (NASA), the same photograph shrunk, blurred and compressed, and Grace Hopper (US Navy)."""
+    """Eileen Collins (NASA), the same photograph shrunk and compressed, and Grace Hopper (US Navy)."""
     need("skimage", "demo")
     need("matplotlib", "demo")
     from matplotlib import cbook
@@ -83,7 +83,7 @@ def demo_photos() -> dict[str, Image]:
     hopper = cv2.imread(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
     return {
         "the astronaut": astronaut,
-        "her bad copy": jpeg(blur(half, 1.5), 15),
+        "her bad copy": jpeg(half, 20),
         "the rear admiral": np.ascontiguousarray(np.asarray(hopper)[..., ::-1]),
     }
 

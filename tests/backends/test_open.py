@@ -163,7 +163,7 @@ def test_a_missing_runtime_names_its_install(
 @pytest.mark.parametrize("name", ["onnxruntime", "torch", "fake"])
 def test_bf16_is_refused_where_it_is_missing(name: str, model: Path) -> None:
     with pytest.raises(EdgefrError, match=rf"expected precision auto or fp32 for {name}.*found bf16: use"):
-        open_backend(model, name, "bf16")
+        open_backend(FAKE if name == "fake" else model, name, "bf16")
 
 
 def test_bf16_is_refused_on_a_processor_without_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

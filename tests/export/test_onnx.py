@@ -84,16 +84,15 @@ def test_it_answers_as_torch_at_any_batch(exported: Path, checkpoint: Path) -> N
 
 
 def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
-    """A swapped colour order, planted behind the comparison's back."""
+    """Swapped channels, planted behind the comparison's back."""
     write = module._write
 
     def swapped(graph, manifest, path) -> None:
-        backbone = graph.module.model.backbone_a
-        first = backbone.get_parameter(backbone.first_conv)
-        straight = first.data.clone()
-        first.data = straight.flip(1)
+        skip = graph.module.model.bottleneck.skip.weight
+        straight = skip.data.clone()
+        skip.data = straight.roll(1, 0)
         write(graph, manifest, path)
-        first.data = straight
+        skip.data = straight
 
     monkeypatch.setattr(module, "_write", swapped)
     with pytest.raises(EdgefrError, match="answer as torch does"):

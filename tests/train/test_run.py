@@ -117,7 +117,7 @@ def test_a_look_keeps_the_share_of_clean_faces_and_is_seeded() -> None:
 
 def test_imitation_is_perfect_only_at_the_aim_and_teaches_its_own_error() -> None:
     torch.manual_seed(0)
-    aims, recipe = torch.randn(6, 16), Distill(Schedule(1))
+    aims, recipe = torch.randn(6, 16), Distill(Schedule(1), likelihood=100.0)
     at_aim = imitation_loss(Code(3 * aims, None), aims, recipe)
     assert at_aim.item() == pytest.approx(0, abs=1e-5)
     assert imitation_loss(Code(aims + torch.randn(6, 16), None), aims, recipe) > 0.1
