@@ -22,8 +22,15 @@ lint: .venv/test
 docs: .venv/test
 	$(BIN)/python docs/make_cli.py
 
-bench: .venv/test
+bench: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 	$(BIN)/python -m bench
+
+export/artifacts/first.onnx: | .venv/demo
+	$(BIN)/edgefr train train/first.toml
+	$(BIN)/edgefr export train/runs/first/fused.safetensors -o $@ --faces $(EDGEFR_SHARED)/data/lfw-aligned-112.zip
+
+export/artifacts/arcface.onnx: | .venv/demo
+	$(BIN)/edgefr export $(EDGEFR_SHARED)/data/weights/arcface-mobilefacenet/mobilefacenet.pt -o $@
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
