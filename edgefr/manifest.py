@@ -46,7 +46,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where an artifact comes from and what was measured on it.
+    """Where an artifact comes from and the thresholds that were measured on it.
 
     `made_from` maps a role ("backbone a", "checkpoint") to file name and SHA-256 of what went in.
     """
@@ -57,7 +57,6 @@ class Manifest:
     made_from: dict[str, dict[str, str]] = field(default_factory=dict)
     trained_on: str = ""
     thresholds: tuple[Threshold, ...] = ()
-    measured: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def threshold_for(self, precision: str) -> Threshold | None:

@@ -63,18 +63,20 @@ def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
             assert not top, f"{part} imports torch at its top"
 
 
-def test_importing_the_runtime_loads_no_training_library() -> None:
-    """A device that verifies has no torch; nothing heavy is imported before it is needed."""
-    code = (
-        "import sys, edgefr.cli, edgefr.verify, edgefr.bulk;"
-        "print([name for name in ('torch', 'onnx', 'openvino', 'rich', 'matplotlib', 'onnxruntime') "
-        "if name in sys.modules])"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
-
-
-def test_command_line_modules_alone_import_nothing_heavy() -> None:
-    code = "import sys, edgefr.cli; print([name for name in ('cv2', 'torch', 'onnxruntime') if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import edgefr.cli", "cv2 torch onnxruntime openvino rich"),
+        ("import edgefr.cli, edgefr.verify, edgefr.bulk", "torch onnx openvino rich matplotlib onnxruntime"),
+        (
+            "from edgefr.backends import available_runtimes, recogniser; available_runtimes()",
+            "cv2 torch onnx openvino onnxruntime",
+        ),
+    ],
+    ids=["command line", "runtime", "list of runtimes"],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, heavy: str) -> None:
+    """A device that verifies has no torch, and every import is waited for at each start."""
+    code = f"import sys\n{statement}\nprint(sorted(set({heavy.split()}) & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

@@ -104,7 +104,7 @@ def test_a_whole_writing_replaces_the_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_an_error_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(EdgefrError, match="choose another"), written_whole(tmp_path / "file" / "a.bin"):
-        pass
+        raise AssertionError("no work should start")
 
 
 def test_sha256_is_the_files(tmp_path: Path) -> None:

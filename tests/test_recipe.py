@@ -56,6 +56,7 @@ def test_values_can_be_overridden() -> None:
         ("data.test_folds=[11]", "test_folds to be some"),
         ("data.limit=0", "data.limit to be at least 2"),
         ("seed=-1", "seed to be"),
+        ("b.loss=arcface", "finetune to be adaface"),
         ("name=../elsewhere", "name to be"),
         ("data.faces=$EDGEFR_NOWHERE/x", "EDGEFR_NOWHERE"),
     ],

@@ -91,7 +91,6 @@ def normalised(image: Tensor) -> Tensor:
 
 def save_fused(model: FusedModel, path: Path) -> None:
     """Write weights and description as one safetensors file, whole or not at all."""
-    # num_batches_tracked only matters while BatchNorm learns without momentum: never here.
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     header = {METADATA_KEY: json.dumps(asdict(model.spec))}
     with written_whole(path) as temporary:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgefr.errors import EdgefrError
 from edgefr.nn.bottleneck import Code
 from edgefr.nn.fused import FusedModel
 from edgefr.spec import MAP_CHANNELS, Faces
@@ -82,14 +81,10 @@ def imitation_loss(code: Code, aims: Tensor, recipe: Distill) -> Tensor:
 def clean_aims(model: FusedModel, faces: Faces, advance: Callable[[int], None]) -> Tensor:
     """What mu should be for each face (N, 112, 112, 3): the skip's answer to the clean embeddings, (N, K).
 
-    Freezes the skip, which carries the aims into the space of mu.
-
-    Raises:
-        EdgefrError: the model has none.
+    Freezes the skip, which the model must have: it carries the aims into the space of mu.
     """
     skip = model.bottleneck.skip
-    if skip is None:
-        raise EdgefrError('expected fusion.skip = "embeddings" for distillation, found "none": set it in the recipe')
+    assert skip is not None
     skip.requires_grad_(False)
     aims: Tensor = skip(clean_embeddings(model, faces, advance))
     return aims

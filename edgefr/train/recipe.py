@@ -55,6 +55,10 @@ class Seat:
     colour: Literal["rgb", "bgr"] | None = None
     finetune: Schedule | None = None
 
+    def __post_init__(self) -> None:
+        tuned = self.finetune is None or self.loss == "adaface"
+        require(tuned, "the loss of a seat with finetune", "adaface, which is what fine-tuning uses", self.loss)
+
 
 @dataclass(frozen=True)
 class Distill:

@@ -93,8 +93,14 @@ class Run:
         """Find out before training what would fail after it.
 
         Raises:
-            EdgefrError: there are fewer faces than a batch has, or too few to measure the threshold on.
+            EdgefrError: the fusion has no skip to carry its aims, there are fewer faces than a batch has, or too
+                few to measure the threshold on.
         """
+        if self.recipe.fusion.skip != "embeddings":
+            raise EdgefrError(
+                f'expected fusion.skip = "embeddings" for distillation, found {self.recipe.fusion.skip!r}: set it in '
+                "the recipe"
+            )
         batch = self.recipe.distill.schedule.batch
         if len(self.data.faces) < batch:
             raise EdgefrError(

@@ -138,6 +138,7 @@ def test_imitation_is_perfect_only_at_the_aim_and_teaches_its_own_error() -> Non
 
 @pytest.mark.shared
 def test_distillation_without_a_skip_is_refused(recipe: Recipe) -> None:
-    bare = replace(recipe, fusion=replace(recipe.fusion, skip="none"), b=replace(recipe.b, finetune=None))
+    bare = replace(recipe, fusion=replace(recipe.fusion, skip="none"))
     with pytest.raises(EdgefrError, match=r"fusion\.skip"):
         train_fused(bare, progress)
+    assert not (recipe.runs / recipe.name).exists(), "refused before the partner is trained"
