@@ -53,6 +53,7 @@ class FusionSpec:
     """Every choice of the fusion network; the defaults are the paper's full model (arXiv 2309.13137).
 
     Where the paper is silent several readings are reachable:
+    `body`: the paper's two transformers over the feature maps, or, to compare with, an `mlp` on both embeddings.
     `tap`: feature map after the trunk's last BatchNorm (`bn`) or before it (`conv`).
     `project`: how the 1024 channels of the local block become 512 - a Conv1x1 `after` the block, the block's
     own last Conv1x1 (`inside`, with a Conv1x1 shortcut as in ResNet), or the sum of both halves (`fold`).
@@ -63,6 +64,7 @@ class FusionSpec:
     `skip`: `embeddings` adds a linear path from the backbones' own embeddings to mu (an extension of ours).
     """
 
+    body: Literal["transformers", "mlp"] = "transformers"
     embedding_dim: int = 512
     local_branch: bool = True
     global_branch: bool = True
@@ -79,6 +81,7 @@ class FusionSpec:
 
     def __post_init__(self) -> None:
         choices = {
+            "body": ("transformers", "mlp"),
             "tap": ("bn", "conv"),
             "project": ("after", "inside", "fold"),
             "positions": ("none", "learned", "sincos"),

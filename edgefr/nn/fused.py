@@ -18,7 +18,7 @@ from edgefr.manifest import written_whole
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.bottleneck import Bottleneck, Code
-from edgefr.nn.fusion import Fusion
+from edgefr.nn.fusion import EmbeddingMlp, Fusion
 from edgefr.spec import METADATA_KEY, ModelSpec
 
 
@@ -49,8 +49,8 @@ class FusedModel(nn.Module):
         for backbone in (backbone_a, backbone_b):
             backbone.tap = spec.fusion.tap
             backbone.requires_grad_(False)
-        self.fusion = Fusion(spec.fusion)
         embeddings_dim = backbone_a.embedding_dim + backbone_b.embedding_dim
+        self.fusion = EmbeddingMlp(embeddings_dim) if spec.fusion.body == "mlp" else Fusion(spec.fusion)
         self.bottleneck = Bottleneck(spec.fusion, self.fusion.width, embeddings_dim)
 
     @classmethod
@@ -73,7 +73,7 @@ class FusedModel(nn.Module):
 
     def encode(self, seen: Seen) -> Code:
         """What the backbones say -> the bottleneck's code, mu and logvar (B, K)."""
-        code: Code = self.bottleneck(self.fusion(seen.map_a, seen.map_b), seen.embeddings)
+        code: Code = self.bottleneck(self.fusion(seen.map_a, seen.map_b, seen.embeddings), seen.embeddings)
         return code
 
     def forward(self, image: Tensor) -> Recognised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,24 @@ class GlobalAggregation(nn.Module):
         return query
 
 
+class EmbeddingMlp(nn.Module):
+    """What the feature maps have to beat: three layers on both backbones' embeddings side by side."""
+
+    width = 2048
+
+    def __init__(self, embeddings_dim: int) -> None:
+        super().__init__()
+        widths = (embeddings_dim, self.width, self.width, self.width)
+        pairs = pairwise(widths)
+        self.layers = nn.Sequential(*(layer for pair in pairs for layer in (nn.Linear(*pair), nn.GELU())))
+
+    def forward(self, _x: Tensor, _y: Tensor, embeddings: Tensor) -> Tensor:
+        """Unit embeddings side by side (B, D_a + D_b) -> (B, 2048)."""
+        # Unit length leaves components of a size that would keep GELU in its flat part.
+        fused: Tensor = self.layers(embeddings * math.sqrt(embeddings.shape[1] / 2))
+        return fused
+
+
 class Fusion(nn.Module):
     """Local and global aggregation, read out as one vector."""
 
@@ -97,7 +116,7 @@ class Fusion(nn.Module):
         local_rows = (1 if self.mean_readout else TOKENS) if spec.local_branch else 0
         self.width = MAP_CHANNELS * (local_rows + (2 if spec.global_branch else 0))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, _embeddings: Tensor) -> Tensor:
         """Two maps (B, 512, 7, 7) -> (B, width); 26,112 flat or 1,536 with the mean readout."""
         rows: list[Tensor] = []
         if self.local is not None:

@@ -1,46 +1,274 @@
-"""Margin heads: class weights on the unit sphere and a loss that asks for more than the right answer."""
+"""Heads: class weights, and a loss that asks for more than the right answer.
+
+A margin head is two things. The class weights give cosines (`MarginHead` holds all classes, `SampledHead` of
+`partial_fc.py` a part of them); a `Margin` makes the cosine with the right class harder to raise. All margins
+scale by 64. Heads compute in the precision of what they are given: call them in float32, outside autocast.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgefr.errors import EdgefrError
 
-class AdaFaceHead(nn.Module):
-    """AdaFace (Kim et al. 2022): the margin follows the feature norm as a proxy of image quality.
+HeadName = Literal["softmax", "sphereface", "cosface", "arcface", "adaface", "curricularface", "magface"]
+HEADS: tuple[HeadName, ...] = get_args(HeadName)
 
-    Target logit s * [cos(clip(theta - m * z, e, pi - e)) - m * (1 + z)] with
-    z = clip(h * (norm - mean) / (std + e), -1, 1); norms are detached, their mean and deviation are running
-    averages that take each batch in before they are used (upstream `head.py`).
+WEIGHT_STD = 0.01
+"""Of the normal distribution that class weights start at, as in arcface_torch."""
+
+SAFE_COSINE = 1 - 1e-6
+"""Cosines with the right class are clamped to this: at one, the slope of the angle is infinite."""
+
+
+class Margin(nn.Module):
+    """From cosines to logits; a subclass says where the cosine with the right class moves to."""
+
+    scale = 64.0
+
+    def forward(self, cosine: Tensor, target: Tensor, own: Tensor, norm: Tensor) -> Tensor:
+        """Logits (B, C) of the cosines (B, C) with C classes.
+
+        `target` (B,) is the column of the right class, -1 where it is not among the C. `own` (B, 1) is the cosine
+        with the right class, wherever that lies: hard negatives and running statistics need it of every row.
+        `norm` (B, 1) is the length of the embeddings.
+        """
+        moved = self.move(own.clamp(-SAFE_COSINE, SAFE_COSINE), norm)  # (B, 1)
+        cosine = self.harden(cosine, moved)
+        column = target.clamp(min=0).unsqueeze(1)  # (B, 1)
+        here = (target >= 0).unsqueeze(1)  # (B, 1)
+        return self.scale * cosine.scatter(1, column, torch.where(here, moved, cosine.gather(1, column)))
+
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        """Cosines with the right class (B, 1) and norms (B, 1) -> what stands in the cosines' place (B, 1)."""
+        raise NotImplementedError
+
+    def harden(self, cosine: Tensor, moved: Tensor) -> Tensor:
+        """Cosines (B, C) and the moved ones of the right class (B, 1) -> cosines of wrong classes (B, C)."""
+        return cosine
+
+    def penalty(self, norm: Tensor) -> Tensor:
+        """What the loss adds for norms (B, 1): a scalar, the mean over the batch."""
+        return norm.new_zeros(())
+
+
+def add_angle(cosine: Tensor, margin: Tensor) -> Tensor:
+    """cos(theta + m) for (B, 1) cosines and margins; past theta + m = pi, where that would rise again, CosFace's
+    cos(theta) - m * sin(m) (ArcFace's and CurricularFace's upstream code, where sin(m) is sin(pi - m))."""
+    angle = cosine.acos() + margin
+    return torch.where(angle > torch.pi, cosine - margin * margin.sin(), angle.cos())
+
+
+class SphereFace(Margin):
+    """psi(theta) = (-1)^k * cos(m * theta) - 2k on [k * pi / m, (k + 1) * pi / m] (Liu et al. 2017, eq. 6).
+
+    Falls from 1 to 1 - 2m as theta goes from 0 to pi.
     """
 
-    margin, concentration, scale, epsilon, momentum = 0.4, 0.333, 64.0, 1e-3, 0.01
+    factor = 4
+
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        angle = self.factor * own.acos()
+        k = (angle.detach() / torch.pi).floor()
+        return (1 - 2 * (k % 2)) * angle.cos() - 2 * k
+
+
+class CosFace(Margin):
+    """cos(theta) - m (Wang et al. 2018)."""
+
+    margin = 0.4
+
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        return own - self.margin
+
+
+class ArcFace(Margin):
+    """cos(theta + m) (Deng et al. 2019), differentiated through the angle."""
+
+    margin = 0.5
+
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        return add_angle(own, torch.full_like(own, self.margin))
+
+
+class AdaFace(Margin):
+    """The margin follows the norm as a proxy of image quality (Kim et al. 2022).
+
+    cos(clip(theta - m * z, e, pi - e)) - m * (1 + z) with z = clip(h * (norm - mean) / (std + e), -1, 1); norms
+    are clipped and detached, their mean and deviation are running averages that take each batch in before they
+    are used (upstream `head.py`).
+    """
+
+    margin, concentration, epsilon, momentum = 0.4, 0.333, 1e-3, 0.01
     norm_mean: Tensor
     norm_std: Tensor
 
-    def __init__(self, embedding_dim: int, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.01 * torch.randn(classes, embedding_dim))
         self.register_buffer("norm_mean", torch.tensor(20.0))
         self.register_buffer("norm_std", torch.tensor(100.0))
 
-    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """Raw embeddings (B, D) and labels (B,) -> logits (B, classes)."""
-        cosine = F.linear(F.normalize(embedding), F.normalize(self.weight))  # (B, classes)
-        cosine = cosine.clamp(-1 + self.epsilon, 1 - self.epsilon)
-        z = self._quality(embedding)  # (B, 1)
-        target = cosine.gather(1, labels.unsqueeze(1))  # (B, 1)
-        angle = (target.acos() - self.margin * z).clamp(self.epsilon, torch.pi - self.epsilon)
-        return self.scale * cosine.scatter(1, labels.unsqueeze(1), angle.cos() - self.margin * (1 + z))
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        z = self._quality(norm)  # (B, 1)
+        angle = (own.acos() - self.margin * z).clamp(self.epsilon, torch.pi - self.epsilon)
+        return angle.cos() - self.margin * (1 + z)
 
     @torch.no_grad()
-    def _quality(self, embedding: Tensor) -> Tensor:
-        """Norms of (B, D) as (B, 1), in deviations from their running mean, clipped to [-1, 1]."""
-        norms = embedding.norm(dim=1, keepdim=True).clamp(1e-3, 100)
-        if self.training:
-            self.norm_mean.lerp_(norms.mean(), self.momentum)
-            self.norm_std.lerp_(norms.std(), self.momentum)
-        z = self.concentration * (norms - self.norm_mean) / (self.norm_std + self.epsilon)
+    def _quality(self, norm: Tensor) -> Tensor:
+        """Norms (B, 1) in deviations from their running mean, clipped to [-1, 1]."""
+        norm = norm.clamp(1e-3, 100)
+        if self.training and len(norm) > 1:  # one face has no deviation
+            self.norm_mean.lerp_(norm.mean(), self.momentum)
+            self.norm_std.lerp_(norm.std(), self.momentum)
+        z = self.concentration * (norm - self.norm_mean) / (self.norm_std + self.epsilon)
         clipped: Tensor = z.clamp(-1, 1)
         return clipped
+
+
+class CurricularFace(ArcFace):
+    """ArcFace whose hard negatives weigh more as training succeeds (Huang et al. 2020).
+
+    The cosine of a wrong class that exceeds the right one's moved cosine becomes cos * (t + cos), where t is the
+    running average of the cosine with the right class; it takes each batch in before it is used.
+    """
+
+    momentum = 0.01
+    t: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("t", torch.tensor(0.0))
+
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        if self.training:
+            self.t.lerp_(own.detach().mean(), self.momentum)
+        return super().move(own, norm)
+
+    def harden(self, cosine: Tensor, moved: Tensor) -> Tensor:
+        return torch.where(cosine > moved, cosine * (self.t + cosine), cosine)
+
+
+class MagFace(Margin):
+    """ArcFace whose margin grows with the norm, and a penalty that makes norms grow (Meng et al. 2021).
+
+    m is linear from 0.45 at a norm of 10 to 0.8 at 110; the penalty is lambda * (a / 110^2 + 1 / a). As upstream
+    (`magface.py`) norms are clamped to that range and not detached, so a norm outside it gets no gradient from
+    here: give it embeddings that start within, with a norm that no other loss pulls at. Past theta + m = pi it does as
+    ArcFace does, where upstream drops the margin at once for every angle above pi / 2 (`easy_margin`).
+    """
+
+    norms, margins, weight = (10.0, 110.0), (0.45, 0.8), 35.0
+
+    def move(self, own: Tensor, norm: Tensor) -> Tensor:
+        (low, high), (least, most) = self.norms, self.margins
+        return add_angle(own, least + (most - least) / (high - low) * (norm.clamp(low, high) - low))
+
+    def penalty(self, norm: Tensor) -> Tensor:
+        low, high = self.norms
+        a = norm.clamp(low, high)
+        return self.weight * (a / high**2 + 1 / a).mean()
+
+
+MARGINS: dict[str, Callable[[], Margin]] = {
+    "sphereface": SphereFace,
+    "cosface": CosFace,
+    "arcface": ArcFace,
+    "adaface": AdaFace,
+    "curricularface": CurricularFace,
+    "magface": MagFace,
+}
+
+
+def build_margin(name: str) -> Margin:
+    """A margin by the name of its head.
+
+    Raises:
+        EdgefrError: there is no such head, or it is softmax, which has no margin and no cosines.
+    """
+    if name not in MARGINS:
+        raise EdgefrError(f"expected a margin head among {', '.join(MARGINS)}, found {name!r}: name one of these")
+    return MARGINS[name]()
+
+
+def length_of(embedding: Tensor) -> Tensor:
+    """(B, K) -> (B, 1)."""
+    length: Tensor = embedding.norm(dim=1, keepdim=True)
+    return length
+
+
+def known_rows(embedding: Tensor, labels: Tensor, norm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of (B, K), (B,) and (B, 1) that have a label: one of at least 0."""
+    known = labels >= 0
+    return embedding[known], labels[known], norm[known]
+
+
+class Head(nn.Module):
+    """Weights of every class, (classes, K), and the loss of embeddings against them."""
+
+    def __init__(self, embedding_dim: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(WEIGHT_STD * torch.randn(classes, embedding_dim))
+
+    def forward(self, embedding: Tensor, labels: Tensor, norm: Tensor | None = None) -> Tensor:
+        """Embeddings (B, K), not normalised, and labels (B,) int64 -> logits (B, classes).
+
+        `norm` (B, 1) stands for the embeddings' own length where another says more of the image: that of mu,
+        detached, where the embedding is a sample around it.
+        """
+        raise NotImplementedError
+
+    def penalty(self, norm: Tensor) -> Tensor:
+        """What the loss adds for norms (B, 1): a scalar, the mean over the batch."""
+        return norm.new_zeros(())
+
+    def loss(self, embedding: Tensor, labels: Tensor, norm: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy of the logits, in nats, and the penalty: a scalar. Rows labelled -1 are left out."""
+        norm = length_of(embedding) if norm is None else norm
+        embedding, labels, norm = known_rows(embedding, labels, norm)
+        return F.cross_entropy(self(embedding, labels, norm), labels) + self.penalty(norm)
+
+
+class SoftmaxHead(Head):
+    """The paper's decoder q(y | z): a linear layer with bias on the embedding as it is."""
+
+    def __init__(self, embedding_dim: int, classes: int) -> None:
+        super().__init__(embedding_dim, classes)
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, embedding: Tensor, labels: Tensor, norm: Tensor | None = None) -> Tensor:
+        """As `Head.forward`; neither labels nor norm change the logits."""
+        return F.linear(embedding, self.weight, self.bias)
+
+
+class MarginHead(Head):
+    """Cosines with every class, and a margin."""
+
+    def __init__(self, margin: Margin, embedding_dim: int, classes: int) -> None:
+        super().__init__(embedding_dim, classes)
+        self.margin = margin
+
+    def forward(self, embedding: Tensor, labels: Tensor, norm: Tensor | None = None) -> Tensor:
+        cosine = F.linear(F.normalize(embedding), F.normalize(self.weight))  # (B, classes)
+        own = cosine.gather(1, labels.unsqueeze(1))  # (B, 1)
+        logits: Tensor = self.margin(cosine, labels, own, length_of(embedding) if norm is None else norm)
+        return logits
+
+    def penalty(self, norm: Tensor) -> Tensor:
+        """The margin's, for norms (B, 1)."""
+        return self.margin.penalty(norm)
+
+
+def build_head(name: str, embedding_dim: int, classes: int) -> Head:
+    """A head by name, in training mode, with class weights from N(0, 0.01).
+
+    Raises:
+        EdgefrError: there is no such head.
+    """
+    if name == "softmax":
+        return SoftmaxHead(embedding_dim, classes)
+    return MarginHead(build_margin(name), embedding_dim, classes)

@@ -12,7 +12,7 @@ from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.nn.attention import Attention, EncoderLayer  # noqa: E402
 from edgefr.nn.bottleneck import Bottleneck, Code, kl_divergence, sample  # noqa: E402
 from edgefr.nn.fused import FusedModel, load_fused, normalised, save_fused  # noqa: E402
-from edgefr.nn.fusion import Fusion, GlobalAggregation, LocalAggregation  # noqa: E402
+from edgefr.nn.fusion import EmbeddingMlp, Fusion, GlobalAggregation, LocalAggregation  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 
 
@@ -23,6 +23,12 @@ def count(module: torch.nn.Module) -> int:
 def maps(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(2, 512, 7, 7, generator=generator), torch.randn(2, 512, 7, 7, generator=generator)
+
+
+def embeddings() -> torch.Tensor:
+    """Of two nets, each of unit length, side by side, (2, 1024)."""
+    generator = torch.Generator().manual_seed(1)
+    return F.normalize(torch.randn(2, 2, 512, generator=generator), dim=2).flatten(1)
 
 
 def small(**options: object) -> ModelSpec:
@@ -55,7 +61,7 @@ def test_deployed_size(readout: str, deployed: int) -> None:
 def test_the_rows_of_table_one_by_configuration(local: bool, global_: bool, vib: bool, width: int) -> None:
     spec = FusionSpec(local_branch=local, global_branch=global_, vib=vib)
     fusion = Fusion(spec).eval()
-    assert fusion(*maps()).shape == (2, width)
+    assert fusion(*maps(), embeddings()).shape == (2, width)
     assert (Bottleneck(spec, fusion.width, 1024).logvar is not None) == vib
 
 
@@ -134,6 +140,41 @@ def test_the_local_block_is_leff_with_a_shortcut() -> None:
 def test_other_readings_of_the_local_branch(project: str, positions: str) -> None:
     layer = LocalAggregation(FusionSpec(project=project, positions=positions)).eval()
     assert layer(*maps()).shape == (2, 49, 512)
+
+
+def test_the_fusion_looks_at_maps_alone_and_the_mlp_at_embeddings_alone() -> None:
+    fusion, mlp = Fusion(FusionSpec(readout="mean")).eval(), EmbeddingMlp(1024)
+    with torch.no_grad():
+        for body, by_maps, by_embeddings in ((fusion, True, False), (mlp, False, True)):
+            before = body(*maps(), embeddings())
+            assert torch.equal(before, body(*maps(1), embeddings())) != by_maps
+            assert torch.equal(before, body(*maps(), embeddings().flip(0))) != by_embeddings
+
+
+def test_the_mlp_is_three_layers_of_2048_on_both_embeddings() -> None:
+    mlp = EmbeddingMlp(256)
+    assert count(mlp) == 256 * 2048 + 2 * 2048 * 2048 + 3 * 2048
+    x = F.normalize(torch.randn(2, 2, 128), dim=2).flatten(1)
+    z = x / x.square().mean().sqrt()  # the layers see values of about one, whatever the width
+    for layer in (mlp.layers[0], mlp.layers[2], mlp.layers[4]):
+        z = F.gelu(F.linear(z, layer.weight, layer.bias))
+    torch.testing.assert_close(mlp(*maps(), x), z)
+    assert z.shape == (2, mlp.width)
+
+
+@pytest.mark.parametrize("skip", ["none", "embeddings"])
+def test_a_model_with_the_mlp_answers_and_comes_back(skip: str, tmp_path) -> None:
+    model = FusedModel.random(small(body="mlp", skip=skip))
+    torch.nn.init.normal_(model.bottleneck.mu.weight, std=0.01)
+    save_fused(model, tmp_path / "fused.safetensors")
+    again = load_fused(tmp_path / "fused.safetensors")
+    assert again.spec.fusion.body == "mlp"
+    image = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        found = model(image)
+        assert torch.equal(again(image).embedding, found.embedding)
+    assert found.embedding.shape == (2, 256)
+    torch.testing.assert_close(found.embedding.norm(dim=1), torch.ones(2))
 
 
 def test_before_training_the_skip_gives_the_concatenations_cosine() -> None:
@@ -219,6 +260,7 @@ def test_a_checkpoint_with_other_tensors_is_refused(spoil, found: str, tmp_path)
 def test_impossible_choices_are_refused_by_name() -> None:
     for options in (
         {"kv": "both"},
+        {"body": "cnn"},
         {"heads": 7},
         {"local_branch": False, "global_branch": False},
         {"depth": 0},
