@@ -1,57 +1,53 @@
-"""Collections of aligned faces: a folder, or a zip, of `Name/picture.jpg`."""
+"""Collections of faces, whatever they lie in: one picture at a time, by name, in any process."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from edgefr.data.csv_list import read_list
+from edgefr.data.jpeg import MAX_PICTURE_BYTES as MAX_PICTURE_BYTES
+from edgefr.data.jpeg import decode
+from edgefr.data.recordio import RecordPictures
+from edgefr.data.zip_file import ZipPictures
 from edgefr.errors import EdgefrError
-from edgefr.picture_header import PICTURE_SUFFIXES, read_header
+from edgefr.picture_header import PICTURE_SUFFIXES
 from edgefr.spec import FACE_SIZE, Faces, Image
-
-MAX_PICTURE_BYTES = 32 << 20
-MAX_PIXELS = 16_000_000
-"""More than any aligned face or protocol's photograph has."""
 
 
 @dataclass(frozen=True)
 class FaceFolder:
-    """Names of pictures (`Name/Name_0001.jpg`), in sorted order, and a way to read each."""
+    """Names of pictures, `person/picture.jpg`, in an order that is always the same, and a way to read each.
+
+    Threads and forked or spawned processes may all read from one.
+    """
 
     path: Path
-    names: tuple[str, ...]
+    names: Sequence[str]
     read_bytes: Callable[[str], bytes]
 
     def people(self) -> list[str]:
         """The person of every picture."""
         return [person_of(name) for name in self.names]
 
-    def read(self, name: str) -> Image:
-        """Decode one picture to (H, W, 3) uint8 RGB.
+    def read(self, name: str, at_least: int | None = None) -> Image:
+        """Decode one picture to (H, W, 3) uint8 RGB, upright.
+
+        Large JPEG files come faster and smaller where a short side of `at_least` pixels is enough.
 
         Raises:
             EdgefrError: the picture is not there, too large, or cannot be decoded.
         """
         try:
-            encoded = self.read_bytes(name)
-            header = read_header(encoded, name)
-            if header.width * header.height > MAX_PIXELS:
-                raise ValueError(f"{header.width}x{header.height} pixels")
-            decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-            if decoded is None:
-                raise ValueError("one that cannot be decoded")
-        except (EdgefrError, ValueError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, cv2.error) as error:
-            reason = str(error).rpartition("found ")[2].partition(": ")[0]
+            return decode(self.read_bytes(name), name, at_least)
+        except (EdgefrError, LookupError, ValueError, OSError) as error:
             raise EdgefrError(
-                f"expected a whole picture in {self.path}: {name}, found {reason}: remove or replace it"
+                f"expected a whole picture in {self.path}: {name}, found {found_in(error)}: remove or replace it"
             ) from error
-        return np.ascontiguousarray(np.asarray(decoded)[..., ::-1])
 
     def read_faces(self, names: Sequence[str] | None = None, progress: Callable[[int], None] | None = None) -> Faces:
         """Decode aligned faces to (N, 112, 112, 3) uint8 RGB; `progress` is told of every face.
@@ -66,12 +62,21 @@ class FaceFolder:
             if face.shape != faces.shape[1:]:
                 raise EdgefrError(
                     f"expected aligned faces of 112x112 in {self.path}, found {name} of "
-                    f"{face.shape[1]}x{face.shape[0]}: align the pictures first"
+                    f"{face.shape[1]}x{face.shape[0]}: align the pictures first with `edgefr data align`"
                 )
             faces[index] = face
             if progress is not None:
                 progress(1)
         return faces
+
+
+def found_in(error: Exception) -> str:
+    """What was found instead of a picture, in the words of who found it."""
+    if isinstance(error, EdgefrError):
+        return str(error).rpartition("found ")[2].partition(": ")[0]
+    if isinstance(error, LookupError):
+        return "no picture of that name"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def person_of(name: str) -> str:
@@ -80,33 +85,52 @@ def person_of(name: str) -> str:
 
 
 def open_faces(path: Path) -> FaceFolder:
-    """List the pictures of a folder of folders or of a zip of folders.
+    """List the pictures of a folder or zip of `person/picture.jpg`, of a `.rec` with its `.idx` beside it, or of a
+    CSV list of `path,person`.
 
     Raises:
-        EdgefrError: nothing is there, the zip is damaged, or it holds no pictures.
+        EdgefrError: nothing is there, it is damaged, or it holds no pictures.
     """
     if path.is_dir():
         found = (entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file())
-        return _folder(path, found, lambda name: (path / name).read_bytes())
+        return _named(path, found, Files(path, None).read)
     if not path.is_file():
-        raise EdgefrError(f"expected faces in a folder or zip at {path}, found nothing: check the path")
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise EdgefrError(f"expected a zip of faces in {path}, found another file ({error}): check the path") from error
-
-    def read_member(name: str) -> bytes:
-        if archive.getinfo(name).file_size > MAX_PICTURE_BYTES:
-            raise EdgefrError(
-                f"expected pictures of at most {MAX_PICTURE_BYTES >> 20} MiB in {path}, found a larger one, {name}: "
-                "remove it"
-            )
-        return archive.read(name)
-
-    return _folder(path, archive.namelist(), read_member)
+        raise EdgefrError(f"expected faces in a folder, .zip, .rec or .csv at {path}, found nothing: check the path")
+    suffix = path.suffix.lower()
+    if suffix == ".rec":
+        records = RecordPictures(path)
+        return FaceFolder(path, records.names, records.read)
+    if suffix == ".csv":
+        listed = read_list(path)
+        return _named(path, listed, Files(path.parent, listed).read)
+    pictures = ZipPictures(path)
+    return _named(path, pictures.names, pictures.read)
 
 
-def _folder(path: Path, found: Iterable[str], read_bytes: Callable[[str], bytes]) -> FaceFolder:
+@dataclass(frozen=True)
+class Files:
+    """Pictures as files below `root`; `listed` gives the path of a name where that is another."""
+
+    root: Path
+    listed: dict[str, str] | None
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a picture.
+
+        Raises:
+            KeyError, OSError: there is none of that name.
+            ValueError: it is no file, or too large.
+        """
+        path = self.root / (name if self.listed is None else self.listed[name])
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("something that is no file")
+        if status.st_size > MAX_PICTURE_BYTES:
+            raise ValueError(f"more than {MAX_PICTURE_BYTES >> 20} MiB")
+        return path.read_bytes()
+
+
+def _named(path: Path, found: Iterable[str], read_bytes: Callable[[str], bytes]) -> FaceFolder:
     # Archives made on a Mac hold a shadow `._picture.jpg` of every picture.
     pictures = (name for name in found if Path(name).suffix.lower() in PICTURE_SUFFIXES)
     names = tuple(sorted(name for name in pictures if not Path(name).name.startswith("._")))

@@ -1,0 +1,122 @@
+"""edgefr data check, edgefr data align"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgefr.cli.options import DetectorOption, FaceOption, JsonOption
+from edgefr.cli.output import print_json, progress, table, warn
+from edgefr.errors import EdgefrError
+
+if TYPE_CHECKING:
+    from edgefr.data.check import Report
+
+PathArgument = Annotated[
+    Path,
+    typer.Argument(help="A folder or zip of Name/picture.jpg, a train.rec with train.idx beside it, or a .csv list."),
+]
+
+
+VERDICTS = {
+    "rgb": "in order",
+    "swapped": "swapped: exchange them in every picture",
+    "mixed": "swapped in some pictures",
+    "unknown": "nothing to tell from, all are grey",
+}
+SHOWN = 20
+"""Names under each heading; --json has all."""
+
+
+def check(
+    faces: PathArgument,
+    limit: Annotated[int | None, typer.Option(min=1, help="Look at so many pictures, evenly spread.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Find what would spoil a training: corrupt, wrongly sized, repeated and colour-swapped pictures.
+
+    Exit 0 if there is nothing to mend, 1 if there is. People with a single picture are counted, but are no fault.
+    """
+    import numpy as np
+
+    from edgefr.data import check as checks
+    from edgefr.data.faces import open_faces
+
+    folder = open_faces(faces)
+    names = folder.names
+    if limit is not None and limit < len(names):
+        names = [names[place] for place in np.linspace(0, len(names) - 1, limit).astype(int)]
+    # A process takes as long to start as a thousand pictures to look at.
+    workers = min(workers or os.cpu_count() or 1, 1 + len(names) // 1000)
+    with progress("Checking", len(names)) as advance:
+        report = checks.check(folder, names, workers, advance)
+    if json:
+        print_json({"path": str(faces), "clean": report.clean, **asdict(report)})
+    else:
+        _print_report(report, faces)
+    raise typer.Exit(0 if report.clean else 1)
+
+
+def _print_report(report: Report, path: Path) -> None:
+    channels = report.channels
+    print(
+        f"{report.pictures:,} pictures looked at; {report.people:,} people in {path}, {report.alone:,} of them with a "
+        "single picture.\n"
+    )
+    decided = f"{channels.swapped:,} of {channels.right + channels.swapped:,} look swapped"
+    rows = [
+        ["cannot be decoded", f"{len(report.corrupt):,}"],
+        ["not 112x112", f"{len(report.wrong_size):,}"],
+        ["groups of the same pixels", f"{len(report.duplicates):,}"],
+        ["nearly the same picture under two people", f"{len(report.near_duplicates):,}"],
+        ["red and blue", f"{VERDICTS[channels.verdict]} ({decided})"],
+    ]
+    print(table(["finding", "count"], rows))
+    _print_some("Cannot be decoded", [f"{name}: {found}" for name, found in report.corrupt.items()])
+    _print_some("Not 112x112", [f"{name}: {width}x{height}" for name, (width, height) in report.wrong_size.items()])
+    _print_some("The same pixels", ["  ".join(group) for group in report.duplicates])
+    _print_some("Nearly the same", ["  ".join(pair) for pair in report.near_duplicates])
+    _print_some("More blue than red in the middle of the face", channels.suspects)
+
+
+def _print_some(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        print(f"\n{title}:", *lines[:SHOWN], sep="\n  ")
+    if len(lines) > SHOWN:
+        print(f"  and {len(lines) - SHOWN:,} more: --json has all")
+
+
+def align(
+    photos: PathArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .zip file of faces to write.")],
+    detector: DetectorOption = None,
+    face: FaceOption = "largest",
+    json: JsonOption = False,
+) -> None:
+    """Cut the aligned face out of every photograph of a collection.
+
+    Faces are 112x112 JPEG files of the same names in a zip. Photographs without a usable face are left out and
+    named on stderr.
+    """
+    from edgefr.data.faces import open_faces
+    from edgefr.face.detect import open_detector
+    from edgefr.prepare import align_faces
+
+    if output.suffix.lower() != ".zip":
+        raise EdgefrError(f"expected an output that ends in .zip, found {output}: choose another name with -o")
+    folder, finder = open_faces(photos), open_detector(detector)
+    with progress("Aligning", len(folder.names)) as advance:
+        result = align_faces(folder, finder, face, output, advance)
+    for reason in result.left_out.values():
+        warn(f"edgefr: left out: {reason}")
+    if json:
+        left_out = [{"name": name, "reason": reason} for name, reason in result.left_out.items()]
+        print_json({"output": str(output), "faces": result.faces, "left_out": left_out, "detector": finder.name})
+    else:
+        print(f"{result.faces} faces in {output} by {finder.name}, {len(result.left_out)} photographs left out.")
