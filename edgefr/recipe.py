@@ -1,6 +1,7 @@
 """Recipes: TOML files that say what to train, as frozen dataclasses.
 
-Strings may name environment variables (`$EDGEFR_SHARED/data/...`); `--set key.path=value` overrides a value.
+Strings may name environment variables (`$EDGEFR_SHARED/data/...`); `base = "other.toml"` takes over what another
+recipe beside it says and the file does not; `--set key.path=value` overrides a value.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from edgefr.errors import EdgefrError
 T = TypeVar("T")
 
 MAX_BYTES = 1 << 20
+MAX_BASES = 8
 
 
 def read_recipe(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
@@ -32,6 +34,15 @@ def read_recipe(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Raises:
         EdgefrError: the file is missing or no TOML, a key is unknown or missing, or a value has another type.
     """
+    raw = _read(path, MAX_BASES)
+    for override in overrides:
+        _override(raw, override)
+    recipe: T = _build(cls, raw, "")
+    return recipe
+
+
+def _read(path: Path, bases: int) -> dict[str, Any]:
+    """A recipe over its base, which may have one, too: so many in all."""
     if not path.is_file():
         raise EdgefrError(f"expected a recipe at {path}, found no file: list the recipes with `ls train/*.toml`")
     if path.stat().st_size > MAX_BYTES:
@@ -40,10 +51,24 @@ def read_recipe(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EdgefrError(f"expected TOML in {path}, found {error}: correct the recipe") from error
-    for override in overrides:
-        _override(raw, override)
-    recipe: T = _build(cls, raw, "")
-    return recipe
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str) or bases == 0:
+        raise EdgefrError(
+            f"expected base in {path} to be the name of a recipe, at most {MAX_BASES} on top of each other, found "
+            f"{base!r}: correct the recipe"
+        )
+    return _over(_read(path.parent / base, bases - 1), raw)
+
+
+def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `raw` says: tables key by key, everything else as a whole."""
+    merged = dict(base)
+    for key, value in raw.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _override(raw: dict[str, Any], override: str) -> None:

@@ -1,53 +1,78 @@
-"""The faces a recipe trains on, and the two ways it looks at them: warped a little, and degraded."""
+"""The faces a recipe trains on, and how they are shown: plainly, mirrored, warped, blended or degraded."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from edgefr.data.degrade import Rng, random_degradation
-from edgefr.data.faces import open_faces, person_of
+from edgefr.data.degrade import Rng
+from edgefr.data.faces import FaceFolder, open_faces, person_of
 from edgefr.data.lfw import people_of, read_pairs
 from edgefr.errors import EdgefrError
-from edgefr.nn.fused import normalised
+from edgefr.manifest import sha256_of
 from edgefr.spec import FACE_SIZE, Faces, Image
-from edgefr.train.loop import Progress, silent
 from edgefr.train.recipe import Data
 
 
 @dataclass(frozen=True)
 class TrainingFaces:
-    """Aligned faces (N, 112, 112, 3) of people who are in no test pair; `labels` (N,) count them from 0."""
+    """Aligned faces of people who are in no test pair, read when they are needed.
 
-    faces: Faces
-    labels: npt.NDArray[np.int64]
+    `names` are N of the folder's pictures; `labels` (N,) count their people from 0.
+    """
+
+    folder: FaceFolder
     names: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     @property
     def people(self) -> int:
         return int(self.labels.max()) + 1
 
+    def read(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Faces:
+        """(B,) places among the names -> (B, 112, 112, 3) uint8 RGB.
+
+        Raises:
+            EdgefrError: a picture is damaged or not 112x112.
+        """
+        return self.folder.read_faces([self.names[index] for index in chosen])
+
+    def digest(self) -> str:
+        """SHA-256 of the pictures: of the one file they lie in, or of names, sizes and times in a folder."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        path = self.folder.path
+        if path.is_file():
+            digest.update(sha256_of(path).encode())
+        else:
+            for name in self.names:
+                status = (path / name).stat()
+                digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
     def describe(self, data: Data) -> str:
+        text = f"{len(self):,} aligned faces of {self.people:,} people from {data.faces.name}"
+        if data.pairs is None:
+            return text
         folds = ", ".join(map(str, data.test_folds))
-        return (
-            f"{len(self.faces):,} aligned faces of {self.people:,} people from {data.faces.name}, none of whom is "
-            f"in a pair of folds {folds} of {data.pairs.name}"
-        )
+        return f"{text}, none of whom is in a pair of folds {folds} of {data.pairs.name}"
 
 
-def read_training_faces(data: Data, progress: Progress = silent) -> TrainingFaces:
+def read_training_faces(data: Data) -> TrainingFaces:
     """Everyone outside the test folds.
 
     Raises:
         EdgefrError: the data is missing or nobody is left.
     """
-    held_out = people_of(read_pairs(data.pairs), data.test_folds)
     folder = open_faces(data.faces)
+    held_out = set() if data.pairs is None else people_of(read_pairs(data.pairs), data.test_folds)
     if held_out and held_out.isdisjoint(folder.people()):
         raise EdgefrError(
             f"expected pictures as Name/picture.jpg with the names of {data.pairs} in {data.faces}, found none of the "
@@ -62,22 +87,7 @@ def read_training_faces(data: Data, progress: Progress = silent) -> TrainingFace
         chosen = np.unique(np.linspace(0, len(names) - 1, min(data.limit, len(names))).astype(int))
         names = tuple(names[index] for index in chosen)
     _, labels = np.unique([person_of(name) for name in names], return_inverse=True)
-    with progress("Reading faces", len(names)) as advance:
-        return TrainingFaces(folder.read_faces(names, advance), labels.astype(np.int64), names)
-
-
-def look(faces: Faces, rng: Rng, clean: float) -> Tensor:
-    """A batch as a camera may see it: warped and flipped, and all but a share of `clean` degraded.
-
-    (B, 112, 112, 3) uint8 -> (B, 3, 112, 112) in [-1, 1], channels last.
-    """
-    seen = [warp(face, rng) if rng.random() < clean else random_degradation(warp(face, rng), rng) for face in faces]
-    return as_input(np.stack(seen))
-
-
-def as_input(faces: Faces) -> Tensor:
-    """uint8 (B, 112, 112, 3) -> float (B, 3, 112, 112) in [-1, 1]; channels last, which convolutions prefer."""
-    return normalised(torch.from_numpy(faces)).contiguous(memory_format=torch.channels_last)
+    return TrainingFaces(folder, names, labels.astype(np.int64))
 
 
 def warp(face: Image, rng: Rng) -> Image:
@@ -88,3 +98,19 @@ def warp(face: Image, rng: Rng) -> Image:
     matrix = cv2.getRotationMatrix2D((middle, middle), rng.normal(0, 2), float(np.exp(rng.normal(0, 0.02))))
     matrix[:, 2] += rng.normal(0, 1, 2)
     return np.asarray(cv2.warpAffine(face, matrix, (FACE_SIZE, FACE_SIZE), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def blend(first: Image, second: Image, rng: Rng) -> Image:
+    """A face of nobody: two aligned faces mixed, evenly or with a soft edge between their parts.
+
+    What the backbones say of it is as good an aim as any, so few people give endless faces.
+    """
+    if rng.random() < 0.5:
+        share = np.full((FACE_SIZE, FACE_SIZE, 1), rng.uniform(0.3, 0.7), np.float32)
+    else:
+        angle, shift, width = rng.uniform(0, 2 * np.pi), rng.uniform(-12, 12), rng.uniform(4, 20)
+        y, x = np.mgrid[:FACE_SIZE, :FACE_SIZE] - (FACE_SIZE - 1) / 2
+        away = x * np.cos(angle) + y * np.sin(angle) - shift  # pixels from the edge
+        share = (1 / (1 + np.exp(-away / width)))[..., None].astype(np.float32)
+    mixed = share * first + (1 - share) * second
+    return np.asarray(np.rint(mixed), np.uint8)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,56 +10,54 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgefr.nn.backbone import Backbone
-from edgefr.nn.heads import AdaFaceHead
-from edgefr.train.faces import TrainingFaces, as_input, look
-from edgefr.train.loop import Report, descend
+from edgefr.nn.heads import build_head
+from edgefr.train.faces import TrainingFaces
+from edgefr.train.loop import Stage, decayed_apart, descend
+from edgefr.train.parallel import World
 from edgefr.train.recipe import Schedule
+from edgefr.train.source import BATCH, as_input
+from edgefr.train.views import Shown, ViewSet, shuffled
 
-CLEAN = 0.5
 HEAD_LR_SCALE = 10.0
 
 
 def finetune(
-    backbone: Backbone,
-    data: TrainingFaces,
-    schedule: Schedule,
-    *,
-    seed: int,
-    key: str,
-    state: Path,
-    report: Report,
+    backbone: Backbone, views: ViewSet, schedule: Schedule, stage_of: Callable[..., Stage], world: World
 ) -> None:
     """Fine-tune `backbone` in place; its BatchNorm statistics stay those of its large training set.
 
     The class weights start at the people's mean embeddings: with two images a person they would not get there.
     """
     backbone.requires_grad_(True).eval()
-    head = AdaFaceHead(backbone.embedding_dim, data.people).train()
-    head.weight.data = class_means(backbone, data)
+    head = build_head("adaface", backbone.embedding_dim, views.faces.people).to(world.device).train()
+    with torch.no_grad():
+        head.weight.copy_(class_means(backbone, views.faces, world))
 
-    def loss_of(step: int) -> Tensor:
-        rng = np.random.default_rng((seed, 1, step))
-        chosen = rng.integers(0, len(data.faces), schedule.batch)
-        with torch.autocast("cpu", torch.bfloat16):
-            embedding = backbone(look(data.faces[chosen], rng, CLEAN)).embedding
-        logits = head(embedding.float(), torch.from_numpy(data.labels[chosen]))
-        return F.cross_entropy(logits, torch.from_numpy(data.labels[chosen]))
+    def batches(first: int) -> Iterator[Shown]:
+        return iter(views.loader(shuffled(len(views), schedule, views.seed, world, first, fresh=True)))
 
-    groups: list[dict[str, Any]] = [
-        {"params": list(backbone.parameters())},
+    def losses_of(shown: Shown) -> dict[str, Tensor]:
+        with world.autocast():
+            embedding = backbone(as_input(shown.seen, world)).embedding
+        return {"labels": head.loss(embedding.float(), shown.label.to(world.device))}
+
+    groups = [
+        *decayed_apart(backbone),
         {"params": list(head.parameters()), "scale": HEAD_LR_SCALE, "weight_decay": 0.0},
     ]
-    modules = {"backbone": backbone, "head": head}
-    descend(loss_of, modules, groups, schedule, seed=seed, key=key, state=state, report=report)
+    modules: dict[str, torch.nn.Module] = {"backbone": backbone, "head": head}
+    descend(stage_of(modules, groups, schedule, len(views)), batches, losses_of)
     backbone.requires_grad_(False)
 
 
 @torch.no_grad()
-def class_means(backbone: Backbone, data: TrainingFaces) -> Tensor:
+def class_means(backbone: Backbone, faces: TrainingFaces, world: World) -> Tensor:
     """Mean unit embedding of every person, (people, D)."""
-    means = torch.zeros(data.people, backbone.embedding_dim)
-    for start in range(0, len(data.faces), 64):
-        with torch.autocast("cpu", torch.bfloat16):
-            embedding = backbone(as_input(data.faces[start : start + 64])).embedding
-        means.index_add_(0, torch.from_numpy(data.labels[start : start + 64]), F.normalize(embedding.float()))
+    means = torch.zeros(faces.people, backbone.embedding_dim, device=world.device)
+    for start in range(0, len(faces), BATCH):
+        chosen = np.arange(start, min(start + BATCH, len(faces)))
+        with world.autocast():
+            embedding = backbone(as_input(torch.from_numpy(faces.read(chosen)), world)).embedding
+        labels = torch.from_numpy(faces.labels[chosen]).to(world.device)
+        means.index_add_(0, labels, F.normalize(embedding.float()))
     return F.normalize(means)

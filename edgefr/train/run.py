@@ -1,38 +1,39 @@
-"""From a recipe to a fused checkpoint with its manifest: partner, fusion, threshold."""
+"""From a recipe to a fused checkpoint with its manifest: partner, distillation, labels, threshold."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from edgefr.data.faces import person_of
-from edgefr.data.lfw import people_of, read_pairs
-from edgefr.errors import EdgefrError
-from edgefr.evaluate.threshold import impostor_pairs, threshold_at_fmr
 from edgefr.manifest import Manifest, Threshold, manifest_path, source_of, versions_of, write_manifest
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.fused import FusedModel, save_fused
+from edgefr.nn.heads import Head, build_head
+from edgefr.nn.partial_fc import SampledHead
 from edgefr.nn.upstream import backbone_from_checkpoint
-from edgefr.spec import ModelSpec
-from edgefr.train.distill import clean_aims, distill
+from edgefr.spec import MAP_CHANNELS, Faces, Floats, ModelSpec
 from edgefr.train.faces import TrainingFaces, read_training_faces
-from edgefr.train.loop import Progress, Report
+from edgefr.train.log import Log
+from edgefr.train.loop import Stage, decayed_apart, descend
+from edgefr.train.losses import distillation, labelled
+from edgefr.train.parallel import World
 from edgefr.train.partner import finetune
-from edgefr.train.recipe import Recipe, Schedule, Seat
+from edgefr.train.progress import Progress
+from edgefr.train.recipe import Distill, Recipe, Schedule, Seat, Vib, Views
+from edgefr.train.source import Cached, Online, Source
+from edgefr.train.threshold import check_threshold, measured_threshold
+from edgefr.train.views import ViewSet, check_batch
 
-FMR = 1e-3
 
-
-def train_fused(recipe: Recipe, progress: Progress) -> Path:
+def train_fused(recipe: Recipe, progress: Progress, world: World | None = None) -> Path:
     """Run a recipe; a run that was stopped goes on where it was, a finished one is only written again.
 
     Returns the checkpoint, `runs/NAME/fused.safetensors`.
@@ -40,25 +41,22 @@ def train_fused(recipe: Recipe, progress: Progress) -> Path:
     Raises:
         EdgefrError: the recipe, its data or its checkpoints are not as expected, or training diverges.
     """
-    data = read_training_faces(recipe.data, progress)
-    run = Run(recipe, data, progress)
+    run = Run(recipe, progress, world or World())
     run.check()
-    a, b = run.seated(recipe.a, "a"), run.seated(recipe.b, "b")
-    torch.manual_seed(recipe.seed)
-    spec = ModelSpec(a.arch, b.arch, recipe.a.loss, recipe.b.loss, recipe.fusion)
-    model = FusedModel(spec, a, b)
-    in_layout(model, torch.channels_last)
-    state = run.folder / "fusion.state"
-    with progress("Embedding clean faces", len(data.faces)) as advance:
-        aims = clean_aims(model, data.faces, advance)
-    with run.reporting("Training the fusion", recipe.distill.schedule) as report:
-        distill(model, aims, data, recipe.distill, seed=recipe.seed, key=run.key, state=state, report=report)
+    model = run.assembled()
+    if recipe.distill is not None:
+        run.distill(model, recipe.distill)
+    if recipe.vib is not None:
+        run.label(model, recipe.vib)
+    model.eval()
     in_layout(model, torch.contiguous_format)
     result = run.folder / "fused.safetensors"
-    manifest = run.manifest(model)
-    manifest_path(result).unlink(missing_ok=True)  # of an earlier run: it must not speak for this one
-    save_fused(model, result)
-    write_manifest(result, manifest)
+    if run.world.first:
+        manifest = run.manifest(model)
+        manifest_path(result).unlink(missing_ok=True)  # of an earlier run: it must not speak for this one
+        save_fused(model, result)
+        write_manifest(result, manifest)
+    run.world.wait()
     return result
 
 
@@ -70,91 +68,138 @@ def in_layout(module: nn.Module, layout: torch.memory_format) -> None:
 
 
 class Run:
-    """One recipe on its way: where its files lie and how it tells of its steps."""
+    """One recipe on its way: its stages, where their states lie and how they tell of their steps.
 
-    def __init__(self, recipe: Recipe, data: TrainingFaces, progress: Progress) -> None:
-        self.recipe = recipe
-        self.data = data
-        self.progress = progress
+    States and feature maps are kept by what they were made from, not by the recipe's name: recipes that begin alike
+    share their beginning.
+    """
+
+    def __init__(self, recipe: Recipe, progress: Progress, world: World) -> None:
+        self.recipe, self.progress, self.world = recipe, progress, world
+        self.data: TrainingFaces = read_training_faces(recipe.data)
         self.folder = recipe.runs / recipe.name
-        inputs = {
-            "backbone a": recipe.a.checkpoint,
-            "backbone b": recipe.b.checkpoint,
-            "faces": recipe.data.faces,
-            "pairs": recipe.data.pairs,
-        }
-        # A folder of faces has no digest of its own; its names and sizes would not be one either.
+        inputs = {"backbone a": recipe.a.checkpoint, "backbone b": recipe.b.checkpoint, "faces": recipe.data.faces}
+        if recipe.data.pairs is not None:
+            inputs["pairs"] = recipe.data.pairs
         self.made_from = {role: source_of(path) for role, path in inputs.items() if path.is_file()}
-        # What is trained: the recipe's choices and its inputs' contents, wherever they lie.
-        told = json.dumps([_without_paths(asdict(recipe)), self.made_from], sort_keys=True)
-        self.key = hashlib.sha256(told.encode()).hexdigest()
+        self.faces = self.data.digest()
+        self._source: Source | None = None
 
     def check(self) -> None:
         """Find out before training what would fail after it.
 
         Raises:
-            EdgefrError: the fusion has no skip to carry its aims, there are fewer faces than a batch has, or too
-                few to measure the threshold on.
+            EdgefrError: there are fewer views than a step takes, batches that the processes cannot share, or too
+                few faces to measure the threshold on.
         """
-        if self.recipe.fusion.skip != "embeddings":
-            raise EdgefrError(
-                f'expected fusion.skip = "embeddings" for distillation, found {self.recipe.fusion.skip!r}: set it in '
-                "the recipe"
-            )
-        batch = self.recipe.distill.schedule.batch
-        if len(self.data.faces) < batch:
-            raise EdgefrError(
-                f"expected at least {batch} faces, a batch of distill.schedule, found {len(self.data.faces)}: give "
-                "more or --set distill.schedule.batch"
-            )
-        impostor_pairs(self.data.labels[self._threshold_faces()], FMR)
+        for seat in (self.recipe.a, self.recipe.b):
+            if seat.finetune is not None:
+                check_batch(len(self.data), seat.finetune, self.world)
+        for stage in (self.recipe.distill, self.recipe.vib):
+            if stage is not None:
+                check_batch(len(self.views(self.recipe.views)), stage.schedule, self.world)
+        check_threshold(self.data, self.recipe.data)
+
+    def views(self, views: Views) -> ViewSet:
+        return ViewSet(self.data, views, self.recipe.seed, self.recipe.data.workers)
+
+    def assembled(self) -> FusedModel:
+        """The fused model before its first stage, with a partner where the recipe wants one."""
+        recipe = self.recipe
+        a, b = self.seated(recipe.a, "a"), self.seated(recipe.b, "b")
+        torch.manual_seed(recipe.seed)
+        spec = ModelSpec(a.arch, b.arch, recipe.a.loss, recipe.b.loss, recipe.fusion)
+        model = FusedModel(spec, a, b).to(self.world.device)
+        in_layout(model, torch.channels_last)
+        return model
 
     def seated(self, seat: Seat, name: str) -> Backbone:
         """A seat's backbone, fine-tuned first if the recipe says so."""
-        backbone = backbone_from_checkpoint(seat.checkpoint, seat.arch, seat.colour)
+        backbone = backbone_from_checkpoint(seat.checkpoint, seat.arch, seat.colour).to(self.world.device)
         if seat.finetune is None:
             return backbone
         in_layout(backbone, torch.channels_last)
         torch.manual_seed(self.recipe.seed)
-        state = self.folder / f"partner-{name}.state"
-        with self.reporting(f"Fine-tuning backbone {name}", seat.finetune) as report:
-            finetune(
-                backbone,
-                self.data,
-                seat.finetune,
-                seed=self.recipe.seed,
-                key=self.key,
-                state=state,
-                report=report,
-            )
+        made_from = [self._digest(f"backbone {name}"), asdict(seat)]
+        with ExitStack() as stack:
+            stage_of = self.stage(f"Fine-tuning backbone {name}", made_from, stack)
+            views = self.views(Views(variants=1, clean=seat.clean))
+            finetune(backbone, views, seat.finetune, stage_of, self.world)
         return backbone
 
-    @contextmanager
-    def reporting(self, title: str, schedule: Schedule) -> Iterator[Report]:
-        """A report that moves the progress bar and writes every tenth loss to `log.jsonl`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        done = 0
-        with self.progress(title, schedule.steps) as advance, (self.folder / "log.jsonl").open("a") as log:
+    def distill(self, model: FusedModel, distill: Distill) -> None:
+        """Distillation of the clean faces' embeddings."""
+        source = self.source(model)
+        model.train()
+        with ExitStack() as stack:
+            stage_of = self.stage("Distilling", self._begun("distill"), stack)
+            modules: dict[str, nn.Module] = {"fusion": model.fusion, "bottleneck": model.bottleneck}
+            losses_of = distillation(model, distill, self.world)
+            groups = fusion_groups(model, distill.schedule)
+            stage = stage_of(modules, groups, distill.schedule, len(self.views(self.recipe.views)))
+            descend(stage, source.batches(distill.schedule, self.recipe.seed), losses_of)
 
-            def report(step: int, steps: int, loss: float) -> None:
-                nonlocal done
-                advance(step - done)
-                done = step
-                if step % 10 == 0 or step == steps:
-                    log.write(json.dumps({"stage": title, "step": step, "loss": round(loss, 5)}) + "\n")
-                    log.flush()
+    def label(self, model: FusedModel, vib: Vib) -> None:
+        """Training by labels through the bottleneck."""
+        source = self.source(model)
+        model.train()
+        torch.manual_seed(self.recipe.seed)
+        sharded = vib.classes < 1
+        dim, people = model.spec.fusion.embedding_dim, self.data.people
+        head = SampledHead(vib.head, dim, people, vib.classes) if sharded else build_head(vib.head, dim, people)
+        if self.recipe.distill is not None:
+            start_at_aims(head, model, source.class_aims(people))
+        head.to(self.world.device).train()
+        with ExitStack() as stack:
+            stage_of = self.stage("Training by labels", self._begun("distill", "vib"), stack)
+            modules: dict[str, nn.Module] = {"fusion": model.fusion, "bottleneck": model.bottleneck, "head": head}
+            losses_of = labelled(model, head.loss, vib, self.world)
+            groups = [*fusion_groups(model, vib.schedule), *decayed_apart(head, sharded=sharded)]
+            stage = stage_of(modules, groups, vib.schedule, len(self.views(self.recipe.views)))
+            descend(stage, source.batches(vib.schedule, self.recipe.seed + 1), losses_of)
 
-            yield report
+    def source(self, model: FusedModel) -> Source:
+        """Batches for both stages, from the backbones or from kept feature maps."""
+        if self._source is None:
+            views = self.views(self.recipe.views)
+            aimed = self.recipe.distill is not None or (self.recipe.vib is not None and self.recipe.vib.anchor > 0)
+            online = Online(model, views, self.world, aimed, self.progress)
+            cached = self.recipe.views.maps == "cache"
+            self._source = Cached(online, self.recipe.runs / "maps") if cached else online
+        return self._source
+
+    def stage(self, title: str, made_from: list[Any], stack: ExitStack) -> Callable[..., Stage]:
+        """A function that makes a stage of modules, groups, schedule and views, with its state, key and log."""
+        parts = [title, made_from, self.faces, self.recipe.seed, *self.world.key]
+        told = json.dumps(_without_paths(parts), sort_keys=True)
+        key = hashlib.sha256(told.encode()).hexdigest()
+        state = self.recipe.runs / "states" / f"{key[:16]}.safetensors"
+
+        def stage_of(
+            modules: Mapping[str, nn.Module], groups: list[dict[str, Any]], schedule: Schedule, views: int
+        ) -> Stage:
+            images = schedule.length(views) * schedule.batch * schedule.accumulate
+            report = Log(self.folder, title, stack.enter_context(self.progress(title, images)), self.world)
+            stack.callback(report.close)
+            return Stage(modules, groups, schedule, views, self.recipe.seed, key, state, report, self.world)
+
+        return stage_of
 
     def manifest(self, model: FusedModel) -> Manifest:
         """What the model was made from, and its threshold measured on the people it was trained on."""
         recipe = self.recipe
-        told = [f"The fusion imitates its backbones on {self.data.describe(recipe.data)} (seed {recipe.seed})."]
+        told = [f"The fusion was trained on {self.data.describe(recipe.data)} (seed {recipe.seed}):"]
+        for verb, stage in (("by distillation", recipe.distill), ("by labels", recipe.vib)):
+            if stage is not None:
+                steps = stage.schedule.length(len(self.views(recipe.views)))
+                told.append(f"{steps} steps of {stage.schedule.batch * stage.schedule.accumulate} {verb},")
+        told.append(f"on {self._machine()}.")
         for name, seat in (("a", recipe.a), ("b", recipe.b)):
             if seat.finetune is not None:
+                steps = seat.finetune.length(len(self.data))
                 told.append(
                     f"Backbone {name} was fine-tuned from {seat.checkpoint.name} with {seat.loss} loss on the same "
-                    f"people ({seat.finetune.steps} steps of {seat.finetune.batch})."
+                    f"people ({steps} steps of {seat.finetune.batch})."
                 )
         return Manifest(
             kind="checkpoint",
@@ -166,32 +211,50 @@ class Run:
             versions=versions_of("torch", "numpy", "opencv-python"),
         )
 
-    @torch.no_grad()
     def threshold(self, model: FusedModel) -> Threshold:
-        """The threshold at FMR 1e-3 over all pairs of different people of LFW's training folds."""
-        chosen = self._threshold_faces()
-        rows = []
-        with self.progress("Measuring the threshold", len(chosen)) as advance:
-            for start in range(0, len(chosen), 64):
-                batch = self.data.faces[chosen[start : start + 64]]
-                rows.append(model(torch.from_numpy(batch)).embedding.numpy())
-                advance(len(batch))
-        found = threshold_at_fmr(np.concatenate(rows), self.data.labels[chosen], FMR)
-        measured_on = (
-            f"{found.pairs:,} impostor pairs of {found.people:,} people of LFW folds "
-            f"{', '.join(map(str, self._folds()))}, who were also trained on"
-        )
-        return Threshold(found.fmr, found.value, found.ci95, measured_on, "fp32")
+        def embed(faces: Faces) -> Floats:
+            found: Floats = model(torch.from_numpy(faces).to(self.world.device)).embedding.cpu().numpy()
+            return found
 
-    def _folds(self) -> tuple[int, ...]:
-        return tuple(fold for fold in range(1, 11) if fold not in self.recipe.data.test_folds)
+        return measured_threshold(embed, self.data, self.recipe.data, self.progress)
 
-    def _threshold_faces(self) -> list[int]:
-        people = people_of(read_pairs(self.recipe.data.pairs), self._folds())
-        return [index for index, name in enumerate(self.data.names) if person_of(name) in people]
+    def _begun(self, *stages: str) -> list[Any]:
+        """What the fusion depends on up to the last of these stages."""
+        recipe = asdict(self.recipe)
+        seats = [self._digest("backbone a"), self._digest("backbone b")]
+        return [seats, *(recipe[part] for part in ("a", "b", "fusion", "views", *stages))]
+
+    def _digest(self, role: str) -> str:
+        return self.made_from[role]["sha256"]
+
+    def _machine(self) -> str:
+        kind = torch.cuda.get_device_name() if self.world.device.type == "cuda" else "CPU"
+        return kind if self.world.size == 1 else f"{self.world.size} processes, {kind}"
+
+
+@torch.no_grad()
+def start_at_aims(head: Head | SampledHead, model: FusedModel, aims: Tensor) -> None:
+    """Class weights at the people's mean aims: with two images a person they would not get there from chance."""
+    skip = model.bottleneck.skip
+    assert skip is not None  # distillation has one
+    first = head.first if isinstance(head, SampledHead) else 0
+    weight = nn.functional.normalize(skip(aims.to(skip.weight.device)))[first : first + len(head.weight)]
+    head.weight.copy_(weight.to(head.weight.device))
+
+
+def fusion_groups(model: FusedModel, schedule: Schedule) -> list[dict[str, Any]]:
+    """The optimiser's groups: the fusion, and the bottleneck's heads.
+
+    Adam moves every weight equally far, so a head over 26,112 inputs would move its output 51 times as far as one
+    over 512 (Yang et al. 2022): its learning rate shrinks with its width. SGD's steps follow the gradient's size.
+    """
+    scale = MAP_CHANNELS / model.fusion.width if schedule.optimizer == "adamw" else 1.0
+    return [*decayed_apart(model.fusion), *decayed_apart(model.bottleneck, scale=scale)]
 
 
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_paths(entry) for key, entry in value.items() if not isinstance(entry, Path)}
+    if isinstance(value, list | tuple):
+        return [_without_paths(entry) for entry in value]
     return value

@@ -1,4 +1,4 @@
-"""A training that is stopped goes on to exactly the weights of one that is not."""
+"""The state of an unfinished training comes back exactly, or is refused."""
 
 from __future__ import annotations
 
@@ -11,60 +11,68 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.train.loop import descend, warm_cosine  # noqa: E402
-from edgefr.train.recipe import Schedule  # noqa: E402
+from edgefr.train.checkpoint import load_state, save_state  # noqa: E402
 
 
-def train(folder: Path, stop_after: int | None = None, key: str = "k", spoil: int | None = None) -> torch.Tensor:
-    """Fit a line to noise drawn in every step; raise KeyboardInterrupt after a step, as a kill would."""
-    torch.manual_seed(1)
-    model = nn.Linear(4, 2)
-
-    def loss_of(step: int) -> torch.Tensor:
-        loss = (model(torch.randn(8, 4)) - torch.randn(8, 2)).square().mean()
-        return loss * float("nan") if step == spoil else loss
-
-    def report(step: int, steps: int, loss: float) -> None:
-        if step == stop_after:
-            raise KeyboardInterrupt
-
-    groups = [{"params": [model.weight]}, {"params": [model.bias], "scale": 0.1}]
-    modules = {"model": model}
-    descend(loss_of, modules, groups, Schedule(12, lr=0.05), seed=3, key=key, state=folder / "s", report=report)
-    return torch.cat([model.weight.detach().flatten(), model.bias.detach()])
+def trained(optimizer_type) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).to(memory_format=torch.channels_last)
+    groups = [{"params": model[0].parameters()}, {"params": model[1].parameters(), "weight_decay": 0.0}]
+    optimizer = optimizer_type(groups)
+    for _ in range(3):
+        model(torch.randn(2, 2, 5, 5)).square().mean().backward()
+        optimizer.step()
+    return model, optimizer
 
 
-def test_a_stopped_run_continues_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
-    whole = train(tmp_path / "whole")
-    for stop in (3, 7):
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "stopped", stop_after=stop)
-    assert torch.equal(train(tmp_path / "stopped"), whole)
-    assert torch.equal(train(tmp_path / "stopped"), whole), "a finished run is only read"
+def fresh(optimizer_type) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3))
+    return model, optimizer_type([{"params": model[0].parameters()}, {"params": model[1].parameters()}])
 
 
-def test_a_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    train(tmp_path)
-    with pytest.raises(EdgefrError, match="found that of another"):
-        train(tmp_path, key="other")
+@pytest.mark.parametrize(
+    "optimizer_type",
+    [torch.optim.AdamW, lambda groups: torch.optim.SGD(groups, 0.1, 0.9), lambda groups: torch.optim.SGD(groups, 0.1)],
+    ids=["adamw", "momentum", "sgd"],
+)
+def test_modules_optimiser_and_step_come_back(optimizer_type, tmp_path: Path) -> None:
+    model, optimizer = trained(optimizer_type)
+    save_state(tmp_path / "s", "k", 7, {"model": model}, optimizer)
+    other, other_optimizer = fresh(optimizer_type)
+    assert load_state(tmp_path / "s", "k", {"model": other}, other_optimizer) == 7
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    wanted, found = optimizer.state_dict()["state"], other_optimizer.state_dict()["state"]
+    assert wanted.keys() == found.keys()
+    for index, entries in wanted.items():
+        for name, value in entries.items():
+            assert value is found[index][name] is None or torch.equal(found[index][name], value), name
 
 
-def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "s").write_bytes(b"half a file")
+def test_nothing_saved_is_the_beginning(tmp_path: Path) -> None:
+    model, optimizer = fresh(torch.optim.AdamW)
+    assert load_state(tmp_path / "s", "k", {"model": model}, optimizer) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])
+def test_a_damaged_state_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(content)
+    model, optimizer = fresh(torch.optim.AdamW)
     with pytest.raises(EdgefrError, match="start anew"):
-        train(tmp_path)
+        load_state(tmp_path / "s", "k", {"model": model}, optimizer)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_saved(tmp_path: Path) -> None:
-    with pytest.raises(EdgefrError, match="found nan and nan at step 5"):
-        train(tmp_path, spoil=5)
-    assert torch.isfinite(train(tmp_path)).all()
+def test_half_a_state_is_refused(tmp_path: Path) -> None:
+    model, optimizer = trained(torch.optim.AdamW)
+    save_state(tmp_path / "s", "k", 7, {"model": model}, optimizer)
+    whole = (tmp_path / "s").read_bytes()
+    (tmp_path / "s").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EdgefrError, match="start anew"):
+        load_state(tmp_path / "s", "k", {"model": model}, optimizer)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    rates = [warm_cosine(step, 100) for step in range(100)]
-    assert max(rates) == rates[4] == rates[5] == 1
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[-1] < 0.01
+def test_the_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    model, optimizer = trained(torch.optim.AdamW)
+    save_state(tmp_path / "s", "k", 7, {"model": model}, optimizer)
+    with pytest.raises(EdgefrError, match="found that of another"):
+        load_state(tmp_path / "s", "other", {"model": model}, optimizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,43 +16,178 @@ from edgefr.cli.output import progress  # noqa: E402
 from edgefr.data.lfw import people_of, read_pairs  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.manifest import read_manifest, sha256_of  # noqa: E402
-from edgefr.nn.bottleneck import Code  # noqa: E402
 from edgefr.nn.fused import load_fused  # noqa: E402
 from edgefr.recipe import read_recipe  # noqa: E402
-from edgefr.train.distill import imitation_loss  # noqa: E402
-from edgefr.train.faces import look, read_training_faces  # noqa: E402
-from edgefr.train.recipe import Distill, Recipe, Schedule  # noqa: E402
+from edgefr.train.faces import read_training_faces  # noqa: E402
+from edgefr.train.progress import silent  # noqa: E402
+from edgefr.train.recipe import Data, Recipe  # noqa: E402
 from edgefr.train.run import train_fused  # noqa: E402
+from edgefr.train.threshold import check_threshold  # noqa: E402
+from tests.train import tiny  # noqa: E402
+
+Make = Callable[..., Recipe]
 
 SMOKE = Path(__file__).parents[2] / "train/smoke.toml"
+EVERYTHING = (
+    "views.blends=0.2",
+    "b.finetune.steps=3",
+    "b.finetune.batch=8",
+    "distill.schedule.steps=3",
+    "distill.schedule.batch=8",
+    "distill.schedule.ema=0.5",
+    "vib.head=adaface",
+    "vib.anchor=1.0",
+    "vib.schedule.steps=3",
+    "vib.schedule.batch=8",
+    "vib.schedule.accumulate=2",
+)
+STAGES = {"Fine-tuning": 16, "Caching": 300, "Distilling": 16, "Training by labels": 32}
+"""What a run is stopped in, and at how many images: after two steps, or after one shard of 200."""
+
+
+@pytest.mark.parametrize("maps", ["online", "cache"])
+def test_a_run_stopped_in_every_stage_becomes_the_same_checkpoint(recipe: Make, monkeypatch, maps: str) -> None:
+    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("edgefr.train.shards.SHARD", 200)
+    chosen = recipe(*EVERYTHING, f"views.maps={maps}")
+    whole = train_fused(chosen, silent).read_bytes()
+    again = replace(chosen, runs=chosen.runs.parent / "again")
+    for title, images in STAGES.items():
+        if title == "Caching" and maps == "online":
+            continue
+        with pytest.raises(KeyboardInterrupt):
+            train_fused(again, tiny.stopping(title, images))
+    result = train_fused(again, silent)
+    assert result.read_bytes() == whole
+    manifest = read_manifest(result)
+    train_fused(again, tiny.stopping("", 10_000))
+    assert result.read_bytes() == whole, "a finished run is only written again"
+    assert read_manifest(result) == manifest
+
+
+def test_recipes_that_begin_alike_share_their_beginning(recipe: Make) -> None:
+    train_fused(recipe(*EVERYTHING), silent)
+    other = recipe(*EVERYTHING, "name=other", "vib.beta=0.1")
+    with pytest.raises(KeyboardInterrupt):
+        train_fused(other, tiny.stopping("Training by labels", 1))
+    assert train_fused(other, tiny.stopping("Fine-tuning", 1)).parent.name == "other"
+    assert train_fused(recipe(*EVERYTHING, "name=other", "vib.beta=0.2"), tiny.stopping("Distilling", 1))
+
+
+def test_every_part_of_the_recipe_counts(recipe: Make) -> None:
+    """Runs in one folder that differ in anything do not take up each other's states."""
+    base = ("vib.schedule.steps=2", "vib.schedule.batch=8")
+    settings = (
+        (),
+        ("seed=6",),
+        ("vib.beta=0.5",),
+        ("views.clean=0.1",),
+        ("vib.schedule.lr=1e-3",),
+        ("data.limit=247",),
+    )
+    found = [train_fused(recipe(*base, *setting), silent).read_bytes() for setting in settings]
+    assert len(set(found)) == len(settings)
+
+
+def test_a_checkpoint_is_what_its_manifest_says(recipe: Make) -> None:
+    chosen = recipe(*EVERYTHING)
+    result = train_fused(chosen, silent)
+    manifest = read_manifest(result)
+    assert manifest is not None
+    for part in (
+        "248 aligned faces of 124 people from faces.zip (seed 5)",
+        "3 steps of 8 by distillation",
+        "3 steps of 16 by labels",
+        "on CPU",
+        "Backbone b was fine-tuned from b.pt with adaface loss on the same people (3 steps of 8)",
+    ):
+        assert part in manifest.trained_on
+    assert manifest.made_from["backbone a"]["sha256"] == sha256_of(chosen.a.checkpoint)
+    assert manifest.made_from["faces"]["sha256"] == sha256_of(chosen.data.faces)
+    assert manifest.spec == load_fused(result).spec.to_dict()
+
+    # Of all pairs of different people just so many reach the threshold.
+    data = read_training_faces(chosen.data)
+    embedding = open_recogniser(result).embed(data.read(range(len(data)))).embedding
+    pairs = np.triu_indices(len(data), 1)
+    different = (data.labels[:, None] != data.labels[None, :])[pairs]
+    rate = ((embedding @ embedding.T)[pairs][different] >= manifest.thresholds[0].value).mean()
+    assert 0.8e-3 < rate <= 1e-3
+
+    # The backbones stay as they were, but for the partner.
+    model = load_fused(result)
+    for seat, backbone, tuned in ((chosen.a, model.backbone_a, False), (chosen.b, model.backbone_b, True)):
+        start = torch.load(seat.checkpoint, weights_only=True)
+        same = {name: torch.equal(value, start[name]) for name, value in backbone.state_dict().items()}
+        assert same["bn.running_mean"]
+        assert same["fc.weight"] != tuned
+        assert same["conv.weight"] != tuned
+
+
+def test_the_paper_way_trains_by_labels_alone(recipe: Make) -> None:
+    """SGD in epochs with drops over cached mirrored views, without a skip."""
+    settings = (
+        "views.kind=mirrored",
+        "views.maps=cache",
+        "fusion.skip=none",
+        "vib.schedule.epochs=3",
+        "vib.schedule.batch=124",
+        "vib.schedule.optimizer=sgd",
+        "vib.schedule.lr=0.1",
+        "vib.schedule.drops=[1, 2]",
+    )
+    chosen = recipe(*settings)
+    manifest = read_manifest(train_fused(chosen, silent))
+    assert manifest is not None
+    assert "12 steps of 124 by labels" in manifest.trained_on
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (("distill.schedule.steps=3", "distill.schedule.batch=512"), "at least 512 views"),
+        (("vib.schedule.steps=3", "vib.schedule.batch=64", "vib.schedule.accumulate=9"), "at least 576 views"),
+        (("vib.schedule.steps=3", "b.finetune.steps=2", "b.finetune.batch=250"), "at least 250 views"),
+        (("vib.schedule.steps=3", "vib.schedule.batch=8", "data.limit=200"), "impostor pairs"),
+        (("vib.schedule.steps=3", "data.limit=2", "vib.schedule.batch=2"), "impostor pairs"),
+    ],
+)
+def test_what_would_fail_in_the_end_is_refused_before_training(recipe: Make, settings, found: str) -> None:
+    chosen = recipe("b.finetune.steps=2", "b.finetune.batch=2", *settings)
+    with pytest.raises(EdgefrError, match=found):
+        train_fused(chosen, silent)
+    assert not chosen.runs.exists()
 
 
 @pytest.fixture
-def recipe(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def smoke(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setenv("EDGEFR_SHARED", str(shared_root))
     settings = ["data.limit=260", f"runs={tmp_path}", "b.finetune.steps=2", "distill.schedule.steps=3"]
     return read_recipe(Recipe, SMOKE, settings)
 
 
 @pytest.mark.shared
-def test_a_recipe_gives_a_checkpoint_that_says_what_it_is(recipe: Recipe) -> None:
-    result = train_fused(recipe, progress)
-    manifest = read_manifest(result)
-    assert manifest is not None
-    assert "260 aligned faces" in manifest.trained_on
-    assert "fine-tuned from mobilefacenet.pt with adaface loss" in manifest.trained_on
-    assert manifest.made_from["backbone a"]["sha256"] == sha256_of(recipe.a.checkpoint)
-    (threshold,) = manifest.thresholds
-    assert threshold.fmr == 1e-3
-    assert threshold.ci95[0] <= threshold.value <= threshold.ci95[1]
+def test_real_nets_and_faces_stopped_on_the_way_give_the_same_checkpoint_that_works(
+    smoke: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
+    whole = train_fused(smoke, progress).read_bytes()
+    again = replace(smoke, runs=tmp_path / "again")
+    for title in ("Fine-tuning", "Distilling"):
+        with pytest.raises(KeyboardInterrupt):
+            train_fused(again, tiny.stopping(title, 32))
+    result = train_fused(again, progress)
+    assert result.read_bytes() == whole
+    assert model_differs_from_its_start(result)
 
     # The faces of two images of one person are closer than the threshold, other people's are not.
-    data = read_training_faces(recipe.data)
-    embedding = open_recogniser(result).embed(data.faces[:64]).embedding
+    manifest = read_manifest(result)
+    assert manifest is not None
+    data = read_training_faces(smoke.data)
+    embedding = open_recogniser(result).embed(data.read(range(64))).embedding
     similarity = embedding @ embedding.T
     same = data.labels[:64, None] == data.labels[None, :64]
-    assert (similarity[~same] < threshold.value).mean() > 0.99
-    assert model_differs_from_its_start(result)
+    assert (similarity[~same] < manifest.thresholds[0].value).mean() > 0.99
 
 
 def model_differs_from_its_start(result: Path) -> bool:
@@ -63,82 +198,19 @@ def model_differs_from_its_start(result: Path) -> bool:
 
 
 @pytest.mark.shared
-def test_a_stopped_run_becomes_the_same_checkpoint(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
-    whole = train_fused(recipe, progress).read_bytes()
-
-    def stopping_in(stage: str):
-        """A progress that is interrupted, as by Ctrl-C, at the second step of a stage."""
-
-        @contextmanager
-        def stopping(title: str, _total: int):
-            done = 0
-
-            def advance(count: int) -> None:
-                nonlocal done
-                done += count
-                if title.startswith(stage) and done == 2:
-                    raise KeyboardInterrupt
-
-            yield advance
-
-        return stopping
-
-    for stage in ("Fine-tuning", "Training"):
-        with pytest.raises(KeyboardInterrupt):
-            train_fused(replace(recipe, name="again"), stopping_in(stage))
-    assert train_fused(replace(recipe, name="again"), progress).read_bytes() == whole
-
-
-@pytest.mark.shared
-def test_nobody_of_the_test_folds_is_trained_on(recipe: Recipe) -> None:
-    data = read_training_faces(recipe.data)
-    held_out = people_of(read_pairs(recipe.data.pairs), recipe.data.test_folds)
+def test_nobody_of_the_test_folds_is_trained_on(smoke: Recipe) -> None:
+    data = read_training_faces(smoke.data)
+    held_out = people_of(read_pairs(smoke.data.pairs), smoke.data.test_folds)
     assert held_out.isdisjoint(name.partition("/")[0] for name in data.names)
 
 
-def test_a_look_keeps_the_share_of_clean_faces_and_is_seeded() -> None:
-    faces = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), np.uint8)
-    first, again = (look(faces, np.random.default_rng(5), 0.5) for _ in range(2))
-    assert torch.equal(first, again)
-    assert first.shape == (8, 3, 112, 112)
-    assert -1 <= first.min() < first.max() <= 1
-
-    def degraded_share(clean: float) -> float:
-        """A checkerboard keeps its contrast unless it is degraded; a warp of a few pixels only softens it."""
-        checker = np.repeat((np.indices((112, 112)).sum(0) // 8 % 2 * 255)[..., None], 3, 2).astype(np.uint8)
-        plain = look(np.stack([checker] * 40), np.random.default_rng(1), 1.0)
-        seen = look(np.stack([checker] * 40), np.random.default_rng(1), clean)
-        return float(np.mean([not torch.equal(a, b) for a, b in zip(plain, seen, strict=True)]))
-
-    assert degraded_share(1.0) == 0
-    assert degraded_share(0.0) == 1
-
-
-def test_imitation_is_perfect_only_at_the_aim_and_teaches_its_own_error() -> None:
-    torch.manual_seed(0)
-    aims, recipe = torch.randn(6, 16), Distill(Schedule(1), likelihood=100.0)
-    at_aim = imitation_loss(Code(3 * aims, None), aims, recipe)
-    assert at_aim.item() == pytest.approx(0, abs=1e-5)
-    assert imitation_loss(Code(aims + torch.randn(6, 16), None), aims, recipe) > 0.1
-
-    logvar = torch.zeros(6, 16, requires_grad=True)
-    code = Code((aims + 0.5).requires_grad_(), logvar)
-    optimizer = torch.optim.LBFGS([logvar], max_iter=100)
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = imitation_loss(code, aims, recipe)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    torch.testing.assert_close(logvar.detach(), torch.full((6, 16), 0.25).log(), atol=0.05, rtol=0)
-
-
 @pytest.mark.shared
-def test_distillation_without_a_skip_is_refused(recipe: Recipe) -> None:
-    bare = replace(recipe, fusion=replace(recipe.fusion, skip="none"))
+def test_no_face_of_the_training_folds_people_is_told_before_training(smoke: Recipe, faces: Path) -> None:
+    strangers = Data(smoke.data.faces, smoke.data.pairs)
+    with pytest.raises(EdgefrError, match="found 0"):
+        check_threshold(read_training_faces(Data(faces)), strangers)
+
+
+def test_distillation_without_a_skip_is_refused(recipe: Make) -> None:
     with pytest.raises(EdgefrError, match=r"fusion\.skip"):
-        train_fused(bare, progress)
-    assert not (recipe.runs / recipe.name).exists(), "refused before the partner is trained"
+        recipe("distill.schedule.steps=3", "fusion.skip=none")

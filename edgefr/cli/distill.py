@@ -1,0 +1,37 @@
+"""edgefr distill"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgefr.cli.options import JsonOption
+from edgefr.cli.output import print_json, progress
+from edgefr.cli.train import SetOption, tell
+
+
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as train/student.toml.")],
+    settings: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train one small net to imitate a fused model.
+
+    A run that was stopped goes on where it was.
+    """
+    from edgefr.errors import need
+
+    need("torch", "train")
+    need("safetensors", "train")
+    from edgefr.recipe import read_recipe
+    from edgefr.train.parallel import world
+    from edgefr.train.progress import silent
+    from edgefr.train.student import Student, distill_student
+
+    with world() as here:
+        student = read_recipe(Student, recipe, settings or ())
+        result = distill_student(student, progress if here.first else silent, here)
+    if here.first:
+        tell(result, print_json if json else None)

@@ -1,0 +1,59 @@
+"""What a stage leaves to read: losses, rate and throughput, in lines and for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgefr.train.log import Log  # noqa: E402
+from edgefr.train.loop import Step  # noqa: E402
+from edgefr.train.parallel import World  # noqa: E402
+
+
+def told(folder: Path, steps: range, world: World | None = None) -> list[int]:
+    """Report steps of 24, four images each; what the progress bar was told."""
+    advanced: list[int] = []
+    log = Log(folder, "Distilling", advanced.append, world or World())
+    for step in steps:
+        log(Step(step, 24, 4, {"cosine": 0.123456789 / step, "loss": 1.0, "lr": 1e-4, "gradient": 2.0}))
+    log.close()
+    return advanced
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_every_tenth_step_and_the_last_are_logged_with_losses_rate_and_throughput(tmp_path: Path) -> None:
+    assert told(tmp_path, range(1, 25)) == [4] * 24
+    found = lines(tmp_path)
+    assert [line["step"] for line in found] == [10, 20, 24]
+    for line in found:
+        assert line.keys() == {"stage", "step", "cosine", "loss", "lr", "gradient", "images per second"}
+        assert line["stage"] == "Distilling"
+        assert line["images per second"] > 0
+    assert found[0]["cosine"] == 0.012346
+
+
+def test_a_run_that_goes_on_adds_to_the_log_and_jumps_to_its_place(tmp_path: Path) -> None:
+    told(tmp_path, range(1, 14))
+    assert told(tmp_path, range(14, 25)) == [56] + [4] * 10
+    assert [line["step"] for line in lines(tmp_path)] == [10, 20, 24]
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    assert told(tmp_path, range(1, 25), World(1, 2)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorboard_finds_its_files(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    told(tmp_path, range(1, 25))
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for name in (b"Distilling/cosine", b"Distilling/lr", b"Distilling/images per second"):
+        assert name in content
