@@ -58,7 +58,28 @@ def r100() -> dict[str, Any]:
     return {"rows": edgefr("bench", "--arch", "r100", "--batch", "1,8", "--seconds", 20)["rows"]}
 
 
-MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (cold_start, latency, r100, parity, photographs)
+def quality() -> dict[str, Any]:
+    from bench.quality import run
+
+    checkpoint = Path("train/runs/small/fused.safetensors")
+    return {"checkpoint_sha256": sha256_of(checkpoint), **run(data(), checkpoint)}
+
+
+def epoch() -> dict[str, Any]:
+    from bench.epoch import run
+
+    return run()
+
+
+MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
+    cold_start,
+    latency,
+    r100,
+    parity,
+    photographs,
+    quality,
+    epoch,
+)
 
 
 def main() -> None:

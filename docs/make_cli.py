@@ -8,14 +8,29 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
-VERBS = ("verify", "embed", "train", "export", "parity", "bench", "doctor", "demo")
+VERBS: tuple[str, ...] = (
+    "verify",
+    "embed",
+    "data check",
+    "data align",
+    "train",
+    "sweep",
+    "distill",
+    "eval",
+    "calibrate",
+    "export",
+    "parity",
+    "bench",
+    "doctor",
+    "demo",
+)
 
 
 def page() -> str:
     """The whole page as text."""
     parts = ["# The command line", "Made from `--help` by `make docs`.", block([])]
     for verb in VERBS:
-        parts += [f"## edgefr {verb}", block([verb])]
+        parts += [f"## edgefr {verb}", block(verb.split())]
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
+import math
 import os
 import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
-from edgefr.protobuf import messages
+from edgefr.protobuf import mapped, metadata_of, with_metadata
 from edgefr.spec import METADATA_KEY
+
+Signal = Literal["certainty", "norm", "detector", "sharpness"]
+"""What may tell a good face from a poor one, each higher for a better face: the negated uncertainty, the norm of the
+embedding before it is made unit, the detector's score, the sharpness of the aligned face."""
+
+DEFAULT_FMR = 1e-3
+"""Decisions are made at this false match rate where nobody asks for another and it was measured."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,23 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """A face whose `signal` lies below `limit` is too poor to be judged; `measured_on` says whose limit it is."""
+
+    signal: Signal
+    limit: float
+    measured_on: str
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Quality:
+        """Read a manifest's limit; ValueError, TypeError or KeyError where it is none."""
+        signal, limit = raw["signal"], float(raw["limit"])
+        if signal not in get_args(Signal) or not math.isfinite(limit):
+            raise ValueError(f"a quality limit of {signal} {limit}")
+        return cls(signal, limit, str(raw["measured_on"]))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Where an artifact comes from and the thresholds that were measured on it.
 
@@ -58,14 +82,25 @@ class Manifest:
     trained_on: str = ""
     thresholds: tuple[Threshold, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    quality: Quality | None = None
 
-    def threshold_for(self, precision: str) -> Threshold | None:
-        """The first threshold measured in this precision, else in FP32, if any."""
+    def threshold_for(self, precision: str, fmr: float | None = None) -> Threshold | None:
+        """The threshold measured at `fmr` in this precision, else in FP32, if any.
+
+        Without `fmr` the one at DEFAULT_FMR, or the first where there is none.
+        """
         for wanted in (precision, "fp32"):
-            for entry in self.thresholds:
-                if entry.precision == wanted:
-                    return entry
+            known = [entry for entry in self.thresholds if entry.precision == wanted]
+            found = [entry for entry in known if entry.fmr == (DEFAULT_FMR if fmr is None else fmr)]
+            if found or (known and fmr is None):
+                return (found or known)[0]
         return None
+
+    def with_thresholds(self, measured: tuple[Threshold, ...]) -> Manifest:
+        """With these in place of those of the same rate and precision, and all others kept."""
+        again = {(entry.fmr, entry.precision) for entry in measured}
+        kept = tuple(entry for entry in self.thresholds if (entry.fmr, entry.precision) not in again)
+        return replace(self, thresholds=kept + measured)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
@@ -80,8 +115,10 @@ class Manifest:
         try:
             raw = json.loads(text)
             thresholds = tuple(Threshold.from_dict(entry) for entry in raw.pop("thresholds"))
-            return cls(thresholds=thresholds, **raw)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            known = raw.pop("quality", None)  # absent where it was never measured
+            quality = None if known is None else Quality.from_dict(known)
+            return cls(thresholds=thresholds, quality=quality, **raw)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise EdgefrError(
                 f"expected an edgefr manifest in {source}, found something else ({error}): "
                 "export the model again with `edgefr export`"
@@ -109,37 +146,48 @@ def model_manifest(model: Path) -> Manifest | None:
     Raises:
         EdgefrError: a manifest is there but cannot be read.
     """
-    inside = _onnx_metadata(model).get(METADATA_KEY) if model.suffix.lower() == ".onnx" else None
-    return read_manifest(model) if inside is None else Manifest.from_json(inside, str(model))
-
-
-def _onnx_metadata(model: Path) -> dict[str, str]:
-    """`ModelProto.metadata_props` (field 14), entries of key (1) and value (2); the graph is stepped over."""
+    if model.suffix.lower() != ".onnx":
+        return read_manifest(model)
     try:
-        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = _metadata_entries(data)
+        inside = metadata_of(mapped(model)).get(METADATA_KEY)
     except (OSError, ValueError) as error:
-        found = getattr(error, "strerror", None) or str(error)
-    if isinstance(found, str):
-        raise EdgefrError(
-            f"expected an ONNX model in {model}, found another or a damaged file ({found}): make it again with "
-            "`edgefr export`"
-        )
-    return found
-
-
-def _metadata_entries(data: mmap.mmap) -> dict[str, str] | str:
-    """The entries, or what is wrong; no view into the map survives this call, so that the map can be closed."""
-    try:
-        entries = [(messages(entry, 1), messages(entry, 2)) for entry in messages(memoryview(data), 14)]
-        return {bytes(key[0]).decode(): bytes(value[0]).decode() for key, value in entries}
-    except (ValueError, IndexError) as error:
-        return str(error)
+        raise _no_model(model, error) from error
+    return read_manifest(model) if inside is None else Manifest.from_json(inside, str(model))
 
 
 def write_manifest(artifact: Path, manifest: Manifest) -> None:
     with written_whole(manifest_path(artifact)) as temporary:
         temporary.write_text(manifest.to_json(), encoding="utf-8")
+
+
+def write_model_manifest(model: Path, manifest: Manifest) -> None:
+    """Put a manifest where `model_manifest` looks: into an ONNX file's metadata, and beside the model.
+
+    An ONNX file is written anew, which needs as much room again; all else in it stays byte for byte.
+
+    Raises:
+        EdgefrError: the model is none, or its folder cannot be written.
+    """
+    if model.suffix.lower() == ".onnx":
+        with written_whole(model) as temporary:
+            _copy_with_manifest(model, temporary, manifest)
+    write_manifest(model, manifest)
+
+
+def _copy_with_manifest(model: Path, output: Path, manifest: Manifest) -> None:
+    with output.open("wb") as file:
+        try:
+            file.writelines(with_metadata(mapped(model), METADATA_KEY, manifest.to_json()))
+        except ValueError as error:
+            raise _no_model(model, error) from error
+
+
+def _no_model(model: Path, error: Exception) -> EdgefrError:
+    found = getattr(error, "strerror", None) or str(error)
+    return EdgefrError(
+        f"expected an ONNX model in {model}, found another or a damaged file ({found}): make it again with "
+        "`edgefr export`"
+    )
 
 
 @contextmanager

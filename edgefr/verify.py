@@ -19,7 +19,8 @@ from edgefr.errors import EdgefrError
 from edgefr.face.align import align
 from edgefr.face.detect import Detector, Face, Policy, choose_face, open_detector
 from edgefr.face.photo import load_photo
-from edgefr.manifest import Manifest, Threshold, model_manifest, sha256_of
+from edgefr.face.quality import sharpness
+from edgefr.manifest import Manifest, Quality, Signal, Threshold, model_manifest, sha256_of
 from edgefr.spec import Floats, Image
 
 
@@ -34,27 +35,49 @@ class FoundFace:
 
 @dataclass(frozen=True)
 class EmbeddedFace:
-    """A face with its embedding (K,) of unit length, the norm before that, and uncertainty where the model
-    gives one."""
+    """A face with its embedding (K,) of unit length, the norm before that, uncertainty where the model gives one,
+    and the sharpness of its crop."""
 
     path: Path
     face: Face
     embedding: Floats
     norm: float
     uncertainty: float | None
+    sharpness: float
+
+    def quality(self, signal: Signal) -> float:
+        """What `signal` says of this face, higher for a better one.
+
+        Raises:
+            EdgefrError: certainty is asked for, and the model gives no uncertainty.
+        """
+        if signal == "norm":
+            return self.norm
+        if signal == "detector":
+            return self.face.score
+        if signal == "sharpness":
+            return self.sharpness
+        if self.uncertainty is None:
+            raise EdgefrError(
+                "expected uncertainty beside the embedding, as the quality limit in the model's manifest needs, found "
+                "a model that gives none: measure the limit again with `edgefr calibrate`"
+            )
+        return -self.uncertainty
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether two photographs show the same person: cosine `similarity` against `threshold`.
 
-    `time_ms` is the work on both photographs, without opening the models.
+    `doubts` says of each photograph that is too poor to be judged why it is; None where the model's manifest has no
+    limit to tell by. `time_ms` is the work on both photographs, without opening the models.
     """
 
     same: bool
     similarity: float
     threshold: Threshold
     faces: tuple[EmbeddedFace, EmbeddedFace]
+    doubts: tuple[str, ...] | None
     time_ms: float
 
 
@@ -114,10 +137,17 @@ class Verifier:
         crops = np.stack([entry.crop for entry in found])
         return embedded(found, self.recogniser.embed(crops, batch))
 
-    def verify(self, first: Path, second: Path, policy: Policy = "largest", threshold: float | None = None) -> Verdict:
+    def verify(
+        self,
+        first: Path,
+        second: Path,
+        policy: Policy = "largest",
+        threshold: float | None = None,
+        fmr: float | None = None,
+    ) -> Verdict:
         """Decide whether two photographs show the same person.
 
-        `threshold` replaces the one of the model's manifest.
+        `threshold` replaces the one of the model's manifest; `fmr` chooses among those by their false match rate.
 
         Raises:
             EdgefrError: a photograph has no usable face, or neither manifest nor caller gives a threshold.
@@ -126,15 +156,28 @@ class Verifier:
         found = [self.find(first, policy), self.find(second, policy)]
         seconds = perf_counter() - start
         self._opening.result()  # waiting until the recogniser is ready is not counted
-        limit = self.threshold(threshold)
+        limit = self.threshold(threshold, fmr)
         start = perf_counter()
         a, b = self.embed(found)
         seconds += perf_counter() - start
         similarity = float(a.embedding @ b.embedding)
-        return Verdict(similarity >= limit.value, similarity, limit, (a, b), 1e3 * seconds)
+        return Verdict(similarity >= limit.value, similarity, limit, (a, b), self.doubts([a, b]), 1e3 * seconds)
 
-    def threshold(self, given: float | None = None) -> Threshold:
+    def doubts(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
+        """Why these faces are too poor to be judged, a sentence for each that is; None without a limit to tell by.
+
+        Raises:
+            EdgefrError: the limit is one of certainty, and the model gives no uncertainty.
+        """
+        limit = None if self.manifest is None else self.manifest.quality
+        if limit is None:
+            return None
+        return tuple(_doubt(face, limit) for face in faces if face.quality(limit.signal) < limit.limit)
+
+    def threshold(self, given: float | None = None, fmr: float | None = None) -> Threshold:
         """The threshold to decide by: the given one, or the manifest's for this precision, else for FP32.
+
+        Of the manifest's it is the one measured at `fmr`, by default at 1e-3, or the first where that is not there.
 
         Raises:
             EdgefrError: there is none.
@@ -142,17 +185,36 @@ class Verifier:
         if given is not None:
             return Threshold(None, given, (given, given), "the command line", "any")
         precision = self.recogniser.description.precision
-        known = None if self.manifest is None else self.manifest.threshold_for(precision)
+        manifest = self.manifest or Manifest("", "")
+        known = manifest.threshold_for(precision, fmr)
         if known is not None:
             return known
+        wanted, option = ("", "") if fmr is None else (f" at an FMR of {fmr:g}", f" --fmr {fmr:g}")
+        rates = ", ".join(f"{entry.fmr:g} ({entry.precision})" for entry in manifest.thresholds if entry.fmr)
         raise EdgefrError(
-            f"expected a threshold in the manifest of {self.model}, found none: give one with --threshold, measured "
-            "on faces of your own"
+            f"expected a threshold{wanted} for {precision} in the manifest of {self.model}, found {rates or 'none'}: "
+            f"measure it with `edgefr calibrate {self.model} FACES{option} --precision {precision}`, or give one with "
+            "--threshold"
         )
 
     def digest(self) -> str | None:
         """SHA-256 of the model file; None for the fake backend, which has none."""
         return None if self.model == FAKE else sha256_of(self.model)
+
+
+MEANING: dict[Signal, str] = {
+    "certainty": "how sure the model is of the face",
+    "norm": "the length of its embedding",
+    "detector": "how sure the detector is of the face",
+    "sharpness": "the sharpness of the face",
+}
+
+
+def _doubt(face: EmbeddedFace, limit: Quality) -> str:
+    return (
+        f"{face.path} is too poor to be judged: {MEANING[limit.signal]}, {face.quality(limit.signal):.2f}, lies below "
+        f"{limit.limit:.2f} ({limit.measured_on})"
+    )
 
 
 def embedded(found: list[FoundFace], embeddings: Embeddings) -> list[EmbeddedFace]:
@@ -164,6 +226,7 @@ def embedded(found: list[FoundFace], embeddings: Embeddings) -> list[EmbeddedFac
             embeddings.embedding[index],
             float(embeddings.norm[index]),
             None if embeddings.uncertainty is None else float(embeddings.uncertainty[index]),
+            sharpness(entry.crop),
         )
         for index, entry in enumerate(found)
     ]

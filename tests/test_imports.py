@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "export": {"nn", "data", "backends", "engines"},
     "verify": {"face", "backends"},
     "bulk": {"verify", "face"},
+    "prepare": {"face", "data"},
     "demo": {"verify", "data"},
     **{ground: set() for ground in GROUND},
 }

@@ -10,13 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, Threshold, model_manifest, read_manifest, sha256_of, write_manifest, written_whole
+from edgefr.manifest import (
+    Manifest,
+    Threshold,
+    model_manifest,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+    write_model_manifest,
+    written_whole,
+)
+from edgefr.protobuf import encoded, fields, metadata_of, with_metadata
 
 FINITE = st.floats(-1, 1)
 THRESHOLDS = st.builds(Threshold, FINITE, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text())
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.builds(Manifest, st.text(), st.text(), thresholds=st.lists(THRESHOLDS).map(tuple)))
 def test_a_manifest_comes_back_from_json(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json(), "test") == manifest
@@ -70,6 +80,97 @@ def test_the_threshold_of_a_precision_else_of_fp32() -> None:
     assert manifest.threshold_for("fp32") == fp32
     assert manifest.threshold_for("int8") == fp32
     assert Manifest("onnx", "x").threshold_for("fp32") is None
+
+
+def at(fmr: float | None, precision: str = "fp32", value: float = 0.3) -> Threshold:
+    return Threshold(fmr, value, (0, 1), "x", precision)
+
+
+def test_the_threshold_at_a_rate_and_the_default_among_several() -> None:
+    manifest = Manifest("onnx", "x", thresholds=(at(1e-2), at(1e-4, "bf16"), at(1e-3), at(1e-4)))
+    assert manifest.threshold_for("fp32") == at(1e-3), "1e-3 where it was measured"
+    assert manifest.threshold_for("bf16") == at(1e-4, "bf16"), "else the first of the precision"
+    assert manifest.threshold_for("bf16", 1e-4) == at(1e-4, "bf16")
+    assert manifest.threshold_for("bf16", 1e-2) == at(1e-2), "that of FP32 where the precision has none"
+    assert manifest.threshold_for("int8", 1e-4) == at(1e-4)
+    assert manifest.threshold_for("fp32", 1e-5) is None
+    assert Manifest("onnx", "x", thresholds=(at(None),)).threshold_for("fp32") == at(None)
+    assert Manifest("onnx", "x", thresholds=(at(None),)).threshold_for("fp32", 1e-3) is None
+
+
+def test_new_thresholds_replace_those_of_their_rate_and_precision_only() -> None:
+    manifest = Manifest("onnx", "x", trained_on="y", thresholds=(at(1e-2), at(1e-3), at(1e-3, "bf16"), at(None)))
+    changed = manifest.with_thresholds((at(1e-3, value=0.4), at(1e-4)))
+    assert changed.thresholds == (at(1e-2), at(1e-3, "bf16"), at(None), at(1e-3, value=0.4), at(1e-4))
+    assert changed.trained_on == "y"
+
+
+METADATA = st.dictionaries(st.text(max_size=9).filter(lambda key: key != "edgefr"), st.text(max_size=300), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(METADATA, st.binary(max_size=400), st.text(max_size=20_000), st.booleans())
+def test_only_the_manifest_changes_in_a_model(others: dict[str, str], graph: bytes, text: str, had_one: bool) -> None:
+    entries = [encoded(14, encoded(1, key.encode()) + encoded(2, value.encode())) for key, value in others.items()]
+    before = b"\x08\x8a\x80\x00" + encoded(7, graph) + b"".join(entries) + b"\xa5\x01abcd"
+    old = [encoded(14, encoded(2, b"old") + encoded(1, b"edgefr"))] * had_one
+    model = before[:4] + b"".join(old) + before[4:]
+    after = b"".join(with_metadata(memoryview(model), "edgefr", text))
+    assert metadata_of(memoryview(after)) == {**others, "edgefr": text}
+    assert after.startswith(before), "every other byte stays, numbers written at unusual length among them"
+    assert [number for number, _ in fields(memoryview(after))].count(14) == len(others) + 1
+
+
+def test_onnx_reads_the_model_whose_manifest_was_rewritten(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "model.onnx"
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []), producer_name="somebody")
+    for key, value in (("author", "me"), ("edgefr", Manifest("onnx", "old").to_json())):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(model, path)
+    new = Manifest("onnx", "new", thresholds=(at(1e-4),))
+    write_model_manifest(path, new)
+    assert model_manifest(path) == read_manifest(path) == new
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model.onnx", "model.onnx.json"]
+    found = onnx.load(path)
+    onnx.checker.check_model(found)
+    assert {entry.key: entry.value for entry in found.metadata_props} == {"author": "me", "edgefr": new.to_json()}
+    for either in (model, found):
+        del either.metadata_props[:]
+    assert found == model
+
+
+def test_a_large_model_is_copied_without_being_read_into_memory(tmp_path: Path) -> None:
+    tracemalloc = pytest.importorskip("tracemalloc")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(encoded(7, bytes(64 << 20)))
+    tracemalloc.start()
+    write_model_manifest(path, Manifest("onnx", "new"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+    assert path.stat().st_size > 64 << 20
+    assert model_manifest(path).name == "new"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am text", b"\x72\x03\x0a\x01x", b"\x72\x80\x80\x04half"])
+def test_what_is_no_model_is_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    for work in (lambda: write_model_manifest(path, Manifest("onnx", "x")), lambda: model_manifest(path)):
+        with pytest.raises(EdgefrError, match="expected an ONNX model"):
+            work()
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_manifest_of_a_checkpoint_lies_beside_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "fused.safetensors"
+    path.write_bytes(b"weights")
+    write_model_manifest(path, Manifest("checkpoint", "x"))
+    assert path.read_bytes() == b"weights"
+    assert model_manifest(path) == Manifest("checkpoint", "x")
 
 
 def test_an_output_that_is_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from edgefr.cli import bench, demo, doctor, embed, export, parity, train, verify
+from edgefr.cli import bench, calibrate, data, demo, distill, doctor, embed, eval, export, parity, sweep, train, verify
 from edgefr.errors import EdgefrError
 
 
@@ -45,13 +45,22 @@ for command in (
     verify.verify,
     embed.embed,
     train.train,
+    sweep.sweep,
+    distill.distill,
+    eval.eval,
     export.export,
     parity.parity,
+    calibrate.calibrate,
     bench.bench,
     doctor.doctor,
     demo.demo,
 ):
     app.command()(_pipe_safe(command))
+
+datasets = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+for of_data in (data.check, data.align):
+    datasets.command()(_pipe_safe(of_data))
+app.add_typer(datasets, name="data", help="Check and prepare collections of faces.")
 
 
 def main() -> None:

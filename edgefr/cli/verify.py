@@ -16,7 +16,8 @@ from edgefr.cli.options import (
     RuntimeOption,
     model_or_explain,
 )
-from edgefr.cli.output import print_json
+from edgefr.cli.output import print_json, warn
+from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.verify import EmbeddedFace, Verdict, Verifier
@@ -31,19 +32,32 @@ def verify(
         float | None,
         typer.Option(min=-1, max=1, help="Decide by this similarity, not by the model's manifest."),
     ] = None,
+    fmr: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Decide by the threshold measured at this false match rate; else 1e-3."),
+    ] = None,
     face: FaceOption = "largest",
+    refuse_poor: Annotated[
+        bool, typer.Option("--refuse-poor", help="Give no answer, exit 2, on a photograph too poor to be judged.")
+    ] = False,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Do two photographs show the same person?
 
-    Exit 0 same, 1 different, 2 error.
+    Exit 0 same, 1 different, 2 error. A face of lower quality than the limit in the model's manifest is warned of.
     """
     from edgefr.verify import Verifier
 
+    if threshold is not None and fmr is not None:
+        raise EdgefrError("expected --threshold or --fmr, found both: give one of them")
     verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=2)
-    verdict = verifier.verify(first, second, face, threshold)
+    verdict = verifier.verify(first, second, face, threshold, fmr)
+    if refuse_poor:
+        _insist(verdict, verifier)
+    for doubt in verdict.doubts or ():
+        warn(f"edgefr: do not rely on this answer: {doubt}")
     if json:
         print_json(_document(verdict, verifier))
     else:
@@ -51,10 +65,30 @@ def verify(
     raise typer.Exit(0 if verdict.same else 1)
 
 
+def _insist(verdict: Verdict, verifier: Verifier) -> None:
+    """Refuse what `--refuse-poor` does not want answered.
+
+    Raises:
+        EdgefrError: a photograph is too poor, or the model has no limit to tell by.
+    """
+    if verdict.doubts is None:
+        raise EdgefrError(
+            f"expected a quality limit in the manifest of {verifier.model} for --refuse-poor, found none: measure one "
+            "with `edgefr calibrate`"
+        )
+    if verdict.doubts:
+        raise EdgefrError(
+            f"expected photographs good enough to be judged, found that {' and that '.join(verdict.doubts)}: give "
+            "clearer ones, or leave out --refuse-poor"
+        )
+
+
 def _document(verdict: Verdict, verifier: Verifier) -> dict[str, Any]:
     description = verifier.recogniser.description
     return {
         "same": verdict.same,
+        "reliable": None if verdict.doubts is None else not verdict.doubts,
+        "reasons": verdict.doubts or (),
         "similarity": verdict.similarity,
         "threshold": verdict.threshold.value,
         "threshold_ci95": verdict.threshold.ci95,
@@ -71,13 +105,15 @@ def _document(verdict: Verdict, verifier: Verifier) -> dict[str, Any]:
 
 
 def face_document(face: EmbeddedFace) -> dict[str, Any]:
-    """Where a face was found and how sure detector and bottleneck are."""
+    """Where a face was found and what tells of its quality."""
     return {
         "path": str(face.path),
         "box": face.face.box,
         "landmarks": face.face.landmarks,
         "score": face.face.score,
         "uncertainty": face.uncertainty,
+        "norm": face.norm,
+        "sharpness": face.sharpness,
     }
 
 
@@ -85,7 +121,7 @@ def _sentence(verdict: Verdict, verifier: Verifier) -> str:
     limit = verdict.threshold
     answer = "The same person" if verdict.same else "Different people"
     relation = "reaches" if verdict.same else "stays below"
-    source = f"at most {limit.fmr:.2%} false matches" if limit.fmr is not None else "given"
+    source = f"at most {100 * limit.fmr:#.2g}% false matches" if limit.fmr is not None else "given"
     description = verifier.recogniser.description
     return (
         f"{answer}: similarity {verdict.similarity:.3f} {relation} the threshold {limit.value:.3f} ({source}, from "

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgefr.backends.recogniser import Embeddings, Recogniser
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.pairs import Pairs, similarities
+from edgefr.evaluate.rates import best_threshold
 from edgefr.spec import Faces, Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -145,19 +146,6 @@ class _Decisions:
             float((differs == pairs.same).mean()),
             tuple(int(index) for index in np.flatnonzero(says != differs)),
         )
-
-
-def best_threshold(similarity: Doubles, same: npt.NDArray[np.bool_]) -> float:
-    """The threshold with the most right decisions by similarity >= threshold: (P,), (P,) -> a number midway
-    between two similarities, or just outside all; the lowest of several that are equally good."""
-    values, place = np.unique(similarity, return_inverse=True)
-    genuine = np.bincount(place, weights=same, minlength=len(values))
-    impostor = np.bincount(place, weights=~same, minlength=len(values))
-    # Right with a threshold just below values[i]: impostors under it, genuine pairs from it on.
-    right = np.append(0, np.cumsum(impostor)) + np.append(np.cumsum(genuine[::-1])[::-1], 0)
-    edges = np.concatenate([[values[0] - 1], values, [values[-1] + 1]])
-    best = int(np.argmax(right))
-    return float((edges[best] + edges[best + 1]) / 2)
 
 
 def _cosine(a: Floats, b: Floats) -> Doubles:

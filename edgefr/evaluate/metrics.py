@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-
-BOOTSTRAP = 2000
+from edgefr.evaluate.bootstrap import Bools, Estimate, interval, resampled_sums, share
 
 
-@dataclass(frozen=True)
-class Difference:
-    """By how much one system's share of right decisions exceeds another's, with its 95 % interval."""
-
-    value: float
-    ci95: tuple[float, float]
-
-
-def accuracy_difference(right: Bools, other: Bools, people: npt.NDArray[np.str_], seed: int = 0) -> Difference:
+def accuracy_difference(right: Bools, other: Bools, people: npt.NDArray[Any], seed: int = 0) -> Estimate:
     """Accuracy of `right` minus that of `other`, (P,) each, on the same pairs; `people` (P, 2) are the pairs' two.
 
-    Paired percentile bootstrap over people: pairs of one person stand or fall together, so counting them as
-    independent would promise too much. A pair weighs as often as its people were drawn together.
+    Paired bootstrap over people: what makes a pair hard for both systems does not blur their difference.
     """
-    _, numbered = np.unique(people, return_inverse=True)
-    first, second = numbered.reshape(people.shape).T
-    count = int(numbered.max()) + 1
     gain = right.astype(np.float64) - other
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(BOOTSTRAP):
-        weight = np.bincount(rng.integers(0, count, count), minlength=count)
-        pair = np.where(first == second, weight[first], weight[first] * weight[second])
-        drawn.append(float((gain * pair).sum() / max(1, pair.sum())))
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return Difference(float(gain.mean()), (float(low), float(high)))
+    sums = resampled_sums(np.column_stack([gain, np.ones(len(gain))]), people, seed)
+    return Estimate(float(gain.mean()), interval(share(sums[:, 0], sums[:, 1])))

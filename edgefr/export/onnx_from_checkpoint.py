@@ -109,7 +109,8 @@ def _load(checkpoint: Path, arch: str | None, colour: Colour | None) -> tuple[nn
     """The model and what is known of it; a file without edgefr's description is an upstream backbone."""
     if not is_fused(checkpoint):
         backbone = backbone_from_checkpoint(checkpoint, arch, colour)
-        return backbone, Manifest("backbone", checkpoint.stem, {"arch": backbone.arch})
+        known = read_manifest(checkpoint) or Manifest("backbone", checkpoint.stem)
+        return backbone, replace(known, spec={"arch": backbone.arch})
     model = load_fused(checkpoint)
     return model, read_manifest(checkpoint) or Manifest("checkpoint", checkpoint.stem, model.spec.to_dict())
 

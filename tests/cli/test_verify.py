@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefr.manifest import sha256_of
+from edgefr.errors import EdgefrError
+from edgefr.manifest import Manifest, Quality, Threshold, sha256_of, write_manifest
 
 PEOPLE = {
     "obama.jpg": "obama",
@@ -207,3 +208,84 @@ def test_as_a_process_it_loads_no_torch_and_answers(fused_onnx: Path, yunet: Pat
     )
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.startswith("The same person")
+
+
+def fake_model(folder: Path, quality: Quality | None) -> None:
+    """A manifest beside the model `fake`, looked for in the current folder."""
+    threshold = Threshold(1e-3, 0.5, (0.4, 0.6), "a test", "fp32")
+    write_manifest(folder / "fake", Manifest("onnx", "fake", thresholds=(threshold,), quality=quality))
+
+
+@pytest.fixture
+def blurred(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A photograph out of focus, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    photo = cv2.imread(str(shared / "photos/obama2.jpg"))
+    cv2.imwrite("blurred.png", cv2.GaussianBlur(photo, (0, 0), 12))
+    return Path("blurred.png")
+
+
+@pytest.fixture
+def verify_fake(edgefr, yunet: Path, shared: Path):
+    """Compares with a sharp photograph."""
+    return lambda photo, *more: edgefr(
+        "verify", shared / "photos/obama.jpg", photo, "--model", "fake", "--detector", yunet, *more
+    )
+
+
+SHARP_ENOUGH = Quality("sharpness", 1.0, "99 % of clean faces reach it")
+
+
+@pytest.mark.shared
+def test_a_poor_photograph_is_answered_with_a_warning_that_names_it(verify_fake, blurred: Path) -> None:
+    fake_model(Path(), SHARP_ENOUGH)
+    told = verify_fake(blurred, "--json")
+    assert told.code in (0, 1)
+    assert told.json["reliable"] is False
+    (reason,) = told.json["reasons"]
+    assert reason.startswith("blurred.png is too poor to be judged: the sharpness of the face, 0.")
+    assert "below 1.00 (99 % of clean faces reach it)" in reason
+    assert told.err == f"edgefr: do not rely on this answer: {reason}\n"
+    sharp, soft = (face["sharpness"] for face in told.json["faces"])
+    assert soft < 1 < sharp
+
+
+@pytest.mark.shared
+def test_refuse_poor_answers_good_photographs_only(verify_fake, blurred: Path, shared: Path) -> None:
+    fake_model(Path(), SHARP_ENOUGH)
+    assert "found that blurred.png is too poor" in verify_fake(blurred, "--refuse-poor").sentence
+    good = verify_fake(shared / "photos/obama.jpg", "--refuse-poor", "--json")
+    assert (good.code, good.err) == (0, "")
+    assert (good.json["reliable"], good.json["reasons"]) == (True, [])
+
+
+@pytest.mark.shared
+def test_without_a_limit_nothing_is_claimed_and_none_can_be_insisted_on(verify_fake, blurred: Path) -> None:
+    fake_model(Path(), None)
+    told = verify_fake(blurred, "--json")
+    assert (told.json["reliable"], told.json["reasons"], told.err) == (None, [], "")
+    assert "edgefr calibrate" in verify_fake(blurred, "--refuse-poor").sentence
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("signal", ["certainty", "norm", "detector", "sharpness"])
+def test_every_signal_can_be_the_limit(signal: str, verify_fake, blurred: Path) -> None:
+    """The limit lies at what the better face has, so that it passes and the poorer one does not."""
+    fake_model(Path(), None)
+    faces = verify_fake(blurred, "--json").json["faces"]
+    key, sign = {"certainty": ("uncertainty", -1), "detector": ("score", 1)}.get(signal, (signal, 1))
+    values = [sign * face[key] for face in faces]
+    fake_model(Path(), Quality(signal, max(values), "a test"))  # type: ignore[arg-type]
+    (reason,) = verify_fake(blurred, "--json").json["reasons"]
+    assert Path(faces[int(np.argmin(values))]["path"]).name in reason
+
+
+def test_certainty_of_a_model_without_uncertainty_is_a_sentence() -> None:
+    from edgefr.face.detect import Face
+    from edgefr.verify import EmbeddedFace
+
+    found = Face((0, 0, 9, 9), np.zeros((5, 2), np.float32), 0.9)
+    face = EmbeddedFace(Path("a.jpg"), found, np.float32([1, 0]), 1.0, None, 2.0)
+    assert face.quality("sharpness") == 2
+    with pytest.raises(EdgefrError, match="expected uncertainty"):
+        face.quality("certainty")

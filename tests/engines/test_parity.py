@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from edgefr.backends.base import Array, Description, TensorInfo
 from edgefr.backends.fake import DESCRIPTION, FakeBackend
 from edgefr.backends.recogniser import Recogniser
-from edgefr.engines.parity import BF16, FP32, Bound, best_threshold, check, compare
+from edgefr.engines.parity import BF16, FP32, Bound, check, compare
 from edgefr.errors import EdgefrError
 from edgefr.evaluate import pairs as pairs_module
 from edgefr.evaluate.pairs import Pairs, similarities
+from edgefr.evaluate.rates import best_threshold
 from edgefr.spec import Faces, Floats
 
 

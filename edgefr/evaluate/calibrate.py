@@ -1,0 +1,125 @@
+"""Thresholds at false match rates, measured on aligned faces in the precision that they will be used in.
+
+They hold for faces like these: whoever calibrates chooses people like those who will be verified, and not those whom
+accuracy is then measured on. Who they were is kept with each threshold (`Threshold.measured_on`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edgefr.backends.recogniser import Embeddings, Recogniser
+from edgefr.data.faces import FaceFolder, open_faces, person_of
+from edgefr.data.lfw import people_of, read_pairs
+from edgefr.errors import EdgefrError
+from edgefr.evaluate.discard import limit_at
+from edgefr.evaluate.rates import supported
+from edgefr.evaluate.threshold import Labels, threshold_at_fmr
+from edgefr.manifest import Quality, Threshold
+from edgefr.spec import UNCERTAINTY, Floats
+
+CHUNK = 256
+"""Faces read at once: a collection of many would fill the memory."""
+
+DISCARD = 0.01
+"""The share of the faces calibrated on that is to lie below a quality limit."""
+
+Gauge = Literal["certainty", "norm"]
+"""The signals of quality (`manifest.Signal`) that a recogniser gives of an aligned face."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The pictures to calibrate on, and who is on them in words."""
+
+    folder: FaceFolder
+    names: tuple[str, ...]
+    whose: str
+
+
+def choose(faces: Path, pairs: Path | None = None, folds: tuple[int, ...] = ()) -> Chosen:
+    """Everyone in a collection of aligned faces, or everyone who is in a pair of these folds of LFW's pairs file.
+
+    Raises:
+        EdgefrError: a file cannot be read, only one of `pairs` and `folds` is given, or nobody is left.
+    """
+    folder = open_faces(faces)
+    if pairs is None and not folds:
+        return Chosen(folder, tuple(folder.names), faces.name)
+    if pairs is None or not folds:
+        raise EdgefrError("expected a pairs file and folds, found one of them: give both --pairs and --folds")
+    people = people_of(read_pairs(pairs), folds)
+    names = tuple(name for name in folder.names if person_of(name) in people)
+    listed = ", ".join(map(str, folds))
+    if not names:
+        raise EdgefrError(
+            f"expected people of folds {listed} of {pairs} in {faces}, found none: give the faces that belong to the "
+            "pairs file, or other folds"
+        )
+    return Chosen(folder, names, f"{faces.name} (people of folds {listed} of {pairs.name})")
+
+
+def measure(
+    recogniser: Recogniser,
+    chosen: Chosen,
+    fmrs: Sequence[float],
+    signal: Gauge | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[tuple[Threshold, ...], Quality | None]:
+    """The threshold at each false match rate, and the limit of `signal` that all but 1 % of the faces reach.
+
+    `progress` is told of every batch of faces embedded.
+
+    Raises:
+        EdgefrError: these faces are too few, or the model gives no uncertainty, which `certainty` needs: found out
+            before any face is embedded. Or a face cannot be read.
+    """
+    people = np.array([person_of(name) for name in chosen.names])
+    _, labels, counts = np.unique(people, return_inverse=True, return_counts=True)
+    for fmr in fmrs:
+        supported(fmr, (len(labels) ** 2 - int((counts**2).sum())) // 2, "impostor pairs")
+    if signal is not None:
+        supported(DISCARD, len(labels), "faces")
+    if signal == "certainty" and UNCERTAINTY not in {info.name for info in recogniser.description.outputs}:
+        raise EdgefrError(
+            "expected uncertainty beside the embedding, which the signal certainty needs, found a model that gives "
+            "none: calibrate with --quality norm"
+        )
+    found = _embed(recogniser, chosen, progress)
+    return (
+        tuple(_threshold(found.embedding, labels.astype(np.int64), fmr, recogniser, chosen) for fmr in fmrs),
+        None if signal is None else _limit(found, signal, chosen),
+    )
+
+
+def _embed(recogniser: Recogniser, chosen: Chosen, progress: Callable[[int], None] | None) -> Embeddings:
+    parts = [
+        recogniser.embed(chosen.folder.read_faces(chosen.names[start : start + CHUNK]), progress=progress)
+        for start in range(0, len(chosen.names), CHUNK)
+    ]
+    uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
+    return Embeddings(
+        np.concatenate([part.embedding for part in parts]),
+        np.concatenate([part.norm for part in parts]),
+        np.concatenate(uncertainty) if uncertainty else None,
+    )
+
+
+def _threshold(embedding: Floats, labels: Labels, fmr: float, recogniser: Recogniser, chosen: Chosen) -> Threshold:
+    found = threshold_at_fmr(embedding, labels, fmr)
+    description = recogniser.description
+    measured_on = (
+        f"{found.pairs:,} impostor pairs of {found.people:,} people in {chosen.whose}, with {description.runtime}"
+    )
+    return Threshold(found.fmr, found.value, found.ci95, measured_on, description.precision)
+
+
+def _limit(found: Embeddings, signal: Gauge, chosen: Chosen) -> Quality:
+    quality = found.norm if signal == "norm" or found.uncertainty is None else -found.uncertainty
+    measured_on = f"{len(quality):,} faces in {chosen.whose}, of which {DISCARD:.0%} lie below"
+    return Quality(signal, limit_at(quality, DISCARD), measured_on)

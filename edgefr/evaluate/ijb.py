@@ -1,0 +1,113 @@
+"""IJB-B and IJB-C as upstream evaluates them, 1:1 and 1:N, and beside its figures those of ISO/IEC 19795-1.
+
+Source: insightface, `recognition/_evaluation_/ijb/ijb_11.py` and `ijb_1n.py` (norm, detector score and flip all used).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgefr.backends.recogniser import Recogniser
+from edgefr.data.ijb import TemplatePairs, has_search, read_crops, read_search, read_template_pairs
+from edgefr.data.lines import Numbers
+from edgefr.evaluate.bootstrap import Bools, Doubles
+from edgefr.evaluate.ijb_search import Identification, search_templates
+from edgefr.evaluate.ijb_templates import Align, Templates, embed_templates
+from edgefr.evaluate.pairs import Pairs, similarities
+from edgefr.evaluate.rates import Comparisons, TarAtFar, tar_at_far
+from edgefr.evaluate.threshold import FALSE_MATCHES_NEEDED
+from edgefr.spec import Floats
+
+FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class TarRow:
+    """TAR around one FAR: `nearest_tar` where the curve comes nearest to it, as upstream prints whatever the number
+    of impostors, and `strict` at or below it; None where the impostors are fewer than the `needed`."""
+
+    far: float
+    nearest_far: float
+    nearest_tar: float
+    strict: TarAtFar | None
+    needed: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    rows: tuple[TarRow, ...]
+    comparisons: Comparisons
+
+
+@dataclass(frozen=True)
+class IjbResult:
+    """Both protocols; `identification` is None where the files of the 1:N protocol are not there."""
+
+    verification: Verification
+    identification: Identification | None
+
+
+def evaluate_ijb(
+    recogniser: Recogniser, path: Path, align: Align, batch: int = 32, progress: Callable[[int], None] | None = None
+) -> IjbResult:
+    """Evaluate the folder that holds `meta` and `loose_crop`.
+
+    Raises:
+        EdgefrError: the files or pictures are not IJB's, as edgefr.data.ijb says.
+    """
+    crops = read_crops(path)
+    pairs = read_template_pairs(path, crops)
+    search = read_search(path, crops) if has_search(path) else None
+    found = embed_templates(recogniser, crops, align, batch, progress)
+    return IjbResult(verify_templates(found, pairs), search_templates(found, search) if search else None)
+
+
+def verify_templates(templates: Templates, pairs: TemplatePairs) -> Verification:
+    """The 1:1 protocol. The list does not say who its people are: templates that are said to match are one's."""
+    indices = Pairs(templates.place(pairs.first), templates.place(pairs.second), pairs.same)
+    person = _people(len(templates.number), indices)
+    people = np.stack([person[indices.first], person[indices.second]], axis=1)
+    comparisons = Comparisons(similarities(templates.embedding, indices), pairs.same, people)
+    impostors = int((~pairs.same).sum())
+    far, tar = _roc(comparisons.similarity, comparisons.same)
+    rows = []
+    for target in FARS:
+        needed = math.ceil(FALSE_MATCHES_NEEDED / target)
+        nearest = int(np.argmin(np.abs(far - target)))
+        strict = tar_at_far(comparisons, target) if impostors >= needed else None
+        rows.append(TarRow(target, float(far[nearest]), float(tar[nearest]), strict, needed))
+    return Verification(tuple(rows), comparisons)
+
+
+def _people(count: int, pairs: Pairs) -> Numbers:
+    """The smallest template that each of `count` is connected with by pairs said to match."""
+    first, second = pairs.first[pairs.same], pairs.second[pairs.same]
+    person = np.arange(count)
+    while not np.array_equal(person[first], person[second]):
+        smaller = np.minimum(person[first], person[second])
+        for side in (first, second):
+            np.minimum.at(person, person[side], smaller)
+        person = person[person]
+    return person
+
+
+def _roc(similarity: Floats, same: Bools) -> tuple[Doubles, Doubles]:
+    """FAR, falling, and TAR at the corners of the curve: scikit-learn's `roc_curve`, turned round as upstream does.
+
+    Upstream looks for the nearest FAR among the corners only, and of equal FAR takes the larger TAR.
+    """
+    order = np.argsort(-similarity, kind="stable")
+    end = np.append(np.flatnonzero(np.diff(similarity[order])), len(order) - 1)  # of each run of equals
+    accepted = np.cumsum(same[order])[end]
+    wrongly = end + 1 - accepted
+    if len(end) > 2:
+        bent = (np.diff(wrongly, 2) != 0) | (np.diff(accepted, 2) != 0)
+        corner = np.concatenate([[True], bent, [True]])
+        accepted, wrongly = accepted[corner], wrongly[corner]
+    far, tar = (np.append(0, counted)[::-1] / counted[-1] for counted in (wrongly, accepted))
+    return far, tar

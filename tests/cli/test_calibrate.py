@@ -1,0 +1,121 @@
+"""`edgefr calibrate` writes thresholds where `edgefr verify --fmr` finds them, and touches nothing else."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+
+from edgefr.backends import FAKE
+from edgefr.backends.recogniser import open_recogniser
+from edgefr.errors import EdgefrError
+from edgefr.manifest import Manifest, Threshold, model_manifest, read_manifest, write_model_manifest
+from edgefr.verify import Verifier
+from tests.backends.conftest import make_model, model  # noqa: F401 - fixtures
+from tests.evaluate.test_calibrate import faces, pairs  # noqa: F401
+
+OLD = Threshold(1e-2, 0.9, (0.8, 0.95), "before", "fp32")
+KEPT = Threshold(1e-2, 0.8, (0.7, 0.9), "before", "bf16")
+
+
+@pytest.fixture
+def copied(model: Path, tmp_path: Path) -> Path:  # noqa: F811
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.read_bytes())
+    return path
+
+
+def test_thresholds_go_into_the_model_and_beside_it(edgefr, copied: Path, faces: Path) -> None:  # noqa: F811
+    write_model_manifest(copied, Manifest("onnx", "mine", trained_on="LFW", thresholds=(OLD, KEPT)))
+    told = edgefr("calibrate", copied, faces, "--fmr", "1e-2", "--fmr", "0.003", "--runtime", "onnxruntime", "--json")
+    assert told.code == 0
+    assert [entry["fmr"] for entry in told.json["thresholds"]] == [1e-2, 3e-3]
+    assert (told.json["images"], told.json["precision"]) == (180, "fp32")
+    manifest = model_manifest(copied)
+    assert manifest == read_manifest(copied)
+    assert (manifest.name, manifest.trained_on) == ("mine", "LFW")
+    assert [(entry.fmr, entry.precision) for entry in manifest.thresholds] == [
+        (1e-2, "bf16"),
+        (1e-2, "fp32"),
+        (3e-3, "fp32"),
+    ]
+    assert manifest.thresholds[0] == KEPT
+    assert "impostor pairs of 60 people in" in manifest.thresholds[1].measured_on
+    lone = copied.with_name("lone.onnx")
+    lone.write_bytes(copied.read_bytes())
+    assert model_manifest(lone) == manifest
+    again = edgefr("calibrate", copied, faces, "--fmr", "1e-2", "--fmr", "0.003", "--runtime", "onnxruntime", "--json")
+    assert again.out == told.out
+    assert model_manifest(copied) == manifest
+
+
+def test_a_model_without_a_manifest_gets_one_and_people_a_table(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    pairs: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = (copied, faces, "--fmr", "0.02", "--pairs", pairs, "--folds", "1", "--quality", "norm")
+    assert "at least 3,000 faces" in edgefr("calibrate", *chosen).sentence, "a limit that all but 1 % reach"
+    monkeypatch.setattr("edgefr.evaluate.calibrate.DISCARD", 0.3)
+    told = edgefr("calibrate", *chosen)
+    assert (told.code, told.err) == (0, "")
+    first, header, row, poor = told.out.splitlines()
+    assert first.startswith("model.onnx on ")
+    assert "of 40 people" in first
+    assert header.split() == ["FMR", "threshold", "95", "%", "interval"]
+    manifest = model_manifest(copied)
+    assert (manifest.kind, manifest.name) == ("onnx", "model")
+    assert row.split()[:2] == ["0.02", f"{manifest.thresholds[0].value:.4f}"]
+    assert "a norm below" in poor
+    assert manifest.quality.signal == "norm"
+    told = edgefr("calibrate", copied, faces, "--fmr", "0.05")
+    assert model_manifest(copied).quality == manifest.quality, "what was measured before stays"
+
+
+def test_what_does_not_work_changes_nothing(edgefr, copied: Path, faces: Path, tmp_path: Path) -> None:  # noqa: F811
+    before = copied.read_bytes()
+    assert "at least 30,000,000" in edgefr("calibrate", copied, faces, "--fmr", "1e-6").sentence
+    assert "1,2,3" in edgefr("calibrate", copied, faces, "--folds", "one").sentence
+    assert "--pairs and --folds" in edgefr("calibrate", copied, faces, "--folds", "1").sentence
+    assert "found nothing" in edgefr("calibrate", copied, tmp_path / "none").sentence
+    assert "model file" in edgefr("calibrate", "fake", faces).sentence
+    assert "model file" in edgefr("calibrate", tmp_path, faces).sentence
+    assert copied.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_verify_takes_the_threshold_at_the_rate_asked_for() -> None:
+    measured = tuple(Threshold(fmr, 1 - fmr, (0, 1), "x", "fp32") for fmr in (1e-2, 1e-3, 1e-4))
+    ready: Future = Future()
+    ready.set_result(open_recogniser(FAKE))
+    verifier = Verifier(None, ready, Manifest("onnx", "x", thresholds=measured), Path("a.onnx"))
+    assert verifier.threshold() == measured[1]
+    assert verifier.threshold(fmr=1e-4) == measured[2]
+    with pytest.raises(EdgefrError) as error:
+        verifier.threshold(fmr=1e-6)
+    assert "found 0.01 (fp32), 0.001 (fp32), 0.0001 (fp32)" in str(error.value)
+    assert "`edgefr calibrate a.onnx FACES --fmr 1e-06 --precision fp32`" in str(error.value)
+
+
+def test_a_rate_and_a_threshold_at_once_are_refused(edgefr) -> None:
+    told = edgefr("verify", "a.jpg", "b.jpg", "--model", "fake", "--fmr", "1e-3", "--threshold", "0.3")
+    assert "give one of them" in told.sentence
+
+
+@pytest.mark.shared
+def test_verify_by_a_rate_on_photographs(edgefr, fused_onnx: Path, yunet: Path, shared: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(fused_onnx.read_bytes())
+    measured = (Threshold(1e-3, 0.3, (0, 1), "x", "fp32"), Threshold(1e-5, 0.98, (0, 1), "x", "fp32"))
+    write_model_manifest(path, model_manifest(path).with_thresholds(measured))
+    photos = [shared / "photos" / name for name in ("obama.jpg", "obama2.jpg")]
+    usual = edgefr("verify", *photos, "--model", path, "--detector", yunet)
+    strict = edgefr("verify", *photos, "--model", path, "--detector", yunet, "--fmr", "1e-5")
+    assert (usual.code, strict.code) == (0, 1)
+    assert "0.10% false matches" in usual.out
+    assert "0.0010% false matches" in strict.out
