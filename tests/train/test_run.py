@@ -162,7 +162,8 @@ def test_what_would_fail_in_the_end_is_refused_before_training(recipe: Make, set
 @pytest.fixture
 def smoke(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setenv("EDGEFR_SHARED", str(shared_root))
-    settings = ["data.limit=260", f"runs={tmp_path}", "b.finetune.steps=2", "distill.schedule.steps=3"]
+    settings = ["data.limit=250", f"runs={tmp_path}", "a.arch=mobilefacenet", "b.arch=mobilefacenet"]
+    settings += ["b.finetune.steps=2", "b.finetune.batch=8", "distill.schedule.steps=2", "distill.schedule.batch=8"]
     return read_recipe(Recipe, SMOKE, settings)
 
 
@@ -170,12 +171,12 @@ def smoke(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_real_nets_and_faces_stopped_on_the_way_give_the_same_checkpoint_that_works(
     smoke: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
     whole = train_fused(smoke, progress).read_bytes()
+    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
     again = replace(smoke, runs=tmp_path / "again")
     for title in ("Fine-tuning", "Distilling"):
         with pytest.raises(KeyboardInterrupt):
-            train_fused(again, tiny.stopping(title, 32))
+            train_fused(again, tiny.stopping(title, 16))
     result = train_fused(again, progress)
     assert result.read_bytes() == whole
     assert model_differs_from_its_start(result)

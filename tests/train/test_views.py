@@ -45,6 +45,7 @@ def test_a_view_is_always_alike_and_no_two_are(data: TrainingFaces) -> None:
     assert len(views) == 120
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where there is one core
 def test_workers_change_nothing(data: TrainingFaces) -> None:
     numbers = [np.array([3, 70, 8]), np.array([44, 5]), np.array([119, 200, 0]), np.array([6])]
     batches = [

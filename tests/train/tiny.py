@@ -87,9 +87,11 @@ faces = '{faces}'
 variants = 2
 [a]
 checkpoint = '{weights[0]}'
+arch = "tiny"
 loss = "arcface"
 [b]
 checkpoint = '{weights[1]}'
+arch = "tiny"
 loss = "adaface"
 [fusion]
 body = "mlp"
