@@ -1,4 +1,4 @@
-# The contributor's guide in short: make demo | test | lint | docs | bench.
+# The contributor's guide in short: make demo | test | lint | docs | bench | gpu | soak.
 # Each target makes its own virtual environment; nothing else needs to be installed.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 EDGEFR_SHARED ?= $(abspath ../shared)
 export EDGEFR_SHARED
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench soak gpu clean
 
 demo: .venv/demo
 	./demo.sh
@@ -24,6 +24,12 @@ docs: .venv/test
 
 bench: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 	$(BIN)/python -m bench
+
+gpu: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
+	$(BIN)/python -m bench.gpu
+
+soak: .venv/test
+	$(BIN)/python -m bench.kills --kills 20000
 
 export/artifacts/first.onnx: | .venv/demo
 	$(BIN)/edgefr train train/first.toml

@@ -16,6 +16,7 @@ from edgefr.manifest import sha256_of, written_whole
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
+SPOT = Path(os.environ.get("EDGEFR_DETECTOR", "edgefr/assets/spot.onnx"))
 BASELINE = Path("export/artifacts/arcface.onnx")
 
 
@@ -71,6 +72,18 @@ def epoch() -> dict[str, Any]:
     return run()
 
 
+def detector() -> dict[str, Any]:
+    from bench.detector import run
+
+    return {"model_sha256": sha256_of(SPOT), **run(data(), SPOT)}
+
+
+def search() -> dict[str, Any]:
+    from bench.search import run
+
+    return run()
+
+
 MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     cold_start,
     latency,
@@ -79,6 +92,8 @@ MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     photographs,
     quality,
     epoch,
+    detector,
+    search,
 )
 
 
@@ -97,4 +112,5 @@ def main() -> None:
     print(json.dumps({key: results[key] for key in wanted}, indent=2))
 
 
-main()
+if __name__ == "__main__":
+    main()

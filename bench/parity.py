@@ -11,7 +11,7 @@ from edgefr.backends import available_runtimes
 from edgefr.backends.recogniser import Embeddings, Recogniser, open_recogniser
 from edgefr.cli.output import progress
 from edgefr.data.lfw import read_pairs
-from edgefr.engines.parity import BF16, FP32, check, compare
+from edgefr.engines.parity import BOUNDS, check, compare
 from edgefr.evaluate.lfw import faces_and_pairs
 from edgefr.manifest import model_manifest
 from edgefr.spec import Faces
@@ -35,8 +35,7 @@ def run(data: Path, checkpoint: Path, model: Path) -> dict[str, Any]:
     faces, pairs = faces_and_pairs(data / "lfw-aligned-112.zip", read_pairs(data / "lfw-pairs.txt"), None)
     reference = Remembered(open_recogniser(checkpoint, "torch"))
     manifest = model_manifest(model)
-    known = None if manifest is None else manifest.threshold_for("fp32")
-    threshold = None if known is None else known.value
+    thresholds = () if manifest is None else manifest.calibrated("fp32")
     rows = {}
     for runtime in available_runtimes():
         if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):
@@ -45,7 +44,6 @@ def run(data: Path, checkpoint: Path, model: Path) -> dict[str, Any]:
             name = f"{runtime.name} {precision}"
             candidate = open_recogniser(model, runtime.name, precision)
             with progress(f"{name} against torch", 2 * len(faces)) as advance:
-                report = compare(reference, candidate, faces, pairs, threshold, advance)
-            bound = BF16 if precision == "bf16" else FP32
-            rows[name] = {**asdict(report), "broken": check(report, bound)}
+                report = compare(reference, candidate, faces, pairs, thresholds, advance)
+            rows[name] = {**asdict(report), "broken": check(report, BOUNDS[precision])}
     return rows

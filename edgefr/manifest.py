@@ -53,11 +53,13 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Quality:
-    """A face whose `signal` lies below `limit` is too poor to be judged; `measured_on` says whose limit it is."""
+    """A face whose `signal` lies below `limit` is too poor to be judged; `measured_on` says whose limit it is, and
+    `detector` whose score it is a limit of, if it is one."""
 
     signal: Signal
     limit: float
     measured_on: str
+    detector: str | None = None
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Quality:
@@ -65,14 +67,35 @@ class Quality:
         signal, limit = raw["signal"], float(raw["limit"])
         if signal not in get_args(Signal) or not math.isfinite(limit):
             raise ValueError(f"a quality limit of {signal} {limit}")
-        return cls(signal, limit, str(raw["measured_on"]))
+        detector = raw.get("detector")  # absent from limits of before it was told
+        return cls(signal, limit, str(raw["measured_on"]), None if detector is None else str(detector))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Whom a model never saw: everyone in a pair of these `folds` of the pairs file with the SHA-256 `pairs`.
+
+    None and no folds where nobody was held out. `faces` is the digest of the collection that the others are from.
+    """
+
+    pairs: str | None
+    folds: tuple[int, ...]
+    faces: str
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> HeldOut:
+        """Read what a manifest says of it; ValueError, TypeError or KeyError where it says something else."""
+        pairs = None if raw["pairs"] is None else str(raw["pairs"])
+        return cls(pairs, tuple(int(fold) for fold in raw["folds"]), str(raw["faces"]))
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Where an artifact comes from and the thresholds that were measured on it.
 
-    `made_from` maps a role ("backbone a", "checkpoint") to file name and SHA-256 of what went in.
+    `made_from` maps a role ("backbone a", "checkpoint") to file name and SHA-256 of what went in. `held_out` is None
+    where it is not known whom the model was trained on. `engine` says of an engine what it was built on and for, and
+    what was measured of it (backends/engine_file.py).
     """
 
     kind: str
@@ -83,6 +106,8 @@ class Manifest:
     thresholds: tuple[Threshold, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     quality: Quality | None = None
+    held_out: HeldOut | None = None
+    engine: dict[str, Any] = field(default_factory=dict)
 
     def threshold_for(self, precision: str, fmr: float | None = None) -> Threshold | None:
         """The threshold measured at `fmr` in this precision, else in FP32, if any.
@@ -95,6 +120,13 @@ class Manifest:
             if found or (known and fmr is None):
                 return (found or known)[0]
         return None
+
+    def calibrated(self, precision: str) -> tuple[float, ...]:
+        """All thresholds measured in this precision, else in FP32, lowest first."""
+        for wanted in (precision, "fp32"):
+            if known := sorted(entry.value for entry in self.thresholds if entry.precision == wanted):
+                return tuple(known)
+        return ()
 
     def with_thresholds(self, measured: tuple[Threshold, ...]) -> Manifest:
         """With these in place of those of the same rate and precision, and all others kept."""
@@ -115,9 +147,11 @@ class Manifest:
         try:
             raw = json.loads(text)
             thresholds = tuple(Threshold.from_dict(entry) for entry in raw.pop("thresholds"))
-            known = raw.pop("quality", None)  # absent where it was never measured
+            # Both are absent from manifests of before they were known.
+            known, left = raw.pop("quality", None), raw.pop("held_out", None)
             quality = None if known is None else Quality.from_dict(known)
-            return cls(thresholds=thresholds, quality=quality, **raw)
+            held_out = None if left is None else HeldOut.from_dict(left)
+            return cls(thresholds=thresholds, quality=quality, held_out=held_out, **raw)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise EdgefrError(
                 f"expected an edgefr manifest in {source}, found something else ({error}): "

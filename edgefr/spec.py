@@ -24,7 +24,7 @@ FACE_SIZE = 112
 
 MAP_CHANNELS = 512
 MAP_SIZE = 7
-"""Every supported backbone gives a feature map of (512, 7, 7) for an aligned face."""
+"""Every published backbone gives a feature map of (512, 7, 7) for an aligned face; our `mini` has fewer channels."""
 
 TEMPLATE: Floats = np.array(
     [
@@ -44,6 +44,9 @@ EMBEDDING, NORM, UNCERTAINTY = "embedding", "norm", "uncertainty"
 CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME = "input.1", "output"
 """Names in the classic float graph that insightface's `ArcFaceONNX` takes."""
 
+SPOT_OUTPUT, SPOT_STRIDE = "faces", 32
+"""Of the detector `spot`: its output, and what the sides of its pictures are multiples of."""
+
 METADATA_KEY = "edgefr"
 """Key of the manifest in an ONNX file's metadata."""
 
@@ -55,8 +58,8 @@ class FusionSpec:
     Where the paper is silent several readings are reachable:
     `body`: the paper's two transformers over the feature maps, or, to compare with, an `mlp` on both embeddings.
     `tap`: feature map after the trunk's last BatchNorm (`bn`) or before it (`conv`).
-    `project`: how the 1024 channels of the local block become 512 - a Conv1x1 `after` the block, the block's
-    own last Conv1x1 (`inside`, with a Conv1x1 shortcut as in ResNet), or the sum of both halves (`fold`).
+    `project`: how both maps' channels in the local block become those of one - a Conv1x1 `after` the block, the
+    block's own last Conv1x1 (`inside`, with a Conv1x1 shortcut as in ResNet), or the sum of both halves (`fold`).
     `positions`: position codes of the 49 local tokens.
     `kv`: which map keys and values come from, for a query from the other (`cross`) or the same net (`self`);
     `split` takes keys from the query's own net and values from the other.
@@ -105,8 +108,6 @@ class FusionSpec:
                 raise EdgefrError(
                     f"expected fusion.{name} to be a positive whole number, found {value!r}: correct the recipe"
                 )
-        if MAP_CHANNELS % self.heads:
-            raise EdgefrError(f"expected fusion.heads to divide {MAP_CHANNELS}, found {self.heads}: correct the recipe")
 
 
 @dataclass(frozen=True)

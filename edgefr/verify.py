@@ -167,11 +167,17 @@ class Verifier:
         """Why these faces are too poor to be judged, a sentence for each that is; None without a limit to tell by.
 
         Raises:
-            EdgefrError: the limit is one of certainty, and the model gives no uncertainty.
+            EdgefrError: the limit is one of certainty, and the model gives no uncertainty; or one of another
+                detector's score.
         """
         limit = None if self.manifest is None else self.manifest.quality
         if limit is None:
             return None
+        if limit.detector not in (None, self.detector.name):
+            raise EdgefrError(
+                f"expected the detector {limit.detector}, whose score the quality limit in the model's manifest is of, "
+                f"found {self.detector.name}: give that one, or measure the limit again with `edgefr calibrate`"
+            )
         return tuple(_doubt(face, limit) for face in faces if face.quality(limit.signal) < limit.limit)
 
     def threshold(self, given: float | None = None, fmr: float | None = None) -> Threshold:

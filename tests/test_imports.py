@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "engines": {"backends", "evaluate"},
     "face": {"backends"},
     "train": {"nn", "data", "evaluate"},
-    "export": {"nn", "data", "backends", "engines"},
+    "export": {"nn", "data", "backends", "engines", "evaluate"},
     "verify": {"face", "backends"},
     "bulk": {"verify", "face"},
     "prepare": {"face", "data"},
+    "gallery": {"verify", "bulk", "face", "evaluate"},
     "demo": {"verify", "data"},
     **{ground: set() for ground in GROUND},
 }

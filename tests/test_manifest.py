@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
 from edgefr.manifest import (
+    HeldOut,
     Manifest,
     Threshold,
     model_manifest,
@@ -26,8 +28,13 @@ FINITE = st.floats(-1, 1)
 THRESHOLDS = st.builds(Threshold, FINITE, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text())
 
 
+HELD_OUT = st.builds(HeldOut, st.none() | st.text(), st.lists(st.integers(1, 10)).map(tuple), st.text())
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.builds(Manifest, st.text(), st.text(), thresholds=st.lists(THRESHOLDS).map(tuple)))
+@given(
+    st.builds(Manifest, st.text(), st.text(), thresholds=st.lists(THRESHOLDS).map(tuple), held_out=st.none() | HELD_OUT)
+)
 def test_a_manifest_comes_back_from_json(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json(), "test") == manifest
 
@@ -42,6 +49,20 @@ def test_other_text_is_refused_in_a_sentence(text: str) -> None:
 def test_other_json_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(EdgefrError, match="expected an edgefr manifest"):
         Manifest.from_json(text, "test")
+
+
+def test_a_manifest_of_before_it_was_told_who_was_held_out_is_read() -> None:
+    manifest = Manifest("onnx", "x", held_out=HeldOut("a", (6, 7), "b"))
+    older = json.loads(manifest.to_json())
+    assert older.pop("held_out") == {"pairs": "a", "folds": [6, 7], "faces": "b"}
+    assert Manifest.from_json(json.dumps(older), "test").held_out is None
+
+
+@pytest.mark.parametrize("entry", [{"folds": ["x"]}, {"folds": 3}, {}, []])
+def test_who_was_held_out_is_told_as_expected_or_refused(entry: object) -> None:
+    older = json.loads(Manifest("onnx", "x").to_json()) | {"held_out": entry}
+    with pytest.raises(EdgefrError, match="expected an edgefr manifest in test"):
+        Manifest.from_json(json.dumps(older), "test")
 
 
 def test_a_manifest_lies_beside_its_artifact(tmp_path: Path) -> None:

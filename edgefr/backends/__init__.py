@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
 from edgefr import __version__
 from edgefr.backends.base import Backend
+from edgefr.backends.engine_file import SUFFIXES, Place
+from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.processor import processor
+from edgefr.backends.tensorrt_library import INSTALLS as TENSORRT_INSTALLS
+from edgefr.backends.tensorrt_library import MODULES as TENSORRT_MODULES
 from edgefr.errors import EdgefrError
 
 FAKE = Path("fake")
@@ -23,7 +28,11 @@ INSTALLS = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install 'edgefr[cpu]'",
     "torch": "pip install 'edgefr[train]'",
+    **TENSORRT_INSTALLS,
 }
+
+PACKAGES = {"tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")}
+"""Where a package is not called as its runtime."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,13 @@ class Runtime:
 
 def available_runtimes() -> tuple[Runtime, ...]:
     """All runtimes that edgefr knows, found without importing them."""
-    openvino = ("bf16", "fp32") if processor().bf16 else ("fp32",)
+    precisions = {
+        "openvino": ("bf16", "fp32") if processor().bf16 else ("fp32",),
+        **dict.fromkeys(TENSORRT_MODULES, ("fp16", "int8", "fp32")),
+    }
     return (
         *(
-            Runtime(name, _version(name), openvino if name == "openvino" else ("fp32",), install)
+            Runtime(name, _version(name), precisions.get(name, ("fp32",)), install)
             for name, install in INSTALLS.items()
         ),
         Runtime("fake", __version__, ("fp32",), "comes with edgefr"),
@@ -79,6 +91,10 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
         from edgefr.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(path, precision)
+    if chosen in ("tensorrt", "tensorrt-rtx"):
+        from edgefr.backends.tensorrt import TensorRtBackend
+
+        return TensorRtBackend(path, precision)
     if chosen == "torch":
         from edgefr.backends.torch import TorchBackend
 
@@ -86,30 +102,61 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
     raise EdgefrError(f"expected the runtime auto, {', '.join(INSTALLS)} or fake, found {runtime}: see `edgefr doctor`")
 
 
+def place_here(runtime: str) -> Place:
+    """What an engine of `runtime` has to be built for to run here.
+
+    Raises:
+        EdgefrError: the runtime has no engines, is not installed, or there is no GPU for it.
+    """
+    if runtime == "onnxruntime":
+        from edgefr.backends import onnxruntime
+
+        return onnxruntime.place()
+    if runtime == "openvino":
+        from edgefr.backends import openvino
+
+        return openvino.place()
+    if runtime in ("tensorrt", "tensorrt-rtx"):
+        from edgefr.backends.cuda_probe import need_gpu
+        from edgefr.backends.tensorrt import place
+        from edgefr.backends.tensorrt_library import tensorrt_library
+
+        return place(runtime, tensorrt_library(runtime), need_gpu(runtime))
+    raise EdgefrError(
+        f"expected the runtime onnxruntime, openvino, tensorrt or tensorrt-rtx to build for, found {runtime}: choose "
+        "another --runtime"
+    )
+
+
 def _choose(path: Path, precision: str, images: int | None) -> str:
     if path == FAKE:
         return "fake"
     if path.suffix.lower() == ".safetensors":
         return "torch"
+    if (made_by := SUFFIXES.get(path.suffix.lower())) is not None:
+        return made_by
     if path.suffix.lower() != ".onnx":
         raise EdgefrError(
-            f"expected an .onnx file, a .safetensors checkpoint or `fake`, found {path}: choose another --model"
+            f"expected an .onnx file, an engine, a .safetensors checkpoint or `fake`, found {path}: choose another "
+            "--model"
         )
     if precision == "bf16" or not _present("onnxruntime"):
         return "openvino"
     expected = "bf16" if precision == "auto" and processor().bf16 else "fp32"
     many = images is None or images >= MANY_IMAGES[expected]
-    return "openvino" if many and _present("openvino") else "onnxruntime"
+    # OpenVINO refuses what it would compute in FP32.
+    fast = many and _present("openvino") and (path.is_file() and graph_precision(path).name) != "fp16"
+    return "openvino" if fast else "onnxruntime"
 
 
 def _present(name: str) -> bool:
-    return util.find_spec(name) is not None
+    return any(util.find_spec(module) is not None for module in TENSORRT_MODULES.get(name, (name,)))
 
 
 def _version(name: str) -> str | None:
     if not _present(name):
         return None
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # the same module from another package, such as onnxruntime-gpu
-        return "unknown"
+    for package in PACKAGES.get(name, (name,)):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return "unknown"  # the same module from another package, such as onnxruntime-gpu

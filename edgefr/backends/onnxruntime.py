@@ -1,4 +1,4 @@
-"""ONNX Runtime on the processor, in FP32: starts fastest and runs wherever edgefr installs."""
+"""ONNX Runtime on the processor, in what the file computes in: starts fastest and runs wherever edgefr installs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from edgefr.backends.base import (
     only,
     unreadable,
 )
+from edgefr.backends.engine_file import Place
+from edgefr.backends.onnx_precision import graph_precision
 from edgefr.errors import MissingExtraError
 
 RUNTIME = "onnxruntime"
@@ -27,21 +29,25 @@ DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float
 
 
 class OnnxRuntimeBackend:
-    """An ONNX file in an inference session.
+    """An ONNX file in an inference session, in FP32 or INT8, or in FP16 for its answers' sake: on a processor FP16
+    nodes are computed in FP32 and rounded, which is no faster.
 
     Threads and their spinning are left as the library has them: without spinning one or two faces took about
     25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more the same.
 
     Raises:
-        EdgefrError: the file is not an ONNX model, or `precision` is not fp32.
+        EdgefrError: the file is not an ONNX model, or `precision` is not what it computes in.
     """
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
-        self._precision = only(("fp32",), precision, RUNTIME, "use --precision fp32 or --runtime openvino")
         model_file(path, ".onnx", RUNTIME)
         library = _library()
+        computed = graph_precision(path).name
+        self._precision = only((computed,), precision, RUNTIME, f"use --precision {computed} or --runtime openvino")
         options = library.SessionOptions()
         options.log_severity_level = SILENT
+        if computed == "fp16":  # all optimisations crash on some FP16 graphs (1.24 to 1.32)
+            options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:
             self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library's exceptions share no narrower base
@@ -64,6 +70,11 @@ class OnnxRuntimeBackend:
         except Exception as error:  # as above
             raise failed(RUNTIME, error) from error
         return {name: np.asarray(array) for name, array in zip(names, found, strict=True)}
+
+
+def place() -> Place:
+    """What a converted file is made for; ONNX Runtime compiles at every start, so only its version counts."""
+    return Place(RUNTIME, _library().__version__, "any")
 
 
 def _library() -> ModuleType:

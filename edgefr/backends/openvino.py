@@ -1,7 +1,8 @@
-"""OpenVINO on the processor, in FP32 or bf16: starts slower than ONNX Runtime, then runs faster."""
+"""OpenVINO on the processor, in FP32, bf16 or INT8: starts slower than ONNX Runtime, then runs faster."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -9,48 +10,58 @@ from typing import Any
 import numpy as np
 
 from edgefr.backends.base import Array, Description, TensorInfo, checked, failed, model_file, only, unreadable
-from edgefr.errors import need
+from edgefr.backends.engine_file import Place, checked_engine
+from edgefr.backends.onnx_precision import graph_precision
+from edgefr.backends.processor import processor
+from edgefr.errors import EdgefrError, need
 from edgefr.spec import EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY
 
 RUNTIME = "openvino"
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
+"""OpenVINO's words for number formats, and ours."""
+
+HEAVY_LAYERS = frozenset({"Convolution", "FullyConnected", "MatMul", "Gemm"})
 
 
 class OpenVinoBackend:
-    """An ONNX file compiled for this processor.
+    """An ONNX file compiled for this processor, or an engine (.blob) that was.
 
-    Compiled on every start: OpenVINO's model cache would save 0.2 s of 0.5 s (two MobileFaceNets, 2 cores of
-    an AMD EPYC, Zen 4), but where a start counts ONNX Runtime is faster still, and a cache can be stale.
+    An ONNX file is compiled on every start: OpenVINO's model cache would save 0.2 s of 0.5 s (two MobileFaceNets, 2
+    cores of an AMD EPYC, Zen 4), but where a start counts ONNX Runtime is faster still.
 
     Raises:
-        EdgefrError: openvino is missing, the file is not an ONNX model, or `precision` is not fp32 or, where
-            the processor computes in it natively, bf16.
+        EdgefrError: openvino is missing, the file is no ONNX model or an engine of elsewhere, or the processor does
+            not compute in `precision`.
     """
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
         library = need("openvino", "cpu")
         core = library.Core()
-        native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._precision = only(("bf16", "fp32") if native else ("fp32",), precision, RUNTIME, "use --precision fp32")
-        model_file(path, ".onnx", RUNTIME)
+        native = frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        engine = path.suffix.lower() == ".blob"
+        if engine:
+            made = checked_engine(path, place()).key.precision
+            self._precision = only((made,), precision, RUNTIME, f"use --precision {made}")
+        else:
+            computed = graph_precision(model_file(path, ".onnx", RUNTIME)).name
+            self._precision = only(_offered(computed, native, path), precision, RUNTIME, "use --precision fp32")
         try:
-            # Core.read_model would offer the file to the parsers of all formats, which write to stderr.
-            frontend = need("openvino.frontend", "cpu").FrontEndManager().load_by_framework("onnx")
-            model = frontend.convert(frontend.load(str(path)))
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[self._precision]},
+            # An engine is given the settings again, for it would be made ready in the processor's default precision.
+            settings = _settings(self._precision, native)
+            self._compiled = (
+                core.import_model(path.read_bytes(), "CPU", settings)
+                if engine
+                else core.compile_model(_read(path), "CPU", settings)
             )
         except Exception as error:  # the library's exceptions share no narrower base
             raise unreadable(path, RUNTIME, error) from error
-        self._request = compiled.create_infer_request()
+        self._request = self._compiled.create_infer_request()
         self._lock = Lock()  # one request already keeps all cores busy
         self._description = Description(
             RUNTIME,
             self._precision,
-            tuple(_info(port) for port in compiled.inputs),
-            tuple(_info(port) for port in compiled.outputs),
+            tuple(_info(port) for port in self._compiled.inputs),
+            tuple(_info(port) for port in self._compiled.outputs),
         )
 
     def describe(self) -> Description:
@@ -64,6 +75,53 @@ class OpenVinoBackend:
         except Exception as error:  # as above
             raise failed(RUNTIME, error) from error
         return {info.name: np.asarray(found[number]) for number, info in enumerate(self._description.outputs)}
+
+    def layers(self) -> Counter[str]:
+        """How many heavy layers really run in which number format, as the compiled model tells."""
+        told = (op.get_rt_info() for op in self._compiled.get_runtime_model().get_ops())
+        heavy = (info for info in told if info["layerType"].astype(str) in HEAVY_LAYERS)
+        names = (info["runtimePrecision"].astype(str) for info in heavy)
+        return Counter(NAMES.get(name, name) for name in names)
+
+    def export(self) -> bytes:
+        """The compiled model as an engine file's bytes."""
+        return bytes(self._compiled.export_model().getvalue())
+
+
+def place() -> Place:
+    """What an engine of OpenVINO is bound to here."""
+    here = processor()
+    sets = sorted(flag for flag in here.flags if flag.startswith(("avx", "amx", "asimd", "sve", "bf16")))
+    return Place(RUNTIME, need("openvino", "cpu").__version__, f"{here.model} ({' '.join(sets)})")
+
+
+def _offered(computed: str, native: frozenset[str], path: Path) -> tuple[str, ...]:
+    """The precisions that a file can run in, the default first."""
+    if computed == "int8":
+        return ("int8",)
+    if computed == "fp16" and "FP16" not in native:
+        raise EdgefrError(
+            f"expected a processor that computes in FP16 for {path}, found one that would run it in FP32: build it "
+            "with `edgefr build-engine --bf16` or --int8"
+        )
+    if computed == "fp16":
+        return ("fp16",)
+    return ("bf16", "fp32") if "BF16" in native else ("fp32",)
+
+
+def _read(path: Path) -> Any:
+    # Core.read_model would offer the file to the parsers of all formats, which write to stderr.
+    frontend = need("openvino.frontend", "cpu").FrontEndManager().load_by_framework("onnx")
+    return frontend.convert(frontend.load(str(path)))
+
+
+def _settings(precision: str, native: frozenset[str]) -> dict[str, str]:
+    # What an INT8 file leaves out of INT8 runs in the fastest other format.
+    rest = "bf16" if precision == "int8" and "BF16" in native else precision
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(rest, "f32"),
+    }
 
 
 def _info(port: Any) -> TensorInfo:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+CPUINFO, MEMINFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/proc/self/status")
+CLEAR_PEAK = Path("/proc/self/clear_refs")
 
 BF16_FLAGS = frozenset({"avx512_bf16", "avx_ne_convert"})
 """Linux's names of what OpenVINO asks for before it calls bf16 native on x86."""
@@ -39,6 +41,18 @@ def memory_gib() -> float | None:
     """Main memory in GiB, or None where the system does not say."""
     kib = _fields(MEMINFO).get("MemTotal", "").removesuffix(" kB")
     return round(int(kib) / (1 << 20), 1) if kib.isdigit() else None
+
+
+def forget_peak() -> None:
+    """Start `peak_mib` anew, where the system can (Linux; proc(5), `clear_refs`)."""
+    with contextlib.suppress(OSError):
+        CLEAR_PEAK.write_text("5")
+
+
+def peak_mib() -> float | None:
+    """The most memory in MiB that this process held since `forget_peak`, or None where the system does not say."""
+    kib = _fields(STATUS).get("VmHWM", "").removesuffix(" kB")
+    return round(int(kib) / 1024, 1) if kib.isdigit() else None
 
 
 def _fields(path: Path) -> dict[str, str]:

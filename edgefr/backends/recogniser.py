@@ -42,7 +42,7 @@ class Recogniser:
         self.description: Description = backend.describe()
         self.embedding_dim: int = _checked_dim(self.description, source)
         self._backend = backend
-        self._source = source
+        self.source = source
         self._outputs = {info.name for info in self.description.outputs}
 
     def embed(self, faces: Faces, batch: int = 32, progress: Callable[[int], None] | None = None) -> Embeddings:
@@ -86,19 +86,19 @@ class Recogniser:
         for name in shapes.keys() & self._outputs:
             if found[name].shape != shapes[name]:
                 raise EdgefrError(
-                    f"expected {name} {shapes[name]} for {count} faces from {self._source}, found "
+                    f"expected {name} {shapes[name]} for {count} faces from {self.source}, found "
                     f"{found[name].shape}: export the model again with a dynamic batch"
                 )
             if not np.isfinite(found[name]).all():
                 raise EdgefrError(
-                    f"expected finite numbers in {name} from {self._source}, found others: "
+                    f"expected finite numbers in {name} from {self.source}, found others: "
                     "use --precision fp32 or export the model again"
                 )
         length: Array = np.linalg.norm(found[EMBEDDING], axis=1)
         worst = float(np.abs(length - 1).max(initial=0))
         if worst > UNIT_TOLERANCE:
             raise EdgefrError(
-                f"expected embeddings of unit length from {self._source}, found lengths off by {worst:.3g}: "
+                f"expected embeddings of unit length from {self.source}, found lengths off by {worst:.3g}: "
                 "export the model with `edgefr export`"
             )
         return length

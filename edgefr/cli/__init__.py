@@ -13,7 +13,25 @@ from typing import Any
 
 import typer
 
-from edgefr.cli import bench, calibrate, data, demo, distill, doctor, embed, eval, export, parity, sweep, train, verify
+from edgefr.cli import (
+    bench,
+    build_engine,
+    calibrate,
+    data,
+    demo,
+    distill,
+    doctor,
+    embed,
+    eval,
+    export,
+    gallery,
+    gallery_admin,
+    parity,
+    sweep,
+    train,
+    train_detector,
+    verify,
+)
 from edgefr.errors import EdgefrError
 
 
@@ -47,8 +65,10 @@ for command in (
     train.train,
     sweep.sweep,
     distill.distill,
+    train_detector.train_detector,
     eval.eval,
     export.export,
+    build_engine.build_engine,
     parity.parity,
     calibrate.calibrate,
     bench.bench,
@@ -61,6 +81,23 @@ datasets = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 for of_data in (data.check, data.align):
     datasets.command()(_pipe_safe(of_data))
 app.add_typer(datasets, name="data", help="Check and prepare collections of faces.")
+
+people = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+for of_people, verb in (
+    (gallery.enroll, "enroll"),
+    (gallery.identify, "identify"),
+    (gallery_admin.list_people, "list"),
+    (gallery_admin.show, "show"),
+    (gallery_admin.remove, "remove"),
+    (gallery_admin.rename, "rename"),
+    (gallery_admin.audit, "audit"),
+    (gallery_admin.export, "export"),
+    (gallery_admin.import_, "import"),
+    (gallery_admin.rotate_key, "rotate-key"),
+    (gallery_admin.rebuild, "rebuild"),
+):
+    people.command(verb)(_pipe_safe(of_people))
+app.add_typer(people, name="gallery", help="Enrol people and find out who is on a photograph.")
 
 
 def main() -> None:

@@ -24,33 +24,50 @@ def bench(
     ] = None,
     batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,8",
     seconds: Annotated[float, typer.Option(help="Seconds a measurement.")] = 3.0,
+    cache: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines/cache"),
     json: JsonOption = False,
 ) -> None:
     """Latency and throughput of every runtime present.
 
-    Each precision stands beside ONNX Runtime in FP32.
+    Each precision, and each engine of the model, stands beside ONNX Runtime in FP32.
     """
-    from edgefr.backends import available_runtimes
     from edgefr.backends.recogniser import open_recogniser
-    from edgefr.engines.bench import machine, measure
+    from edgefr.engines.bench import Known, machine, measure
+    from edgefr.engines.ceiling import gemm_rate, operations
 
     if not all(size.strip().isdigit() for size in batch.split(",")):
         raise EdgefrError(f"expected batch sizes such as 1,8,32, found {batch!r}: correct --batch")
     sizes = [int(size) for size in batch.split(",")]
     path = model_or_explain(model) if arch is None else _random_pair(arch)
     rows: list[BenchRow] = []
-    for runtime in available_runtimes():
-        if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):
-            continue  # torch is the reference, not a way to deploy
-        for precision in reversed(runtime.precisions):  # FP32, which all have, first
-            remark(f"Timing {runtime.name} {precision} ...")
-            rows += measure(open_recogniser(path, runtime.name, precision), sizes, seconds)
+    needed = operations(path)
+    rates = {precision: gemm_rate(precision) for precision in ("fp32", "bf16")}
+    for file, runtime, precision in _present(path, cache):
+        remark(f"Timing {runtime} {precision} ...")
+        known = Known(file.stat().st_size, needed, rates.get(precision))
+        rows += measure(open_recogniser(file, runtime, precision), sizes, seconds, known=known)
     name = path.name if arch is None else f"{arch} pair, random weights"
     if json:
-        print_json({"model": name, "rows": [asdict(row) for row in rows], "machine": machine()})
+        document = {"model": name, "rows": [asdict(row) for row in rows], "operations": needed, "gemm_rates": rates}
+        print_json({**document, "machine": machine()})
     else:
         here = machine()
         print(f"{name} on {here['cpu']}, {here['cores']} cores\n{_text(rows)}")
+
+
+def _present(model: Path, cache: Path) -> list[tuple[Path, str, str]]:
+    """What can be timed: the model in every runtime and precision present, and the engines built from it."""
+    from edgefr.backends import available_runtimes
+    from edgefr.engines.cache import engines_of
+
+    found = [
+        (model, runtime.name, precision)
+        for runtime in available_runtimes()
+        if runtime.version is not None and runtime.name in ("onnxruntime", "openvino")  # torch is the reference
+        for precision in reversed(runtime.precisions)  # FP32, which all have, first
+    ]
+    # An FP32 or bf16 engine is the model itself, compiled before.
+    return found + [engine for engine in engines_of(model, cache) if engine[2] in ("fp16", "int8")]
 
 
 def _random_pair(arch: str) -> Path:
@@ -73,7 +90,20 @@ def _random_pair(arch: str) -> Path:
 
 def _text(rows: list[BenchRow]) -> str:
     baseline = {row.batch: row.p50_ms for row in rows if (row.runtime, row.precision) == ("onnxruntime", "fp32")}
-    header = ["runtime", "precision", "batch", "p50 ms", "p95 ms", "p99 ms", "images/s", "of baseline"]
+    header = [
+        "runtime",
+        "precision",
+        "batch",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "images/s",
+        "of baseline",
+        "of GEMM",
+        "MB",
+        "MiB",
+        "watts",
+    ]
     cells = [
         [
             row.runtime,
@@ -84,6 +114,10 @@ def _text(rows: list[BenchRow]) -> str:
             f"{row.p99_ms:.2f}",
             f"{row.images_per_second:.1f}",
             f"{row.p50_ms / baseline[row.batch]:.2f}" if row.batch in baseline else "",
+            "" if row.of_gemm is None else f"{row.of_gemm:.0%}",
+            "" if row.bytes is None else f"{row.bytes / 1e6:.1f}",
+            "" if row.peak_mib is None else f"{row.peak_mib:.0f}",
+            "" if row.watts is None else f"{row.watts:.1f}",
         ]
         for row in rows
     ]

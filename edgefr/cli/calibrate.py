@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import JsonOption, PrecisionOption, RuntimeOption
+from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, PrecisionOption, RuntimeOption, folds_of
 from edgefr.cli.output import print_json, progress, table
 from edgefr.errors import EdgefrError
+from edgefr.manifest import Signal
 
 if TYPE_CHECKING:
     from edgefr.backends.base import Description
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="An .onnx file or a fused .safetensors; its manifest is rewritten.")],
-    faces: Annotated[Path, typer.Argument(help="Aligned faces by person, as `edgefr data align` makes them.")],
+    faces: Annotated[Path, typer.Argument(help="Pictures by person: aligned faces, or photographs.")],
     fmr: Annotated[
         list[float], typer.Option(help="A false match rate to measure the threshold at; may be given several times.")
     ] = [1e-2, 1e-3],  # noqa: B006 - typer reads it, nobody writes to it
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to take the people of some folds only.")] = None,
-    folds: Annotated[str | None, typer.Option(help="Those folds, separated by commas: 1,2,3,4,5.")] = None,
+    folds: Annotated[str | None, typer.Option(help="Those folds, such as 1-5 or 1,3.")] = None,
     quality: Annotated[
-        Literal["certainty", "norm"] | None,
-        typer.Option(help="Also measure below which certainty or norm a face is too poor to be judged."),
+        Signal | None,
+        typer.Option(help="Also measure below which value of this signal a face is too poor to be judged."),
     ] = None,
+    detector: DetectorOption = None,
+    face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "fp32",
     json: JsonOption = False,
@@ -36,19 +39,26 @@ def calibrate(
     """Measure thresholds on faces of your own.
 
     They go into the model's manifest, for the precision that they were measured in; `edgefr verify --fmr` uses them,
-    and those of fp32 for a precision that has none.
+    and those of fp32 for a precision that has none. A limit of quality is what all but 1 % of the faces reach, of
+    which there have to be 3,000; `edgefr verify` warns of faces below it. The detector's score is that of photographs.
     """
     from edgefr.backends.recogniser import open_recogniser
+    from edgefr.cli.find import Finder
     from edgefr.evaluate.calibrate import choose, measure
     from edgefr.manifest import Manifest, model_manifest, write_model_manifest
 
     if not model.is_file():
         raise EdgefrError(f"expected a model file to write thresholds into, found none at {model}: check the path")
-    chosen = choose(faces, pairs, _folds(folds))
+    finder = Finder.open(detector, face)
+    if quality == "detector" and finder.detector is None:
+        raise EdgefrError("expected a detector for --quality detector, found none: give one with --detector")
+    chosen = choose(faces, pairs, () if folds is None else tuple(sorted(folds_of(folds))))
     manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
     recogniser = open_recogniser(model, runtime, precision, images=len(chosen.names))
     with progress("Embedding", len(chosen.names)) as advance:
-        thresholds, limit = measure(recogniser, chosen, fmr, quality, advance)
+        thresholds, limit = measure(recogniser, chosen, finder.within(chosen.folder), fmr, quality, advance)
+    if limit is not None and limit.signal == "detector" and finder.detector is not None:
+        limit = replace(limit, detector=finder.detector.name)
     manifest = replace(manifest.with_thresholds(thresholds), quality=limit or manifest.quality)
     write_model_manifest(model, manifest)
     description = recogniser.description
@@ -65,14 +75,6 @@ def calibrate(
         )
     else:
         print(_text(model, description, thresholds, limit))
-
-
-def _folds(text: str | None) -> tuple[int, ...]:
-    if text is None:
-        return ()
-    if not all(fold.strip().isascii() and fold.strip().isdigit() for fold in text.split(",")):
-        raise EdgefrError(f"expected folds such as 1,2,3, found {text!r}: correct --folds")
-    return tuple(int(fold) for fold in text.split(","))
 
 
 def _text(model: Path, description: Description, thresholds: tuple[Threshold, ...], limit: Quality | None) -> str:

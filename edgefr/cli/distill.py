@@ -17,7 +17,7 @@ def distill(
     settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train one small net to imitate a fused model.
+    """Train one small net to imitate a fused model or a backbone.
 
     A run that was stopped goes on where it was.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def doctor(json: JsonOption = False) -> None:
 
 def _report() -> dict[str, Any]:
     from edgefr.backends import available_runtimes
+    from edgefr.backends.cuda_probe import find_gpu
     from edgefr.engines.bench import machine
     from edgefr.face.detect import open_detector
 
@@ -39,8 +41,10 @@ def _report() -> dict[str, Any]:
     except EdgefrError as error:
         detector, advice = None, str(error)
     model = _model()
+    gpu = find_gpu()
     return {
         "machine": machine(),
+        "gpu": None if gpu is None else asdict(gpu),
         "runtimes": [
             {
                 "name": runtime.name,
@@ -91,11 +95,16 @@ def _text(report: dict[str, Any]) -> str:
     extras = [
         [entry["name"], ", ".join(entry["missing"]) or "complete", entry["install"]] for entry in report["extras"]
     ]
-    detector, model = report["detector"], report["model"]
+    detector, model, gpu = report["detector"], report["model"], report["gpu"]
     return "\n\n".join(
         [
             f"edgefr {here['versions']['edgefr']} on Python {platform.python_version()}, {here['os']}\n"
-            f"{here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, {precise} native bf16",
+            f"{here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, {precise} native bf16\n"
+            + (
+                f"{gpu['name']}, compute capability {gpu['capability'] / 10}, {gpu['driver']}"
+                if gpu
+                else "no NVIDIA GPU"
+            ),
             table(["runtime", "version", "precisions", "install with"], runtimes),
             table(["extra", "missing", "install with"], extras),
             f"detector: {detector['found'] or detector['advice']}",

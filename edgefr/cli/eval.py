@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, RuntimeOption
-from edgefr.cli.output import print_json, progress, table
+from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, RuntimeOption, folds_of
+from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.data.faces import FaceFolder
+    from edgefr.cli.find import Finder
     from edgefr.data.lfw import NamedPair
-    from edgefr.evaluate.protocols import Condition, Find, Trial
+    from edgefr.evaluate.protocols import Condition, Trial
     from edgefr.evaluate.report import Evaluation
     from edgefr.evaluate.systems import Entrants
-    from edgefr.face.detect import Policy
-
-MOST_FOLDS = 1000
+    from edgefr.manifest import HeldOut
 
 
 def eval(
@@ -35,7 +32,10 @@ def eval(
     pairs: Annotated[
         Path | None, typer.Option(help="LFW's pairs file; without it, faces are compared all against all.")
     ] = None,
-    folds: Annotated[str | None, typer.Option(help="Only these folds of the pairs, such as 6-10 or 1,3.")] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(help="Only these folds of the pairs, such as 6-10 or 1,3; else those that training held out."),
+    ] = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(help="all, clean, degraded (both pictures, and mixed), or one by name; may be repeated."),
@@ -62,14 +62,16 @@ def eval(
     """How often is a model wrong? Accuracy, EER and TAR at FAR, each with its 95 % interval.
 
     Beside a fused checkpoint stand both its backbones, their sum and their concatenation. Pictures that are not
-    aligned to 112x112 need a detector; one without a face is counted (FTA), and its comparisons are rejections.
+    aligned to 112x112 need a detector, before which they are degraded; one without a face is counted (FTA), and its
+    comparisons are rejections. A model that was trained on the people it is evaluated on is warned of.
     """
+    from edgefr.cli.find import Finder
     from edgefr.evaluate.ablation import read_rows, rows_table
     from edgefr.evaluate.figures import discards, measure, pool
     from edgefr.evaluate.plots import check_plot
     from edgefr.evaluate.protocols import conditions
     from edgefr.evaluate.report import Evaluation, write_report
-    from edgefr.evaluate.systems import open_entrants
+    from edgefr.evaluate.systems import names_of, open_entrants
     from edgefr.evaluate.tables import Result, document
 
     if det is not None:
@@ -80,20 +82,25 @@ def eval(
             "expected a collection of faces with --pairs, --protocol or --limit, found only IJB or .bin, whose "
             "protocols are fixed: leave these options out"
         )
-    chosen, named = conditions(protocol or ["all"]), _pairs(pairs, folds)
-    find = _finder(detector, face)
+    if repeated := [path for path in datasets if datasets.count(path) > 1]:
+        raise EdgefrError(f"expected every data set once, found {repeated[0]} {len(repeated)} times: leave it out")
+    chosen, finder = conditions(protocol or ["all"]), Finder.open(detector, face)
     entrants = open_entrants(model, beside or [], runtime, precision)
-    trials = [trial for path in datasets for trial in _trials(path, named, limit, chosen, find, entrants)]
+    known, names = _held_out([model, *(beside or [])]), dict(zip(names_of(datasets), datasets, strict=True))
+    named, folds = _pairs(pairs, folds, known)
+    doubts = _doubts(known, pairs, named, names)
+    trials = [trial for name in names for trial in _trials(name, names[name], named, limit, chosen, finder, entrants)]
     with progress("Measuring", sum(len(trial.comparisons) for trial in trials)) as advance:
         results = [Result(trial, measure(trial, entrants.pair, advance)) for trial in trials]
     pooled, quality = pool(trials, entrants.pair), discards(trials, entrants.judged)
-    evaluation = Evaluation(entrants.judged, results, pooled, quality, _origin(entrants, datasets, pairs, folds, limit))
+    origin = _origin(entrants, datasets, pairs, folds, limit)
+    evaluation = Evaluation(entrants.judged, results, pooled, quality, origin, doubts)
     if json:
         models = [
             {"name": entry.name, "sha256": entry.sha256, "runtime": entry.runtime, "precision": entry.precision}
             for entry in entrants.models
         ]
-        print_json({"models": models, **document(results, pooled, quality), "origin": evaluation.origin})
+        print_json({"models": models, "doubts": doubts, **document(results, pooled, quality), "origin": origin})
     else:
         _print(evaluation)
     if html is not None:
@@ -102,62 +109,55 @@ def eval(
         _draw(det, evaluation)
 
 
-def _pairs(path: Path | None, folds: str | None) -> list[NamedPair] | None:
-    """The pairs of the chosen folds."""
+def _held_out(models: Sequence[Path]) -> dict[str, HeldOut]:
+    """Whom each model never saw, by its name, of those that tell."""
+    from edgefr.evaluate.systems import names_of
+    from edgefr.manifest import model_manifest
+
+    manifests = {name: model_manifest(path) for name, path in zip(names_of(models), models, strict=True)}
+    told = {name: manifest.held_out for name, manifest in manifests.items() if manifest is not None}
+    return {name: held_out for name, held_out in told.items() if held_out is not None}
+
+
+def _pairs(
+    path: Path | None, folds: str | None, known: Mapping[str, HeldOut]
+) -> tuple[list[NamedPair] | None, str | None]:
+    """The pairs of the chosen folds, and which these are: those that training held out where none are named."""
     from edgefr.data.lfw import read_pairs
+    from edgefr.evaluate.held_out import common_folds, told
+    from edgefr.manifest import sha256_of
 
     if path is None:
         if folds is not None:
             raise EdgefrError(f"expected --pairs with --folds {folds}, found none: give LFW's pairs file")
-        return None
+        return None, None
     named = read_pairs(path)
-    known = {pair.fold for pair in named}
-    chosen = known if folds is None else _numbers(folds)
-    if not chosen <= known:
+    there = {pair.fold for pair in named}
+    if folds is None and (held_out := common_folds(known, sha256_of(path))):
+        folds = told(held_out)
+        warn(f"edgefr: only folds {folds}, whose people training held out; name others with --folds")
+    chosen = there if folds is None else folds_of(folds)
+    if not chosen <= there:
         raise EdgefrError(
-            f"expected folds of {min(known)} to {max(known)} in {path}, found --folds {folds}: choose among them"
+            f"expected folds of {min(there)} to {max(there)} in {path}, found --folds {folds}: choose among them"
         )
-    return [pair for pair in named if pair.fold in chosen]
+    return [pair for pair in named if pair.fold in chosen], folds
 
 
-def _numbers(text: str) -> set[int]:
-    """`1,3,6-10` -> the numbers."""
-    chosen: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        ends = [first, last if dash else first]
-        if not all(end.isascii() and end.isdigit() and int(end) <= MOST_FOLDS for end in ends):
-            raise EdgefrError(f"expected folds such as 6-10 or 1,3, found --folds {text}: correct it")
-        chosen.update(range(int(ends[0]), int(ends[1]) + 1))
-    if not chosen:
-        raise EdgefrError(f"expected folds that rise, such as 6-10, found --folds {text}: correct it")
-    return chosen
+def _doubts(
+    known: Mapping[str, HeldOut], pairs: Path | None, named: Sequence[NamedPair] | None, datasets: Mapping[str, Path]
+) -> list[str]:
+    """Which models were trained on these people; told on stderr before the work is done."""
+    from edgefr.data.faces import open_faces
+    from edgefr.evaluate.held_out import doubts
+    from edgefr.manifest import sha256_of
 
-
-def _finder(detector: Path | None, policy: Policy) -> Callable[[FaceFolder], Find]:
-    """How to get the aligned face of a collection's picture: as it is, or found where it is not aligned already."""
-    from edgefr.evaluate.protocols import aligned_only
-    from edgefr.face.align import align
-    from edgefr.face.detect import DETECTOR_VARIABLE, choose_face, open_detector
-    from edgefr.spec import FACE_SIZE, Image
-
-    if detector is None and DETECTOR_VARIABLE not in os.environ:
-        return aligned_only
-    finder = open_detector(detector)
-
-    def find_in(folder: FaceFolder) -> Find:
-        def find(name: str) -> Image | None:
-            photo = folder.read(name)
-            if photo.shape[:2] == (FACE_SIZE, FACE_SIZE):
-                return photo
-            try:
-                return align(photo, choose_face(finder.detect(photo), photo.shape[:2], policy, name).landmarks)
-            except EdgefrError:  # none, or none that is usable: a failure to acquire
-                return None
-
-        return find
-
-    return find_in
+    faces = {name: path for name, path in datasets.items() if not _is_published(path)}
+    sha256 = None if pairs is None else sha256_of(pairs)
+    found = doubts(known, sha256, {pair.fold for pair in named or ()}, faces, lambda path: open_faces(path).digest())
+    for doubt in found:
+        warn(f"edgefr: {doubt}")
+    return found
 
 
 def _is_published(path: Path) -> bool:
@@ -165,11 +165,12 @@ def _is_published(path: Path) -> bool:
 
 
 def _trials(
+    name: str,
     path: Path,
     named: Sequence[NamedPair] | None,
     limit: int | None,
     chosen: Sequence[Condition],
-    find: Callable[[FaceFolder], Find],
+    finder: Finder,
     entrants: Entrants,
 ) -> list[Trial]:
     """What a data set allows: IJB's protocols, upstream's of a .bin, LFW's pairs, or everyone with everyone."""
@@ -179,26 +180,26 @@ def _trials(
     from edgefr.evaluate.lfw import check_present, draw, index_pairs, lfw_trials
     from edgefr.evaluate.trials import all_against_all, bin_trial, ijb_trial
     from edgefr.face.align import align
-    from edgefr.face.quality import sharpness
 
     if (path / "meta").is_dir():
         crops = read_crops(path)
-        with progress(path.name, len(crops.faces.names)) as advance:
-            return [ijb_trial(path.name, path, crops, align, entrants, advance)]
+        with progress(name, len(crops.faces.names)) as advance:
+            return [ijb_trial(name, path, crops, align, entrants, advance)]
     if path.suffix.lower() == ".bin":
         records = open_bin(path)
-        with progress(path.name, len(records.faces.names)) as advance:
-            return [bin_trial(path.name, records, entrants, advance)]
+        with progress(name, len(records.faces.names)) as advance:
+            return [bin_trial(name, records, entrants, advance)]
     folder = open_faces(path)
+    find = finder.within(folder)
     if named is None:
-        names = [folder.names[index] for index in draw(len(folder.names), limit)]
-        with progress(path.name, len(names)) as advance:
-            return all_against_all(path.name, names, find(folder), chosen, entrants, advance)
+        pictures = [folder.names[index] for index in draw(len(folder.names), limit)]
+        with progress(name, len(pictures)) as advance:
+            return all_against_all(name, pictures, find, chosen, entrants, advance)
     drawn = [named[index] for index in draw(len(named), limit)]
-    names, _ = index_pairs(drawn)
-    check_present(names, folder)
-    with progress(path.name, len(names)) as advance:
-        return lfw_trials(path.name, drawn, find(folder), chosen, entrants, {"sharpness": sharpness}, advance)
+    pictures, _ = index_pairs(drawn)
+    check_present(pictures, folder)
+    with progress(name, len(pictures)) as advance:
+        return lfw_trials(name, drawn, find, chosen, entrants, advance)
 
 
 def _origin(
@@ -239,6 +240,8 @@ def _print(evaluation: Evaluation) -> None:
     from edgefr.evaluate.report import tables_of
 
     said: set[str] = set()
+    for doubt in evaluation.doubts:
+        print(f"{doubt}\n")
     for entry in tables_of(evaluation):
         print(f"{entry.title}\n{table(entry.header, entry.rows)}")
         fresh = [note for note in entry.notes if note not in said]  # eleven protocols share most of theirs

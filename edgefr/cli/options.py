@@ -13,13 +13,15 @@ from edgefr.face.detect import Policy
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
+MOST_FOLDS = 1000
+
 ModelOption = Annotated[
     Path | None,
     typer.Option("--model", "-m", help="Recogniser: an .onnx file or a fused .safetensors; else $EDGEFR_MODEL."),
 ]
 DetectorOption = Annotated[
     Path | None,
-    typer.Option("--detector", "-d", help="Face detector: YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR."),
+    typer.Option("--detector", "-d", help="Face detector: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR."),
 ]
 RuntimeOption = Annotated[
     str, typer.Option(help="auto, onnxruntime, openvino, torch or fake; auto takes what is done first.")
@@ -49,3 +51,21 @@ def model_or_explain(model: Path | None) -> Path:
         "train/first.toml` and `edgefr export train/runs/first/fused.safetensors -o model.onnx`, then pass "
         "--model model.onnx"
     )
+
+
+def folds_of(text: str) -> set[int]:
+    """`1,3,6-10` -> the numbers.
+
+    Raises:
+        EdgefrError: the text is none such.
+    """
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = [first, last if dash else first]
+        if not all(end.isascii() and end.isdigit() and int(end) <= MOST_FOLDS for end in ends):
+            raise EdgefrError(f"expected folds such as 6-10 or 1,3, found --folds {text}: correct it")
+        chosen.update(range(int(ends[0]), int(ends[1]) + 1))
+    if not chosen:
+        raise EdgefrError(f"expected folds that rise, such as 6-10, found --folds {text}: correct it")
+    return chosen

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 Advance = Callable[[int], None]
+
+_BARS: ContextVar[Progress | None] = ContextVar("bars", default=None)
+"""Those on the terminal now: only one block of moving lines can be there."""
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -31,31 +38,28 @@ def remark(text: str) -> None:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """A bar on stderr with rate and remaining time; silent where stderr is no terminal."""
+    """A bar on stderr with rate and remaining time, below that of the progress that this one is part of, if any;
+    silent where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda _count: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    with ExitStack() as stack:
+        bars = _BARS.get() or stack.enter_context(_shown_bars())
+        task = bars.add_task(title, total=total)
+        stack.callback(bars.remove_task, task)
+        yield lambda count: bars.advance(task, count)
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
+
+@contextmanager
+def _shown_bars() -> Iterator[Progress]:
+    from edgefr.cli.bars import bars
+
+    with bars() as shown:
+        outside = _BARS.set(shown)
+        try:
+            yield shown
+        finally:
+            _BARS.reset(outside)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -25,7 +25,7 @@ def parity(
     faces: Annotated[Path, typer.Option(help="Aligned faces: a folder or zip of Name/picture.jpg.")],
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to count decisions that flip.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Decide by this; else by the reference's manifest.")
+        float | None, typer.Option(min=-1, max=1, help="Decide by this; else by all of the reference's manifest.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Compare on so many pairs (or faces), drawn with a fixed seed.")
@@ -37,20 +37,19 @@ def parity(
     Exit 0 within the bounds, 1 not, 2 error.
     """
     from edgefr.data.lfw import read_pairs
-    from edgefr.engines.parity import BF16, FP32, check, compare
+    from edgefr.engines.parity import check, compare, looser
     from edgefr.evaluate.lfw import faces_and_pairs
     from edgefr.manifest import model_manifest
 
     first, model = _open(reference)
     second, _ = _open(candidate)
     images, indexed = faces_and_pairs(faces, None if pairs is None else read_pairs(pairs), limit)
+    thresholds: tuple[float, ...] = () if threshold is None else (threshold,)
     if threshold is None and (manifest := model_manifest(model)):
-        known = manifest.threshold_for(first.description.precision)
-        threshold = None if known is None else known.value
+        thresholds = manifest.calibrated(first.description.precision)
     with progress("Embedding", 2 * len(images)) as advance:
-        report = compare(first, second, images, indexed, threshold, advance)
-    bound = BF16 if "bf16" in (first.description.precision, second.description.precision) else FP32
-    broken = check(report, bound)
+        report = compare(first, second, images, indexed, thresholds, advance)
+    broken = check(report, looser(first.description.precision, second.description.precision))
     if json:
         print_json({"reference": reference, "candidate": candidate, **asdict(report), "broken": broken})
     else:
@@ -76,9 +75,9 @@ def _text(report: ParityReport, first: Recogniser, second: Recogniser) -> str:
         f"cosine: mean {report.cosine_mean:.7f}, 0.1 percentile {report.cosine_p01:.7f}, "
         f"minimum {report.cosine_min:.7f}",
     ]
-    if report.accuracy_reference is not None and report.accuracy_candidate is not None:
+    for at in report.decisions:
         lines.append(
-            f"accuracy on {report.pairs:,} pairs at {report.threshold:.3f}: {report.accuracy_candidate:.2%} against "
-            f"{report.accuracy_reference:.2%}, {report.flips} decisions flip"
+            f"accuracy on {report.pairs:,} pairs at {at.threshold:.3f}: {at.accuracy_candidate:.2%} against "
+            f"{at.accuracy_reference:.2%}, {at.flips} decisions flip, {at.mixed_flips} against a gallery of the other"
         )
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,8 @@ from edgefr.cli.train import SetOption
 
 if TYPE_CHECKING:
     from edgefr.evaluate.ablation import Row
+    from edgefr.evaluate.bootstrap import Estimate
+    from edgefr.train.sweep import Variant
 
 
 def sweep(
@@ -31,18 +34,24 @@ def sweep(
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy over the values, .png or .svg.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train several recipes, or one with several values of a setting, and compare them on their test folds."""
-    from edgefr.errors import EdgefrError, need
+    """Train several recipes, or one with several values of a setting, and compare them on their test folds.
+
+    Each stands beside its backbones and what needs no training, and the first against every other, by paired intervals
+    over people. On several processes: torchrun --nproc-per-node 2 -m edgefr sweep ...
+    """
+    from edgefr.errors import need
     from edgefr.evaluate.ablation import rows_table, write_rows
 
     need("torch", "train")
     need("safetensors", "train")
-    if plot is not None:
-        need("matplotlib", "plot")
-        if over is None:
-            raise EdgefrError("expected --over KEY=V1,V2,... for a plot, found none: say what to draw accuracy over")
+    from edgefr.train.parallel import world
+    from edgefr.train.progress import silent
     from edgefr.train.sweep import sweep as run
     from edgefr.train.sweep import variants
+
+    chosen = variants(recipes, over, settings or ())
+    if plot is not None:
+        _check_plot(plot, over, chosen)
 
     def done(rows: list[Row]) -> None:
         row = rows[-1]
@@ -50,9 +59,12 @@ def sweep(
         if output is not None:
             write_rows(output, rows)
 
-    rows = run(variants(recipes, over, settings or ()), limit, progress, done)
-    if plot is not None and over is not None:
-        _draw(plot, rows, over.partition("=")[0])
+    with world() as here:
+        rows = run(chosen, limit, progress if here.first else silent, done, here)
+    if not here.first:
+        return
+    if plot is not None:
+        _draw(plot, rows, chosen, (over or "").partition("=")[0])
     if json:
         print_json({"rows": [asdict(row) for row in rows]})
     else:
@@ -60,17 +72,44 @@ def sweep(
         print(table(found.header, found.rows))
 
 
-def _draw(path: Path, rows: list[Row], key: str) -> None:
-    """Accuracy over the values in good light and in poor, each with its own scale; 0 stands a decade below."""
+def _check_plot(path: Path, over: str | None, chosen: Sequence[Variant]) -> None:
+    """Refuse before training what could not be drawn after it.
+
+    Raises:
+        EdgefrError: there are no values, or others than numbers from 0 on, or the file cannot be written.
+    """
+    from edgefr.errors import EdgefrError
+    from edgefr.evaluate.plots import check_plot
+
+    check_plot(path)
+    if over is None:
+        raise EdgefrError("expected --over KEY=V1,V2,... for a plot, found none: say what to draw accuracy over")
+    for variant in chosen:
+        if not isinstance(variant.value, float) or not 0 <= variant.value < float("inf"):
+            raise EdgefrError(
+                f"expected numbers from 0 on in --over for a plot, found {variant.value}: leave out --plot or the value"
+            )
+
+
+def _draw(path: Path, rows: Sequence[Row], chosen: Sequence[Variant], key: str) -> None:
+    """Accuracy over the values in good light and in poor, a line a recipe; 0 stands a decade below the others."""
     import numpy as np
 
     from edgefr.evaluate.plots import Series, line_panels
 
-    swept = [row for row in rows if isinstance(row.value, float)]
-    least = min((row.value for row in swept if isinstance(row.value, float) and row.value > 0), default=1.0)
-    x = np.array([row.value or least / 10 for row in swept], np.float64)
-    drawn = []
-    for title, estimates in (("clean", [row.clean for row in swept]), ("degraded", [row.degraded for row in swept])):
-        value, low, high = 100 * np.array([(entry.value, *entry.ci95) for entry in estimates]).T
-        drawn.append((title, [Series(title, x, value, low, high)]))
-    line_panels(path, drawn, f"{key} (0 drawn at {least / 10:g})", "accuracy, %", log_x=True)
+    by_name = {row.name: row for row in rows}
+    numbers = {variant.name: variant.value for variant in chosen if isinstance(variant.value, float)}
+    least = min(filter(None, numbers.values()), default=1.0)
+
+    def line(base: str, estimate: Callable[[Row], Estimate]) -> Series:
+        names = sorted((variant.name for variant in chosen if variant.base == base), key=numbers.__getitem__)
+        found = [estimate(by_name[name]) for name in names]
+        value, low, high = 100 * np.array([(entry.value, *entry.ci95) for entry in found]).T
+        return Series(base, np.array([numbers[name] or least / 10 for name in names]), value, low, high)
+
+    bases = dict.fromkeys(variant.base for variant in chosen)
+    panels = [
+        ("clean", [line(base, lambda row: row.clean) for base in bases]),
+        ("degraded", [line(base, lambda row: row.degraded) for base in bases]),
+    ]
+    line_panels(path, panels, f"{key} (0 drawn at {least / 10:g})", "accuracy, %", log_x=True)

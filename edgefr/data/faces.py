@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from edgefr.data.jpeg import decode
 from edgefr.data.recordio import RecordPictures
 from edgefr.data.zip_file import ZipPictures
 from edgefr.errors import EdgefrError
+from edgefr.manifest import sha256_of
 from edgefr.picture_header import PICTURE_SUFFIXES
 from edgefr.spec import FACE_SIZE, Faces, Image
 
@@ -23,16 +25,24 @@ from edgefr.spec import FACE_SIZE, Faces, Image
 class FaceFolder:
     """Names of pictures, `person/picture.jpg`, in an order that is always the same, and a way to read each.
 
+    `file_of` gives the file of a name, where each picture is one.
     Threads and forked or spawned processes may all read from one.
     """
 
     path: Path
     names: Sequence[str]
     read_bytes: Callable[[str], bytes]
+    file_of: Callable[[str], Path] | None = None
 
     def people(self) -> list[str]:
         """The person of every picture."""
         return [person_of(name) for name in self.names]
+
+    def digest(self) -> str:
+        """Tells the collection from others: the SHA-256 of the one file it is, or of the names in a folder."""
+        if self.path.is_file():
+            return sha256_of(self.path)
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
     def read(self, name: str, at_least: int | None = None) -> Image:
         """Decode one picture to (H, W, 3) uint8 RGB, upright.
@@ -93,7 +103,8 @@ def open_faces(path: Path) -> FaceFolder:
     """
     if path.is_dir():
         found = (entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file())
-        return _named(path, found, Files(path, None).read)
+        files = Files(path, None)
+        return _named(path, found, files.read, files.path)
     if not path.is_file():
         raise EdgefrError(f"expected faces in a folder, .zip, .rec or .csv at {path}, found nothing: check the path")
     suffix = path.suffix.lower()
@@ -102,7 +113,8 @@ def open_faces(path: Path) -> FaceFolder:
         return FaceFolder(path, records.names, records.read)
     if suffix == ".csv":
         listed = read_list(path)
-        return _named(path, listed, Files(path.parent, listed).read)
+        files = Files(path.parent, listed)
+        return _named(path, listed, files.read, files.path)
     pictures = ZipPictures(path)
     return _named(path, pictures.names, pictures.read)
 
@@ -114,6 +126,10 @@ class Files:
     root: Path
     listed: dict[str, str] | None
 
+    def path(self, name: str) -> Path:
+        """Where a picture lies; KeyError where none of that name is listed."""
+        return self.root / (name if self.listed is None else self.listed[name])
+
     def read(self, name: str) -> bytes:
         """The bytes of a picture.
 
@@ -121,7 +137,7 @@ class Files:
             KeyError, OSError: there is none of that name.
             ValueError: it is no file, or too large.
         """
-        path = self.root / (name if self.listed is None else self.listed[name])
+        path = self.path(name)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("something that is no file")
@@ -130,10 +146,15 @@ class Files:
         return path.read_bytes()
 
 
-def _named(path: Path, found: Iterable[str], read_bytes: Callable[[str], bytes]) -> FaceFolder:
+def _named(
+    path: Path,
+    found: Iterable[str],
+    read_bytes: Callable[[str], bytes],
+    file_of: Callable[[str], Path] | None = None,
+) -> FaceFolder:
     # Archives made on a Mac hold a shadow `._picture.jpg` of every picture.
     pictures = (name for name in found if Path(name).suffix.lower() in PICTURE_SUFFIXES)
     names = tuple(sorted(name for name in pictures if not Path(name).name.startswith("._")))
     if not names:
         raise EdgefrError(f"expected pictures as Name/picture.jpg in {path}, found none: check the path")
-    return FaceFolder(path, names, read_bytes)
+    return FaceFolder(path, names, read_bytes, file_of)

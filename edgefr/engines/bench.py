@@ -12,8 +12,9 @@ import numpy as np
 
 from edgefr import __version__
 from edgefr.backends import available_runtimes
-from edgefr.backends.processor import memory_gib, processor
+from edgefr.backends.processor import forget_peak, memory_gib, peak_mib, processor
 from edgefr.backends.recogniser import LARGEST_BATCH, Recogniser
+from edgefr.engines.power import PowerMeter
 from edgefr.errors import EdgefrError
 from edgefr.spec import FACE_SIZE
 
@@ -24,7 +25,12 @@ LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class BenchRow:
-    """Percentiles of the time of a call in milliseconds, and images a second over all `calls`."""
+    """Percentiles of the time of a call in milliseconds, and images a second over all `calls`.
+
+    `bytes`: the file's size. `peak_mib`: the most memory that the process held meanwhile. `watts`: the mean while it
+    ran. `of_gemm`: the part of this machine's own rate of multiplying matrices that the median call reached. Each is
+    None where the machine does not tell.
+    """
 
     runtime: str
     precision: str
@@ -34,6 +40,20 @@ class BenchRow:
     p95_ms: float
     p99_ms: float
     images_per_second: float
+    bytes: int | None = None
+    peak_mib: float | None = None
+    watts: float | None = None
+    of_gemm: float | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a file before it is timed: its size, the operations of one image, and the rate in operations a
+    second at which this machine multiplies matrices in the precision; each None where it is not."""
+
+    bytes: int | None = None
+    operations: int | None = None
+    gemm_rate: float | None = None
 
 
 def measure(
@@ -41,6 +61,7 @@ def measure(
     batch_sizes: Sequence[int] = (1, 8, 32),
     seconds: float = 3.0,
     progress: Callable[[BenchRow], None] | None = None,
+    known: Known = Known(),
 ) -> list[BenchRow]:
     """Time `recogniser.embed` on random faces for about `seconds` at each batch size, after a warm-up.
 
@@ -59,23 +80,25 @@ def measure(
             raise EdgefrError(f"expected batch sizes of 1 to {LARGEST_BATCH}, found {batch}: choose another --batch")
     rows = []
     for batch in batch_sizes:
-        row = _row(recogniser, batch, seconds)
+        row = _row(recogniser, batch, seconds, known)
         rows.append(row)
         if progress is not None:
             progress(row)
     return rows
 
 
-def _row(recogniser: Recogniser, batch: int, seconds: float) -> BenchRow:
+def _row(recogniser: Recogniser, batch: int, seconds: float, known: Known) -> BenchRow:
     faces = np.random.default_rng(0).integers(0, 256, (batch, FACE_SIZE, FACE_SIZE, 3), np.uint8)
     for _ in range(WARM_UP_CALLS):
         recogniser.embed(faces, batch)
     times: list[float] = []
+    forget_peak()
     end = perf_counter() + seconds
-    while len(times) < FEWEST_CALLS or perf_counter() < end:
-        start = perf_counter()
-        recogniser.embed(faces, batch)
-        times.append(perf_counter() - start)
+    with PowerMeter() as meter:
+        while len(times) < FEWEST_CALLS or perf_counter() < end:
+            start = perf_counter()
+            recogniser.embed(faces, batch)
+            times.append(perf_counter() - start)
     p50, p95, p99 = (float(value) for value in 1e3 * np.percentile(times, (50, 95, 99)))
     description = recogniser.description
     return BenchRow(
@@ -87,6 +110,14 @@ def _row(recogniser: Recogniser, batch: int, seconds: float) -> BenchRow:
         p95_ms=p95,
         p99_ms=p99,
         images_per_second=batch * len(times) / sum(times),
+        bytes=known.bytes,
+        peak_mib=peak_mib(),
+        watts=meter.mean,
+        of_gemm=(
+            None
+            if known.operations is None or known.gemm_rate is None
+            else 1e3 * batch * known.operations / p50 / known.gemm_rate
+        ),
     )
 
 

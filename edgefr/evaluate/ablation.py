@@ -10,8 +10,8 @@ from typing import Any
 
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.bootstrap import Estimate
-from edgefr.evaluate.figures import Against
-from edgefr.evaluate.tables import Table, percent, points, times
+from edgefr.evaluate.figures import Against, Judged
+from edgefr.evaluate.tables import Table, judged_cells, judged_header, percent, points, times
 from edgefr.manifest import written_whole
 
 MAX_BYTES = 16 << 20
@@ -20,25 +20,30 @@ MAX_BYTES = 16 << 20
 @dataclass(frozen=True)
 class Row:
     """A system's accuracy on the test folds in good light and pooled over all degraded protocols, and how its errors
-    there compare with those of the better backbone and of the concatenation. `value` is what was set for it, if
-    anything."""
+    there compare with those of the better backbone and of the concatenation. `judged` is how the first variant does
+    against this system there, None for itself. `value` is what was set for it, if anything."""
 
     name: str
     value: float | str | None
     clean: Estimate
     degraded: Estimate
     against: Against
+    judged: Judged | None
     by_protocol: dict[str, Estimate]
 
 
 def rows_table(title: str, rows: Sequence[Row]) -> Table:
     """One line a row, as `edgefr sweep` prints it and a report shows it."""
-    header = ["system", "clean, %", "degraded, %", "errors / better backbone's", "gain on concatenation, points"]
+    first = next((row.judged.model for row in rows if row.judged is not None), None)
+    header = ["system", "clean, %", "degraded, %", "errors / better backbone's", "gain over concatenation, points"]
+    header += [] if first is None else judged_header(first)
     cells = [
         [row.name, percent(row.clean), percent(row.degraded), times(row.against.ratio), points(row.against.gain)]
+        + ([] if first is None else judged_cells(row.judged))
         for row in rows
     ]
-    return Table(title, header, cells, ("With 95 % intervals by bootstrap over people.",))
+    note = "Over all degraded and mixed protocols but for clean; 95 % intervals, paired, by bootstrap over people."
+    return Table(title, header, cells, (note,))
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -67,13 +72,14 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _row(raw: dict[str, Any]) -> Row:
-    against = raw["against"]
+    against, judged = raw["against"], raw.get("judged")  # absent from rows of before it was told
     return Row(
         str(raw["name"]),
         raw["value"],
         _estimate(raw["clean"]),
         _estimate(raw["degraded"]),
         Against(_estimate(against["ratio"]), str(against["better"]), _estimate(against["gain"])),
+        judged and Judged(str(judged["model"]), _estimate(judged["ratio"]), _estimate(judged["gain"])),
         {str(name): _estimate(entry) for name, entry in raw["by_protocol"].items()},
     )
 

@@ -7,25 +7,18 @@ comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from edgefr.backends.recogniser import Recogniser
-from edgefr.data.bin import open_bin
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.bootstrap import Bools, Doubles, Estimate, Labels, interval, resampled_sums, share
 from edgefr.evaluate.rates import Accuracy, Comparisons
-from edgefr.spec import Faces, Floats
+from edgefr.spec import Floats
 
 FOLDS = 10
 THRESHOLDS = np.arange(0, 4, 0.01)
 """Squared distances of unit vectors; a pair is taken for one person below."""
-
-CHUNK = 512
-"""Faces decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +33,6 @@ class BinResult:
     accuracy: Accuracy
     threshold: Doubles
     comparisons: Comparisons
-
-
-def evaluate_bin(
-    recogniser: Recogniser, path: Path, batch: int = 32, progress: Callable[[int], None] | None = None
-) -> BinResult:
-    """The protocol on `lfw.bin` and its like; `progress` is told of faces, each embedded as it is and flipped.
-
-    Raises:
-        EdgefrError: the file is no such file, a picture no aligned face (its record is named), or as `kfold`.
-    """
-    pairs = open_bin(path)
-    names = pairs.faces.names
-    raw = np.empty((len(names), recogniser.embedding_dim), np.float32)
-    for start in range(0, len(names), CHUNK):
-        part = slice(start, start + CHUNK)
-        raw[part] = both_flips(recogniser, pairs.faces.read_faces(names[part]), batch)
-        if progress is not None:
-            progress(len(raw[part]))
-    return kfold(raw[::2], raw[1::2], pairs.same)
-
-
-def both_flips(recogniser: Recogniser, faces: Faces, batch: int = 32) -> Floats:
-    """The net's output for (N, 112, 112, 3) faces plus that for their mirror images, neither of unit length: (N, K)."""
-    found = recogniser.embed(faces, batch)
-    mirrored = recogniser.embed(np.ascontiguousarray(faces[:, :, ::-1]), batch)
-    return found.embedding * found.norm[:, None] + mirrored.embedding * mirrored.norm[:, None]
 
 
 def kfold(first: Floats, second: Floats, same: Bools) -> BinResult:

@@ -1,4 +1,4 @@
-"""Thresholds at false match rates, measured on aligned faces in the precision that they will be used in.
+"""Thresholds at false match rates and limits of quality, measured in the precision that they will be used in.
 
 They hold for faces like these: whoever calibrates chooses people like those who will be verified, and not those whom
 accuracy is then measured on. Who they were is kept with each threshold (`Threshold.measured_on`).
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from edgefr.data.faces import FaceFolder, open_faces, person_of
 from edgefr.data.lfw import people_of, read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.discard import limit_at
+from edgefr.evaluate.protocols import CLEAN, Find, Sight
 from edgefr.evaluate.rates import supported
 from edgefr.evaluate.threshold import Labels, threshold_at_fmr
-from edgefr.manifest import Quality, Threshold
+from edgefr.manifest import Quality, Signal, Threshold
 from edgefr.spec import UNCERTAINTY, Floats
 
 CHUNK = 256
@@ -28,9 +28,6 @@ CHUNK = 256
 
 DISCARD = 0.01
 """The share of the faces calibrated on that is to lie below a quality limit."""
-
-Gauge = Literal["certainty", "norm"]
-"""The signals of quality (`manifest.Signal`) that a recogniser gives of an aligned face."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +64,18 @@ def choose(faces: Path, pairs: Path | None = None, folds: tuple[int, ...] = ()) 
 def measure(
     recogniser: Recogniser,
     chosen: Chosen,
+    find: Find,
     fmrs: Sequence[float],
-    signal: Gauge | None = None,
+    signal: Signal | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[tuple[Threshold, ...], Quality | None]:
     """The threshold at each false match rate, and the limit of `signal` that all but 1 % of the faces reach.
 
-    `progress` is told of every batch of faces embedded.
+    A picture in which `find` finds no face is left out. `progress` is told of every batch of pictures.
 
     Raises:
-        EdgefrError: these faces are too few, or the model gives no uncertainty, which `certainty` needs: found out
-            before any face is embedded. Or a face cannot be read.
+        EdgefrError: these faces are too few, or neither model nor pictures tell the signal: found out before any face
+            is embedded. Or a picture cannot be read.
     """
     people = np.array([person_of(name) for name in chosen.names])
     _, labels, counts = np.unique(people, return_inverse=True, return_counts=True)
@@ -90,24 +88,66 @@ def measure(
             "expected uncertainty beside the embedding, which the signal certainty needs, found a model that gives "
             "none: calibrate with --quality norm"
         )
-    found = _embed(recogniser, chosen, progress)
+    found = _embed(recogniser, chosen, find, signal, progress)
+    label = labels[found.place].astype(np.int64)
     return (
-        tuple(_threshold(found.embedding, labels.astype(np.int64), fmr, recogniser, chosen) for fmr in fmrs),
-        None if signal is None else _limit(found, signal, chosen),
+        tuple(_threshold(found.embedding, label, fmr, recogniser, chosen) for fmr in fmrs),
+        None if found.quality is None or signal is None else _limit(found.quality, signal, chosen),
     )
 
 
-def _embed(recogniser: Recogniser, chosen: Chosen, progress: Callable[[int], None] | None) -> Embeddings:
-    parts = [
-        recogniser.embed(chosen.folder.read_faces(chosen.names[start : start + CHUNK]), progress=progress)
-        for start in range(0, len(chosen.names), CHUNK)
-    ]
-    uncertainty = [part.uncertainty for part in parts if part.uncertainty is not None]
-    return Embeddings(
-        np.concatenate([part.embedding for part in parts]),
-        np.concatenate([part.norm for part in parts]),
-        np.concatenate(uncertainty) if uncertainty else None,
-    )
+@dataclass(frozen=True)
+class _Found:
+    """Of N faces the `place` (N,) of their pictures, their unit `embedding` (N, K), and what the signal that is
+    calibrated says of them (N,)."""
+
+    place: Labels
+    embedding: Floats
+    quality: Floats | None
+
+
+def _embed(
+    recogniser: Recogniser,
+    chosen: Chosen,
+    find: Find,
+    signal: Signal | None,
+    progress: Callable[[int], None] | None,
+) -> _Found:
+    places, embeddings, qualities = [], [], []
+    for start in range(0, len(chosen.names), CHUNK):
+        names = chosen.names[start : start + CHUNK]
+        sights = [sight for name in names for sight in find(name, [CLEAN])]
+        seen = [sight for sight in sights if sight is not None]
+        if signal in ("detector", "sharpness") and not all(signal in sight.signals for sight in seen):
+            raise EdgefrError(
+                f"expected pictures that tell the signal {signal}, found aligned faces: give photographs and a "
+                "detector with --detector"
+            )
+        places += [start + index for index, sight in enumerate(sights) if sight is not None]
+        if seen:
+            answer = recogniser.embed(np.stack([sight.face for sight in seen]))
+            embeddings.append(answer.embedding)
+            if signal is not None:
+                qualities.append(_quality(signal, answer, seen))
+        if progress is not None:
+            progress(len(names))
+    if not embeddings:
+        raise EdgefrError(
+            f"expected a face in at least one of {len(chosen.names)} pictures, found none: give pictures of faces "
+            "turned to the camera"
+        )
+    quality = np.concatenate(qualities) if qualities else None
+    return _Found(np.array(places, np.int64), np.concatenate(embeddings), quality)
+
+
+def _quality(signal: Signal, answer: Embeddings, seen: Sequence[Sight]) -> Floats:
+    """What a signal says of faces (N,), higher for a better one."""
+    if signal == "norm":
+        return answer.norm
+    if signal == "certainty":
+        assert answer.uncertainty is not None  # the model was asked for it
+        return -answer.uncertainty
+    return np.array([sight.signals[signal] for sight in seen], np.float32)
 
 
 def _threshold(embedding: Floats, labels: Labels, fmr: float, recogniser: Recogniser, chosen: Chosen) -> Threshold:
@@ -119,7 +159,6 @@ def _threshold(embedding: Floats, labels: Labels, fmr: float, recogniser: Recogn
     return Threshold(found.fmr, found.value, found.ci95, measured_on, description.precision)
 
 
-def _limit(found: Embeddings, signal: Gauge, chosen: Chosen) -> Quality:
-    quality = found.norm if signal == "norm" or found.uncertainty is None else -found.uncertainty
+def _limit(quality: Floats, signal: Signal, chosen: Chosen) -> Quality:
     measured_on = f"{len(quality):,} faces in {chosen.whose}, of which {DISCARD:.0%} lie below"
     return Quality(signal, limit_at(quality, DISCARD), measured_on)

@@ -35,12 +35,24 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """How the judged `model` does against another system on the same decisions: its errors divided by the other's, its
+    accuracy less the other's."""
+
+    model: str
+    ratio: Estimate
+    gain: Estimate
+
+
+@dataclass(frozen=True)
 class Figures:
-    """Of one system in one trial; `tar` has None where the impostors are too few, `against` where there is no pair."""
+    """Of one system in one trial; `tar` has None where the impostors are too few, `against` where there is no pair,
+    `judged` for the judged model itself."""
 
     system: str
     accuracy: Accuracy | None
     against: Against | None
+    judged: Judged | None
     eer: Estimate
     tar: dict[float, TarAtFar | None]
     others: dict[str, Others]
@@ -55,6 +67,7 @@ class Pooled:
     decisions: int
     accuracy: Estimate
     against: Against | None
+    judged: Judged | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def measure(trial: Trial, pair: Pair, advance: Callable[[int], None]) -> list[Fi
     """
     right = {name: accuracy.right for name, accuracy in trial.accuracy.items()}
     people = next(iter(trial.comparisons.values())).people
-    against = compare(right, people, pair)
+    against, judged = compare(right, people, pair), judge(right, people)
     found = []
     for name, comparisons in trial.comparisons.items():
         found.append(
@@ -81,6 +94,7 @@ def measure(trial: Trial, pair: Pair, advance: Callable[[int], None]) -> list[Fi
                 name,
                 trial.accuracy.get(name),
                 against.get(name),
+                judged.get(name),
                 equal_error_rate(comparisons),
                 {far: _supported_tar(comparisons, far) for far in FARS},
                 trial.others.get(name, {}),
@@ -97,16 +111,28 @@ def impostors_needed(far: float) -> int:
 
 def pool(trials: Sequence[Trial], pair: Pair) -> list[Pooled]:
     """Every system's figures over all degraded trials with folds; none where there is no such trial."""
-    degraded = [trial for trial in trials if trial.degraded and trial.accuracy]
-    if not degraded:
+    if not any(trial.degraded and trial.accuracy for trial in trials):
         return []
-    right = {name: np.concatenate([trial.accuracy[name].right for trial in degraded]) for name in degraded[0].accuracy}
-    people = np.concatenate(_apart(degraded))
-    against = compare(right, people, pair)
+    right, people = decisions(trials)
+    against, judged = compare(right, people, pair), judge(right, people)
     return [
-        Pooled(name, int((~decided).sum()), len(decided), _share_right(decided, people), against.get(name))
+        Pooled(
+            name,
+            int((~decided).sum()),
+            len(decided),
+            share_right(decided, people),
+            against.get(name),
+            judged.get(name),
+        )
         for name, decided in right.items()
     ]
+
+
+def decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Labels]:
+    """Which decisions of every system were right (P,) over all degraded trials with folds, and whose they are."""
+    degraded = [trial for trial in trials if trial.degraded and trial.accuracy]
+    right = {name: np.concatenate([trial.accuracy[name].right for trial in degraded]) for name in degraded[0].accuracy}
+    return right, _people(degraded)
 
 
 def compare(right: dict[str, Bools], people: Labels, pair: Pair) -> dict[str, Against]:
@@ -124,12 +150,24 @@ def compare(right: dict[str, Bools], people: Labels, pair: Pair) -> dict[str, Ag
     }
 
 
+def judge(right: dict[str, Bools], people: Labels) -> dict[str, Judged]:
+    """The first system against every other, on the same decisions (P,)."""
+    first = next(iter(right), "")
+    return {
+        name: Judged(
+            first, error_ratio(right[first], decided, people), accuracy_difference(right[first], decided, people)
+        )
+        for name, decided in right.items()
+        if name != first
+    }
+
+
 def discards(trials: Sequence[Trial], judged: str) -> list[Discards]:
     """Error against discard of every signal, over the genuine comparisons of two faces in all degraded trials."""
     degraded = [trial for trial in trials if trial.degraded and trial.quality]
     if not degraded:
         return []
-    people = np.concatenate(_apart(degraded))
+    people = _people(degraded)
     similarity = np.concatenate([trial.comparisons[judged].similarity for trial in degraded])
     same = np.concatenate([trial.comparisons[judged].same for trial in degraded])
     kept = same & (similarity > FAILURE)
@@ -138,18 +176,15 @@ def discards(trials: Sequence[Trial], judged: str) -> list[Discards]:
     if not (comparisons.similarity < threshold).any():
         return []
     found = []
-    for signal in degraded[0].quality:
+    for signal in [name for name in degraded[0].quality if all(name in trial.quality for trial in degraded)]:
         quality = np.concatenate([trial.quality[signal] for trial in degraded])[kept]
         found.append(Discards(signal, discard_curve(comparisons, quality, threshold)))
     return found
 
 
-def _apart(trials: Sequence[Trial]) -> list[Labels]:
-    """The people of every trial (P, 2), those of another data set under other numbers."""
-    datasets = list(dict.fromkeys(trial.dataset for trial in trials))
-    every = [next(iter(trial.comparisons.values())).people for trial in trials]
-    room = 1 + max(int(people.max()) for people in every)
-    return [people + room * datasets.index(trial.dataset) for trial, people in zip(trials, every, strict=True)]
+def _people(trials: Sequence[Trial]) -> Labels:
+    """Whose comparisons these are (P, 2): in all trials of a pairs file a number is the same person."""
+    return np.concatenate([next(iter(trial.comparisons.values())).people for trial in trials])
 
 
 def _supported_tar(comparisons: Comparisons, far: float) -> TarAtFar | None:
@@ -157,6 +192,7 @@ def _supported_tar(comparisons: Comparisons, far: float) -> TarAtFar | None:
     return tar_at_far(comparisons, far) if impostors >= impostors_needed(far) else None
 
 
-def _share_right(right: Bools, people: Labels) -> Estimate:
+def share_right(right: Bools, people: Labels) -> Estimate:
+    """Accuracy of the decisions (P,)."""
     sums = resampled_sums(np.column_stack([right, np.ones(len(right))]), people)
     return Estimate(float(right.mean()), interval(share(sums[:, 0], sums[:, 1])))

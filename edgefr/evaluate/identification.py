@@ -20,7 +20,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Templates:
+class Identities:
     """Embeddings (N, K) of unit length and the person (N,) of each; a row of NaN is an image without a face.
 
     Raises:
@@ -82,7 +82,7 @@ def split(labels: Labels, seed: int = 0) -> Split:
     return Split(np.flatnonzero(gallery), np.flatnonzero(mated & ~gallery), np.flatnonzero(~mated))
 
 
-def closed_set(gallery: Templates, probes: Templates) -> ClosedSet:
+def closed_set(gallery: Identities, probes: Identities) -> ClosedSet:
     """Rank of every probe's person in the gallery; others equally similar stand before him, and a probe or an
     enrolled image without a face is never found.
 
@@ -106,7 +106,7 @@ def closed_set(gallery: Templates, probes: Templates) -> ClosedSet:
     return ClosedSet(rank1, rank5, cmc, len(hits))
 
 
-def open_set(gallery: Templates, probes: Templates, fpir: float) -> OpenSet:
+def open_set(gallery: Identities, probes: Identities, fpir: float) -> OpenSet:
     """FNIR at a false positive identification rate of at most `fpir`; probes of enrolled people are the mated ones.
 
     Raises:
@@ -135,7 +135,7 @@ class _Searches:
     best: Floats
 
 
-def _search(gallery: Templates, probes: Templates) -> _Searches:
+def _search(gallery: Identities, probes: Identities) -> _Searches:
     size, count = len(gallery.person), len(probes.person)
     enrolled, place = np.unique(gallery.person, return_index=True)
     if size == 0 or len(enrolled) < size:

@@ -1,23 +1,19 @@
-"""IJB-B and IJB-C as upstream evaluates them, 1:1 and 1:N, and beside its figures those of ISO/IEC 19795-1.
+"""The 1:1 protocol of IJB-B and IJB-C: upstream's figures, and beside them those of ISO/IEC 19795-1.
 
-Source: insightface, `recognition/_evaluation_/ijb/ijb_11.py` and `ijb_1n.py` (norm, detector score and flip all used).
+Source: insightface, `recognition/_evaluation_/ijb/ijb_11.py` (norm, detector score and flip all used).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from edgefr.backends.recogniser import Recogniser
-from edgefr.data.ijb import TemplatePairs, has_search, read_crops, read_search, read_template_pairs
+from edgefr.data.ijb import TemplatePairs
 from edgefr.data.lines import Numbers
 from edgefr.evaluate.bootstrap import Bools, Doubles
-from edgefr.evaluate.ijb_search import Identification, search_templates
-from edgefr.evaluate.ijb_templates import Align, Templates, embed_templates
+from edgefr.evaluate.ijb_templates import Templates
 from edgefr.evaluate.pairs import Pairs, similarities
 from edgefr.evaluate.rates import Comparisons, TarAtFar, tar_at_far
 from edgefr.evaluate.threshold import FALSE_MATCHES_NEEDED
@@ -42,29 +38,6 @@ class TarRow:
 class Verification:
     rows: tuple[TarRow, ...]
     comparisons: Comparisons
-
-
-@dataclass(frozen=True)
-class IjbResult:
-    """Both protocols; `identification` is None where the files of the 1:N protocol are not there."""
-
-    verification: Verification
-    identification: Identification | None
-
-
-def evaluate_ijb(
-    recogniser: Recogniser, path: Path, align: Align, batch: int = 32, progress: Callable[[int], None] | None = None
-) -> IjbResult:
-    """Evaluate the folder that holds `meta` and `loose_crop`.
-
-    Raises:
-        EdgefrError: the files or pictures are not IJB's, as edgefr.data.ijb says.
-    """
-    crops = read_crops(path)
-    pairs = read_template_pairs(path, crops)
-    search = read_search(path, crops) if has_search(path) else None
-    found = embed_templates(recogniser, crops, align, batch, progress)
-    return IjbResult(verify_templates(found, pairs), search_templates(found, search) if search else None)
 
 
 def verify_templates(templates: Templates, pairs: TemplatePairs) -> Verification:

@@ -13,8 +13,7 @@ import numpy as np
 from edgefr.data.ijb import Search, Subjects
 from edgefr.data.lines import Numbers
 from edgefr.evaluate.bootstrap import Estimate, interval, resampled_sums, share
-from edgefr.evaluate.identification import Templates as People
-from edgefr.evaluate.identification import open_set
+from edgefr.evaluate.identification import Identities, open_set
 from edgefr.evaluate.ijb_templates import Templates
 from edgefr.evaluate.threshold import FALSE_MATCHES_NEEDED
 from edgefr.spec import Floats
@@ -62,8 +61,8 @@ def search_templates(templates: Templates, search: Search) -> Identification:
     return Identification(_ranks(found.ahead, probes.person), tuple(rows))
 
 
-def _embedded(templates: Templates, subjects: Subjects) -> People:
-    return People(templates.embedding[templates.place(subjects.template)], subjects.subject)
+def _embedded(templates: Templates, subjects: Subjects) -> Identities:
+    return Identities(templates.embedding[templates.place(subjects.template)], subjects.subject)
 
 
 def _ranks(ahead: Numbers, people: Numbers) -> tuple[Estimate, ...]:
@@ -83,7 +82,7 @@ class _Found:
     highest: Floats
 
 
-def _against_all(galleries: list[People], probes: People) -> _Found:
+def _against_all(galleries: list[Identities], probes: Identities) -> _Found:
     """All galleries as one, as upstream joins them."""
     gallery = np.concatenate([part.embedding for part in galleries])
     enrolled = np.concatenate([part.person for part in galleries])

@@ -1,4 +1,5 @@
-"""IJB's templates: the pictures of one person in one, as insightface's `image2template_feature` has them."""
+"""IJB's templates: the pictures of one person in one, as insightface's `image2template_feature` has them, or weighed
+by what the model says of its certainty."""
 
 from __future__ import annotations
 
@@ -8,18 +9,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgefr.backends.recogniser import Recogniser
 from edgefr.data.ijb import Crops
 from edgefr.data.lines import Numbers
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.bin import both_flips, unit
-from edgefr.spec import FACE_SIZE, Floats, Image
-
-CHUNK = 512
-"""Faces read, aligned and embedded at once."""
+from edgefr.evaluate.systems import System
+from edgefr.evaluate.templates import inverse_variance, template
+from edgefr.spec import Floats, Image
 
 Align = Callable[[Image, Floats], Image]
 """(H, W, 3) and landmarks (5, 2) -> a face of 112 x 112."""
+
+Weigh = Callable[[Numbers], Floats]
+"""Weights (n,) of a template's pictures, by their places among all."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +33,6 @@ class Templates:
     def place(self, number: Numbers) -> Numbers:
         """Where the templates of these numbers are."""
         return np.searchsorted(self.number, number)
-
-
-def embed_templates(
-    recogniser: Recogniser, crops: Crops, align: Align, batch: int = 32, progress: Callable[[int], None] | None = None
-) -> Templates:
-    """Read, align and embed every picture, as it is and flipped; `progress` is told of pictures.
-
-    Raises:
-        EdgefrError: a picture cannot be read or aligned.
-    """
-    names = crops.faces.names
-    features = np.empty((len(names), recogniser.embedding_dim), np.float32)
-    faces = np.empty((CHUNK, FACE_SIZE, FACE_SIZE, 3), np.uint8)
-    for start in range(0, len(names), CHUNK):
-        part = range(start, min(start + CHUNK, len(names)))
-        for place, index in enumerate(part):
-            faces[place] = aligned(crops, index, align)
-        raw = both_flips(recogniser, faces[: len(part)], batch)
-        features[start : part.stop] = raw * crops.score[start : part.stop, None]
-        if progress is not None:
-            progress(len(part))
-    return templates(features, crops.template, crops.media)
 
 
 def aligned(crops: Crops, index: int, align: Align) -> Image:
@@ -69,12 +48,40 @@ def aligned(crops: Crops, index: int, align: Align) -> Image:
         ) from error
 
 
-def templates(features: Floats, template: Numbers, media: Numbers) -> Templates:
-    """The mean within a medium, the sum over a template's media, to unit length: (N, K), (N,), (N,) -> T templates."""
-    order = np.lexsort((media, template))
-    fresh = np.diff(template[order], prepend=template[order[0]] - 1) != 0
+def by_norm(system: System, crops: Crops) -> Weigh:
+    """Upstream's weights: the norm of the net's output times the detector's score."""
+    assert system.norm is not None  # a model's, with a norm
+    weights = system.norm * crops.score
+    return lambda index: weights[index]
+
+
+def by_certainty(system: System) -> Weigh:
+    """The inverse of the variance that the model tells of each picture."""
+    uncertainty = system.uncertainty
+    assert uncertainty is not None
+    return lambda index: inverse_variance(uncertainty[index])
+
+
+def templates(system: System, crops: Crops, weigh: Weigh) -> Templates:
+    """Means within a medium, summed over a template's media, to unit length: of N pictures T templates.
+
+    Raises:
+        EdgefrError: a template's pictures have no weight, or cancel; it is named.
+    """
+    order = np.lexsort((crops.media, crops.template))
+    number, media = crops.template[order], crops.media[order]
+    fresh = np.diff(number, prepend=number[0] - 1) != 0
     starts = np.append(np.flatnonzero(fresh), len(order))
-    medium = np.cumsum(fresh | (np.diff(media[order], prepend=0) != 0)) - 1
-    weight = 1 / np.bincount(medium)[medium]
-    summed = np.stack([weight[a:b] @ features[order[a:b]] for a, b in pairwise(starts)])
-    return Templates(template[order[fresh]], unit(summed).astype(np.float32))
+    medium = np.cumsum(fresh | (np.diff(media, prepend=0) != 0)) - 1
+    share = (1 / np.bincount(medium)[medium]).astype(np.float32)
+    fused = []
+    for first, last in pairwise(starts):
+        index = order[first:last]
+        try:
+            fused.append(template(system.embedding[index], weigh(index) * share[first:last]))
+        except EdgefrError as error:
+            raise EdgefrError(
+                f"expected pictures of template {number[first]} that make one, found embeddings that cancel or weigh "
+                "nothing: get the file of points again, or another model"
+            ) from error
+    return Templates(number[fresh], np.stack(fused))

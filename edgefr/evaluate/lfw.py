@@ -11,7 +11,7 @@ from edgefr.data.faces import FaceFolder, open_faces
 from edgefr.data.lfw import NamedPair
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.pairs import Pairs, similarities
-from edgefr.evaluate.protocols import CLEAN, Advance, Condition, Find, Look, Signals, Trial, embed, renderings
+from edgefr.evaluate.protocols import CLEAN, Advance, Condition, Find, Look, Trial, embed, renderings
 from edgefr.evaluate.rates import FAILURE, Comparisons, accuracy
 from edgefr.evaluate.systems import Entrants, System
 from edgefr.spec import Faces, Floats
@@ -71,7 +71,6 @@ def lfw_trials(
     find: Find,
     chosen: Sequence[Condition],
     entrants: Entrants,
-    signals: Signals,
     advance: Advance,
 ) -> list[Trial]:
     """A trial of the pairs in each condition; thresholds are chosen on the other folds of the same condition.
@@ -80,7 +79,7 @@ def lfw_trials(
         EdgefrError: as `protocols.embed` does; the pairs are of a single fold.
     """
     names, pairs = index_pairs(named)
-    embedded = embed(names, find, renderings(chosen), entrants, signals, advance)
+    embedded = embed(names, find, renderings(chosen), entrants, advance)
     _, place = np.unique([pair.people for pair in named], return_inverse=True)
     people = place.reshape(-1, 2).astype(np.int64)
     folds = np.array([pair.fold for pair in named], np.int64)
@@ -89,6 +88,9 @@ def lfw_trials(
         sides = zip(embedded.systems[condition.first], embedded.systems[condition.second], strict=True)
         compared = {a.name: Comparisons(_similarity(a, b, pairs), pairs.same, people) for a, b in sides}
         first, second = embedded.signals[condition.first], embedded.signals[condition.second]
+        missing = np.zeros(len(names), bool)
+        for index, rendering in ((pairs.first, condition.first), (pairs.second, condition.second)):
+            missing[index[~embedded.present[rendering][index]]] = True
 
         def looks(index: int) -> tuple[Look, Look]:
             return (
@@ -100,7 +102,7 @@ def lfw_trials(
             dataset,
             condition.name,
             len(names),
-            embedded.failures,
+            int(missing.sum()),
             compared,
             accuracy={name: accuracy(comparisons, folds) for name, comparisons in compared.items()},
             degraded=condition.second != CLEAN,

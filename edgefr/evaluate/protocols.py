@@ -1,13 +1,16 @@
 """Protocols on faces: each gives, for every system, the same comparisons.
 
 Every picture is read once, rendered in each quality and embedded once by every system; a mixed protocol compares the
-clean rendering of a pair's first picture with the degraded one of its second.
+clean rendering of a pair's first picture with the degraded one of its second. How a picture is rendered is up to who
+finds the faces: an aligned face is degraded as it is, a photograph before a detector looks at it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +27,8 @@ CLEAN = "clean"
 MIXED = "mixed, "
 BATCH = 64
 
-Find = Callable[[str], Image | None]
-"""The aligned face (112, 112, 3) in the picture of this name, or None where none is found."""
-
 Signals = Mapping[str, Callable[[Image], float]]
-"""What a face tells of its quality without a model, higher for a better face, by name."""
+"""What an aligned face tells of its quality without a model, higher for a better face, by name."""
 
 Others = Estimate | float | None
 
@@ -36,6 +36,19 @@ Advance = Callable[[int], None]
 
 Look = tuple[str, Image]
 """A picture's name, and its face as the systems saw it."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """An aligned `face` (112, 112, 3) as the systems see it, and what tells of its quality without a model: higher is
+    better, by a manifest's names."""
+
+    face: Image
+    signals: Mapping[str, float]
+
+
+Find = Callable[[str, Sequence[str]], "list[Sight | None]"]
+"""What is seen in the picture of this name in each of these renderings, None where no face is found."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +65,10 @@ class Trial:
     """What every system, the judged one first, says of the same P comparisons of one protocol on one data set.
 
     `failures` of its `pictures` show no face that was found. `accuracy` where the protocol has folds. `degraded` trials
-    count into the pooled figures. `quality` (P,) of each comparison by signal, higher is better, NaN where no face was
-    found. `others` holds, by system and name, figures that only this protocol has, None where the data are too few.
-    `looks` gives the two faces of a comparison. Where people are not known each pair stands for one.
+    count into the pooled figures; those are of one pairs file, whose people have the same numbers in all of them.
+    `quality` (P,) of each comparison by signal, higher is better, NaN where no face was found. `others` holds, by
+    system and name, figures that only this protocol has, None where the data are too few. `looks` gives the two faces
+    of a comparison. `units` are what the bootstrap draws: people, or what stands for them where they are not known.
     """
 
     dataset: str
@@ -67,30 +81,26 @@ class Trial:
     quality: dict[str, Floats] = field(default_factory=dict)
     others: dict[str, dict[str, Others]] = field(default_factory=dict)
     looks: Callable[[int], tuple[Look, Look]] | None = None
-    people_known: bool = True
+    units: Literal["people", "pairs", "templates that are said to match"] = "people"
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """N pictures by name in every rendering: what every system says, and the `signals` (N,); NaN where no face was
-    found."""
+    """N pictures by name in every rendering: where a face is `present` (N,), what every system says, and the `signals`
+    (N,); NaN where no face was found."""
 
     names: Sequence[str]
     find: Find
-    present: npt.NDArray[np.bool_]
+    present: dict[str, npt.NDArray[np.bool_]]
     systems: dict[str, list[System]]
     signals: dict[str, dict[str, Floats]]
-
-    @property
-    def failures(self) -> int:
-        return int((~self.present).sum())
 
     def look(self, picture: int, rendering: str) -> Look:
         """A picture that shows a face."""
         name = self.names[picture]
-        face = self.find(name)
-        assert face is not None
-        return name, degrade(face, rendering, name)
+        (sight,) = self.find(name, [rendering])
+        assert sight is not None
+        return name, sight.face
 
 
 def conditions(chosen: Sequence[str]) -> list[Condition]:
@@ -118,50 +128,86 @@ def renderings(chosen: Sequence[Condition]) -> list[str]:
     return [name for name in PROTOCOLS if any(name in (entry.first, entry.second) for entry in chosen)]
 
 
-def aligned_only(folder: FaceFolder) -> Find:
+def aligned_only(folder: FaceFolder, signals: Signals = MappingProxyType({})) -> Find:
     """Faces that are aligned already; a picture that is not 112x112 is an EdgefrError."""
-    return lambda name: folder.read_faces([name])[0]
+    return degraded(lambda name: folder.read_faces([name])[0], signals)
 
 
-def embed(
-    names: Sequence[str],
-    find: Find,
-    wanted: Sequence[str],
-    entrants: Entrants,
-    signals: Signals,
-    advance: Advance,
-) -> Embedded:
+def degraded(read: Callable[[str], Image | None], signals: Signals = MappingProxyType({})) -> Find:
+    """Aligned faces, made worse as they are; `signals` are measured of each rendering."""
+
+    def find(name: str, wanted: Sequence[str]) -> list[Sight | None]:
+        face = read(name)
+        if face is None:
+            return [None] * len(wanted)
+        shown = [degrade(face, rendering, name) for rendering in wanted]
+        return [Sight(face, {key: measure(face) for key, measure in signals.items()}) for face in shown]
+
+    return find
+
+
+def embed(names: Sequence[str], find: Find, wanted: Sequence[str], entrants: Entrants, advance: Advance) -> Embedded:
     """Read, render as `wanted` and embed, 64 pictures at a time; `advance` is told of every picture.
 
     Raises:
         EdgefrError: a picture cannot be read, none shows a face, or a model fails.
     """
-    parts: dict[str, list[list[System]]] = {rendering: [] for rendering in wanted}
-    told: dict[str, dict[str, list[float]]] = {rendering: {name: [] for name in signals} for rendering in wanted}
-    present = np.zeros(len(names), bool)
+    seen = {rendering: _Seen([], [], []) for rendering in wanted}
     for start in range(0, len(names), BATCH):
-        batch = names[start : start + BATCH]
-        found = {name: face for name in batch if (face := find(name)) is not None}
-        present[start : start + BATCH] = [name in found for name in batch]
-        for rendering in wanted if found else ():
-            faces = np.stack([degrade(face, rendering, name) for name, face in found.items()])
-            parts[rendering].append(entrants.embed(faces))
-            for signal, measure in signals.items():
-                told[rendering][signal] += [measure(face) for face in faces]
+        batch = [find(name, wanted) for name in names[start : start + BATCH]]
+        for rendering, sights in zip(wanted, zip(*batch, strict=True), strict=True):
+            seen[rendering].add(sights, entrants)
         advance(len(batch))
-    if not present.any():
+    if not any(entry.parts for entry in seen.values()):
         raise EdgefrError(
             f"expected a face in at least one of {len(names)} pictures, found none: give pictures of faces turned to "
             "the camera"
         )
-    systems = {
-        rendering: entrants.with_baselines([_spread(joined(column), present) for column in zip(*batches, strict=True)])
-        for rendering, batches in parts.items()
+    some = next(entry.systems() for entry in seen.values() if entry.parts)
+    systems = {rendering: entrants.with_baselines(entry.systems(some)) for rendering, entry in seen.items()}
+    signals = {
+        rendering: _own_signals(systems[rendering][0]) | _measured(entry, seen.values())
+        for rendering, entry in seen.items()
     }
-    known = {rendering: _own_signals(found[0]) for rendering, found in systems.items()}
-    for rendering, measured in told.items():
-        known[rendering] |= {name: _rows(np.array(values, np.float32), present) for name, values in measured.items()}
-    return Embedded(names, find, present, systems, known)
+    present = {rendering: np.array(entry.present, bool) for rendering, entry in seen.items()}
+    return Embedded(names, find, present, systems, signals)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One rendering of N pictures: whether each shows a face, and of those that do the signals and, in batches, what
+    every system says."""
+
+    present: list[bool]
+    signals: list[Mapping[str, float]]
+    parts: list[list[System]]
+
+    def add(self, sights: Sequence[Sight | None], entrants: Entrants) -> None:
+        found = [sight for sight in sights if sight is not None]
+        self.present.extend(sight is not None for sight in sights)
+        self.signals.extend(sight.signals for sight in found)
+        if found:
+            self.parts.append(entrants.embed(np.stack([sight.face for sight in found])))
+
+    def systems(self, some: Sequence[System] = ()) -> list[System]:
+        """What every system says of all N; like `some`, without any answer, where no picture shows a face."""
+        known = [joined(column) for column in zip(*self.parts, strict=True)] if self.parts else map(_of_nobody, some)
+        return [_spread(system, np.array(self.present, bool)) for system in known]
+
+
+def _measured(entry: _Seen, every: Iterable[_Seen]) -> dict[str, Floats]:
+    """The signals that every face of every rendering has: a detector's score has none that came aligned."""
+    common = set.intersection(*(set(signals) for seen in every for signals in seen.signals))
+    present = np.array(entry.present, bool)
+    return {
+        key: _rows(np.array([signals[key] for signals in entry.signals], np.float32), present) for key in sorted(common)
+    }
+
+
+def _of_nobody(system: System) -> System:
+    """The same system's answer to no picture."""
+    columns = [None if part is None else part[:0] for part in (system.norm, system.uncertainty)]
+    return System(system.name, system.embedding[:0], *columns)
 
 
 def _own_signals(system: System) -> dict[str, Floats]:

@@ -38,13 +38,15 @@ HARDEST = 6
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that a page shows; `judged` is the model's name, `origin` says of what and on what the figures are."""
+    """All that a page shows; `judged` is the model's name, `origin` says of what and on what the figures are, and
+    `doubts` why not to believe them."""
 
     judged: str
     results: list[Result]
     pooled: list[Pooled]
     discards: list[Discards]
     origin: dict[str, str]
+    doubts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def page_of(evaluation: Evaluation, extra: Sequence[Table] = ()) -> str:
     title = escape(f"{evaluation.judged}, evaluated")
     body = [
         f"<h1>{title}</h1>",
+        *(f'<p class="doubt">{escape(doubt)}</p>' for doubt in evaluation.doubts),
         _lead(evaluation),
         *(_table(table) for table in summary(evaluation)),
         _contents(evaluation.results),

@@ -41,6 +41,13 @@ def of_raw(name: str, raw: Floats, uncertainty: Floats | None = None) -> System:
     return System(name, unit(raw).astype(np.float32), np.linalg.norm(raw, axis=1), uncertainty)
 
 
+def _added(one: System, other: System) -> System:
+    uncertainty = None
+    if one.uncertainty is not None and other.uncertainty is not None:
+        uncertainty = np.asarray((one.uncertainty + other.uncertainty) / 2, np.float32)
+    return of_raw(one.name, one.raw + other.raw, uncertainty)
+
+
 def baselines(a: System, b: System) -> list[System]:
     """Sum (where both are equally wide) and concatenation of two systems' unit embeddings, of unit length again.
 
@@ -108,9 +115,12 @@ class Entrants:
         return found
 
     def embed_both_flips(self, faces: Faces) -> list[System]:
-        """As `embed`, of each model's output for the faces plus that for their mirror images: upstream's flip test."""
+        """As `embed`, of each model's output for the faces plus that for their mirror images: upstream's flip test.
+
+        The uncertainty is the mean of both.
+        """
         both = zip(self.embed(faces), self.embed(np.ascontiguousarray(faces[:, :, ::-1])), strict=True)
-        return [of_raw(straight.name, straight.raw + mirrored.raw) for straight, mirrored in both]
+        return [_added(straight, mirrored) for straight, mirrored in both]
 
     def with_baselines(self, systems: list[System]) -> list[System]:
         """`systems`, and behind them the sum and the concatenation of the pair, where there is one."""
@@ -134,7 +144,7 @@ def open_entrants(model: Path, beside: Sequence[Path] = (), runtime: str = "auto
         raise EdgefrError(
             f"expected every model once, found {repeated[0]} {len(repeated)} times: leave it out of --beside"
         )
-    models = [_open(path, name, runtime, precision) for path, name in zip(paths, _names(paths), strict=True)]
+    models = [_open(path, name, runtime, precision) for path, name in zip(paths, names_of(paths), strict=True)]
     pair = models[0].backbones or ((models[1].name, models[2].name) if len(beside) == 2 else None)
     return Entrants((models[0], *map(_alone, models[1:])), pair)
 
@@ -171,7 +181,7 @@ def _alone(model: Model) -> Model:
     return replace(model, embed=lambda faces: model.embed(faces)[:1], backbones=None)
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """The files' names, or the whole paths where two are called the same (`runs/*/fused.safetensors`)."""
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

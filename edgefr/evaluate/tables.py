@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefr.evaluate.bootstrap import Estimate
-from edgefr.evaluate.figures import Against, Discards, Figures, Pooled, impostors_needed
+from edgefr.evaluate.figures import Against, Discards, Figures, Judged, Pooled, impostors_needed
 from edgefr.evaluate.protocols import Others, Trial
 from edgefr.evaluate.systems import CONCATENATION
 
@@ -67,7 +67,7 @@ def facts(trial: Trial) -> str:
     comparisons = next(iter(trial.comparisons.values()))
     genuine = int(comparisons.same.sum())
     count = people(trial)
-    whose = "people unknown: intervals over pairs" if count is None else f"{count:,} people"
+    whose = f"people unknown: intervals over {trial.units}" if count is None else f"{count:,} people"
     return (
         f"{len(comparisons.same):,} comparisons ({genuine:,} genuine, {len(comparisons.same) - genuine:,} impostor), "
         f"{whose}, {trial.pictures:,} pictures, FTA {trial.failures:,} ({trial.failures / trial.pictures:.2%})"
@@ -77,17 +77,20 @@ def facts(trial: Trial) -> str:
 def people(trial: Trial) -> int | None:
     """How many people are compared, if that is known."""
     compared = next(iter(trial.comparisons.values())).people
-    return len(set(compared.ravel().tolist())) if trial.people_known else None
+    return len(set(compared.ravel().tolist())) if trial.units == "people" else None
 
 
 def pooled_table(pooled: Sequence[Pooled]) -> Table:
     """The headline: errors over all degraded and mixed protocols."""
     against = next((entry.against for entry in pooled if entry.against), None)
+    rivals, judged = len(pooled) > 1, pooled[0].system
     rows = [
         [entry.system, f"{entry.errors:,} of {entry.decisions:,}", percent(entry.accuracy), *_against(entry.against)]
+        + (judged_cells(entry.judged) if rivals else [])
         for entry in pooled
     ]
     header = ["system", "errors", "accuracy, %", *_against_header(against)]
+    header += judged_header(judged) if rivals else []
     notes = ("Each protocol's decisions by thresholds that are best on its other folds, then counted together.",)
     return Table("Pooled over all degraded and mixed protocols", header, rows, notes + _notes(against))
 
@@ -109,7 +112,9 @@ def trial_table(result: Result) -> Table:
     """Everything of one trial, a row for every system."""
     first = result.figures[0]
     folds, against = first.accuracy is not None, first.against
-    header = ["system", *(["accuracy, %", "fold std"] if folds else []), *_against_header(against), "EER, %"]
+    rivals = folds and len(result.figures) > 1
+    header = ["system", *(["accuracy, %", "fold std"] if folds else []), *_against_header(against)]
+    header += [*(judged_header(first.system) if rivals else []), "EER, %"]
     header += [f"TAR at FAR {_power(far)}, %" for far in first.tar]
     rows = []
     for entry in result.figures:
@@ -118,6 +123,7 @@ def trial_table(result: Result) -> Table:
             row += [percent(entry.accuracy.estimate), f"{100 * entry.accuracy.fold_std:.2f}"]
         row += [
             *_against(entry.against),
+            *(judged_cells(entry.judged) if rivals else []),
             percent(entry.eer),
             *(percent(None if tar is None else tar.tar) for tar in entry.tar.values()),
         ]
@@ -163,6 +169,7 @@ def document(results: Sequence[Result], pooled: Sequence[Pooled], found: Sequenc
             {"system": entry.system, "errors": entry.errors, "decisions": entry.decisions}
             | {"accuracy": _estimate(entry.accuracy)}
             | _against_values(entry.against)
+            | _judged_values(entry.judged)
             for entry in pooled
         ],
         "discard": [
@@ -201,6 +208,7 @@ def _figures(entry: Figures) -> dict[str, Any]:
         ],
         "others": {name: _estimate(value) for name, value in entry.others.items()},
         **_against_values(entry.against),
+        **_judged_values(entry.judged),
     }
 
 
@@ -217,6 +225,22 @@ def _against_values(against: Against | None) -> dict[str, Any]:
         "error_ratio": _estimate(against.ratio) | {"against": against.better},
         "gain_over_concatenation": _estimate(against.gain),
     }
+
+
+def _judged_values(judged: Judged | None) -> dict[str, Any]:
+    if judged is None:
+        return {}
+    return {"judged": {"model": judged.model, "error_ratio": _estimate(judged.ratio), "gain": _estimate(judged.gain)}}
+
+
+def judged_header(model: str) -> list[str]:
+    """Of the columns that set the judged model against the system of the row."""
+    return [f"{model}'s errors / its", f"{model}'s gain over it, points"]
+
+
+def judged_cells(judged: Judged | None) -> list[str]:
+    """Under `judged_header`; nothing in the judged model's own row."""
+    return [NONE, NONE] if judged is None else [times(judged.ratio), points(judged.gain)]
 
 
 def _against_header(against: Against | None) -> list[str]:

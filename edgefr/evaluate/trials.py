@@ -14,11 +14,10 @@ from edgefr.data.faces import person_of
 from edgefr.data.ijb import Crops, has_search, read_search, read_template_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.bin import kfold
-from edgefr.evaluate.identification import Split, Templates, closed_set, open_set, split
+from edgefr.evaluate.identification import Identities, Split, closed_set, open_set, split
 from edgefr.evaluate.ijb import Verification, verify_templates
 from edgefr.evaluate.ijb_search import RANKS, Identification, search_templates
-from edgefr.evaluate.ijb_templates import Align, aligned, templates
-from edgefr.evaluate.ijb_templates import Templates as Enrolled
+from edgefr.evaluate.ijb_templates import Align, Templates, aligned, by_certainty, by_norm, templates
 from edgefr.evaluate.protocols import BATCH, Advance, Condition, Find, Look, Others, Trial, embed, renderings
 from edgefr.evaluate.rates import Comparisons, Labels, everyone
 from edgefr.evaluate.systems import Entrants, System, joined
@@ -57,7 +56,7 @@ def all_against_all(
             f"expected at most {most:,} pictures to compare all against all in {len(chosen)} protocols, found "
             f"{len(names):,}: draw some with --limit {most}, choose one --protocol, or give --pairs"
         )
-    embedded = embed(names, find, renderings(chosen), entrants, {}, advance)
+    embedded = embed(names, find, renderings(chosen), entrants, advance)
     labels = np.unique([person_of(name) for name in names], return_inverse=True)[1].astype(np.int64)
     ends = np.cumsum(np.arange(len(names) - 1, -1, -1))  # of the comparisons of each picture with those behind it
 
@@ -75,7 +74,8 @@ def all_against_all(
             column = len(names) - int(ends[row] - index)
             return embedded.look(row, condition.first), embedded.look(column, condition.first)
 
-        return Trial(dataset, condition.name, len(names), embedded.failures, compared, others=others, looks=looks)
+        failures = int((~embedded.present[condition.first]).sum())
+        return Trial(dataset, condition.name, len(names), failures, compared, others=others, looks=looks)
 
     return [trial(condition) for condition in chosen]
 
@@ -85,7 +85,7 @@ def _identified(embedding: Floats, labels: Labels, parts: Split) -> dict[str, Ot
     if len(parts.mated) == 0:
         return {}
     gallery, mated, everybody = (
-        Templates(embedding[index], labels[index])
+        Identities(embedding[index], labels[index])
         for index in (parts.gallery, parts.mated, np.concatenate([parts.mated, parts.non_mated]))
     )
     closed = closed_set(gallery, mated)
@@ -123,31 +123,32 @@ def bin_trial(dataset: str, pairs: BinPairs, entrants: Entrants, advance: Advanc
         {name: result.comparisons for name, result in found.items()},
         accuracy={name: result.accuracy for name, result in found.items()},
         looks=looks,
-        people_known=False,
+        units="pairs",
     )
 
 
 def ijb_trial(dataset: str, path: Path, crops: Crops, align: Align, entrants: Entrants, advance: Advance) -> Trial:
     """IJB's templates, 1:1 and, where its files are there, 1:N; `advance` is told of pictures.
 
+    Behind the systems, fused as upstream fuses pictures, stand those that tell of their uncertainty, fused by it.
+
     Raises:
         EdgefrError: the files are not IJB's, or a model fails.
     """
     pairs, search = read_template_pairs(path, crops), read_search(path, crops) if has_search(path) else None
-    systems = entrants.with_baselines(_enrolled(crops, align, entrants, advance))
-    numbers = np.unique(crops.template)
+    enrolled = _enrolled(crops, align, entrants, advance)
     compared: dict[str, Comparisons] = {}
     others: dict[str, dict[str, Others]] = {}
-    for system in systems:
-        enrolled = Enrolled(numbers, system.embedding)
-        verified = verify_templates(enrolled, pairs)
-        compared[system.name] = verified.comparisons
-        others[system.name] = _upstream(verified, search_templates(enrolled, search) if search else None)
-    return Trial(dataset, "templates", len(crops.faces.names), 0, compared, others=others)
+    for name, found in enrolled.items():
+        verified = verify_templates(found, pairs)
+        compared[name] = verified.comparisons
+        others[name] = _upstream(verified, search_templates(found, search) if search else None)
+    pictures = len(crops.faces.names)
+    return Trial(dataset, "templates", pictures, 0, compared, others=others, units="templates that are said to match")
 
 
-def _enrolled(crops: Crops, align: Align, entrants: Entrants, advance: Advance) -> list[System]:
-    """Every model's unit-length templates (T, K), in the order of their numbers."""
+def _enrolled(crops: Crops, align: Align, entrants: Entrants, advance: Advance) -> dict[str, Templates]:
+    """Every system's templates by its name."""
     names = crops.faces.names
     parts: list[list[System]] = []
     for start in range(0, len(names), BATCH):
@@ -155,11 +156,17 @@ def _enrolled(crops: Crops, align: Align, entrants: Entrants, advance: Advance) 
         faces = np.stack([aligned(crops, index, align) for index in batch])
         parts.append(entrants.embed_both_flips(faces))
         advance(len(faces))
-    found = []
-    for system in (joined(column) for column in zip(*parts, strict=True)):
-        features = system.raw * crops.score[:, None]
-        found.append(System(system.name, templates(features, crops.template, crops.media).embedding))
-    return found
+    systems = [joined(column) for column in zip(*parts, strict=True)]
+    fused = {system.name: templates(system, crops, by_norm(system, crops)) for system in systems}
+    number = next(iter(fused.values())).number
+    known = [System(name, found.embedding) for name, found in fused.items()]
+    whole = {system.name: Templates(number, system.embedding) for system in entrants.with_baselines(known)}
+    certain = {
+        f"{system.name}, fused by certainty": templates(system, crops, by_certainty(system))
+        for system in systems
+        if system.uncertainty is not None
+    }
+    return whole | certain
 
 
 def _upstream(verified: Verification, identified: Identification | None) -> dict[str, Others]:

@@ -3,14 +3,8 @@ torch on real faces before it gets its name."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,8 +13,9 @@ from torch import nn
 from edgefr.backends import open_backend
 from edgefr.backends.base import Array
 from edgefr.engines.parity import FP32
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError
 from edgefr.export.contract import BackboneClassic, BackboneContract, FusedClassic, FusedContract
+from edgefr.export.from_torch import write_onnx
 from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
 from edgefr.nn.fused import FusedModel, is_fused, load_fused, normalised
 from edgefr.nn.upstream import Colour, backbone_from_checkpoint
@@ -29,16 +24,11 @@ from edgefr.spec import (
     CLASSIC_OUTPUT_NAME,
     EMBEDDING,
     INPUT_NAME,
-    METADATA_KEY,
     NORM,
     UNCERTAINTY,
     Faces,
 )
 
-if TYPE_CHECKING:
-    import onnx
-
-OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference of norm and uncertainty, as a share of the largest value."""
 
@@ -128,46 +118,9 @@ def _classic(model: nn.Module) -> _Graph:
 
 
 def _write(graph: _Graph, manifest: Manifest, path: Path) -> None:
-    onnx, onnxsim = need("onnx", "train"), need("onnxsim", "train")
-    need("onnxscript", "train")
     example = graph.input_of(np.zeros((2, 112, 112, 3), np.uint8))
-    with _quiet():
-        program = torch.onnx.export(
-            graph.module.eval(),
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[graph.input_name],
-            output_names=list(graph.output_names),
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            external_data=False,
-            verbose=False,
-        )
-        # Left to itself onnxsim fuses attention into an operator of Microsoft's that only onnxruntime knows.
-        simple, right = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_attention"])  # type: ignore[union-attr]
-    if not right or any(node.domain not in ("", "ai.onnx") for node in simple.graph.node):
-        raise EdgefrError(
-            "expected onnxsim to keep the graph's answers in standard operators, found that it did not: pip install "
-            "--upgrade onnxsim"
-        )
-    _tidy(simple, graph, manifest)
-    onnx.save(simple, path)
-
-
-def _tidy(proto: onnx.ModelProto, graph: _Graph, manifest: Manifest) -> None:
-    """Names that people read in a viewer, no trace of the exporting machine, and the manifest as metadata."""
-    for tensor in (*proto.graph.input, *proto.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for node in proto.graph.node:
-        del node.metadata_props[:]  # torch leaves stack traces with local paths
-        node.doc_string = ""
-    del proto.graph.metadata_props[:]
-    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
-        del value.metadata_props[:]
-    del proto.graph.value_info[:]  # shapes of inner tensors, which every runtime infers for itself
-    del proto.metadata_props[:]
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, manifest.to_json()
+    axes = {name: {0: "batch"} for name in (graph.input_name, *graph.output_names)}
+    write_onnx(graph.module, example, {0: torch.export.Dim.DYNAMIC}, axes, manifest, path)
 
 
 def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
@@ -209,21 +162,3 @@ def _mismatch(found: str) -> EdgefrError:
         f"expected the exported graph to answer as torch does on real faces, found that {found}: nothing was "
         "written; report the versions that `edgefr doctor` prints"
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's and simplifier's progress talk does not belong on the user's terminal."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            Path(os.devnull).open("w") as sink,
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal, Protocol
 
 from edgefr.errors import EdgefrError
 from edgefr.face.onnx_file import graph_outputs
-from edgefr.spec import Floats, Image
+from edgefr.spec import SPOT_OUTPUT, Floats, Image
 
 Policy = Literal["largest", "centre", "only"]
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"
+
+SHIPPED = Path("spot")
+"""The name of the detector that comes with edgefr."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,25 @@ class Detector(Protocol):
 def open_detector(path: Path | None) -> Detector:
     """Open the detector in `path`, else in $EDGEFR_DETECTOR, else the first in the user's data folder.
 
-    OpenCV's YuNet and insightface's SCRFD with landmarks are told apart by the outputs of the file.
+    `spot` is the one that comes with edgefr.
+
+    edgefr's own, OpenCV's YuNet and insightface's SCRFD with landmarks are told apart by the outputs of the file.
 
     Raises:
         EdgefrError: there is no file, or it holds no detector with five landmarks.
     """
     path = path or _installed_detector()
+    if path == SHIPPED:
+        path = Path(str(resources.files("edgefr").joinpath("assets", "spot.onnx")))
     outputs = graph_outputs(path)
     if set(outputs) == {f"{part}_{n}" for part in ("cls", "obj", "bbox", "kps") for n in (8, 16, 32)}:
         from edgefr.face.yunet import YuNet
 
         return YuNet(path)
+    if outputs == {SPOT_OUTPUT: 15}:
+        from edgefr.face.spot import Spot
+
+        return Spot(path)
     widths = sorted(outputs.values(), key=lambda width: width or 0)
     if widths == [1, 1, 1, 4, 4, 4, 10, 10, 10]:
         from edgefr.face.scrfd import Scrfd

@@ -26,12 +26,17 @@ def resized(image: Image, side: int) -> Image:
 
 
 def detect_at(
-    image: Image, sides: tuple[int, ...], candidates: Callable[[Image, int], Floats], overlap: float
+    image: Image,
+    sides: tuple[int, ...],
+    candidates: Callable[[Image, int], Floats],
+    overlap: float,
+    least: float | None = None,
 ) -> list[Face]:
     """Join what `candidates` finds in `image` at each of `sides`; of boxes with IoU over `overlap` one stays.
 
     `candidates` gets the resized picture and its longest side; it gives rows of 15 in pixels of that picture:
-    x, y, width, height, five points as x, y, score (OpenCV's order).
+    x, y, width, height, five points as x, y, score (OpenCV's order). What a smaller view adds has a side of at least
+    `least` of its pixels, by default of LARGE.
     """
     height, width = image.shape[:2]
     found = []
@@ -39,7 +44,7 @@ def detect_at(
         small = resized(image, side)
         rows = candidates(small, side)  # (N, 15)
         if side < sides[0]:
-            rows = rows[rows[:, 2] * rows[:, 3] > (LARGE * side) ** 2]
+            rows = rows[rows[:, 2] * rows[:, 3] > (LARGE * side if least is None else least) ** 2]
         back = width / small.shape[1], height / small.shape[0]
         found.append(rows * np.array([*back * 7, 1], np.float32))
     rows = np.concatenate(found)

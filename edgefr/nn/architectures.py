@@ -11,6 +11,7 @@ from edgefr.nn.backbone import Backbone
 from edgefr.nn.ir import IRNet
 from edgefr.nn.iresnet import IResNet
 from edgefr.nn.mbf import MBF
+from edgefr.nn.mini import Mini
 from edgefr.nn.mobilefacenet import MobileFaceNet
 
 ARCHITECTURES: dict[str, Callable[[], Backbone]] = {
@@ -27,8 +28,9 @@ ARCHITECTURES: dict[str, Callable[[], Backbone]] = {
     "ir_101": partial(IRNet, (3, 13, 30, 3)),
     "ir_se_50": partial(IRNet, (3, 4, 14, 3), se=True),
     "mobilefacenet": MobileFaceNet,
+    "mini": Mini,
 }
-"""arcface_torch's iresnet and MobileFaceNet, AdaFace's IR family, foamliu's MobileFaceNet."""
+"""arcface_torch's iresnet and MobileFaceNet, AdaFace's IR family, foamliu's MobileFaceNet, and our Mini."""
 
 
 def build_backbone(arch: str, tap: Literal["bn", "conv"] = "bn") -> Backbone:

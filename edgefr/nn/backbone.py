@@ -6,12 +6,14 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from edgefr.spec import MAP_CHANNELS
+
 BN_EPS = 1e-5
 """BatchNorm epsilon of every upstream repository."""
 
 
 class BackboneOutput(NamedTuple):
-    """`map` (B, 512, 7, 7), before its last BatchNorm (`conv`) or after it (`bn`); `embedding` (B, D), not
+    """`map` (B, C, 7, 7), before its last BatchNorm (`conv`) or after it (`bn`); `embedding` (B, D), not
     normalised."""
 
     map: Tensor
@@ -22,12 +24,13 @@ class Backbone(nn.Module):
     """A face recognition net that takes RGB in [-1, 1].
 
     Subclasses keep the module names of their upstream repository, so that its checkpoints load with
-    `strict=True`, and set `first_conv` and `embedding_dim`.
+    `strict=True`, and set `first_conv`, `embedding_dim` and, unless it is 512, `map_channels`.
     """
 
     first_conv: str
     """State-dict key of the first convolution, where the colour order is settled."""
 
+    map_channels: int = MAP_CHANNELS
     embedding_dim: int
     arch: str
     """Its name in `architectures.ARCHITECTURES`."""
@@ -35,7 +38,7 @@ class Backbone(nn.Module):
     tap: Literal["bn", "conv"] = "bn"
 
     def forward(self, image: Tensor) -> BackboneOutput:
-        """(B, 3, 112, 112) RGB in [-1, 1] -> feature map (B, 512, 7, 7) and embedding (B, D)."""
+        """(B, 3, 112, 112) RGB in [-1, 1] -> feature map (B, C, 7, 7) and embedding (B, D)."""
         raise TypeError(f"{type(self).__name__} must define forward")  # an abstract method
 
     def tapped(self, conv: Tensor, bn: Tensor) -> Tensor:

@@ -26,14 +26,15 @@ class Bottleneck(nn.Module):
 
     With `skip="embeddings"` mu also receives a linear map of the backbones' own unit-length embeddings. It
     starts with orthonormal columns and the rest of the head at zero, so that before training cosine on mu
-    equals cosine on the concatenated embeddings: training can only add to what the backbones know.
+    equals cosine on the concatenated embeddings: training can only add to what the backbones know. Where K is the
+    length of each embedding it starts as their sum: right only for two backbones that one teacher taught alike.
     """
 
-    def __init__(self, spec: FusionSpec, width: int, embeddings_dim: int) -> None:
-        """`width` of the fused vector; `embeddings_dim` of both backbones' embeddings together.
+    def __init__(self, spec: FusionSpec, width: int, dims: tuple[int, int]) -> None:
+        """`width` of the fused vector; `dims` of both backbones' embeddings.
 
         Raises:
-            EdgefrError: the skip cannot be lossless because K is smaller than `embeddings_dim`.
+            EdgefrError: K is neither enough for both embeddings side by side nor the length of each.
         """
         super().__init__()
         self.mu = nn.Linear(width, spec.embedding_dim)
@@ -44,13 +45,18 @@ class Bottleneck(nn.Module):
             nn.init.constant_(self.logvar.bias, LOGVAR_START)
         self.skip: nn.Linear | None = None
         if spec.skip == "embeddings":
-            if spec.embedding_dim < embeddings_dim:
+            summed = dims == (spec.embedding_dim, spec.embedding_dim)
+            if spec.embedding_dim < sum(dims) and not summed:
                 raise EdgefrError(
-                    f'expected fusion.embedding_dim of at least {embeddings_dim} for skip = "embeddings" (both '
+                    f'expected fusion.embedding_dim of at least {sum(dims)} for skip = "embeddings" (both '
                     f'backbones\' embeddings side by side), found {spec.embedding_dim}: raise it or set skip = "none"'
                 )
-            self.skip = nn.Linear(embeddings_dim, spec.embedding_dim, bias=False)
-            nn.init.orthogonal_(self.skip.weight)
+            self.skip = nn.Linear(sum(dims), spec.embedding_dim, bias=False)
+            if summed:
+                with torch.no_grad():
+                    self.skip.weight.copy_(torch.eye(spec.embedding_dim).repeat(1, 2) * 0.5**0.5)  # orthonormal rows
+            else:
+                nn.init.orthogonal_(self.skip.weight)
             nn.init.zeros_(self.mu.weight)
             nn.init.zeros_(self.mu.bias)
 

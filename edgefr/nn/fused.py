@@ -23,7 +23,7 @@ from edgefr.spec import METADATA_KEY, ModelSpec
 
 
 class Seen(NamedTuple):
-    """What both frozen backbones say of a face: maps (B, 512, 7, 7), unit embeddings side by side (B, D)."""
+    """What both frozen backbones say of a face: maps (B, C, 7, 7), unit embeddings side by side (B, D)."""
 
     map_a: Tensor
     map_b: Tensor
@@ -42,16 +42,27 @@ class FusedModel(nn.Module):
     """Two backbones and what joins them; the paper's network (arXiv 2309.13137, Fig. 1)."""
 
     def __init__(self, spec: ModelSpec, backbone_a: Backbone, backbone_b: Backbone) -> None:
+        """Seat two backbones.
+
+        Raises:
+            EdgefrError: they or the fusion's options do not fit together.
+        """
         super().__init__()
+        channels = backbone_a.map_channels
+        if backbone_b.map_channels != channels:
+            raise EdgefrError(
+                f"expected two backbones whose maps have as many channels, found {spec.arch_a} with {channels} and "
+                f"{spec.arch_b} with {backbone_b.map_channels}: name other checkpoints in [a] and [b]"
+            )
         self.spec = spec
         self.backbone_a = backbone_a
         self.backbone_b = backbone_b
         for backbone in (backbone_a, backbone_b):
             backbone.tap = spec.fusion.tap
             backbone.requires_grad_(False)
-        embeddings_dim = backbone_a.embedding_dim + backbone_b.embedding_dim
-        self.fusion = EmbeddingMlp(embeddings_dim) if spec.fusion.body == "mlp" else Fusion(spec.fusion)
-        self.bottleneck = Bottleneck(spec.fusion, self.fusion.width, embeddings_dim)
+        dims = backbone_a.embedding_dim, backbone_b.embedding_dim
+        self.fusion = EmbeddingMlp(sum(dims)) if spec.fusion.body == "mlp" else Fusion(spec.fusion, channels)
+        self.bottleneck = Bottleneck(spec.fusion, self.fusion.width, dims)
 
     @classmethod
     def random(cls, spec: ModelSpec) -> FusedModel:

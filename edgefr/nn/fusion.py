@@ -8,12 +8,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from edgefr.errors import EdgefrError
 from edgefr.nn.attention import EncoderLayer
 from edgefr.nn.backbone import batch_norm
-from edgefr.spec import MAP_CHANNELS, MAP_SIZE, FusionSpec
+from edgefr.spec import MAP_SIZE, FusionSpec
 
 TOKENS = MAP_SIZE * MAP_SIZE
-WIDE = 2 * MAP_CHANNELS
 
 
 def tokens(maps: Tensor) -> Tensor:
@@ -27,33 +27,36 @@ class LocalAggregation(nn.Module):
     The block is that of the paper's reference [28], CeiT's LeFF: Conv1x1, depth-wise Conv3x3, Conv1x1.
     """
 
-    def __init__(self, spec: FusionSpec) -> None:
+    def __init__(self, spec: FusionSpec, channels: int) -> None:
+        """`channels` of each map."""
         super().__init__()
         inside = spec.project == "inside"
         self.fold = spec.project == "fold"
-        last = MAP_CHANNELS if inside else WIDE
+        wide = 2 * channels
+        last = channels if inside else wide
         self.block = nn.Sequential(
-            nn.Conv2d(WIDE, WIDE, 1, bias=False),
-            batch_norm(WIDE),
+            nn.Conv2d(wide, wide, 1, bias=False),
+            batch_norm(wide),
             nn.GELU(),
-            nn.Conv2d(WIDE, WIDE, 3, padding=1, groups=WIDE, bias=False),
-            batch_norm(WIDE),
+            nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False),
+            batch_norm(wide),
             nn.GELU(),
-            nn.Conv2d(WIDE, last, 1, bias=False),
+            nn.Conv2d(wide, last, 1, bias=False),
             batch_norm(last),
         )
-        self.shortcut = nn.Conv2d(WIDE, MAP_CHANNELS, 1, bias=False) if inside else nn.Identity()
-        self.project = nn.Conv2d(WIDE, MAP_CHANNELS, 1) if spec.project == "after" else nn.Identity()
-        self.positions = _positions(spec)
-        self.encoder = nn.ModuleList(EncoderLayer(spec.heads, spec.ffn) for _ in range(spec.depth))
+        self.shortcut = nn.Conv2d(wide, channels, 1, bias=False) if inside else nn.Identity()
+        self.project = nn.Conv2d(wide, channels, 1) if spec.project == "after" else nn.Identity()
+        self.positions = _positions(spec, channels)
+        self.encoder = nn.ModuleList(EncoderLayer(channels, spec.heads, spec.ffn) for _ in range(spec.depth))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Two maps (B, 512, 7, 7) -> local tokens (B, 49, 512)."""
-        wide = torch.cat([x, y], 1)  # (B, 1024, 7, 7)
+        """Two maps (B, C, 7, 7) -> local tokens (B, 49, C)."""
+        wide = torch.cat([x, y], 1)  # (B, 2C, 7, 7)
         mixed = self.project(self.block(wide) + self.shortcut(wide))
         if self.fold:
-            mixed = mixed[:, :MAP_CHANNELS] + mixed[:, MAP_CHANNELS:]  # (B, 512, 7, 7)
-        z = tokens(mixed)  # (B, 49, 512)
+            first, second = mixed.chunk(2, 1)
+            mixed = first + second  # (B, C, 7, 7)
+        z = tokens(mixed)  # (B, 49, C)
         if self.positions is not None:
             z = z + self.positions
         for layer in self.encoder:
@@ -64,22 +67,23 @@ class LocalAggregation(nn.Module):
 class GlobalAggregation(nn.Module):
     """The mean of one net's map asks, tokens of a map answer; twice, with separate weights."""
 
-    def __init__(self, spec: FusionSpec) -> None:
+    def __init__(self, spec: FusionSpec, channels: int) -> None:
+        """`channels` of each map."""
         super().__init__()
         self.kv = spec.kv
-        self.ask_y = nn.ModuleList(EncoderLayer(spec.heads, spec.ffn) for _ in range(spec.depth))
-        self.ask_x = nn.ModuleList(EncoderLayer(spec.heads, spec.ffn) for _ in range(spec.depth))
+        self.ask_y = nn.ModuleList(EncoderLayer(channels, spec.heads, spec.ffn) for _ in range(spec.depth))
+        self.ask_x = nn.ModuleList(EncoderLayer(channels, spec.heads, spec.ffn) for _ in range(spec.depth))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Two maps (B, 512, 7, 7) -> global rows (B, 2, 512)."""
-        mean_x, mean_y = (maps.mean((2, 3)).unsqueeze(1) for maps in (x, y))  # (B, 1, 512)
-        tokens_x, tokens_y = tokens(x), tokens(y)  # (B, 49, 512)
+        """Two maps (B, C, 7, 7) -> global rows (B, 2, C)."""
+        mean_x, mean_y = (maps.mean((2, 3)).unsqueeze(1) for maps in (x, y))  # (B, 1, C)
+        tokens_x, tokens_y = tokens(x), tokens(y)  # (B, 49, C)
         first = self._ask(self.ask_y, mean_y, own=tokens_y, other=tokens_x)
         second = self._ask(self.ask_x, mean_x, own=tokens_x, other=tokens_y)
-        return torch.cat([first, second], 1)  # (B, 2, 512)
+        return torch.cat([first, second], 1)  # (B, 2, C)
 
     def _ask(self, layers: nn.ModuleList, query: Tensor, own: Tensor, other: Tensor) -> Tensor:
-        """(B, 1, 512) asks own and other tokens (B, 49, 512) -> (B, 1, 512)."""
+        """(B, 1, C) asks own and other tokens (B, 49, C) -> (B, 1, C)."""
         keys = other if self.kv == "cross" else own
         values = own if self.kv == "self" else other
         for layer in layers:
@@ -108,43 +112,53 @@ class EmbeddingMlp(nn.Module):
 class Fusion(nn.Module):
     """Local and global aggregation, read out as one vector."""
 
-    def __init__(self, spec: FusionSpec) -> None:
+    def __init__(self, spec: FusionSpec, channels: int) -> None:
+        """`channels` of each map.
+
+        Raises:
+            EdgefrError: the attention's heads cannot share them.
+        """
         super().__init__()
+        if channels % spec.heads:
+            raise EdgefrError(
+                f"expected fusion.heads to divide the {channels} channels of the backbones' maps, found {spec.heads}: "
+                "correct the recipe"
+            )
         self.mean_readout = spec.readout == "mean"
-        self.local = LocalAggregation(spec) if spec.local_branch else None
-        self.globals = GlobalAggregation(spec) if spec.global_branch else None
+        self.local = LocalAggregation(spec, channels) if spec.local_branch else None
+        self.globals = GlobalAggregation(spec, channels) if spec.global_branch else None
         local_rows = (1 if self.mean_readout else TOKENS) if spec.local_branch else 0
-        self.width = MAP_CHANNELS * (local_rows + (2 if spec.global_branch else 0))
+        self.width = channels * (local_rows + (2 if spec.global_branch else 0))
 
     def forward(self, x: Tensor, y: Tensor, _embeddings: Tensor) -> Tensor:
-        """Two maps (B, 512, 7, 7) -> (B, width); 26,112 flat or 1,536 with the mean readout."""
+        """Two maps (B, C, 7, 7) -> (B, width): 51 C flat, 3 C with the mean readout."""
         rows: list[Tensor] = []
         if self.local is not None:
-            local = self.local(x, y)  # (B, 49, 512)
+            local = self.local(x, y)  # (B, 49, C)
             rows.append(local.mean(1, keepdim=True) if self.mean_readout else local)
         if self.globals is not None:
-            rows.append(self.globals(x, y))  # (B, 2, 512)
-        return torch.cat(rows, 1).flatten(1)  # (B, 51 * 512)
+            rows.append(self.globals(x, y))  # (B, 2, C)
+        return torch.cat(rows, 1).flatten(1)  # (B, 51 * C)
 
 
-def _positions(spec: FusionSpec) -> Tensor | None:
-    """Position codes of the local tokens (1, 49, 512), if any."""
+def _positions(spec: FusionSpec, channels: int) -> Tensor | None:
+    """Position codes of the local tokens (1, 49, C), if any."""
     if spec.positions == "none":
         return None
     if spec.positions == "learned":
-        return nn.Parameter(0.02 * torch.randn(1, TOKENS, MAP_CHANNELS))
-    return nn.Parameter(sincos_positions(), requires_grad=False)
+        return nn.Parameter(0.02 * torch.randn(1, TOKENS, channels))
+    return nn.Parameter(sincos_positions(channels), requires_grad=False)
 
 
-def sincos_positions() -> Tensor:
-    """Fixed position codes (1, 49, 512): half of the width for the row, half for the column.
+def sincos_positions(channels: int) -> Tensor:
+    """Fixed position codes (1, 49, C): half of the width for the row, half for the column.
 
     Sines and cosines of geometric frequencies (Vaswani et al. 2017, section 3.5), as MAE uses them on a grid.
     """
-    quarter = MAP_CHANNELS // 4
-    frequency = torch.exp(-math.log(10_000) * torch.arange(quarter) / quarter)  # (128,)
-    angle = torch.arange(MAP_SIZE).unsqueeze(1) * frequency  # (7, 128)
-    line = torch.cat([angle.sin(), angle.cos()], 1)  # (7, 256)
-    rows = line.unsqueeze(1).expand(-1, MAP_SIZE, -1)  # (7, 7, 256)
-    columns = line.unsqueeze(0).expand(MAP_SIZE, -1, -1)  # (7, 7, 256)
-    return torch.cat([rows, columns], 2).reshape(1, TOKENS, MAP_CHANNELS)
+    quarter = channels // 4
+    frequency = torch.exp(-math.log(10_000) * torch.arange(quarter) / quarter)  # (C / 4,)
+    angle = torch.arange(MAP_SIZE).unsqueeze(1) * frequency  # (7, C / 4)
+    line = torch.cat([angle.sin(), angle.cos()], 1)  # (7, C / 2)
+    rows = line.unsqueeze(1).expand(-1, MAP_SIZE, -1)  # (7, 7, C / 2)
+    columns = line.unsqueeze(0).expand(MAP_SIZE, -1, -1)  # (7, 7, C / 2)
+    return torch.cat([rows, columns], 2).reshape(1, TOKENS, channels)

@@ -7,6 +7,7 @@ scale by 64. Heads compute in the precision of what they are given: call them in
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -26,7 +27,7 @@ SAFE_COSINE = 1 - 1e-6
 """Cosines with the right class are clamped to this: at one, the slope of the angle is infinite."""
 
 
-class Margin(nn.Module):
+class Margin(nn.Module, ABC):
     """From cosines to logits; a subclass says where the cosine with the right class moves to."""
 
     scale = 64.0
@@ -44,9 +45,9 @@ class Margin(nn.Module):
         here = (target >= 0).unsqueeze(1)  # (B, 1)
         return self.scale * cosine.scatter(1, column, torch.where(here, moved, cosine.gather(1, column)))
 
+    @abstractmethod
     def move(self, own: Tensor, norm: Tensor) -> Tensor:
         """Cosines with the right class (B, 1) and norms (B, 1) -> what stands in the cosines' place (B, 1)."""
-        raise NotImplementedError
 
     def harden(self, cosine: Tensor, moved: Tensor) -> Tensor:
         """Cosines (B, C) and the moved ones of the right class (B, 1) -> cosines of wrong classes (B, C)."""
@@ -101,7 +102,9 @@ class AdaFace(Margin):
 
     cos(clip(theta - m * z, e, pi - e)) - m * (1 + z) with z = clip(h * (norm - mean) / (std + e), -1, 1); norms
     are clipped and detached, their mean and deviation are running averages that take each batch in before they
-    are used (upstream `head.py`).
+    are used (upstream `head.py`). They start as the first batch's, where upstream starts at 20 and 100: those fit nets
+    of its own training, and embeddings of other norms would have one margin, whatever their quality, for the hundreds
+    of batches that the averages take to reach them.
     """
 
     margin, concentration, epsilon, momentum = 0.4, 0.333, 1e-3, 0.01
@@ -110,8 +113,8 @@ class AdaFace(Margin):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("norm_mean", torch.tensor(20.0))
-        self.register_buffer("norm_std", torch.tensor(100.0))
+        self.register_buffer("norm_mean", torch.tensor(torch.nan))  # not known yet
+        self.register_buffer("norm_std", torch.tensor(torch.nan))
 
     def move(self, own: Tensor, norm: Tensor) -> Tensor:
         z = self._quality(norm)  # (B, 1)
@@ -120,14 +123,13 @@ class AdaFace(Margin):
 
     @torch.no_grad()
     def _quality(self, norm: Tensor) -> Tensor:
-        """Norms (B, 1) in deviations from their running mean, clipped to [-1, 1]."""
+        """Norms (B, 1) in deviations from their running mean, clipped to [-1, 1]; 0 as long as that is not known."""
         norm = norm.clamp(1e-3, 100)
         if self.training and len(norm) > 1:  # one face has no deviation
-            self.norm_mean.lerp_(norm.mean(), self.momentum)
-            self.norm_std.lerp_(norm.std(), self.momentum)
+            for average, found in ((self.norm_mean, norm.mean()), (self.norm_std, norm.std())):
+                average.copy_(torch.where(average.isnan(), found, average.lerp(found, self.momentum)))
         z = self.concentration * (norm - self.norm_mean) / (self.norm_std + self.epsilon)
-        clipped: Tensor = z.clamp(-1, 1)
-        return clipped
+        return z.clamp(-1, 1).nan_to_num(0.0)
 
 
 class CurricularFace(ArcFace):
@@ -207,29 +209,37 @@ def known_rows(embedding: Tensor, labels: Tensor, norm: Tensor) -> tuple[Tensor,
     return embedding[known], labels[known], norm[known]
 
 
-class Head(nn.Module):
+def nothing(embedding: Tensor, head: nn.Module) -> Tensor:
+    """The loss of no rows: zero, as are its gradients, which processes average whether they have any or not."""
+    return 0 * torch.stack([embedding.sum(), *(parameter.sum() for parameter in head.parameters())]).sum()
+
+
+class Head(nn.Module, ABC):
     """Weights of every class, (classes, K), and the loss of embeddings against them."""
 
     def __init__(self, embedding_dim: int, classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(WEIGHT_STD * torch.randn(classes, embedding_dim))
 
+    @abstractmethod
     def forward(self, embedding: Tensor, labels: Tensor, norm: Tensor | None = None) -> Tensor:
         """Embeddings (B, K), not normalised, and labels (B,) int64 -> logits (B, classes).
 
         `norm` (B, 1) stands for the embeddings' own length where another says more of the image: that of mu,
         detached, where the embedding is a sample around it.
         """
-        raise NotImplementedError
 
     def penalty(self, norm: Tensor) -> Tensor:
         """What the loss adds for norms (B, 1): a scalar, the mean over the batch."""
         return norm.new_zeros(())
 
     def loss(self, embedding: Tensor, labels: Tensor, norm: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy of the logits, in nats, and the penalty: a scalar. Rows labelled -1 are left out."""
+        """Mean cross-entropy of the logits, in nats, and the penalty: a scalar. Rows labelled -1 are left out; where
+        all are, it is zero."""
         norm = length_of(embedding) if norm is None else norm
         embedding, labels, norm = known_rows(embedding, labels, norm)
+        if not len(labels):
+            return nothing(embedding, self)
         return F.cross_entropy(self(embedding, labels, norm), labels) + self.penalty(norm)
 
 

@@ -84,7 +84,8 @@ class MobileFaceNet(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        # On the CPU whatever is the default: a number divided by a meta tensor loads torch's compiler, for a second.
+        mean, std = (torch.tensor(values, device="cpu") for values in (IMAGENET_MEAN, IMAGENET_STD))
         # ((x + 1) / 2 - mean) / std, as one multiplication and one addition
         self.register_buffer("scale", (0.5 / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", ((0.5 - mean) / std).view(1, 3, 1, 1), persistent=False)

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from edgefr.errors import EdgefrError
-from edgefr.nn.heads import WEIGHT_STD, build_margin, known_rows, length_of
+from edgefr.nn.heads import WEIGHT_STD, build_margin, known_rows, length_of, nothing
 
 
 class SampledHead(nn.Module):
@@ -64,10 +64,12 @@ class SampledHead(nn.Module):
 
         Embeddings (B, K), not normalised, labels (B,) int64 and, as in `Head.forward`, norms (B, 1) of this
         rank; B is the same on every rank. Rows labelled -1 are left out of the mean, N remain on all ranks
-        together. C is the number of classes used here.
+        together; where none do, the loss is zero. C is the number of classes used here.
         """
         norm = gather(length_of(embedding) if norm is None else norm)
         embedding, labels, norm = known_rows(gather(embedding), gather(labels), norm)  # (N, K), (N,), (N, 1)
+        if not len(labels):
+            return nothing(embedding, self)
         weight, target = self._choose(labels)  # (C, K), (N,)
         here = (target >= 0).unsqueeze(1)  # (N, 1)
         column = target.clamp(min=0).unsqueeze(1)  # (N, 1)

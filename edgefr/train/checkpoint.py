@@ -53,6 +53,11 @@ def load_state(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"{name}/"), strict=True)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
+    for parameter, entries in optimizer.state.items():
+        for entry, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # The file knows no memory layout, and the fused AdamW goes through memory in the parameter's.
+                entries[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return int(header["step"])
 
 

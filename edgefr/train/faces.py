@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,9 +17,28 @@ from edgefr.data.degrade import Rng
 from edgefr.data.faces import FaceFolder, open_faces, person_of
 from edgefr.data.lfw import people_of, read_pairs
 from edgefr.errors import EdgefrError
-from edgefr.manifest import sha256_of
+from edgefr.evaluate.held_out import told
+from edgefr.manifest import HeldOut, read_manifest, sha256_of
 from edgefr.spec import FACE_SIZE, Faces, Image
 from edgefr.train.recipe import Data
+
+
+class Pictures(Protocol):
+    """N aligned faces to show; `labels` (N,) count `people` from 0, -1 is nobody's face."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def people(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Faces:
+        """(B,) places -> (B, 112, 112, 3) uint8 RGB."""
+
+    def digest(self) -> str:
+        """What the pictures are made from, as a SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +68,47 @@ class TrainingFaces:
         return self.folder.read_faces([self.names[index] for index in chosen])
 
     def digest(self) -> str:
-        """SHA-256 of the pictures: of the one file they lie in, or of names, sizes and times in a folder."""
+        """SHA-256 of names and pictures: of the file that they lie in or are listed in, and of the size and time of
+        each that is a file of its own.
+
+        Raises:
+            EdgefrError: a picture of a list is not there.
+        """
         digest = hashlib.sha256("\n".join(self.names).encode())
-        path = self.folder.path
-        if path.is_file():
-            digest.update(sha256_of(path).encode())
-        else:
+        if self.folder.path.is_file():
+            digest.update(sha256_of(self.folder.path).encode())
+        if self.folder.file_of is not None:
             for name in self.names:
-                status = (path / name).stat()
+                status = _status(self.folder.file_of(name))
                 digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+    def held_out(self, data: Data) -> HeldOut:
+        """For the manifest of what is trained on these faces: who is not among them."""
+        if data.pairs is None:
+            return HeldOut(None, (), self.folder.digest())
+        return HeldOut(sha256_of(data.pairs), data.test_folds, self.folder.digest())
+
+    def check_unseen(self, data: Data, checkpoints: Iterable[Path]) -> None:
+        """Find out whether what goes into a training knows the people held out: what imitates it would, too.
+
+        Raises:
+            EdgefrError: a checkpoint was trained on some of them, as its manifest says.
+        """
+        manifests = {path: read_manifest(path) for path in checkpoints}
+        trained = {path: known.held_out for path, known in manifests.items() if known and known.held_out}
+        if data.pairs is None or not trained:
+            return
+        ours = self.held_out(data)
+        for path, theirs in trained.items():
+            seen = set(ours.folds) if theirs.faces == ours.faces else set()
+            if theirs.pairs == ours.pairs:
+                seen = set(ours.folds) - set(theirs.folds)
+            if seen:
+                raise EdgefrError(
+                    f"expected people in {path} who are not in data.test_folds, found that it was trained on those of "
+                    f"folds {told(seen)}: train it with data.test_folds = {list(ours.folds)}, or --set others here"
+                )
 
     def describe(self, data: Data) -> str:
         text = f"{len(self):,} aligned faces of {self.people:,} people from {data.faces.name}"
@@ -63,6 +116,15 @@ class TrainingFaces:
             return text
         folds = ", ".join(map(str, data.test_folds))
         return f"{text}, none of whom is in a pair of folds {folds} of {data.pairs.name}"
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise EdgefrError(
+            f"expected a picture at {path}, found none ({error.strerror}): put it there or take it off the list"
+        ) from error
 
 
 def read_training_faces(data: Data) -> TrainingFaces:
@@ -90,13 +152,15 @@ def read_training_faces(data: Data) -> TrainingFaces:
     return TrainingFaces(folder, names, labels.astype(np.int64))
 
 
-def warp(face: Image, rng: Rng) -> Image:
-    """Flipped half of the time; turned, scaled and moved about as much as a detector's landmarks err."""
+def warp(face: Image, rng: Rng, strength: float = 1.0) -> Image:
+    """Flipped half of the time; turned, scaled and moved `strength` times as much as a detector's landmarks err."""
     if rng.random() < 0.5:
         face = np.ascontiguousarray(face[:, ::-1])
     middle = (FACE_SIZE - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), rng.normal(0, 2), float(np.exp(rng.normal(0, 0.02))))
-    matrix[:, 2] += rng.normal(0, 1, 2)
+    matrix = cv2.getRotationMatrix2D(
+        (middle, middle), rng.normal(0, 2 * strength), float(np.exp(rng.normal(0, 0.02 * strength)))
+    )
+    matrix[:, 2] += rng.normal(0, strength, 2)
     return np.asarray(cv2.warpAffine(face, matrix, (FACE_SIZE, FACE_SIZE), flags=cv2.INTER_LINEAR), np.uint8)
 
 
@@ -112,5 +176,10 @@ def blend(first: Image, second: Image, rng: Rng) -> Image:
         y, x = np.mgrid[:FACE_SIZE, :FACE_SIZE] - (FACE_SIZE - 1) / 2
         away = x * np.cos(angle) + y * np.sin(angle) - shift  # pixels from the edge
         share = (1 / (1 + np.exp(-away / width)))[..., None].astype(np.float32)
+    return mix(first, second, share)
+
+
+def mix(first: Image, second: Image, share: npt.NDArray[np.float32]) -> Image:
+    """Two pictures, `share` (H, W, 1) of the first."""
     mixed = share * first + (1 - share) * second
     return np.asarray(np.rint(mixed), np.uint8)

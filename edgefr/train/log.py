@@ -40,6 +40,8 @@ class Log:
         now = time.monotonic()
         if self.began is None:
             self.began = now, self.seen
+        if not step.figures:
+            return
         if step.step % EVERY and step.step != step.steps:
             return
         seconds, images = now - self.began[0], self.seen - self.began[1]

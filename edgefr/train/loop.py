@@ -27,7 +27,10 @@ DROP = 0.1
 
 @dataclass(frozen=True)
 class Step:
-    """What a step reports: its number (from 1) of `steps`, images seen by it, and figures to log."""
+    """What a step reports: its number (from 1) of `steps`, images seen by it, and figures to log.
+
+    A run that goes on first reports the step it goes on from, without figures.
+    """
 
     step: int
     steps: int
@@ -60,6 +63,8 @@ def descend(
 ) -> None:
     """Take all steps of the stage down the sum of `losses_of(batch)`; go on where a killed run left its state.
 
+    What has no gradient among the losses is no part of the sum: it is only logged.
+
     `batches(n)` gives the batches from the n-th on. All randomness of a step comes from the seed and the step's
     number, so a run continued after a kill takes the same steps as one that was never stopped.
 
@@ -83,8 +88,11 @@ def descend(
             f"expected the states of all processes beside {stage.state} at one step, found others: remove "
             f"{stage.state.with_suffix('')}* to start anew"
         )
+    images = schedule.batch * schedule.accumulate
     if start < steps:
         batch_of = batches(start * schedule.accumulate)
+        if start:
+            stage.report(Step(start, steps, images, {}))
     saved = time.monotonic()
     for step in range(start, steps):
         torch.manual_seed((stage.seed * 1_000_003 + step) * world.size + world.rank)
@@ -108,7 +116,7 @@ def descend(
         world.mean(statistics)
         if average is not None:
             average.update_parameters(nn.ModuleDict(dict(stage.modules)))
-        stage.report(Step(step + 1, steps, schedule.batch * schedule.accumulate, figures))
+        stage.report(Step(step + 1, steps, images, figures))
         if world.largest(time.monotonic() - saved) > SAVE_SECONDS:
             _save(state, stage, step + 1, modules, optimizer)
             saved = time.monotonic()
@@ -143,7 +151,7 @@ def _optimizer(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.
     groups = [{"scale": 1.0, "sharded": False, **group} for group in groups if group["params"]]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
-    return torch.optim.AdamW(groups, schedule.lr, weight_decay=schedule.weight_decay)
+    return torch.optim.AdamW(groups, schedule.lr, weight_decay=schedule.weight_decay, fused=True)
 
 
 def _running_average(stage: Stage) -> AveragedModel:
@@ -162,7 +170,7 @@ def _accumulate(
     figures: dict[str, float] = {}
     for _ in range(count):
         losses = losses_of(next(batch_of))
-        total = torch.stack(list(losses.values())).sum() / count
+        total = torch.stack([loss for loss in losses.values() if loss.requires_grad]).sum() / count
         total.backward()  # type: ignore[no-untyped-call]
         for name, value in (losses | {"loss": total * count}).items():
             figures[name] = figures.get(name, 0.0) + value.item() / count

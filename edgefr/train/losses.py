@@ -38,11 +38,12 @@ def distillation(model: FusedModel, recipe: Distill, world: World) -> Callable[[
 def labelled(model: FusedModel, head: LossOf, recipe: Vib, world: World) -> Callable[[Batch], dict[str, Tensor]]:
     """The paper's loss, cross-entropy of the sampled code plus beta times its KL divergence.
 
-    With `anchor`, mu stays near the aims of distillation, too. Blends, labelled -1, take part in the rest.
+    With `anchor`, mu stays near the aims of distillation, too: the skip, which carries them, stays as it is; without,
+    it learns. Blends, labelled -1, take part in the rest. `kl` is told in nats; what it costs is `beta kl`.
     """
     skip = model.bottleneck.skip
-    if skip is not None and recipe.anchor:
-        skip.requires_grad_(False)
+    if skip is not None:
+        skip.requires_grad_(recipe.anchor == 0)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         code = encode(model, batch, world)
@@ -50,7 +51,8 @@ def labelled(model: FusedModel, head: LossOf, recipe: Vib, world: World) -> Call
         norm = None if recipe.head == "magface" else length_of(code.mu.detach())
         losses = {"labels": head(sample(code), batch.labels, norm)}
         if code.logvar is not None:
-            losses["kl"] = recipe.beta * kl_divergence(code).mean()
+            nats = kl_divergence(code).mean()
+            losses |= {"beta kl": recipe.beta * nats, "kl": nats.detach()}
         if recipe.anchor and skip is not None:
             mu, aim = F.normalize(code.mu), F.normalize(skip(batch.aims))
             losses["anchor"] = recipe.anchor * (cosine_distance(mu, aim) + 10 * pairwise_distance(mu, aim))

@@ -31,6 +31,12 @@ class World:
         """What a state depends on: the number of processes, where there are several."""
         return () if self.size == 1 else (self.size,)
 
+    @property
+    def machine(self) -> str:
+        """What computes, in words."""
+        kind = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        return kind if self.size == 1 else f"{self.size} processes, {kind}"
+
     def autocast(self) -> torch.autocast:
         """bf16 where it is safe; it needs no loss scaling."""
         return torch.autocast(self.device.type, torch.bfloat16)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.heads import build_head
-from edgefr.train.faces import TrainingFaces
+from edgefr.train.faces import Pictures
 from edgefr.train.loop import Stage, decayed_apart, descend
 from edgefr.train.parallel import World
 from edgefr.train.recipe import Schedule
@@ -51,7 +51,7 @@ def finetune(
 
 
 @torch.no_grad()
-def class_means(backbone: Backbone, faces: TrainingFaces, world: World) -> Tensor:
+def class_means(backbone: Backbone, faces: Pictures, world: World) -> Tensor:
     """Mean unit embedding of every person, (people, D)."""
     means = torch.zeros(faces.people, backbone.embedding_dim, device=world.device)
     for start in range(0, len(faces), BATCH):

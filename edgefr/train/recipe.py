@@ -161,6 +161,25 @@ class Vib:
 
 
 @dataclass(frozen=True)
+class AimsOf:
+    """Aims that are not the backbones' own embeddings of clean faces but those of a `teacher`, the checkpoint of a
+    backbone or a fused model that both were taught to imitate."""
+
+    teacher: Path
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A loss of the people's labels with this `weight`, beside imitation; faces of nobody take no part."""
+
+    head: HeadName = "arcface"
+    weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.weight > 0, "labels.weight", "above 0", self.weight)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole training, by labels, by distillation, or by both in this order: distillation, then labels.
 
@@ -175,6 +194,7 @@ class Recipe:
     views: Views = field(default_factory=Views)
     distill: Distill | None = None
     vib: Vib | None = None
+    aims: AimsOf | None = None
     seed: int = 0
     runs: Path = Path("train/runs")
 
@@ -187,6 +207,12 @@ class Recipe:
         if self.distill is not None or (self.vib is not None and self.vib.anchor > 0):
             skip = self.fusion.skip
             require(skip == "embeddings", "fusion.skip", '"embeddings", which carries the aims of distillation', skip)
+        if self.vib is not None:
+            blends = self.views.blends if self.views.kind == "degraded" else 0.0
+            require(blends < 1, "views.blends", "below 1 with a table vib: a blend has no label", blends)
+            unit = self.vib.head == "magface" and self.fusion.skip == "embeddings"
+            expected = 'another head with fusion.skip = "embeddings": of unit length, they never reach MagFace\'s norms'
+            require(not unit, "vib.head", expected + ", 10 to 110", self.vib.head)
 
 
 def require(good: bool, key: str, expected: str, found: object) -> None:

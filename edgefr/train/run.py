@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,16 +16,17 @@ from edgefr.nn.fused import FusedModel, save_fused
 from edgefr.nn.heads import Head, build_head
 from edgefr.nn.partial_fc import SampledHead
 from edgefr.nn.upstream import backbone_from_checkpoint
-from edgefr.spec import MAP_CHANNELS, Faces, Floats, ModelSpec
+from edgefr.spec import Faces, Floats, ModelSpec
 from edgefr.train.faces import TrainingFaces, read_training_faces
-from edgefr.train.log import Log
-from edgefr.train.loop import Stage, decayed_apart, descend
+from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.losses import distillation, labelled
 from edgefr.train.parallel import World
 from edgefr.train.partner import finetune
 from edgefr.train.progress import Progress
 from edgefr.train.recipe import Distill, Recipe, Schedule, Seat, Vib, Views
 from edgefr.train.source import Cached, Online, Source
+from edgefr.train.stages import Stages
+from edgefr.train.teacher import Teacher, aims_teacher
 from edgefr.train.threshold import check_threshold, measured_threshold
 from edgefr.train.views import ViewSet, check_batch
 
@@ -78,19 +76,23 @@ class Run:
         self.recipe, self.progress, self.world = recipe, progress, world
         self.data: TrainingFaces = read_training_faces(recipe.data)
         self.folder = recipe.runs / recipe.name
+        self.stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
         inputs = {"backbone a": recipe.a.checkpoint, "backbone b": recipe.b.checkpoint, "faces": recipe.data.faces}
         if recipe.data.pairs is not None:
             inputs["pairs"] = recipe.data.pairs
+        if recipe.aims is not None:
+            inputs["teacher"] = recipe.aims.teacher
         self.made_from = {role: source_of(path) for role, path in inputs.items() if path.is_file()}
         self.faces = self.data.digest()
         self._source: Source | None = None
+        self._teacher: Teacher | None = None
 
     def check(self) -> None:
         """Find out before training what would fail after it.
 
         Raises:
-            EdgefrError: there are fewer views than a step takes, batches that the processes cannot share, or too
-                few faces to measure the threshold on.
+            EdgefrError: there are fewer views than a step takes, batches that the processes cannot share, too few
+                faces to measure the threshold on, or a checkpoint was trained on people held out.
         """
         for seat in (self.recipe.a, self.recipe.b):
             if seat.finetune is not None:
@@ -99,40 +101,45 @@ class Run:
             if stage is not None:
                 check_batch(len(self.views(self.recipe.views)), stage.schedule, self.world)
         check_threshold(self.data, self.recipe.data)
+        teacher = [] if self.recipe.aims is None else [self.recipe.aims.teacher]
+        self.data.check_unseen(self.recipe.data, [self.recipe.a.checkpoint, self.recipe.b.checkpoint, *teacher])
 
     def views(self, views: Views) -> ViewSet:
         return ViewSet(self.data, views, self.recipe.seed, self.recipe.data.workers)
 
     def assembled(self) -> FusedModel:
-        """The fused model before its first stage, with a partner where the recipe wants one."""
+        """The fused model before its first stage, with a partner where the recipe wants one.
+
+        Raises:
+            EdgefrError: the backbones, the teacher and the fusion do not fit together, which is found out before a
+                partner is trained.
+        """
         recipe = self.recipe
-        a, b = self.seated(recipe.a, "a"), self.seated(recipe.b, "b")
+        a, b = (backbone_from_checkpoint(seat.checkpoint, seat.arch, seat.colour) for seat in (recipe.a, recipe.b))
         torch.manual_seed(recipe.seed)
         spec = ModelSpec(a.arch, b.arch, recipe.a.loss, recipe.b.loss, recipe.fusion)
         model = FusedModel(spec, a, b).to(self.world.device)
         in_layout(model, torch.channels_last)
+        self._teacher = aims_teacher(recipe, model, self.world)
+        for name, seat, backbone in (("a", recipe.a, model.backbone_a), ("b", recipe.b, model.backbone_b)):
+            if seat.finetune is not None:
+                self.finetune(backbone, name, seat, seat.finetune)
         return model
 
-    def seated(self, seat: Seat, name: str) -> Backbone:
-        """A seat's backbone, fine-tuned first if the recipe says so."""
-        backbone = backbone_from_checkpoint(seat.checkpoint, seat.arch, seat.colour).to(self.world.device)
-        if seat.finetune is None:
-            return backbone
-        in_layout(backbone, torch.channels_last)
+    def finetune(self, backbone: Backbone, name: str, seat: Seat, schedule: Schedule) -> None:
+        """Make a partner of the backbone in seat `name`."""
         torch.manual_seed(self.recipe.seed)
         made_from = [self._digest(f"backbone {name}"), asdict(seat)]
         with ExitStack() as stack:
-            stage_of = self.stage(f"Fine-tuning backbone {name}", made_from, stack)
-            views = self.views(Views(variants=1, clean=seat.clean))
-            finetune(backbone, views, seat.finetune, stage_of, self.world)
-        return backbone
+            stage_of = self.stages.open(f"Fine-tuning backbone {name}", [made_from, self.faces], stack)
+            finetune(backbone, self.views(Views(variants=1, clean=seat.clean)), schedule, stage_of, self.world)
 
     def distill(self, model: FusedModel, distill: Distill) -> None:
         """Distillation of the clean faces' embeddings."""
         source = self.source(model)
         model.train()
         with ExitStack() as stack:
-            stage_of = self.stage("Distilling", self._begun("distill"), stack)
+            stage_of = self.stages.open("Distilling", [self._begun("distill"), self.faces], stack)
             modules: dict[str, nn.Module] = {"fusion": model.fusion, "bottleneck": model.bottleneck}
             losses_of = distillation(model, distill, self.world)
             groups = fusion_groups(model, distill.schedule)
@@ -151,7 +158,7 @@ class Run:
             start_at_aims(head, model, source.class_aims(people))
         head.to(self.world.device).train()
         with ExitStack() as stack:
-            stage_of = self.stage("Training by labels", self._begun("distill", "vib"), stack)
+            stage_of = self.stages.open("Training by labels", [self._begun("distill", "vib"), self.faces], stack)
             modules: dict[str, nn.Module] = {"fusion": model.fusion, "bottleneck": model.bottleneck, "head": head}
             losses_of = labelled(model, head.loss, vib, self.world)
             groups = [*fusion_groups(model, vib.schedule), *decayed_apart(head, sharded=sharded)]
@@ -163,27 +170,10 @@ class Run:
         if self._source is None:
             views = self.views(self.recipe.views)
             aimed = self.recipe.distill is not None or (self.recipe.vib is not None and self.recipe.vib.anchor > 0)
-            online = Online(model, views, self.world, aimed, self.progress)
+            online = Online(model, views, self.world, aimed, self.progress, self._teacher)
             cached = self.recipe.views.maps == "cache"
             self._source = Cached(online, self.recipe.runs / "maps") if cached else online
         return self._source
-
-    def stage(self, title: str, made_from: list[Any], stack: ExitStack) -> Callable[..., Stage]:
-        """A function that makes a stage of modules, groups, schedule and views, with its state, key and log."""
-        parts = [title, made_from, self.faces, self.recipe.seed, *self.world.key]
-        told = json.dumps(_without_paths(parts), sort_keys=True)
-        key = hashlib.sha256(told.encode()).hexdigest()
-        state = self.recipe.runs / "states" / f"{key[:16]}.safetensors"
-
-        def stage_of(
-            modules: Mapping[str, nn.Module], groups: list[dict[str, Any]], schedule: Schedule, views: int
-        ) -> Stage:
-            images = schedule.length(views) * schedule.batch * schedule.accumulate
-            report = Log(self.folder, title, stack.enter_context(self.progress(title, images)), self.world)
-            stack.callback(report.close)
-            return Stage(modules, groups, schedule, views, self.recipe.seed, key, state, report, self.world)
-
-        return stage_of
 
     def manifest(self, model: FusedModel) -> Manifest:
         """What the model was made from, and its threshold measured on the people it was trained on."""
@@ -193,7 +183,7 @@ class Run:
             if stage is not None:
                 steps = stage.schedule.length(len(self.views(recipe.views)))
                 told.append(f"{steps} steps of {stage.schedule.batch * stage.schedule.accumulate} {verb},")
-        told.append(f"on {self._machine()}.")
+        told.append(f"on {self.world.machine}.")
         for name, seat in (("a", recipe.a), ("b", recipe.b)):
             if seat.finetune is not None:
                 steps = seat.finetune.length(len(self.data))
@@ -209,6 +199,7 @@ class Run:
             trained_on=" ".join(told),
             thresholds=(self.threshold(model),),
             versions=versions_of("torch", "numpy", "opencv-python"),
+            held_out=self.data.held_out(recipe.data),
         )
 
     def threshold(self, model: FusedModel) -> Threshold:
@@ -222,14 +213,11 @@ class Run:
         """What the fusion depends on up to the last of these stages."""
         recipe = asdict(self.recipe)
         seats = [self._digest("backbone a"), self._digest("backbone b")]
-        return [seats, *(recipe[part] for part in ("a", "b", "fusion", "views", *stages))]
+        teacher = [] if self.recipe.aims is None else [self._digest("teacher")]
+        return [seats, *(recipe[part] for part in ("a", "b", "fusion", "views", *stages)), *teacher]
 
     def _digest(self, role: str) -> str:
         return self.made_from[role]["sha256"]
-
-    def _machine(self) -> str:
-        kind = torch.cuda.get_device_name() if self.world.device.type == "cuda" else "CPU"
-        return kind if self.world.size == 1 else f"{self.world.size} processes, {kind}"
 
 
 @torch.no_grad()
@@ -248,13 +236,5 @@ def fusion_groups(model: FusedModel, schedule: Schedule) -> list[dict[str, Any]]
     Adam moves every weight equally far, so a head over 26,112 inputs would move its output 51 times as far as one
     over 512 (Yang et al. 2022): its learning rate shrinks with its width. SGD's steps follow the gradient's size.
     """
-    scale = MAP_CHANNELS / model.fusion.width if schedule.optimizer == "adamw" else 1.0
+    scale = model.backbone_a.map_channels / model.fusion.width if schedule.optimizer == "adamw" else 1.0
     return [*decayed_apart(model.fusion), *decayed_apart(model.bottleneck, scale=scale)]
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_paths(entry) for key, entry in value.items() if not isinstance(entry, Path)}
-    if isinstance(value, list | tuple):
-        return [_without_paths(entry) for entry in value]
-    return value

@@ -8,6 +8,7 @@ with the next one.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,10 @@ import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
 from edgefr.manifest import sha256_of, written_whole
-from edgefr.spec import MAP_CHANNELS, MAP_SIZE
+from edgefr.spec import MAP_SIZE
+from edgefr.train.lock import alone
+from edgefr.train.parallel import World
+from edgefr.train.progress import Progress
 
 SHARD = 2048
 """Views of a shard: 100 MB in int8."""
@@ -27,15 +31,16 @@ SHARD = 2048
 OPEN = 512
 """Shards that are mapped at once: each holds a file descriptor, and a process often has no more than 1,024."""
 
-INDEX = "index.json"
+INDEX, LOCK = "index.json", "lock"
 Records = npt.NDArray[np.void]
+Advance = Callable[[int], None]
 
 
-def record_type(store: str, embeddings_dim: int) -> np.dtype[np.void]:
+def record_type(store: str, channels: int, embeddings_dim: int) -> np.dtype[np.void]:
     """One view: both maps, a scale for each channel (int8), embeddings, the aim, and label."""
-    maps: list[Any] = [("maps", np.int8 if store == "int8" else np.float16, (2, MAP_CHANNELS, MAP_SIZE, MAP_SIZE))]
+    maps: list[Any] = [("maps", np.int8 if store == "int8" else np.float16, (2, channels, MAP_SIZE, MAP_SIZE))]
     if store == "int8":
-        maps.append(("scale", np.float32, (2, MAP_CHANNELS)))
+        maps.append(("scale", np.float32, (2, channels)))
     return np.dtype(
         [
             *maps,
@@ -47,17 +52,17 @@ def record_type(store: str, embeddings_dim: int) -> np.dtype[np.void]:
 
 
 def packed(maps: npt.NDArray[np.float32], records: Records) -> None:
-    """Put maps (B, 2, 512, 7, 7) into records; int8 keeps 7 bits of each channel's largest value."""
+    """Put maps (B, 2, C, 7, 7) into records; int8 keeps 7 bits of each channel's largest value."""
     if "scale" not in (records.dtype.names or ()):
         records["maps"] = maps.clip(-65504, 65504)
         return
-    scale = np.abs(maps).max((3, 4)) / 127  # (B, 2, 512)
+    scale = np.abs(maps).max((3, 4)) / 127  # (B, 2, C)
     records["scale"] = scale
     records["maps"] = np.rint(maps / np.where(scale > 0, scale, 1)[..., None, None])
 
 
 def unpacked(records: Records) -> npt.NDArray[np.float32]:
-    """The maps (B, 2, 512, 7, 7) of records."""
+    """The maps (B, 2, C, 7, 7) of records."""
     maps = records["maps"].astype(np.float32)
     if "scale" in (records.dtype.names or ()):
         maps *= records["scale"][..., None, None]
@@ -90,6 +95,37 @@ class Shards:
         """How many views the shards that begin there have."""
         return sum(min(SHARD, self.count - start) for start in starts)
 
+    def fill(
+        self, titles: tuple[str, str], records_of: Callable[[int, Advance], Records], progress: Progress, world: World
+    ) -> None:
+        """Make the missing shards, then compare all with their checksums; `titles` are those of the two bars.
+
+        The first process does it while the others wait. `records_of(start, advance)` makes one shard's records.
+
+        Raises:
+            EdgefrError: the disk is too small, another run is making these shards, or a shard is damaged.
+        """
+        making, checking = titles
+        if world.first:
+            if self.missing():
+                with alone(self.folder / LOCK):
+                    missing = self.missing()  # another run may have made some until now
+                    self._check_room(missing)
+                    with progress(making, self.views_of(missing)) as advance:
+                        for start in missing:
+                            self.write(start, records_of(start, advance))
+            with progress(checking, self.count) as advance:
+                self.verify(advance)
+        world.wait()
+
+    def _check_room(self, missing: list[int]) -> None:
+        needed, free = self.dtype.itemsize * self.views_of(missing), shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise EdgefrError(
+                f"expected {needed / 1e9:,.3f} GB of free disk space for {self.folder}, found {free / 1e9:,.3f} GB: "
+                "make room, or --set runs=FOLDER on a larger disk"
+            )
+
     def write(self, start: int, records: Records) -> None:
         """Write the shard that begins with view `start`, then enter it into the index."""
         path = self.folder / _name(start)
@@ -100,7 +136,7 @@ class Shards:
         with written_whole(self.folder / INDEX) as temporary:
             temporary.write_text(json.dumps({"key": self.key, "shards": shards}, indent=1) + "\n", encoding="utf-8")
 
-    def verify(self, advance: Callable[[int], None]) -> None:
+    def verify(self, advance: Advance) -> None:
         """Compare every shard with its checksum.
 
         Raises:

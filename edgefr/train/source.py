@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,16 +19,19 @@ from edgefr.nn.fused import FusedModel, Seen, normalised
 from edgefr.train.parallel import World
 from edgefr.train.progress import Progress
 from edgefr.train.recipe import Schedule
-from edgefr.train.shards import Records, Shards, numbers_of, packed, record_type, unpacked
+from edgefr.train.shards import Advance, Records, Shards, numbers_of, packed, record_type, unpacked
 from edgefr.train.views import NOBODY, Shown, ViewSet, shuffled
+
+if TYPE_CHECKING:
+    from edgefr.train.teacher import Teacher
 
 BATCH = 32
 """Small: on a processor larger ones spend their time on fresh memory, half as fast a face at 128."""
 
 
 class Batch(NamedTuple):
-    """What the backbones say of B views; `aims` (B, D): what they say of the clean faces; `labels` (B,), -1 for a
-    blend."""
+    """What the backbones say of B views; `aims` (B, D): what they or a teacher say of the clean faces; `labels` (B,),
+    -1 for a blend."""
 
     seen: Seen
     aims: Tensor
@@ -47,9 +50,19 @@ class Source(Protocol):
 class Online:
     """Backbones that look at fresh views at every step."""
 
-    def __init__(self, model: FusedModel, views: ViewSet, world: World, aimed: bool, progress: Progress) -> None:
-        """`aimed`: whether aims are wanted; without, the views' own embeddings stand in their place."""
+    def __init__(
+        self,
+        model: FusedModel,
+        views: ViewSet,
+        world: World,
+        aimed: bool,
+        progress: Progress,
+        teacher: Teacher | None = None,
+    ) -> None:
+        """`aimed`: whether aims are wanted; without, the views' own embeddings stand in their place. `teacher`: whose
+        aims they are, unless the backbones' own."""
         self.model, self.views, self.world, self.aimed, self.progress = model, views, world, aimed, progress
+        self.teacher = teacher
 
     def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[Batch]]:
         def start(first: int) -> Iterator[Batch]:
@@ -59,7 +72,7 @@ class Online:
         return start
 
     def class_aims(self, people: int) -> Tensor:
-        return _means(self.aims, torch.from_numpy(self.views.faces.labels), people)
+        return means_by_label(self.aims, torch.from_numpy(self.views.faces.labels), people)
 
     @torch.no_grad()
     def look(self, shown: Shown) -> Batch:
@@ -77,7 +90,7 @@ class Online:
 
     @cached_property
     def aims(self) -> Tensor:
-        """What the backbones say of every training face, (N, D)."""
+        """Aims of all training faces, (N, D)."""
         faces = self.views.faces
         rows = []
         with self.progress("Embedding clean faces", len(faces)) as advance:
@@ -89,10 +102,13 @@ class Online:
 
     @torch.no_grad()
     def _aims(self, clean: Tensor) -> Tensor:
-        """Both backbones' unit embeddings, averaged over image and mirror image (test-time flip), side by side.
+        """Both backbones' unit embeddings, averaged over image and mirror image (test-time flip), side by side; with a
+        teacher, its own twice.
 
         (B, 112, 112, 3) uint8 -> (B, D) on the CPU.
         """
+        if self.teacher is not None:
+            return self.teacher(clean).repeat(1, 2).cpu()
         with self.world.autocast():
             pictures = torch.cat([clean, clean.flip(2)])
             straight, mirrored = self.model.see(as_input(pictures, self.world)).embeddings.float().chunk(2)
@@ -106,17 +122,11 @@ class Cached:
     def __init__(self, online: Online, folder: Path) -> None:
         self.world, self.count = online.world, len(online.views)
         dims = online.model.backbone_a.embedding_dim + online.model.backbone_b.embedding_dim
-        dtype = record_type(online.views.views.store, dims)
+        dtype = record_type(online.views.views.store, online.model.backbone_a.map_channels, dims)
         key = cache_key(online)
         self.shards = Shards(folder / key[:16], key, self.count, dtype)
-        missing = self.shards.missing()
-        if self.world.first and missing:
-            with online.progress("Caching feature maps", self.shards.views_of(missing)) as advance:
-                for start in missing:
-                    self._make(online, start, advance)
-        self.world.wait()
-        with online.progress("Checking feature maps", self.count) as advance:
-            self.shards.verify(advance)
+        titles = "Caching feature maps", "Checking feature maps"
+        self.shards.fill(titles, partial(self._records, online), online.progress, self.world)
         self.read, self.column = self.shards.open(), self.shards.column
 
     def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[Batch]]:
@@ -128,17 +138,18 @@ class Cached:
 
     def class_aims(self, people: int) -> Tensor:
         aims, labels = (torch.from_numpy(self.column(name)) for name in ("aims", "label"))
-        return _means(aims[labels >= 0], labels[labels >= 0], people)
+        return means_by_label(aims[labels >= 0], labels[labels >= 0], people)
 
-    def _make(self, online: Online, start: int, advance: Callable[[int], None]) -> None:
+    def _records(self, online: Online, start: int, advance: Advance) -> Records:
+        """Those of the shard that begins with view `start`."""
         rows = []
         for shown in online.views.loader(numbers_of(start, self.count, BATCH)):
             rows.append(records_from_batch(online.look(shown), self.shards.dtype))
             advance(len(rows[-1]))
-        self.shards.write(start, np.concatenate(rows))
+        return np.concatenate(rows)
 
 
-def _means(aims: Tensor, labels: Tensor, people: int) -> Tensor:
+def means_by_label(aims: Tensor, labels: Tensor, people: int) -> Tensor:
     """Mean of the aims (N, D) of each label (N,), (people, D)."""
     sums = torch.zeros(people, aims.shape[1]).index_add_(0, labels, aims)
     return sums / torch.bincount(labels, minlength=people).clamp(min=1).unsqueeze(1)
@@ -147,7 +158,7 @@ def _means(aims: Tensor, labels: Tensor, people: int) -> Tensor:
 def records_from_batch(batch: Batch, dtype: np.dtype[np.void]) -> Records:
     """A batch as records (B,)."""
     records = np.empty(len(batch.labels), dtype)
-    maps = torch.stack([batch.seen.map_a, batch.seen.map_b], 1).float()  # (B, 2, 512, 7, 7)
+    maps = torch.stack([batch.seen.map_a, batch.seen.map_b], 1).float()  # (B, 2, C, 7, 7)
     packed(maps.cpu().numpy(), records)
     records["embeddings"] = batch.seen.embeddings.float().cpu().numpy()
     records["aims"] = batch.aims.cpu().numpy()
@@ -173,6 +184,8 @@ def cache_key(online: Online) -> str:
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     views = online.views
     told = [asdict(views.views), views.seed, views.faces.digest(), online.aimed]
+    if online.teacher is not None:
+        told.append(online.teacher.digest)
     digest.update(json.dumps(told, sort_keys=True).encode())
     return digest.hexdigest()
 

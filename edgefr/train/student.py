@@ -1,51 +1,60 @@
-"""One small net that imitates a fused model: half the cost on a device.
+"""One small net that imitates a fused model or a backbone.
 
-The student sees a degraded face, the aim is the fused model's embedding of the clean one. A student with a shorter
-embedding aims at the principal components of the teacher's embeddings, which keep similarities best.
+The student sees a degraded face, the aim is the teacher's embedding of the clean one. A student with a shorter
+embedding aims at the principal components of the teacher's embeddings, which keep similarities best. One that starts
+from nothing needs more faces than there are: a pool of variations, of which the teacher was asked once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgefr.manifest import Manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
-from edgefr.nn.fused import FusedModel, load_fused
+from edgefr.nn.heads import Head, build_head
 from edgefr.nn.upstream import backbone_from_checkpoint
 from edgefr.spec import Faces, Floats
-from edgefr.train.faces import read_training_faces
-from edgefr.train.log import Log
-from edgefr.train.loop import Stage, decayed_apart, descend
+from edgefr.train.faces import Pictures, TrainingFaces, read_training_faces
+from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.losses import cosine_distance, pairwise_distance
 from edgefr.train.parallel import World
+from edgefr.train.pool import open_pool
 from edgefr.train.progress import Progress
-from edgefr.train.recipe import Data, Schedule, Views, require
-from edgefr.train.source import BATCH, as_input
+from edgefr.train.recipe import Data, Labels, Schedule, Views, require
+from edgefr.train.run import in_layout
+from edgefr.train.source import as_input, means_by_label
+from edgefr.train.stages import Stages
+from edgefr.train.teacher import Teacher
 from edgefr.train.threshold import check_threshold, measured_threshold
 from edgefr.train.views import NOBODY, Shown, ViewSet, check_batch, shuffled
 
 
 @dataclass(frozen=True)
 class Student:
-    """A distillation: `teacher` is a fused checkpoint, `student` the backbone's checkpoint to start from."""
+    """A distillation: `teacher` is the checkpoint of a fused model or a backbone.
+
+    `student` is the backbone's checkpoint to start from; or `arch`, the architecture to start with random weights.
+    `pool` is the number of pictures, faces and variations of them, that the teacher is asked of beforehand; 0 for none.
+    """
 
     name: str
     data: Data
     teacher: Path
-    student: Path
     schedule: Schedule
+    student: Path | None = None
+    arch: str | None = None
     views: Views = field(default_factory=Views)
+    pool: int = 0
+    labels: Labels | None = None
     pairwise: float = 10.0
     seed: int = 0
     runs: Path = Path("train/runs")
@@ -53,6 +62,11 @@ class Student:
     def __post_init__(self) -> None:
         require(self.views.maps == "online", "views.maps", '"online": the student itself looks', self.views.maps)
         require(self.views.kind == "degraded", "views.kind", '"degraded"', self.views.kind)
+        starts = [start for start in (self.student, self.arch) if start is not None]
+        require(len(starts) == 1, "the recipe", "either student or arch", len(starts))
+        require(0 <= self.pool <= 10_000_000, "pool", "0 to 10,000,000", self.pool)
+        somebody = self.labels is None or self.views.blends < 1
+        require(somebody, "views.blends", "below 1 with a table labels: a blend has no label", self.views.blends)
 
 
 def distill_student(recipe: Student, progress: Progress, world: World) -> Path:
@@ -64,52 +78,99 @@ def distill_student(recipe: Student, progress: Progress, world: World) -> Path:
         EdgefrError: the recipe, its data or its checkpoints are not as expected, or training diverges.
     """
     faces = read_training_faces(recipe.data)
+    inputs = {"teacher": recipe.teacher} | ({} if recipe.student is None else {"student": recipe.student})
+    faces.check_unseen(recipe.data, inputs.values())
     check_threshold(faces, recipe.data)
-    views = ViewSet(faces, recipe.views, recipe.seed, recipe.data.workers)
-    check_batch(len(views), recipe.schedule, world)
-    teacher = load_fused(recipe.teacher).to(world.device)
-    student = backbone_from_checkpoint(recipe.student).to(world.device).requires_grad_(True)
-    aims = Aims(teacher, views, student.embedding_dim, world, progress)
-    made_from = {role: source_of(path) for role, path in (("teacher", recipe.teacher), ("student", recipe.student))}
-    told = json.dumps([asdict(recipe), made_from, faces.digest(), *world.key], sort_keys=True, default=str)
-    key = hashlib.sha256(told.encode()).hexdigest()
-    schedule, folder = recipe.schedule, recipe.runs / recipe.name
-    images = schedule.length(len(views)) * schedule.batch * schedule.accumulate
+    check_batch((recipe.pool or len(faces)) * recipe.views.variants, recipe.schedule, world)
+    teacher = Teacher(recipe.teacher, world)
+    torch.manual_seed(recipe.seed)
+    student = _beginner(recipe).to(world.device).requires_grad_(True)
+    in_layout(student, torch.channels_last)
+    shown, known = _lessons(recipe, faces, teacher, progress, world)
+    views = ViewSet(shown, recipe.views, recipe.seed, recipe.data.workers)
+    aims = Aims(teacher, known, student.embedding_dim)
+    modules: dict[str, nn.Module] = {"student": student}
+    head = None if recipe.labels is None else _head(recipe.labels, aims, shown).to(world.device)
+    if head is not None:
+        modules["head"] = head
+    made_from = {role: source_of(path) for role, path in inputs.items()}
+    # Faces count by what is shown; name and runs do not.
+    asked = {key: value for key, value in asdict(recipe).items() if key not in ("name", "data", "runs")}
+    digests = [source["sha256"] for source in made_from.values()]
     with ExitStack() as stack:
-        log = Log(folder, "Distilling", stack.enter_context(progress("Distilling", images)), world)
-        stack.callback(log.close)
-        state = recipe.runs / "states" / f"{key[:16]}.safetensors"
-        groups = decayed_apart(student)
-        stage = Stage({"student": student}, groups, schedule, len(views), recipe.seed, key, state, log, world)
-        descend(stage, _batches(views, schedule, world), _losses(student, aims, recipe.pairwise, world))
-    result = folder / "student.safetensors"
+        stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
+        stage_of = stages.open("Distilling", [asked, digests, shown.digest()], stack)
+        groups = [group for module in modules.values() for group in decayed_apart(module)]
+        stage = stage_of(modules, groups, recipe.schedule, len(views))
+        descend(stage, _batches(views, recipe.schedule, world), _losses(student, aims, recipe, head, world))
+    student.eval()
+    result = recipe.runs / recipe.name / "student.safetensors"
     if world.first:
         _write(student, result, Manifest(
             kind="checkpoint",
             name=recipe.name,
             made_from=made_from,
-            trained_on=f"Imitates {recipe.teacher.name} on {faces.describe(recipe.data)} (seed {recipe.seed}).",
+            trained_on=_trained_on(recipe, faces, len(views), world),
             thresholds=(measured_threshold(_embedding(student, world), faces, recipe.data, progress),),
             versions=versions_of("torch", "numpy", "opencv-python"),
+            held_out=faces.held_out(recipe.data),
         ))  # fmt: skip
     world.wait()
     return result
 
 
-class Aims:
-    """The teacher's embeddings of clean faces, in at most `dim` principal components."""
+def _trained_on(recipe: Student, faces: TrainingFaces, views: int, world: World) -> str:
+    """What taught the student, and what had taught its teacher, as far as that is known."""
+    schedule, name = recipe.schedule, recipe.teacher.name
+    pictures = f"{recipe.pool:,} variations of " if recipe.pool else ""
+    steps = f"{schedule.length(views)} steps of {schedule.batch * schedule.accumulate} on {world.machine}"
+    known = read_manifest(recipe.teacher)
+    before = known.trained_on if known is not None and known.trained_on else "not known."
+    return (
+        f"Imitates {name} on {pictures}{faces.describe(recipe.data)} (seed {recipe.seed}): {steps}. "
+        f"What {name} was trained on: {before}"
+    )
 
-    def __init__(self, teacher: FusedModel, views: ViewSet, dim: int, world: World, progress: Progress) -> None:
-        self.teacher, self.world = teacher, world
-        rows = []
-        with progress("Embedding clean faces", len(views.faces)) as advance:
-            for start in range(0, len(views.faces), BATCH):
-                chosen = np.arange(start, min(start + BATCH, len(views.faces)))
-                rows.append(self._embedding(torch.from_numpy(views.faces.read(chosen))))
-                advance(len(chosen))
-        known = torch.cat(rows)
-        # Not centred: what counts are cosines, which are angles around the origin.
-        axes = torch.linalg.svd(known, full_matrices=False).Vh[:dim].T
+
+def _beginner(recipe: Student) -> Backbone:
+    """The student before training. BatchNorm keeps the statistics of the student's own large training set where there
+    was one, and takes them from the batch where it starts from nothing or learns from a pool."""
+    if recipe.student is not None:
+        return backbone_from_checkpoint(recipe.student).train(recipe.pool > 0)
+    assert recipe.arch is not None
+    return build_backbone(recipe.arch).train()
+
+
+def _lessons(
+    recipe: Student, faces: TrainingFaces, teacher: Teacher, progress: Progress, world: World
+) -> tuple[Pictures, Tensor]:
+    """The pictures (N) to learn from and the teacher's embeddings of them (N, K)."""
+    if not recipe.pool:
+        return faces, teacher.of_all(faces, progress)
+    pool = open_pool(faces, recipe.pool, teacher, recipe.runs / "pools", progress, world)
+    return pool, pool.aims.to(world.device)
+
+
+def _head(labels: Labels, aims: Aims, shown: Pictures) -> Head:
+    """Class weights at the people's mean aims: with two images a person they would not get there from chance."""
+    known = torch.from_numpy(shown.labels)
+    somebody = known != NOBODY
+    head = build_head(labels.head, aims.known.shape[1], shown.people).train()
+    with torch.no_grad():
+        head.weight.copy_(F.normalize(means_by_label(aims.known.cpu()[somebody], known[somebody], shown.people)))
+    return head
+
+
+class Aims:
+    """The teacher's unit embeddings, in at most `dim` principal components."""
+
+    def __init__(self, teacher: Teacher, known: Tensor, dim: int) -> None:
+        """`known` (N, K) are its embeddings of the pictures that views are made of."""
+        self.teacher = teacher
+        axes = torch.eye(teacher.dim, device=known.device)
+        if dim < teacher.dim:
+            # Not centred: what counts are cosines, which are angles around the origin.
+            axes = torch.linalg.svd(known, full_matrices=False).Vh[:dim].T
         self.axes: Tensor = F.pad(axes, (0, dim - axes.shape[1]))  # (K, dim), zero beyond the components there are
         self.known: Tensor = known @ self.axes
 
@@ -118,32 +179,25 @@ class Aims:
         aims = self.known[shown.face.to(self.known.device)]
         blends = shown.face == NOBODY
         if blends.any():
-            aims[blends.to(aims.device)] = self._embedding(shown.clean[blends]) @ self.axes
+            aims[blends.to(aims.device)] = self.teacher(shown.clean[blends]) @ self.axes
         return aims
-
-    @torch.no_grad()
-    def _embedding(self, clean: Tensor) -> Tensor:
-        """Faces (B, 112, 112, 3) -> unit embeddings (B, K), averaged over face and mirror image."""
-        with self.world.autocast():
-            seen = self.teacher.see(as_input(torch.cat([clean, clean.flip(2)]), self.world))
-            straight, mirrored = self.teacher.encode(seen).mu.float().chunk(2)
-        both: Tensor = F.normalize(F.normalize(straight) + F.normalize(mirrored))
-        return both
 
 
 def _batches(views: ViewSet, schedule: Schedule, world: World) -> Callable[[int], Iterator[Shown]]:
     return lambda first: iter(views.loader(shuffled(len(views), schedule, views.seed, world, first, fresh=True)))
 
 
-def _losses(student: Backbone, aims: Aims, pairwise: float, world: World) -> Callable[[Shown], dict[str, Tensor]]:
-    # BatchNorm keeps the statistics of the student's own large training set.
-    student.eval()
-
+def _losses(
+    student: Backbone, aims: Aims, recipe: Student, head: Head | None, world: World
+) -> Callable[[Shown], dict[str, Tensor]]:
     def losses_of(shown: Shown) -> dict[str, Tensor]:
         with world.autocast():
-            embedding = student(as_input(shown.seen, world)).embedding
-        mu, aim = F.normalize(embedding.float()), F.normalize(aims.of(shown))
-        return {"cosine": cosine_distance(mu, aim), "pairwise": pairwise * pairwise_distance(mu, aim)}
+            embedding = student(as_input(shown.seen, world)).embedding.float()
+        mu, aim = F.normalize(embedding), F.normalize(aims.of(shown))
+        losses = {"cosine": cosine_distance(mu, aim), "pairwise": recipe.pairwise * pairwise_distance(mu, aim)}
+        if recipe.labels is not None and head is not None:
+            losses["labels"] = recipe.labels.weight * head.loss(embedding, shown.label.to(world.device))
+        return losses
 
     return losses_of
 

@@ -1,42 +1,32 @@
-"""Several recipes, or one with several values of a setting: trained, tested on the held-out people, side by side.
-
-All variants have the same backbones, so what these say of the test faces is found once, too.
-"""
+"""Several recipes, or one with several values of a setting: trained, tested on the held-out people, side by side."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch.nn import functional as F
-
-from edgefr.data.faces import open_faces
-from edgefr.data.lfw import read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.ablation import Row
-from edgefr.evaluate.figures import pool
-from edgefr.evaluate.lfw import draw, lfw_trials
-from edgefr.evaluate.protocols import CLEAN, Trial, aligned_only, conditions
-from edgefr.evaluate.systems import Entrants, Model, System, of_raw
-from edgefr.nn.fused import FusedModel, Seen, load_fused, normalised
+from edgefr.evaluate.bootstrap import Bools
+from edgefr.evaluate.figures import compare, decisions, judge, share_right
+from edgefr.evaluate.protocols import CLEAN, Trial
+from edgefr.nn.fused import load_fused
 from edgefr.recipe import read_recipe
-from edgefr.spec import Faces, Floats
 from edgefr.train.parallel import World
 from edgefr.train.progress import Progress
 from edgefr.train.recipe import Recipe
-from edgefr.train.run import train_fused
-
-A, B = "backbone A", "backbone B"
+from edgefr.train.run import Run, train_fused
+from edgefr.train.tested import A, B, Examiner, backbones_digest, held_out_pairs
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe to train, the name of its row, and the value that was set for it, if any."""
+    """A recipe to train, the name of its row, that of the recipe as it is written, and the value that was set for it,
+    if any."""
 
     name: str
+    base: str
     recipe: Recipe
     value: float | str | None = None
 
@@ -58,12 +48,12 @@ def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str])
     for path in recipes:
         base = read_recipe(Recipe, path, settings)
         if over is None:
-            found.append(Variant(base.name, replace(base, name=f"sweep-{base.name}")))
+            found.append(Variant(base.name, base.name, replace(base, name=f"sweep-{base.name}")))
             continue
         for value in values.split(","):
             name = f"sweep-{base.name}-{key}-{value}"
             recipe = read_recipe(Recipe, path, [*settings, f"{key}={value}", f"name={name}"])
-            found.append(Variant(f"{base.name}, {key} {value}", recipe, _number(value)))
+            found.append(Variant(f"{base.name}, {key} {value}", base.name, recipe, _number(value)))
     names = [variant.recipe.name for variant in found]
     if len(set(names)) < len(names):
         raise EdgefrError(f"expected recipes of different names, found {', '.join(names)}: give each its own name")
@@ -71,91 +61,84 @@ def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str])
 
 
 def sweep(
-    chosen: Sequence[Variant], limit: int | None, progress: Progress, done: Callable[[list[Row]], None]
+    chosen: Sequence[Variant],
+    limit: int | None,
+    progress: Progress,
+    done: Callable[[list[Row]], None],
+    world: World | None = None,
 ) -> list[Row]:
     """Train every variant and test it, on `limit` pairs if given; `done` is told of all rows so far after each.
 
-    The first rows are the baselines of the first variant's backbones.
+    Baselines stand before the first variant that has their backbones. All processes train; the first one tests, and
+    it alone has rows.
 
     Raises:
-        EdgefrError: a recipe has no pairs to test on, or training fails.
+        EdgefrError: the variants cannot be trained, tested or compared, which is found out before any is trained; or
+            training fails.
     """
-    memory: dict[bytes, Seen] = {}
+    world = world or World()
+    check(chosen, progress, world)
+    data = chosen[0].recipe.data
+    examiner = Examiner(data, held_out_pairs(data, limit), world, progress)
     rows: list[Row] = []
+    first: dict[str, Bools] = {}
+    known: set[bytes] = set()
     for variant in chosen:
-        if variant.recipe.data.pairs is None:
-            raise EdgefrError(f"expected data.pairs in {variant.name}, found none: give LFW's pairs file to test on")
-    for variant in chosen:
-        model = load_fused(train_fused(variant.recipe, progress))
-        trials = tested(variant, model, limit, memory, progress)
-        found = _rows(trials, variant)
-        if not rows:
+        path = train_fused(variant.recipe, progress, world)
+        if not world.first:
+            continue
+        model = load_fused(path).to(world.device)
+        trials = examiner.trials(variant.name, model)
+        first = first or {variant.name: decisions(trials)[0][variant.name]}
+        found = _rows(trials, variant, first, others=bool(known))
+        if (whose := backbones_digest(model)) not in known:
+            known.add(whose)
             rows += found[1:]
         rows.append(found[0])
         done(rows)
     return rows
 
 
-def tested(
-    variant: Variant, model: FusedModel, limit: int | None, memory: dict[bytes, Seen], progress: Progress
-) -> list[Trial]:
-    """LFW's pairs of the recipe's test folds in every quality."""
+def check(chosen: Sequence[Variant], progress: Progress, world: World) -> None:
+    """Find out before training what would fail after it, or make rows that cannot be compared.
+
+    Raises:
+        EdgefrError: a variant cannot be trained, or is tested on other pairs than the first.
+    """
+    for variant in chosen:
+        if _tested_on(variant) != _tested_on(chosen[0]):
+            raise EdgefrError(
+                f"expected the same data.faces, data.pairs and data.test_folds in all recipes, found others in "
+                f"{variant.name} than in {chosen[0].name}: rows of different test pairs cannot be compared"
+            )
+        Run(variant.recipe, progress, world).check()
+
+
+def _tested_on(variant: Variant) -> tuple[object, ...]:
     data = variant.recipe.data
-    assert data.pairs is not None
-    named = [pair for pair in read_pairs(data.pairs) if pair.fold in data.test_folds]
-    named = [named[index] for index in draw(len(named), limit)]
-    digest = _digest(model)
-
-    def embed(faces: Faces) -> list[System]:
-        key = digest + hashlib.sha256(faces.tobytes()).digest()
-        if key not in memory:
-            memory[key] = _seen(model, faces)
-        return _systems(model, memory[key], variant.name)
-
-    entrants = Entrants((Model(variant.name, None, "torch", "bf16", embed, (A, B)),), (A, B))
-    count = len({name for pair in named for name in (pair.first, pair.second)})
-    with progress(f"Testing {variant.name}", count) as advance:
-        find = aligned_only(open_faces(data.faces))
-        return lfw_trials("LFW", named, find, conditions(["all"]), entrants, {}, advance)
+    return data.faces.resolve(), data.pairs and data.pairs.resolve(), sorted(set(data.test_folds))
 
 
-@torch.no_grad()
-def _seen(model: FusedModel, faces: Faces) -> Seen:
-    """What the backbones say of (B, 112, 112, 3), in bf16, which a sweep can keep for all its test faces."""
-    with World().autocast():
-        seen = model.see(normalised(torch.from_numpy(faces)).contiguous(memory_format=torch.channels_last))
-    return Seen(seen.map_a.bfloat16(), seen.map_b.bfloat16(), seen.embeddings.float())
-
-
-@torch.no_grad()
-def _systems(model: FusedModel, seen: Seen, name: str) -> list[System]:
-    with World().autocast():
-        code = model.encode(seen)
-    uncertainty = None if code.logvar is None else code.logvar.float().mean(1).numpy()
-    halves = seen.embeddings.tensor_split([model.backbone_a.embedding_dim], 1)
-    parts: list[Floats] = [F.normalize(half).numpy() for half in halves]
-    return [of_raw(name, code.mu.float().numpy(), uncertainty), of_raw(A, parts[0]), of_raw(B, parts[1])]
-
-
-def _rows(trials: Sequence[Trial], variant: Variant) -> list[Row]:
-    """One row a system, the variant's first."""
-    pooled = {entry.system: entry for entry in pool(trials, (A, B))}
+def _rows(trials: Sequence[Trial], variant: Variant, first: dict[str, Bools], *, others: bool) -> list[Row]:
+    """One row a system, the variant's first; the baselines of `others` than the first backbones are told apart."""
+    right, people = decisions(trials)
+    against, judged = compare(right, people, (A, B)), judge(first | right, people)
     found = []
-    for name in trials[0].comparisons:
+    for name, decided in right.items():
         by_protocol = {trial.protocol: trial.accuracy[name].estimate for trial in trials}
-        against = pooled[name].against
-        assert against is not None
-        value = variant.value if name == variant.name else None
-        found.append(Row(name, value, by_protocol[CLEAN], pooled[name].accuracy, against, by_protocol))
+        mine = name == variant.name
+        found.append(
+            Row(
+                f"{name} of {variant.name}" if others and not mine else name,
+                variant.value if mine else None,
+                by_protocol[CLEAN],
+                share_right(decided, people),
+                against[name],
+                judged.get(name),
+                by_protocol,
+            )
+        )
     return found
-
-
-def _digest(model: FusedModel) -> bytes:
-    digest = hashlib.sha256()
-    for backbone in (model.backbone_a, model.backbone_b):
-        for value in backbone.state_dict().values():
-            digest.update(value.contiguous().numpy().tobytes())
-    return digest.digest()
 
 
 def _number(text: str) -> float | str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgefr.data.degrade import random_degradation
 from edgefr.errors import EdgefrError
-from edgefr.train.faces import TrainingFaces, blend, warp
+from edgefr.train.faces import Pictures, blend, warp
 from edgefr.train.parallel import World
 from edgefr.train.recipe import Schedule, Views
 
@@ -41,7 +41,7 @@ class Shown(NamedTuple):
 class ViewSet(Dataset[Shown]):
     """All views of the training faces; numbers beyond their count are those of further epochs."""
 
-    faces: TrainingFaces
+    faces: Pictures
     views: Views
     seed: int
     workers: int = 0

@@ -185,7 +185,14 @@ def test_unknown_words_are_refused(model: Path) -> None:
 
 
 def test_every_runtime_says_how_to_get_it() -> None:
-    assert [runtime.name for runtime in available_runtimes()] == ["onnxruntime", "openvino", "torch", "fake"]
+    assert [runtime.name for runtime in available_runtimes()] == [
+        "onnxruntime",
+        "openvino",
+        "torch",
+        "tensorrt",
+        "tensorrt-rtx",
+        "fake",
+    ]
     for runtime in available_runtimes():
         assert runtime.precisions
         assert runtime.install

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,10 +12,13 @@ pytest.importorskip("onnx")
 
 from edgefr.backends import FAKE
 from edgefr.backends.recogniser import open_recogniser
+from edgefr.data.faces import open_faces
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Manifest, Threshold, model_manifest, read_manifest, write_model_manifest
 from edgefr.verify import Verifier
 from tests.backends.conftest import make_model, model  # noqa: F401 - fixtures
+from tests.cli.test_find import Centred, framed
+from tests.evaluate.planted import write_zip
 from tests.evaluate.test_calibrate import faces, pairs  # noqa: F401
 
 OLD = Threshold(1e-2, 0.9, (0.8, 0.95), "before", "fp32")
@@ -77,10 +81,36 @@ def test_a_model_without_a_manifest_gets_one_and_people_a_table(
     assert model_manifest(copied).quality == manifest.quality, "what was measured before stays"
 
 
+def test_the_detectors_score_is_calibrated_on_photographs_and_for_this_detector(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = ("--fmr", "0.02", "--quality", "detector")
+    assert "expected a detector" in edgefr("calibrate", copied, faces, *options).sentence
+    monkeypatch.setattr("edgefr.cli.find.open_detector", lambda _path: Centred())
+    monkeypatch.setattr("edgefr.evaluate.calibrate.DISCARD", 0.3)
+    assert "found aligned faces" in edgefr("calibrate", copied, faces, *options, "-d", "stub.onnx").sentence
+    known = open_faces(faces)
+    photographs = {name: framed(known.read(name)) for name in known.names}
+    folder = write_zip(tmp_path / "photographs.zip", photographs)
+    assert edgefr("calibrate", copied, folder, *options, "-d", "stub.onnx").code == 0
+    manifest = model_manifest(copied)
+    scores = [photo.std() for photo in photographs.values()]
+    assert manifest.quality.detector == "centred"
+    assert sum(score < manifest.quality.limit for score in scores) == 0.3 * len(scores)
+    ready: Future = Future()
+    other = Verifier(SimpleNamespace(name="yunet"), ready, manifest, copied)  # type: ignore[arg-type]
+    with pytest.raises(EdgefrError, match=r"expected the detector centred, .* found yunet"):
+        other.doubts([])
+
+
 def test_what_does_not_work_changes_nothing(edgefr, copied: Path, faces: Path, tmp_path: Path) -> None:  # noqa: F811
     before = copied.read_bytes()
     assert "at least 30,000,000" in edgefr("calibrate", copied, faces, "--fmr", "1e-6").sentence
-    assert "1,2,3" in edgefr("calibrate", copied, faces, "--folds", "one").sentence
+    assert "such as 6-10 or 1,3" in edgefr("calibrate", copied, faces, "--folds", "one").sentence
     assert "--pairs and --folds" in edgefr("calibrate", copied, faces, "--folds", "1").sentence
     assert "found nothing" in edgefr("calibrate", copied, tmp_path / "none").sentence
     assert "model file" in edgefr("calibrate", "fake", faces).sentence

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from edgefr.data.degrade import PROTOCOLS
+from edgefr.manifest import HeldOut, Manifest, sha256_of, write_manifest
+from tests.cli.test_find import Centred, framed
 from tests.evaluate.planted import collection, named_pairs, write_pairs, write_zip
 
 
@@ -84,6 +86,65 @@ def test_without_pairs_everyone_meets_everyone(edgefr, faces: Path) -> None:
 )
 def test_what_cannot_be_is_one_sentence(edgefr, faces: Path, pairs: Path, options: list[str], sentence: str) -> None:
     assert sentence in edgefr("eval", "fake", faces, "--pairs", pairs, *options).sentence
+
+
+def held_out(path: Path, folds: tuple[int, ...], faces: Path, pairs: Path) -> None:
+    """A manifest beside the model `fake`, looked for in the current folder."""
+    told = HeldOut(sha256_of(pairs), folds, sha256_of(faces))
+    write_manifest(path / "fake", Manifest("onnx", "fake", held_out=told))
+
+
+def test_a_model_is_evaluated_on_people_it_was_not_trained_on(
+    edgefr, faces: Path, pairs: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held_out(tmp_path, (2, 3), faces, pairs)
+    options = (faces, "--pairs", pairs, "--protocol", "clean", "--json")
+    told = edgefr("eval", "fake", *options)
+    (trial,) = told.json["trials"]
+    assert trial["genuine"] + trial["impostors"] == 16, "the two folds that were held out"
+    assert told.err == "edgefr: only folds 2-3, whose people training held out; name others with --folds\n"
+    assert (told.json["doubts"], told.json["origin"]["pairs"]) == ([], "pairs.txt, folds 2-3")
+
+
+def test_one_that_was_trained_on_them_is_doubted_everywhere(
+    edgefr, faces: Path, pairs: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held_out(tmp_path, (2, 3), faces, pairs)
+    options = (faces, "--protocol", "clean")
+    named = edgefr("eval", "fake", *options, "--pairs", pairs, "--folds", "1-3", "--html", "page.html", "--json")
+    (doubt,) = named.json["doubts"]
+    assert doubt.startswith("fake was trained on people of folds 1,")
+    assert "--folds 2-3" in doubt
+    assert f"edgefr: {doubt}\n" == named.err
+    assert doubt in Path("page.html").read_text(encoding="utf-8")
+    everyone = edgefr("eval", "fake", *options)
+    assert "fake was trained on people of faces.zip" in everyone.err
+    assert everyone.err.removeprefix("edgefr: ") in everyone.out
+
+
+def test_data_sets_of_one_name_are_told_apart_and_none_is_counted_twice(edgefr, faces: Path, pairs: Path) -> None:
+    (faces.parent / "more").mkdir()
+    other = write_zip(faces.parent / "more/faces.zip", collection(12, 2, noise=60))
+    told = edgefr("eval", "fake", faces, other, "--pairs", pairs, "--protocol", "JPEG 8", "--json")
+    assert [trial["dataset"] for trial in told.json["trials"]] == [str(faces), str(other)]
+    assert told.json["pooled"][0]["decisions"] == 48
+    assert f"found {faces} 2 times" in edgefr("eval", "fake", faces, faces).sentence
+
+
+@pytest.mark.parametrize("detected", [False, True], ids=["aligned", "photographs"])
+def test_signals_at_hand_are_measured_against_errors(
+    edgefr, faces: Path, pairs: Path, monkeypatch, detected: bool
+) -> None:
+    if detected:
+        monkeypatch.setattr("edgefr.cli.find.open_detector", lambda _path: Centred())
+        pictures = {key: framed(picture) for key, picture in collection(12, 2, noise=90).items()}
+        faces = write_zip(faces.with_name("photographs.zip"), pictures)
+    more = ["-d", "stub.onnx"] if detected else []
+    told = edgefr("eval", "fake", faces, "--pairs", pairs, "--protocol", "degraded", "--json", *more)
+    signals = {entry["signal"] for entry in told.json["discard"]}
+    assert signals == {"norm", "certainty", "sharpness"} | ({"detector"} if detected else set())
 
 
 def test_data_that_do_not_fit_are_one_sentence(edgefr, faces: Path, pairs: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from edgefr.backends.fake import FakeBackend
 from edgefr.backends.recogniser import Recogniser
-from edgefr.engines.bench import BenchRow, machine, measure
+from edgefr.engines.bench import BenchRow, Known, machine, measure
 from edgefr.errors import EdgefrError
 
 
@@ -32,6 +32,16 @@ def test_gives_a_row_for_every_batch_size(recogniser: Recogniser) -> None:
         assert row.calls >= 5
         assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms
         assert row.images_per_second > 0
+
+
+def test_what_is_known_of_a_file_stands_in_its_rows(recogniser: Recogniser) -> None:
+    """A call of 4 images of 1,000 operations on a machine of 1e9 a second takes 4 us at best."""
+    (row,) = measure(recogniser, (4,), 0.01, known=Known(123, 1000, 1e9))
+    assert row.bytes == 123
+    assert row.of_gemm == pytest.approx(4e-3 / row.p50_ms)
+    assert row.peak_mib is None or row.peak_mib > 10
+    (row,) = measure(recogniser, (4,), 0.01)
+    assert (row.bytes, row.of_gemm) == (None, None)
 
 
 @pytest.mark.parametrize(("batch", "seconds"), [(0, 1.0), (4096, 1.0), (1, 0.0), (1, 1e9), (1, float("nan"))])

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from edgefr.backends.base import Array, Description, TensorInfo
 from edgefr.backends.fake import DESCRIPTION, FakeBackend
 from edgefr.backends.recogniser import Recogniser
-from edgefr.engines.parity import BF16, FP32, Bound, check, compare
+from edgefr.engines.parity import (
+    BF16,
+    FP16,
+    FP32,
+    INT8,
+    Bound,
+    Decisions,
+    ParityReport,
+    check,
+    compare,
+    looser,
+)
 from edgefr.errors import EdgefrError
 from edgefr.evaluate import pairs as pairs_module
 from edgefr.evaluate.pairs import Pairs, similarities
@@ -75,23 +86,31 @@ def comparisons(draw: st.DrawFn) -> tuple[Floats, Floats, list[tuple[int, int, b
 @given(comparisons())
 def test_finds_exactly_the_flips(case: tuple[Floats, Floats, list[tuple[int, int, bool]], float]) -> None:
     ours, theirs, rows, threshold = case
-    report = compare(planted(ours), planted(theirs), numbered(len(ours)), pairs_of(rows), threshold)
+    report = compare(planted(ours), planted(theirs), numbered(len(ours)), pairs_of(rows), (threshold,))
 
-    flipped, right_ours, right_theirs = [], 0, 0
+    flipped, mixed, right_ours, right_theirs, accepted_ours, accepted_theirs = [], 0, 0, 0, 0, 0
     for number, (first, second, same) in enumerate(rows):
         one = sum(float(a) * float(b) for a, b in zip(ours[first], ours[second], strict=True)) >= threshold
         other = sum(float(a) * float(b) for a, b in zip(theirs[first], theirs[second], strict=True)) >= threshold
+        across = sum(float(a) * float(b) for a, b in zip(ours[first], theirs[second], strict=True)) >= threshold
         if one != other:
             flipped.append(number)
+        mixed += across != one
+        accepted_ours += one and same
+        accepted_theirs += other and same
         right_ours += one == same
         right_theirs += other == same
     cosines = [sum(float(x) * float(y) for x, y in zip(a, b, strict=True)) for a, b in zip(ours, theirs, strict=True)]
 
-    assert report.flipped == tuple(flipped)
-    assert report.flips == len(flipped)
-    assert report.threshold == threshold
-    assert report.accuracy_reference == pytest.approx(right_ours / len(rows))
-    assert report.accuracy_candidate == pytest.approx(right_theirs / len(rows))
+    (decided,) = report.decisions
+    genuine = sum(same for _, _, same in rows)
+    assert decided.flipped == tuple(flipped)
+    assert decided.mixed_flips == mixed
+    assert decided.threshold == threshold
+    assert decided.accuracy_reference == pytest.approx(right_ours / len(rows))
+    assert decided.accuracy_candidate == pytest.approx(right_theirs / len(rows))
+    assert decided.tar_reference == (pytest.approx(accepted_ours / genuine) if genuine else None)
+    assert decided.tar_candidate == (pytest.approx(accepted_theirs / genuine) if genuine else None)
     assert report.cosine_min == pytest.approx(min(cosines))
     assert report.cosine_mean == pytest.approx(sum(cosines) / len(cosines))
     assert report.cosine_min <= report.cosine_p01 <= max(cosines)
@@ -119,8 +138,9 @@ def test_without_a_threshold_the_reference_gets_its_best_one() -> None:
     table = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     pairs = pairs_of([(0, 1, True), (2, 3, True), (0, 2, False), (1, 3, False), (1, 2, False)])
     report = compare(planted(table), planted(table), numbered(4), pairs)
-    assert report.accuracy_reference == report.accuracy_candidate == 1
-    assert report.threshold == pytest.approx((np.cos(np.radians(20)) + np.cos(np.radians(70))) / 2)
+    (decided,) = report.decisions
+    assert decided.accuracy_reference == decided.accuracy_candidate == 1
+    assert decided.threshold == pytest.approx((np.cos(np.radians(20)) + np.cos(np.radians(70))) / 2)
     assert check(report, FP32) == []
 
 
@@ -128,10 +148,9 @@ def test_without_pairs_only_embeddings_are_compared() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
     fake = Recogniser(FakeBackend(), "fake")
     steps: list[int] = []
-    report = compare(fake, fake, faces, None, None, steps.append)
+    report = compare(fake, fake, faces, None, (), steps.append)
     assert sum(steps) == 10
-    assert (report.pairs, report.flips, report.flipped) == (0, 0, ())
-    assert (report.threshold, report.accuracy_reference, report.accuracy_candidate) == (None, None, None)
+    assert (report.pairs, report.decisions) == (0, ())
     assert report.cosine_min == pytest.approx(1)
     assert check(report, FP32) == []
 
@@ -146,30 +165,57 @@ def test_norm_and_uncertainty_are_compared_where_both_give_them() -> None:
 def test_the_check_names_every_broken_bound() -> None:
     ours = table_of([[True] * 4, [True] * 4])
     theirs = table_of([[True] * 4, [False] * 4])
-    report = compare(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), 0.0)
-    cosine, flips, points = check(report, Bound(0.99, 0, 0.0))
+    report = compare(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), (0.0,))
+    cosine, flips, mixed, points = check(report, Bound(0.99, 0, 0.0))
     assert "cosine" in cosine
     assert "-1.000000" in cosine
-    assert "found 1" in flips
+    assert "threshold 0.000, found 1" in flips
+    assert "gallery of the reference" in mixed
     assert "100.000 points" in points
 
 
+def test_every_threshold_is_held_to_the_bounds() -> None:
+    """Similarities 0.5 and 0 differ at 0.25 only: a flip there is seen whatever the first threshold is."""
+    ours, theirs = table_of([[True] * 4, [True, True, True, False]]), table_of([[True] * 4, [True, True, False, False]])
+    report = compare(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), (0.9, 0.25))
+    assert [decided.flips for decided in report.decisions] == [0, 1]
+    assert any("threshold 0.250, found 1" in sentence for sentence in check(report, FP32))
+
+
+def reported(pairs: int, flips: int, wrong: int) -> ParityReport:
+    table = table_of([[True] * 4])
+    decided = Decisions(0.3, 0.99, 0.99 - wrong / pairs, 0.9, 0.9, tuple(range(flips)), 0)
+    return replace(compare(planted(table), planted(table), numbered(1)), pairs=pairs, decisions=(decided,))
+
+
 @pytest.mark.parametrize(
-    ("pairs", "flips", "passes"),
-    [(6000, 2, True), (6000, 3, False), (600, 1, True), (600, 2, False), (12000, 4, True), (12000, 5, False)],
+    ("bound", "pairs", "flips", "passes"),
+    [
+        (BF16, 6000, 2, True),
+        (BF16, 6000, 3, False),
+        (BF16, 600, 1, True),
+        (BF16, 600, 2, False),
+        (BF16, 12000, 4, True),
+        (BF16, 12000, 5, False),
+        (FP16, 6000, 1, True),
+        (FP16, 6000, 2, False),
+        (FP32, 6000, 1, False),
+        (INT8, 6000, 6, True),
+        (INT8, 6000, 7, False),
+    ],
 )
-def test_flips_are_bounded_by_their_rate(pairs: int, flips: int, passes: bool) -> None:
-    table = table_of([[True] * 4])
-    report = compare(planted(table), planted(table), numbered(1))
-    report = replace(report, pairs=pairs, flips=flips, accuracy_reference=0.99, accuracy_candidate=0.99 - flips / pairs)
-    assert (check(report, BF16) == []) == passes
+def test_wrong_flips_are_bounded_by_their_rate(bound: Bound, pairs: int, flips: int, passes: bool) -> None:
+    assert (check(reported(pairs, flips, flips), bound) == []) == passes
 
 
-def test_fp32_allows_no_flip() -> None:
-    table = table_of([[True] * 4])
-    report = compare(planted(table), planted(table), numbered(1))
-    report = replace(report, pairs=6000, flips=1, accuracy_reference=0.99, accuracy_candidate=0.99)
-    assert len(check(report, FP32)) == 1
+def test_int8_may_flip_what_leaves_the_accuracy_alone() -> None:
+    assert check(reported(6000, 50, 0), INT8) == []
+    assert check(reported(6000, 50, 0), FP16) != []
+
+
+def test_a_comparison_keeps_the_wider_bound_of_both() -> None:
+    assert looser("fp32", "int8") == looser("int8", "bf16") == INT8
+    assert looser("fp32", "fp32") == FP32
 
 
 def test_models_that_cannot_be_compared_are_refused() -> None:

@@ -37,5 +37,5 @@ def test_a_runtime_decides_as_torch(runtime: str, precision: str, fused_onnx: Pa
         pytest.skip(f"{runtime} has no {precision} on this machine")
     report = compare(reference, open_recogniser(fused_onnx, runtime, precision), *faces_pairs)
     assert report.pairs == PAIRS
-    assert report.accuracy_reference > 0.985
+    assert report.decisions[0].accuracy_reference > 0.985
     assert check(report, BF16 if precision == "bf16" else FP32) == []

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.backends.fake import FakeBackend
-from edgefr.backends.recogniser import Recogniser, open_recogniser
+from edgefr.data.bin import open_bin
 from edgefr.data.faces import open_faces
 from edgefr.data.lfw import read_pairs
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.bin import both_flips, evaluate_bin, kfold
+from edgefr.evaluate.bin import kfold
+from edgefr.evaluate.protocols import Trial
 from edgefr.evaluate.rates import tar_at_far
+from edgefr.evaluate.systems import open_entrants
+from edgefr.evaluate.trials import bin_trial
 
 Split = list[tuple[np.ndarray, np.ndarray]]
 
@@ -140,7 +143,13 @@ def face(seed: int, person: int) -> np.ndarray:
     return coarse + np.random.default_rng(seed).integers(0, 55, coarse.shape).astype(np.uint8)
 
 
-def test_a_file_is_embedded_both_ways_round_with_the_lengths_kept(tmp_path: Path) -> None:
+def trial_of(path: Path, model: Path = Path("fake"), told: list[int] | None = None) -> Trial:
+    return bin_trial(path.name, open_bin(path), open_entrants(model), (told if told is not None else []).append)
+
+
+@pytest.mark.parametrize("batch", [5, 64])
+def test_a_file_is_embedded_both_ways_round_with_the_lengths_kept(tmp_path: Path, monkeypatch, batch: int) -> None:
+    monkeypatch.setattr("edgefr.evaluate.trials.BATCH", batch)
     people = [(pair, pair if pair % 2 else pair + 100) for pair in range(12)]
     faces = [face(2 * pair + side, person) for pair, both in enumerate(people) for side, person in enumerate(both)]
     pictures = [cv2.imencode(".png", picture[..., ::-1])[1].tobytes() for picture in faces]
@@ -148,8 +157,9 @@ def test_a_file_is_embedded_both_ways_round_with_the_lengths_kept(tmp_path: Path
     path = tmp_path / "faces.bin"
     path.write_bytes(pickle.dumps((pictures, same)))
     told: list[int] = []
-    found = evaluate_bin(Recogniser(FakeBackend(), "fake"), path, batch=5, progress=told.append)
-    assert sum(told) == 24
+    trial = trial_of(path, told=told)
+    found = trial.comparisons["fake"]
+    assert (sum(told), trial.pictures, trial.units) == (24, 24, "pairs")
 
     def raw(picture: np.ndarray) -> np.ndarray:
         answer = FakeBackend().infer({"image": picture[None]})
@@ -157,19 +167,24 @@ def test_a_file_is_embedded_both_ways_round_with_the_lengths_kept(tmp_path: Path
 
     summed = np.array([raw(picture) + raw(np.fliplr(picture).copy()) for picture in faces])
     cosine = cosines(summed[::2], summed[1::2])
-    assert np.allclose(found.comparisons.similarity, cosine, atol=1e-5)
-    assert found.comparisons.same.tolist() == same
+    assert np.allclose(found.similarity, cosine, atol=1e-5)
+    assert found.same.tolist() == same
+    wanted = kfold(summed[::2], summed[1::2], np.array(same)).accuracy
+    assert trial.accuracy["fake"].estimate == wanted.estimate
+    assert (trial.accuracy["fake"].right == wanted.right).all()
     assert min(cosine[same]) > max(cosine[np.logical_not(same)])
-    assert found.accuracy.estimate.value == 1
+    assert wanted.estimate.value == 1
     once = np.array([raw(picture) for picture in faces])
     assert not np.allclose(summed, 2 * once, rtol=0.05)  # these faces are not symmetric
 
 
-def test_both_flips_do_not_depend_on_the_batch() -> None:
+def test_both_flips_do_not_depend_on_the_batch_nor_on_which_is_the_mirror_image() -> None:
     faces = np.stack([face(seed, seed) for seed in range(5)])
-    recogniser = Recogniser(FakeBackend(), "fake")
-    assert np.allclose(both_flips(recogniser, faces, 2), both_flips(recogniser, faces, 32), rtol=1e-6)
-    assert np.allclose(both_flips(recogniser, faces[:, :, ::-1]), both_flips(recogniser, faces), rtol=1e-6)
+    entrants = open_entrants(Path("fake"))
+    (whole,), (mirrored,) = entrants.embed_both_flips(faces), entrants.embed_both_flips(faces[:, :, ::-1])
+    parts = np.concatenate([entrants.embed_both_flips(faces[at : at + 2])[0].raw for at in (0, 2, 4)])
+    assert np.allclose(whole.raw, parts, rtol=1e-5, atol=1e-5)
+    assert np.allclose(whole.raw, mirrored.raw, rtol=1e-5, atol=1e-5)
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
@@ -177,7 +192,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "faces.bin"
     path.write_bytes(pickle.dumps(([picture] * 21 + [picture[:-500]] + [picture] * 2, [True, False] * 6)))
     with pytest.raises(EdgefrError, match="record 21"):
-        evaluate_bin(Recogniser(FakeBackend(), "fake"), path)
+        trial_of(path)
 
 
 @pytest.mark.shared
@@ -190,6 +205,6 @@ def test_real_faces_packed_as_upstream_packs_them_are_told_apart(
     pictures = [faces.read_bytes(name) for pair in chosen for name in (pair.first, pair.second)]
     path = tmp_path / "lfw.bin"
     path.write_bytes(pickle.dumps((pictures, [pair.same for pair in chosen])))
-    found = evaluate_bin(open_recogniser(fused_checkpoint, "torch"), path)
-    similarity, same = found.comparisons.similarity, found.comparisons.same
+    found = trial_of(path, fused_checkpoint).comparisons[fused_checkpoint.name]
+    similarity, same = found.similarity, found.same
     assert similarity[same].min() > similarity[~same].max()

@@ -12,9 +12,17 @@ from edgefr.backends import FAKE
 from edgefr.backends.recogniser import open_recogniser
 from edgefr.data.faces import open_faces
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.calibrate import choose, measure
+from edgefr.evaluate.calibrate import Chosen, choose
+from edgefr.evaluate.calibrate import measure as measure_with
+from edgefr.evaluate.protocols import Sight, aligned_only
 
 PEOPLE, IMAGES = 60, 3
+
+
+def measure(recogniser, chosen, *more, **named):
+    """On aligned faces, which tell how bright they are for their sharpness."""
+    find = aligned_only(chosen.folder, {"sharpness": lambda face: float(face.mean())})
+    return measure_with(recogniser, chosen, find, *more, **named)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +83,8 @@ def test_a_quality_limit_leaves_the_share_below_it(faces: Path, monkeypatch: pyt
     monkeypatch.setattr(calibrate, "DISCARD", 0.25)
     recogniser = open_recogniser(FAKE)
     found = recogniser.embed(open_faces(faces).read_faces())
-    for signal, values in (("norm", found.norm), ("certainty", -found.uncertainty)):
+    brightness = open_faces(faces).read_faces().mean((1, 2, 3))
+    for signal, values in (("norm", found.norm), ("certainty", -found.uncertainty), ("sharpness", brightness)):
         _, quality = measure(recogniser, choose(faces), (0.05,), signal)
         assert quality is not None
         assert quality.signal == signal
@@ -83,13 +92,18 @@ def test_a_quality_limit_leaves_the_share_below_it(faces: Path, monkeypatch: pyt
         assert "25% lie below" in quality.measured_on
 
 
-def test_what_cannot_be_measured_is_refused_before_faces_are_read(faces: Path, pairs: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_refused_before_faces_are_read(
+    faces: Path, pairs: Path, tmp_path: Path, monkeypatch
+) -> None:
     recogniser, told = open_recogniser(FAKE), []
     for fmr, sentence in ((1e-6, r"at least 30,000,000 impostor pairs .* found 15,930"), (0, "between 0 and 1")):
         with pytest.raises(EdgefrError, match=sentence):
             measure(recogniser, choose(faces), (0.05, fmr), progress=told.append)
     with pytest.raises(EdgefrError, match="at least 3,000 faces"):
         measure(recogniser, choose(faces), (0.05,), "norm", told.append)
+    monkeypatch.setattr("edgefr.evaluate.calibrate.DISCARD", 0.3)
+    with pytest.raises(EdgefrError, match="tell the signal detector, found aligned faces: give photographs"):
+        measure(recogniser, choose(faces), (0.05,), "detector", progress=told.append)
     assert told == []
     with pytest.raises(EdgefrError, match="give both --pairs and --folds"):
         choose(faces, pairs)
@@ -99,3 +113,25 @@ def test_what_cannot_be_measured_is_refused_before_faces_are_read(faces: Path, p
         choose(faces, pairs, (7,))
     with pytest.raises(EdgefrError, match="expected faces"):
         choose(tmp_path / "nothing")
+
+
+def test_pictures_without_a_face_are_left_out_of_both(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detector's score is calibrated on those that have one."""
+    monkeypatch.setattr("edgefr.evaluate.calibrate.DISCARD", 0.25)
+    chosen = choose(faces)
+    lost, score = set(chosen.names[::9]), dict(zip(chosen.names, np.linspace(0, 1, 180), strict=True))
+
+    def find(name: str, wanted: list[str]) -> list[Sight | None]:
+        face = chosen.folder.read(name)
+        return [None if name in lost else Sight(face, {"detector": score[name]}) for _ in wanted]
+
+    recogniser = open_recogniser(FAKE)
+    (threshold,), quality = measure_with(recogniser, chosen, find, (0.05,), "detector")
+    known = [score[name] for name in chosen.names if name not in lost]
+    assert np.mean(np.array(known) < quality.limit) == pytest.approx(0.25, abs=0.01)
+    assert quality.measured_on.startswith(f"{len(known)} faces")
+    folder = chosen.folder
+    fewer = Chosen(folder, tuple(name for name in chosen.names if name not in lost), chosen.whose)
+    assert measure(recogniser, fewer, (0.05,))[0] == (threshold,)
+    with pytest.raises(EdgefrError, match="a face in at least one of 180 pictures"):
+        measure_with(recogniser, chosen, lambda _name, wanted: [None] * len(wanted), (0.05,))

@@ -8,21 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.identification import Templates, closed_set, open_set, split
+from edgefr.evaluate.identification import Identities, closed_set, open_set, split
 
 
-def people(count: int, images: int, noise: float = 0.6, seed: int = 0) -> Templates:
+def people(count: int, images: int, noise: float = 0.6, seed: int = 0) -> Identities:
     rng = np.random.default_rng(seed)
     embedding = (rng.normal(size=(count, 1, 8)) + noise * rng.normal(size=(count, images, 8))).reshape(-1, 8)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    return Templates(embedding.astype(np.float32), np.repeat(np.arange(count) * 3 + 5, images))
+    return Identities(embedding.astype(np.float32), np.repeat(np.arange(count) * 3 + 5, images))
 
 
-def only(templates: Templates, index: np.ndarray) -> Templates:
-    return Templates(templates.embedding[index], templates.person[index])
+def only(templates: Identities, index: np.ndarray) -> Identities:
+    return Identities(templates.embedding[index], templates.person[index])
 
 
-def search(noise: float = 0.6, strangers: int = 320) -> tuple[Templates, Templates, Templates]:
+def search(noise: float = 0.6, strangers: int = 320) -> tuple[Identities, Identities, Identities]:
     """A gallery of 40 people, 3 probes of each, and probes of strangers."""
     everybody = people(40, 4, noise)
     enrolled = np.arange(160) % 4 == 0
@@ -30,15 +30,17 @@ def search(noise: float = 0.6, strangers: int = 320) -> tuple[Templates, Templat
     return (
         only(everybody, enrolled),
         only(everybody, ~enrolled),
-        Templates(others.embedding, others.person + 10_000),
+        Identities(others.embedding, others.person + 10_000),
     )
 
 
-def joined(first: Templates, second: Templates) -> Templates:
-    return Templates(np.concatenate([first.embedding, second.embedding]), np.concatenate([first.person, second.person]))
+def joined(first: Identities, second: Identities) -> Identities:
+    return Identities(
+        np.concatenate([first.embedding, second.embedding]), np.concatenate([first.person, second.person])
+    )
 
 
-def ranked(gallery: Templates, embedding: np.ndarray) -> list[tuple[float, int]]:
+def ranked(gallery: Identities, embedding: np.ndarray) -> list[tuple[float, int]]:
     """From scratch: everyone in the gallery, the most similar first."""
     found = [(float(embedding @ entry), int(who)) for entry, who in zip(gallery.embedding, gallery.person, strict=True)]
     return sorted(found, reverse=True)
@@ -81,21 +83,21 @@ def test_a_face_that_was_not_found_is_never_found_in_a_gallery() -> None:
     assert closed_set(gallery, mated).rank1.value == 1
     lost = mated.embedding.copy()
     lost[:12] = np.nan
-    failing = Templates(lost, mated.person)
-    small = Templates(gallery.embedding[:4], gallery.person[:4])
+    failing = Identities(lost, mated.person)
+    small = Identities(gallery.embedding[:4], gallery.person[:4])
     of_small = only(failing, np.isin(mated.person, small.person))
     assert closed_set(gallery, failing).rank1.value == pytest.approx(0.9)
     assert closed_set(small, of_small).rank5.value == 0, "not even where the gallery has fewer than five"
     assert open_set(gallery, joined(failing, strangers), 0.25).fnir.value == pytest.approx(0.1)
     not_enrolled = gallery.embedding.copy()
     not_enrolled[0] = np.nan
-    assert closed_set(Templates(not_enrolled, gallery.person), mated).rank1.value == pytest.approx(1 - 3 / 120)
+    assert closed_set(Identities(not_enrolled, gallery.person), mated).rank1.value == pytest.approx(1 - 3 / 120)
 
 
 def test_a_twin_in_the_gallery_stands_before_the_mate() -> None:
     """Equal similarities flatter nobody."""
     gallery, mated, _ = search(0.0)
-    twins = Templates(np.repeat(gallery.embedding, 2, axis=0), np.repeat(gallery.person, 2) + np.tile([0, 1], 40))
+    twins = Identities(np.repeat(gallery.embedding, 2, axis=0), np.repeat(gallery.person, 2) + np.tile([0, 1], 40))
     found = closed_set(twins, mated)
     assert (found.rank1.value, found.cmc[1]) == (0, 1)
 
@@ -117,7 +119,7 @@ def test_what_is_no_search_is_refused() -> None:
     with pytest.raises(EdgefrError, match="expected genuine and impostor"):
         open_set(gallery, strangers, 0.5)
     with pytest.raises(EdgefrError, match="correct the labels"):
-        Templates(gallery.embedding, gallery.person[:3])
+        Identities(gallery.embedding, gallery.person[:3])
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.backends.fake import FakeBackend
-from edgefr.backends.recogniser import Recogniser
-from edgefr.data.ijb import Search, Subjects, TemplatePairs
+from edgefr.data.ijb import Crops, Search, Subjects, TemplatePairs, read_crops
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.ijb import evaluate_ijb, verify_templates
+from edgefr.evaluate.ijb import verify_templates
 from edgefr.evaluate.ijb_search import RANKS, search_templates
-from edgefr.evaluate.ijb_templates import Templates, templates
+from edgefr.evaluate.ijb_templates import Templates, by_norm, templates
+from edgefr.evaluate.protocols import Trial
+from edgefr.evaluate.systems import of_raw, open_entrants
+from edgefr.evaluate.tables import facts
+from edgefr.evaluate.templates import inverse_variance
+from edgefr.evaluate.trials import ijb_trial
 from edgefr.face.align import align
 from edgefr.spec import TEMPLATE
 
@@ -75,8 +79,12 @@ def slow_open_set(similarity: np.ndarray, mate: list[int | None], fpir: float) -
 def test_templates_are_sums_over_media_of_means_within() -> None:
     rng = np.random.default_rng(0)
     template, media = rng.integers(5, 30, 200), rng.integers(0, 4, 200)
-    features = (rng.normal(size=(200, 8)) * rng.uniform(0.1, 20, (200, 1))).astype(np.float32)
-    found, wanted = templates(features, template, media), slow_templates(features, template, media)
+    raw = (rng.normal(size=(200, 8)) * rng.uniform(0.1, 20, (200, 1))).astype(np.float32)
+    score = rng.uniform(0.3, 1, 200).astype(np.float32)
+    crops = Crops(None, np.zeros((200, 5, 2), np.float32), score, template, media)  # type: ignore[arg-type]
+    system = of_raw("x", raw)
+    found = templates(system, crops, by_norm(system, crops))
+    wanted = slow_templates(raw * score[:, None], template, media)
     assert found.number.tolist() == list(wanted)
     assert found.embedding.dtype == np.float32
     assert np.allclose(found.embedding, list(wanted.values()), atol=1e-6)
@@ -222,18 +230,25 @@ def write_set(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.float32(landmarks), np.float32(scores)
 
 
-def test_a_small_set_gives_what_upstreams_scripts_would(tmp_path: Path) -> None:
+def trial_of(path: Path, told: list[int] | None = None) -> Trial:
+    advance = (told if told is not None else []).append
+    return ijb_trial("ijb", path, read_crops(path), align, open_entrants(Path("fake")), advance)
+
+
+def test_a_small_set_gives_what_upstreams_scripts_would(tmp_path: Path, monkeypatch) -> None:
     landmarks, scores = write_set(tmp_path)
     told: list[int] = []
-    result = evaluate_ijb(Recogniser(FakeBackend(), "fake"), tmp_path, align, batch=7, progress=told.append)
-    assert sum(told) == len(scores) == 72
+    monkeypatch.setattr("edgefr.evaluate.trials.BATCH", 7)
+    trial = trial_of(tmp_path, told)
+    assert sum(told) == len(scores) == trial.pictures == 72
 
-    features = []
+    features, uncertain = [], []
     for number, (points, score) in enumerate(zip(landmarks, scores, strict=True), 1):
         image = cv2.imread(str(tmp_path / f"loose_crop/{number}.png"))[..., ::-1]
         face = align(np.ascontiguousarray(image), points)
         both = FakeBackend().infer({"image": np.stack([face, np.fliplr(face)])})
         features.append((both["embedding"] * both["norm"][:, None]).sum(0) * score)
+        uncertain.append(both["uncertainty"].mean())
     words = [line.split() for line in (tmp_path / "meta/ijbb_face_tid_mid.txt").read_text().splitlines()]
     template, media = (np.array([int(row[column]) for row in words]) for column in (1, 2))
     wanted = slow_templates(np.array(features), template, media)
@@ -241,16 +256,25 @@ def test_a_small_set_gives_what_upstreams_scripts_would(tmp_path: Path) -> None:
     pairs = [line.split() for line in (tmp_path / "meta/ijbb_template_pair_label.txt").read_text().splitlines()]
     score = np.array([wanted[int(a)] @ wanted[int(b)] for a, b, _ in pairs])
     same = np.array([label == "1" for *_, label in pairs])
-    assert np.allclose(result.verification.comparisons.similarity, score, atol=1e-5)
-    for row in result.verification.rows:
-        assert (row.nearest_far, row.nearest_tar) == pytest.approx(slow_nearest(score, same, row.far))
+    assert np.allclose(trial.comparisons["fake"].similarity, score, atol=1e-5)
+    for far in (1e-6, 1e-3, 0.01, 0.1):
+        assert trial.others["fake"][f"TAR nearest to FAR {far:g}"] == pytest.approx(slow_nearest(score, same, far)[1])
+    assert "people unknown: intervals over templates that are said to match" in facts(trial)
+
+    # By certainty: each picture's direction weighs as the inverse of its variance, not as long as it is.
+    weights = np.concatenate([inverse_variance(np.float32(uncertain)[template == t]) for t in np.unique(template)])
+    weighed = slow_templates(unit(np.array(features)) * weights[:, None], template, media)
+    score = np.array([weighed[int(a)] @ weighed[int(b)] for a, b, _ in pairs])
+    by_certainty = trial.comparisons["fake, fused by certainty"].similarity
+    assert np.allclose(by_certainty, score, atol=1e-5)
+    assert not np.allclose(by_certainty, trial.comparisons["fake"].similarity, atol=1e-3)
 
     gallery = np.array([wanted[5 * person] for person in range(12)])
     probes = np.array([wanted[5 * probe] for probe in range(12, 36)])
     ranks, recalls = slow_search(probes @ gallery.T, [probe % 12 for probe in range(12, 36)], (0.01, 0.1))
-    assert result.identification is not None
-    assert [rank.value for rank in result.identification.rank] == pytest.approx(ranks)
-    assert [row.upstream for row in result.identification.rows] == pytest.approx(recalls)
+    told = trial.others["fake"]
+    assert [told[f"rank {rank}"].value for rank in RANKS] == pytest.approx(ranks)
+    assert [told[f"TPIR at FPIR {fpir:g}, upstream's"] for fpir in (0.01, 0.1)] == pytest.approx(recalls)
     assert ranks[0] > 0.5
 
 
@@ -258,7 +282,7 @@ def test_without_the_search_files_only_verification_is_done(tmp_path: Path) -> N
     write_set(tmp_path)
     for file in (tmp_path / "meta").glob("*.csv"):
         file.unlink()
-    assert evaluate_ijb(Recogniser(FakeBackend(), "fake"), tmp_path, align).identification is None
+    assert not [name for name in trial_of(tmp_path).others["fake"] if "rank" in name]
 
 
 def test_points_that_fit_no_face_are_named_with_their_picture(tmp_path: Path) -> None:
@@ -268,11 +292,21 @@ def test_points_that_fit_no_face_are_named_with_their_picture(tmp_path: Path) ->
     lines[4] = " ".join(["5.png", *["7.0"] * 10, "0.9"])
     file.write_text("\n".join(lines))
     with pytest.raises(EdgefrError, match=r"landmarks of a face for picture 5, 5\.png"):
-        evaluate_ijb(Recogniser(FakeBackend(), "fake"), tmp_path, align)
+        trial_of(tmp_path)
 
 
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     write_set(tmp_path)
     (tmp_path / "loose_crop/9.png").unlink()
     with pytest.raises(EdgefrError, match=r"loose_crop: 9\.png"):
-        evaluate_ijb(Recogniser(FakeBackend(), "fake"), tmp_path, align)
+        trial_of(tmp_path)
+
+
+def test_a_template_of_no_weight_is_named(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    file = tmp_path / "meta/ijbb_name_5pts_score.txt"
+    lines = file.read_text().splitlines()
+    lines[0] = lines[0].rpartition(" ")[0] + " 0"
+    file.write_text("\n".join(lines))
+    with pytest.raises(EdgefrError, match="pictures of template 0 that make one"):
+        trial_of(tmp_path)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from edgefr.backends.fake import FakeBackend
-from edgefr.backends.recogniser import Recogniser
-from edgefr.data.bin import open_bin
 from edgefr.data.degrade import PROTOCOLS, degrade
-from edgefr.data.ijb import read_crops
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.bin import evaluate_bin
-from edgefr.evaluate.ijb import evaluate_ijb
 from edgefr.evaluate.lfw import lfw_trials
-from edgefr.evaluate.protocols import Trial, aligned_only, conditions
-from edgefr.evaluate.systems import Entrants, open_entrants
-from edgefr.evaluate.trials import all_against_all, bin_trial, ijb_trial
+from edgefr.evaluate.protocols import Find, Sight, Trial, aligned_only, conditions, degraded
+from edgefr.evaluate.systems import Entrants
+from edgefr.evaluate.trials import all_against_all
 from edgefr.spec import Image
-from tests.evaluate.planted import collection, face, name, named_pairs, planted, projection, write_zip
+from tests.evaluate.planted import collection, name, named_pairs, planted, projection, write_zip
 
 PEOPLE = 12
 PICTURES = collection(PEOPLE, 2)
@@ -35,8 +28,11 @@ def cosine(first: Image, second: Image) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def trials_of(chosen: list[str], find=PICTURES.get, entrants: Entrants | None = None, signals=None) -> dict[str, Trial]:
-    found = lfw_trials("set", PAIRS, find, conditions(chosen), entrants or planted(), signals or {}, lambda _: None)
+def trials_of(
+    chosen: list[str], read=PICTURES.get, entrants: Entrants | None = None, find: Find | None = None
+) -> dict[str, Trial]:
+    find = find or degraded(read)
+    found = lfw_trials("set", PAIRS, find, conditions(chosen), entrants or planted(), lambda _: None)
     return {trial.protocol: trial for trial in found}
 
 
@@ -108,6 +104,24 @@ def test_a_face_that_is_not_found_is_a_rejection_by_every_system() -> None:
             assert (trial.accuracy[system].right[whose] == ~comparisons.same[whose]).all()
 
 
+def test_a_face_lost_in_one_rendering_is_missing_in_its_protocols_only() -> None:
+    """Of the second pictures' faces one is lost, of the poor renderings all of another protocol's."""
+    lost = PAIRS[0].second
+
+    def find(key: str, wanted: Sequence[str]) -> list[Sight | None]:
+        sights = degraded(PICTURES.get, {"detector": lambda face: float(face.std())})(key, wanted)
+        gone = {"JPEG 8"} if key == lost else set()
+        return [None if name in gone | {"occlusion"} else sight for name, sight in zip(wanted, sights, strict=True)]
+
+    trials = trials_of(["all"], find=find)
+    failures = {name: trial.failures for name, trial in trials.items()}
+    assert (failures["clean"], failures["JPEG 8"], failures["mixed, JPEG 8"]) == (0, 1, 1)
+    assert (failures["occlusion"], failures["mixed, occlusion"]) == (2 * PEOPLE, PEOPLE)
+    assert (trials["occlusion"].comparisons["fused"].similarity == -1).all()
+    assert np.isnan(trials["JPEG 8"].quality["detector"][0])
+    assert np.isfinite(trials["clean"].quality["detector"]).all()
+
+
 def test_without_any_face_it_says_so() -> None:
     with pytest.raises(EdgefrError, match="a face in at least one of 24 pictures, found none"):
         trials_of(["clean"], lambda _: None)
@@ -115,7 +129,7 @@ def test_without_any_face_it_says_so() -> None:
 
 def test_the_quality_of_a_comparison_is_that_of_its_poorer_picture_as_it_was_seen() -> None:
     brightness = {"brightness": lambda picture: float(picture.mean())}
-    trial = trials_of(["mixed, JPEG 8"], signals=brightness)["mixed, JPEG 8"]
+    trial = trials_of(["mixed, JPEG 8"], find=degraded(PICTURES.get, brightness))["mixed, JPEG 8"]
     assert set(trial.quality) == {"norm", "certainty", "brightness"}
     pair = PAIRS[5]
     seen = PICTURES[pair.first], degrade(PICTURES[pair.second], "JPEG 8", pair.second)
@@ -129,7 +143,7 @@ def test_pictures_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
 
     folder = open_faces(write_zip(tmp_path / "x.zip", {"A/a.png": np.zeros((90, 80, 3), np.uint8)}))
     with pytest.raises(EdgefrError, match=r"A/a\.png of 80x90: align the pictures first with `edgefr data align`"):
-        aligned_only(folder)("A/a.png")
+        aligned_only(folder)("A/a.png", ["clean"])
 
 
 def test_all_against_all_is_every_pair_once() -> None:
@@ -137,7 +151,7 @@ def test_all_against_all_is_every_pair_once() -> None:
     pictures = collection(5, 3)
     lost = names[7]
     find = {key: picture for key, picture in pictures.items() if key != lost}.get
-    (trial,) = all_against_all("set", names, find, conditions(["clean"]), planted(), lambda _: None)
+    (trial,) = all_against_all("set", names, degraded(find), conditions(["clean"]), planted(), lambda _: None)
     comparisons = trial.comparisons["fused"]
     index = 0
     for first in range(len(names)):
@@ -155,62 +169,24 @@ def test_all_against_all_is_every_pair_once() -> None:
 
 def test_all_against_all_identifies_and_says_where_searches_are_too_few() -> None:
     pictures = collection(6, 3, noise=5)
-    (trial,) = all_against_all("set", sorted(pictures), pictures.get, conditions(["clean"]), planted(), lambda _: None)
+    (trial,) = all_against_all(
+        "set", sorted(pictures), degraded(pictures.get), conditions(["clean"]), planted(), lambda _: None
+    )
     assert trial.others["fused"]["rank 1"].value == 1
     assert trial.others["fused"]["FNIR at FPIR 0.01"] is None
 
 
 def test_all_against_all_has_no_mixed_protocol() -> None:
     pictures = collection(4, 2)
-    found = all_against_all("set", sorted(pictures), pictures.get, conditions(["all"]), planted(), lambda _: None)
+    found = all_against_all(
+        "set", sorted(pictures), degraded(pictures.get), conditions(["all"]), planted(), lambda _: None
+    )
     assert [trial.protocol for trial in found] == list(PROTOCOLS)
     with pytest.raises(EdgefrError, match="expected --pairs for a mixed protocol"):
-        all_against_all("set", [], pictures.get, conditions(["mixed, JPEG 8"]), planted(), lambda _: None)
+        all_against_all("set", [], degraded(pictures.get), conditions(["mixed, JPEG 8"]), planted(), lambda _: None)
 
 
 def test_more_pictures_than_memory_allows_are_refused_before_any_is_read() -> None:
     names = [name(person, 1) for person in range(20_000)]
     with pytest.raises(EdgefrError, match=r"at most 10,000 pictures .* in 1 protocols, found 20,000: .*--limit 10000"):
         all_against_all("set", names, lambda _: pytest.fail("read"), conditions(["clean"]), planted(), lambda _: None)
-
-
-def test_a_bin_file_gives_upstreams_figures(tmp_path: Path) -> None:
-    pairs = [(face(n, 1, 90), face(n if n % 2 else n + 50, 2, 90)) for n in range(40)]
-    encoded = [cv2.imencode(".png", picture)[1].tobytes() for pair in pairs for picture in pair]
-    path = tmp_path / "small.bin"
-    path.write_bytes(pickle.dumps((encoded, [bool(n % 2) for n in range(40)])))
-    wanted = evaluate_bin(Recogniser(FakeBackend(), "fake"), path)
-    trial = bin_trial("small.bin", open_bin(path), open_entrants(Path("fake")), lambda _: None)
-    assert trial.accuracy["fake"].estimate == wanted.accuracy.estimate
-    assert (trial.accuracy["fake"].right == wanted.accuracy.right).all()
-    np.testing.assert_allclose(trial.comparisons["fake"].similarity, wanted.comparisons.similarity, atol=1e-5)
-    assert not trial.people_known
-
-
-def write_ijb(path: Path) -> Path:
-    """Ten people with two templates of two pictures each."""
-    (path / "meta").mkdir(parents=True)
-    (path / "loose_crop").mkdir()
-    places, points, pairs = [], [], []
-    for number in range(40):
-        person, template = number // 4, number // 2
-        cv2.imwrite(str(path / "loose_crop" / f"{number}.png"), face(person, number, 60))
-        places.append(f"{number}.png {template} {number}")
-        points.append(f"{number}.png 30 40 80 40 55 60 40 90 70 90 0.9")
-        if number % 2 == 0:
-            pairs += [f"{template} {other} {int(template // 2 == other // 2)}" for other in range(template)]
-    for kind, lines in (("face_tid_mid", places), ("name_5pts_score", points), ("template_pair_label", pairs)):
-        (path / "meta" / f"ijbc_{kind}.txt").write_text("\n".join(lines) + "\n")
-    return path
-
-
-def test_ijb_gives_the_same_as_one_model_alone(tmp_path: Path) -> None:
-    path = write_ijb(tmp_path / "ijb")
-    wanted = evaluate_ijb(Recogniser(FakeBackend(), "fake"), path, lambda image, _: image)
-    trial = ijb_trial(
-        "ijb", path, read_crops(path), lambda image, _: image, open_entrants(Path("fake")), lambda _: None
-    )
-    comparisons = trial.comparisons["fake"]
-    np.testing.assert_allclose(comparisons.similarity, wanted.verification.comparisons.similarity, atol=1e-5)
-    assert trial.others["fake"]["TAR nearest to FAR 0.01"] == wanted.verification.rows[4].nearest_tar
-    assert trial.pictures == 40

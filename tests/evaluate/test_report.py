@@ -17,10 +17,12 @@ from edgefr.evaluate.bootstrap import Estimate
 from edgefr.evaluate.figures import discards, measure, pool
 from edgefr.evaluate.lfw import lfw_trials
 from edgefr.evaluate.plots import Series, inline_svg, lines
-from edgefr.evaluate.protocols import conditions
+from edgefr.evaluate.protocols import conditions, degraded
 from edgefr.evaluate.report import Evaluation, hardest, page_of, tables_of, write_report
+from edgefr.evaluate.systems import Entrants, Model, System, of_raw
 from edgefr.evaluate.tables import Result, Table, document, percent, points, times
-from tests.evaluate.planted import collection, named_pairs, planted
+from edgefr.spec import Faces
+from tests.evaluate.planted import collection, named_pairs, planted, projection
 
 PEOPLE = 30
 PICTURES = collection(PEOPLE, 2, noise=90)
@@ -34,7 +36,7 @@ def evaluation() -> Evaluation:
     entrants = planted()
     chosen = conditions(["clean", "14x14 pixels", "mixed, blur + noise"])
     signals = {"sharpness": lambda picture: float(picture.std())}
-    trials = lfw_trials("set", named_pairs(PEOPLE), PICTURES.get, chosen, entrants, signals, lambda _: None)
+    trials = lfw_trials("set", named_pairs(PEOPLE), degraded(PICTURES.get, signals), chosen, entrants, lambda _: None)
     results = [Result(trial, measure(trial, entrants.pair, lambda _: None)) for trial in trials]
     quality = discards(trials, entrants.judged)
     return Evaluation("fused", results, pool(trials, entrants.pair), quality, {"machine": "a <fast> one"})
@@ -110,6 +112,10 @@ def test_the_page_and_the_tables_state_what_the_document_states(evaluation: Eval
             gain = system["gain_over_concatenation"]
             assert points(Estimate(gain["value"], gain["ci95"])) in printed
     for system in told["pooled"]:
+        if system["system"] != "fused":
+            judged = system["judged"]
+            ratio, gain = (Estimate(judged[key]["value"], judged[key]["ci95"]) for key in ("error_ratio", "gain"))
+            assert {times(ratio), points(gain)} <= printed
         assert {share(system["accuracy"]), f"{system['errors']:,} of {system['decisions']:,}"} <= printed
     for signal in told["discard"]:
         assert share(signal["area"]) in printed
@@ -131,6 +137,38 @@ def test_the_figures_are_those_of_the_decisions(evaluation: Evaluation) -> None:
         assert entry.against.gain.value == pytest.approx(gain)
         assert entry.against.gain.ci95[0] <= gain <= entry.against.gain.ci95[1]
     assert min(wrong.values()) > 0
+    assert evaluation.pooled[0].judged is None
+    for entry in evaluation.pooled[1:]:
+        assert entry.judged.model == "fused"
+        assert entry.judged.ratio.value == pytest.approx(wrong["fused"] / wrong[entry.system])
+        assert entry.judged.gain.value == pytest.approx((wrong[entry.system] - wrong["fused"]) / decisions)
+        assert entry.judged.gain.ci95[0] <= entry.judged.gain.value <= entry.judged.gain.ci95[1]
+
+
+def test_models_beside_are_paired_with_the_judged_one_without_any_backbones() -> None:
+    """The interval is that of the difference: a model beside itself differs by exactly nothing."""
+
+    def embed(faces: Faces) -> list[System]:
+        return [of_raw("fused", projection(faces, 2, 64)), of_raw("twin", projection(faces, 2, 64))]
+
+    entrants = Entrants((Model("fused", None, "planted", "fp32", embed),), None)
+    chosen, find = conditions(["14x14 pixels"]), degraded(PICTURES.get)
+    trials = lfw_trials("set", named_pairs(PEOPLE), find, chosen, entrants, lambda _: None)
+    fused, twin = pool(trials, None)
+    assert (fused.judged, fused.against, twin.against) == (None, None, None)
+    assert (twin.judged.gain.value, twin.judged.gain.ci95, twin.judged.ratio.value) == (0, (0, 0), 1)
+    told = document([Result(trial, measure(trial, None, lambda _: None)) for trial in trials], [fused, twin], [])
+    assert told["trials"][0]["systems"][1]["judged"]["gain"] == {"value": 0, "ci95": (0, 0)}
+
+
+def test_the_same_people_in_two_data_sets_are_drawn_together() -> None:
+    """Twice the decisions of the same people are no more evidence: their interval stays as wide."""
+    entrants, chosen = planted(), conditions(["14x14 pixels"])
+    once, again = (
+        lfw_trials(name, named_pairs(PEOPLE), degraded(PICTURES.get), chosen, entrants, lambda _: None)
+        for name in ("one.zip", "two.zip")
+    )
+    assert pool([*once, *again], entrants.pair)[0].accuracy.ci95 == pool(once, entrants.pair)[0].accuracy.ci95
 
 
 def test_a_rate_that_the_comparisons_cannot_support_is_a_dash_with_the_number_needed(
@@ -156,7 +194,7 @@ def test_names_are_text_and_nothing_else() -> None:
     pairs = [
         type(pair)(f"{EVIL}{pair.first}", f"{EVIL}{pair.second}", pair.same, pair.fold) for pair in named_pairs(PEOPLE)
     ]
-    trials = lfw_trials(f"set {EVIL}", pairs, pictures.get, conditions(["clean"]), entrants, {}, lambda _: None)
+    trials = lfw_trials(f"set {EVIL}", pairs, degraded(pictures.get), conditions(["clean"]), entrants, lambda _: None)
     results = [Result(trial, measure(trial, entrants.pair, lambda _: None)) for trial in trials]
     extra = Table(f"runs {EVIL}", ["run", EVIL], [[EVIL, "1"]], (EVIL,))
     reader = Reader(page_of(Evaluation("fused", results, [], [], {EVIL: EVIL}), [extra]))
@@ -182,7 +220,9 @@ def test_the_hardest_pairs_are_the_ones_nearest_to_a_wrong_decision(evaluation: 
 def test_a_pair_without_a_face_is_not_shown() -> None:
     lost = next(iter(PICTURES))
     found = {key: picture for key, picture in PICTURES.items() if key != lost}
-    trial = lfw_trials("set", named_pairs(PEOPLE), found.get, conditions(["clean"]), planted(), {}, lambda _: None)[0]
+    trial = lfw_trials(
+        "set", named_pairs(PEOPLE), degraded(found.get), conditions(["clean"]), planted(), lambda _: None
+    )[0]
     assert trial.comparisons["fused"].similarity.min() == -1
     assert all(pair.similarity > -1 for kind in hardest(trial, "fused") for pair in kind)
 

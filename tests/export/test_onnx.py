@@ -16,9 +16,11 @@ from edgefr.data.samples import astronaut_faces  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.export import onnx_from_checkpoint as module  # noqa: E402
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint  # noqa: E402
-from edgefr.manifest import model_manifest, read_manifest, sha256_of  # noqa: E402
+from edgefr.manifest import HeldOut, Manifest, model_manifest, read_manifest, sha256_of, write_manifest  # noqa: E402
 from edgefr.nn.fused import FusedModel, save_fused  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
+
+HELD_OUT = HeldOut("pairs", (6, 7), "faces")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.normal_(model.bottleneck.mu.weight, std=1e-3)
     path = tmp_path_factory.mktemp("export") / "random.safetensors"
     save_fused(model, path)
+    write_manifest(path, Manifest("checkpoint", "random", model.spec.to_dict(), held_out=HELD_OUT))
     return path
 
 
@@ -68,6 +71,7 @@ def test_the_manifest_lies_beside_and_inside(exported: Path, checkpoint: Path) -
     beside = read_manifest(exported)
     assert beside is not None
     assert beside.made_from["checkpoint"] == {"file": checkpoint.name, "sha256": sha256_of(checkpoint)}
+    assert beside.held_out == HELD_OUT, "who may be evaluated on is known of what is exported, too"
     assert beside.spec["fusion"]["embedding_dim"] == 640
     alone = exported.with_name("alone.onnx")
     alone.write_bytes(exported.read_bytes())

@@ -77,12 +77,12 @@ def test_parameter_counts_are_those_published() -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_architecture_gives_a_512x7x7_map_and_an_embedding(arch: str) -> None:
+def test_every_architecture_gives_the_map_and_the_embedding_that_it_promises(arch: str) -> None:
     with torch.device("meta"):
         backbone = ARCHITECTURES[arch]().eval()
     image = torch.empty(1, 3, 112, 112, device="meta")
     if arch == "mobilefacenet":
         backbone.scale, backbone.shift = backbone.scale.to("meta"), backbone.shift.to("meta")
     maps, embedding = backbone(image)
-    assert maps.shape == (1, 512, 7, 7)
+    assert maps.shape == (1, backbone.map_channels, 7, 7)
     assert embedding.shape == (1, backbone.embedding_dim)

@@ -38,15 +38,15 @@ def small(**options: object) -> ModelSpec:
 
 def test_sizes_are_the_papers() -> None:
     spec = FusionSpec(vib=False)
-    assert count(LocalAggregation(spec)) == 5_789_696
-    assert count(GlobalAggregation(spec)) == 6_304_768
+    assert count(LocalAggregation(spec, 512)) == 5_789_696
+    assert count(GlobalAggregation(spec, 512)) == 6_304_768
 
 
 @pytest.mark.parametrize(("readout", "deployed"), [("flatten", 25_464_320), ("mean", 12_881_408)])
 def test_deployed_size(readout: str, deployed: int) -> None:
     spec = FusionSpec(vib=False, readout=readout)
-    fusion = Fusion(spec)
-    assert count(fusion) + count(Bottleneck(spec, fusion.width, 1024)) == deployed
+    fusion = Fusion(spec, 512)
+    assert count(fusion) + count(Bottleneck(spec, fusion.width, (512, 512))) == deployed
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_deployed_size(readout: str, deployed: int) -> None:
 )
 def test_the_rows_of_table_one_by_configuration(local: bool, global_: bool, vib: bool, width: int) -> None:
     spec = FusionSpec(local_branch=local, global_branch=global_, vib=vib)
-    fusion = Fusion(spec).eval()
+    fusion = Fusion(spec, 512).eval()
     assert fusion(*maps(), embeddings()).shape == (2, width)
-    assert (Bottleneck(spec, fusion.width, 1024).logvar is not None) == vib
+    assert (Bottleneck(spec, fusion.width, (512, 512)).logvar is not None) == vib
 
 
 @pytest.mark.parametrize(("kv", "keys", "values"), [("cross", "x", "x"), ("self", "y", "y"), ("split", "y", "x")])
 def test_which_map_answers_the_other_nets_mean(kv: str, keys: str, values: str) -> None:
     """F1's query is Y's mean; moving a key or value map without moving its mean changes F1 only if it is used."""
-    layer = GlobalAggregation(FusionSpec(kv=kv)).eval()
+    layer = GlobalAggregation(FusionSpec(kv=kv), 512).eval()
     x, y = maps()
     mixed = {"x": x.flatten(2).roll(1, 2).view_as(x), "y": y.flatten(2).roll(1, 2).view_as(y)}
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_which_map_answers_the_other_nets_mean(kv: str, keys: str, values: str) 
 
 def test_split_takes_keys_from_the_querys_own_net_and_values_from_the_other() -> None:
     """With all keys alike attention is even, so only the mean of the values counts."""
-    layer = GlobalAggregation(FusionSpec(kv="split")).eval()
+    layer = GlobalAggregation(FusionSpec(kv="split"), 512).eval()
     x, y = maps()
     flat = y.mean((2, 3), keepdim=True).expand_as(y)
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_split_takes_keys_from_the_querys_own_net_and_values_from_the_other() ->
 
 def test_attention_is_torchs_multi_head_attention() -> None:
     torch.manual_seed(0)
-    ours, theirs = Attention(8).eval(), torch.nn.MultiheadAttention(512, 8, batch_first=True).eval()
+    ours, theirs = Attention(512, 8).eval(), torch.nn.MultiheadAttention(512, 8, batch_first=True).eval()
     parts = (ours.query, ours.key, ours.value)
     theirs.in_proj_weight.data = torch.cat([part.weight for part in parts])
     theirs.in_proj_bias.data = torch.cat([part.bias for part in parts])
@@ -109,7 +109,7 @@ def test_attention_is_torchs_multi_head_attention() -> None:
 
 def test_the_encoder_is_torchs_post_norm_layer() -> None:
     torch.manual_seed(0)
-    ours = EncoderLayer(8, 2048).eval()
+    ours = EncoderLayer(512, 8, 2048).eval()
     theirs = torch.nn.TransformerEncoderLayer(512, 8, 2048, dropout=0.0, batch_first=True)
     parts = (ours.attention.query, ours.attention.key, ours.attention.value)
     theirs.self_attn.in_proj_weight.data = torch.cat([part.weight for part in parts])
@@ -124,7 +124,7 @@ def test_the_encoder_is_torchs_post_norm_layer() -> None:
 def test_the_local_block_is_leff_with_a_shortcut() -> None:
     """Written out: Conv1x1, BN, GELU, depth-wise Conv3x3, BN, GELU, Conv1x1, BN, + F, Conv1x1, tokens, encoder."""
     torch.manual_seed(0)
-    layer = LocalAggregation(FusionSpec()).eval()
+    layer = LocalAggregation(FusionSpec(), 512).eval()
     x, y = maps()
     wide = torch.cat([x, y], 1)
     (conv1, bn1, _, conv2, bn2, _, conv3, bn3), z = layer.block, wide
@@ -138,12 +138,12 @@ def test_the_local_block_is_leff_with_a_shortcut() -> None:
 @pytest.mark.parametrize("project", ["after", "inside", "fold"])
 @pytest.mark.parametrize("positions", ["none", "learned", "sincos"])
 def test_other_readings_of_the_local_branch(project: str, positions: str) -> None:
-    layer = LocalAggregation(FusionSpec(project=project, positions=positions)).eval()
+    layer = LocalAggregation(FusionSpec(project=project, positions=positions), 512).eval()
     assert layer(*maps()).shape == (2, 49, 512)
 
 
 def test_the_fusion_looks_at_maps_alone_and_the_mlp_at_embeddings_alone() -> None:
-    fusion, mlp = Fusion(FusionSpec(readout="mean")).eval(), EmbeddingMlp(1024)
+    fusion, mlp = Fusion(FusionSpec(readout="mean"), 512).eval(), EmbeddingMlp(1024)
     with torch.no_grad():
         for body, by_maps, by_embeddings in ((fusion, True, False), (mlp, False, True)):
             before = body(*maps(), embeddings())
@@ -261,7 +261,6 @@ def test_impossible_choices_are_refused_by_name() -> None:
     for options in (
         {"kv": "both"},
         {"body": "cnn"},
-        {"heads": 7},
         {"local_branch": False, "global_branch": False},
         {"depth": 0},
     ):

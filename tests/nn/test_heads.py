@@ -183,6 +183,8 @@ def test_adaface_takes_batch_statistics_in_before_use_and_only_in_training() -> 
     head = build_head("adaface", 4, 3)
     embedding = 5 * F.normalize(torch.randn(4, 4)) * torch.tensor([[1.0], [2.0], [3.0], [4.0]])
     labels = torch.zeros(4, dtype=torch.int64)
+    head.margin.norm_mean.fill_(20.0)
+    head.margin.norm_std.fill_(100.0)
     head.eval()(embedding, labels)
     assert head.margin.norm_mean == 20
     trained = head.train()(embedding, labels)
@@ -191,6 +193,25 @@ def test_adaface_takes_batch_statistics_in_before_use_and_only_in_training() -> 
     torch.testing.assert_close(head.eval()(embedding, labels), trained)
     head.train()(1e6 * embedding, labels)
     assert head.margin.norm_mean.item() == pytest.approx(0.99 * (0.99 * 20 + 0.01 * 12.5) + 1.0)  # clipped to 100
+
+
+@pytest.mark.parametrize("length", [0.02, 1.4, 30.0])
+def test_adafaces_margin_follows_quality_from_the_first_batch_whatever_the_norms_are(length) -> None:
+    """Statistics of the batch itself: of two faces, the better one's angle is made larger, the other's smaller."""
+    head = build_head("adaface", 4, 3)
+    norm = length * torch.tensor([[0.5], [1.5]])
+    moved = head.margin.move(torch.full((2, 1), 0.5), norm)
+    assert head.margin.norm_mean.item() == pytest.approx(length)
+    assert head.margin.norm_std.item() == pytest.approx(length / math.sqrt(2))
+    z = 0.333 * torch.tensor([-0.5, 0.5]) * length / (length / math.sqrt(2) + 1e-3)
+    wanted = (math.acos(0.5) - 0.4 * z).cos() - 0.4 * (1 + z)
+    torch.testing.assert_close(moved.squeeze(1), wanted)
+
+
+def test_adaface_takes_every_face_for_an_average_one_before_it_has_seen_a_batch() -> None:
+    head = build_head("adaface", 4, 3).eval()
+    moved = head.margin.move(torch.tensor([[0.5], [0.1]]), torch.tensor([[3.0], [90.0]]))
+    torch.testing.assert_close(moved, torch.tensor([[0.1], [-0.3]]))
 
 
 def test_adaface_sends_no_gradient_through_the_norm() -> None:
@@ -204,6 +225,9 @@ def test_adaface_sends_no_gradient_through_the_norm() -> None:
 def test_one_face_leaves_adafaces_statistics_alone() -> None:
     head = build_head("adaface", 4, 3)
     assert head.loss(torch.ones(1, 4), torch.tensor([0])).isfinite()
+    assert head.margin.norm_mean.isnan()
+    head.margin.norm_mean.fill_(20.0)
+    head.loss(torch.ones(1, 4), torch.tensor([0]))
     assert head.margin.norm_mean == 20
 
 
@@ -240,8 +264,8 @@ def test_magface_makes_norms_grow_within_its_range_and_asks_more_of_long_ones() 
 
 @pytest.mark.parametrize("name", ["adaface", "magface"])
 def test_a_norm_given_apart_takes_the_embeddings_place(name) -> None:
-    head = build_head(name, WIDTH, CLASSES).eval()
-    mu, labels = 20 * torch.randn(6, WIDTH), torch.tensor([0, 1, 2, 3, 4, 0])
+    head = head_with_known_statistics(name)
+    mu, labels = 20 * torch.randn(6, WIDTH, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4, 0])
     norm = mu.norm(dim=1, keepdim=True)
     torch.testing.assert_close(head.loss(mu / 7, labels, norm), head.loss(mu, labels))
     assert not torch.allclose(head.loss(mu / 7, labels), head.loss(mu, labels))
@@ -256,6 +280,23 @@ def test_rows_without_a_label_are_left_out_of_everything(name) -> None:
     other.weight.data = head.weight.data
     torch.testing.assert_close(loss, other.loss(embedding[labels >= 0], labels[labels >= 0]))
     torch.testing.assert_close(dict(head.named_buffers()), dict(other.named_buffers()))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_batch_of_nobody_costs_nothing_and_changes_nothing(name) -> None:
+    """Its gradients are there and zero: processes average them with those of others."""
+    head = build_head(name, WIDTH, CLASSES)
+    head.loss(20 * torch.randn(6, WIDTH), torch.tensor([0, 1, 2, 3, 4, 0])).backward()
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    head.zero_grad()
+    embedding = torch.randn(3, WIDTH, requires_grad=True)
+    loss = head.loss(embedding, torch.tensor([-1, -1, -1]))
+    loss.backward()
+    assert loss == 0
+    assert not embedding.grad.any()
+    for parameter in head.parameters():
+        assert not parameter.grad.any()
+    torch.testing.assert_close(dict(head.state_dict()), before)
 
 
 @pytest.mark.parametrize("name", MARGIN_HEADS)

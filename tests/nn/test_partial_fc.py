@@ -26,6 +26,7 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.randn(STEPS, 8, PIXELS, generator=generator, dtype=torch.float64)
     labels = torch.randint(CLASSES, (STEPS, 8), generator=generator)
     labels[1, :3] = -1  # more of one rank's rows have no label than of the other's
+    labels[2] = -1  # a step of blends alone
     return x, labels
 
 
@@ -138,7 +139,7 @@ def test_one_process_with_all_classes_is_the_full_head(name) -> None:
     x, labels = images()
     embedding = (20 * x[0, :, :WIDTH]).requires_grad_()
     norm = torch.full((8, 1), 50.0, dtype=torch.float64)
-    for arguments in ((labels[0],), (labels[1],), (labels[1], norm)):
+    for arguments in ((labels[0],), (labels[1],), (labels[1], norm), (labels[2],)):
         wanted = full.loss(embedding, *arguments)
         ours = sampled.loss(embedding, *arguments)
         torch.testing.assert_close(ours, wanted)

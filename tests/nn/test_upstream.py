@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -175,3 +177,14 @@ def test_the_real_net_answers_as_its_reference_graph(shared: Path) -> None:
         pixels = ((face / 255 - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32).transpose(2, 0, 1)[None]
         theirs = session.run(None, {session.get_inputs()[0].name: pixels})[0][0]
         assert np.abs(mine - theirs).max() < 1e-4 * np.abs(theirs).max()
+
+
+def test_telling_architectures_apart_loads_no_compiler() -> None:
+    """It would take longer than all the rest of loading a backbone."""
+    code = (
+        "import sys, torch\n"
+        "from edgefr.nn.architectures import build_backbone\n"
+        "with torch.device('meta'): build_backbone('mobilefacenet')\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

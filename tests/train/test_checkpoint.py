@@ -49,6 +49,27 @@ def test_modules_optimiser_and_step_come_back(optimizer_type, tmp_path: Path) ->
             assert value is found[index][name] is None or torch.equal(found[index][name], value), name
 
 
+def test_the_optimiser_goes_on_alike_whatever_the_weights_layout(tmp_path: Path) -> None:
+    """The file knows no layout; AdamW's fused kernel takes that of weights and averages for the same."""
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        model(torch.ones(2, 2, 5, 5).cumsum(3)).square().mean().backward()
+        optimizer.step()
+
+    def fused(groups) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(groups, 0.1, fused=True)
+
+    model, optimizer = trained(fused)
+    save_state(tmp_path / "s", "k", 3, {"model": model}, optimizer)
+    other, other_optimizer = fresh(fused)
+    other.to(memory_format=torch.channels_last)
+    load_state(tmp_path / "s", "k", {"model": other}, other_optimizer)
+    step(model, optimizer)
+    step(other, other_optimizer)
+    torch.testing.assert_close(other[0].weight, model[0].weight)
+
+
 def test_nothing_saved_is_the_beginning(tmp_path: Path) -> None:
     model, optimizer = fresh(torch.optim.AdamW)
     assert load_state(tmp_path / "s", "k", {"model": model}, optimizer) == 0

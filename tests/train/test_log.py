@@ -14,10 +14,12 @@ from edgefr.train.loop import Step  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 
 
-def told(folder: Path, steps: range, world: World | None = None) -> list[int]:
+def told(folder: Path, steps: range, world: World | None = None, goes_on_from: int = 0) -> list[int]:
     """Report steps of 24, four images each; what the progress bar was told."""
     advanced: list[int] = []
     log = Log(folder, "Distilling", advanced.append, world or World())
+    if goes_on_from:
+        log(Step(goes_on_from, 24, 4, {}))
     for step in steps:
         log(Step(step, 24, 4, {"cosine": 0.123456789 / step, "loss": 1.0, "lr": 1e-4, "gradient": 2.0}))
     log.close()
@@ -39,10 +41,11 @@ def test_every_tenth_step_and_the_last_are_logged_with_losses_rate_and_throughpu
     assert found[0]["cosine"] == 0.012346
 
 
-def test_a_run_that_goes_on_adds_to_the_log_and_jumps_to_its_place(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_starts_its_bar_at_its_place_and_adds_to_the_log(tmp_path: Path) -> None:
     told(tmp_path, range(1, 14))
-    assert told(tmp_path, range(14, 25)) == [56] + [4] * 10
-    assert [line["step"] for line in lines(tmp_path)] == [10, 20, 24]
+    assert told(tmp_path, range(14, 25), goes_on_from=10) == [40] + [16] + [4] * 10
+    assert told(tmp_path, range(21, 25), goes_on_from=20) == [80] + [4] * 4
+    assert [line["step"] for line in lines(tmp_path)] == [10, 20, 24, 24]
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:

@@ -109,12 +109,13 @@ def test_the_figures_of_a_step_are_means_over_its_batches(tmp_path: Path) -> Non
         return iter([torch.tensor([[1.0]]), torch.tensor([[3.0]])])
 
     def losses_of(x: Tensor) -> dict[str, Tensor]:
-        return {"x": x.mean() + 0 * model(x).sum(), "twice": 2 * x.mean()}
+        none = 0 * model(x).sum()
+        return {"x": x.mean() + none, "twice": 2 * x.mean() + none, "told": 100 * x.mean()}
 
     descend(stage_of(model, tmp_path, schedule, report=told.append), batches, losses_of)
     (step,) = told
     assert (step.step, step.steps, step.images) == (1, 1, 4)
-    assert step.figures == {"x": 2, "twice": 4, "loss": 6, "lr": 1e-3, "gradient": 0}
+    assert step.figures == {"x": 2, "twice": 4, "told": 200, "loss": 6, "lr": 1e-3, "gradient": 0}
 
 
 def test_the_running_average_is_kept_in_the_end(tmp_path: Path) -> None:

@@ -106,11 +106,13 @@ def test_labels_cost_cross_entropy_of_the_sample_plus_beta_times_kl(model: Fused
     seen = batch(0, 4, 2)
     torch.manual_seed(9)
     losses = labelled(model, head.loss, Vib(ONE, beta=beta), World())(seen)
-    assert losses.keys() == {"labels", "kl"}
+    assert losses.keys() == {"labels", "beta kl", "kl"}
     with torch.no_grad():
         mu, logvar = encode(model, seen, World())
     kl = sum(0.5 * float((m * m + v.exp() - 1 - v).sum()) for m, v in zip(mu, logvar, strict=True)) / 3
-    assert losses["kl"].item() == pytest.approx(beta * kl, rel=1e-5)
+    assert losses["beta kl"].item() == pytest.approx(beta * kl, rel=1e-5)
+    assert losses["kl"].item() == pytest.approx(kl, rel=1e-5)
+    assert not losses["kl"].requires_grad, "only told"
     torch.manual_seed(9)
     z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
     wanted = -F.linear(z, head.weight, head.bias).log_softmax(1)[range(3), seen.labels].mean()
@@ -149,6 +151,18 @@ def test_the_anchor_is_zero_only_at_the_aims(nets: None) -> None:
     torch.nn.init.zeros_(model.bottleneck.mu.weight)
     at_aims = seen._replace(aims=seen.seen.embeddings)
     assert losses_of(at_aims)["anchor"].item() == pytest.approx(0, abs=1e-2)  # bf16
+
+
+def test_the_skip_learns_unless_it_carries_the_anchor(model: FusedModel) -> None:
+    """Whatever distillation, which comes before, has made of it."""
+    head, seen = build_head("softmax", 16, 5), batch(0, 4, 2)
+    skip = model.bottleneck.skip
+    for anchor, learns in ((0.0, True), (2.0, False)):
+        distillation(model, Distill(ONE), World())
+        losses = labelled(model, head.loss, Vib(ONE, anchor=anchor), World())(seen)
+        skip.weight.grad = None
+        losses["labels"].backward()
+        assert (skip.weight.grad is not None) == learns
 
 
 def test_a_margin_follows_the_norm_of_mu_not_of_the_sample(model: FusedModel) -> None:

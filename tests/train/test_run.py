@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from edgefr.manifest import read_manifest, sha256_of  # noqa: E402
 from edgefr.nn.fused import load_fused  # noqa: E402
 from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.faces import read_training_faces  # noqa: E402
+from edgefr.train.lock import alone  # noqa: E402
+from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
 from edgefr.train.recipe import Data, Recipe  # noqa: E402
 from edgefr.train.run import train_fused  # noqa: E402
+from edgefr.train.teacher import Teacher  # noqa: E402
 from edgefr.train.threshold import check_threshold  # noqa: E402
 from tests.train import tiny  # noqa: E402
 
@@ -41,6 +45,7 @@ EVERYTHING = (
     "vib.schedule.batch=8",
     "vib.schedule.accumulate=2",
 )
+DISTILLED = ("distill.schedule.steps=3", "distill.schedule.batch=8")
 STAGES = {"Fine-tuning": 16, "Caching": 300, "Distilling": 16, "Training by labels": 32}
 """What a run is stopped in, and at how many images: after two steps, or after one shard of 200."""
 
@@ -72,6 +77,32 @@ def test_recipes_that_begin_alike_share_their_beginning(recipe: Make) -> None:
         train_fused(other, tiny.stopping("Training by labels", 1))
     assert train_fused(other, tiny.stopping("Fine-tuning", 1)).parent.name == "other"
     assert train_fused(recipe(*EVERYTHING, "name=other", "vib.beta=0.2"), tiny.stopping("Distilling", 1))
+
+
+def test_a_stage_that_another_run_is_at_is_refused(recipe: Make) -> None:
+    chosen = recipe("vib.schedule.steps=2", "vib.schedule.batch=8")
+    train_fused(chosen, silent)
+    (state,) = (chosen.runs / "states").glob("*.safetensors")
+    other = replace(chosen, name="other")
+    with alone(state.with_suffix(".lock")), pytest.raises(EdgefrError, match="another run"):
+        train_fused(other, silent)
+    assert not (chosen.runs / "other/fused.safetensors").exists()
+    assert train_fused(other, silent).is_file()
+
+
+def test_the_bar_of_a_run_that_goes_on_starts_at_its_place(recipe: Make, monkeypatch) -> None:
+    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
+    chosen = recipe("vib.schedule.steps=4", "vib.schedule.batch=8")
+    with pytest.raises(KeyboardInterrupt):
+        train_fused(chosen, tiny.stopping("Training by labels", 24))
+    told: list[int] = []
+
+    @contextmanager
+    def noting(title: str, _total: int) -> Iterator[Callable[[int], None]]:
+        yield told.append if title == "Training by labels" else lambda _count: None
+
+    train_fused(chosen, noting)
+    assert told == [16, 8, 8]
 
 
 def test_every_part_of_the_recipe_counts(recipe: Make) -> None:
@@ -150,6 +181,7 @@ def test_the_paper_way_trains_by_labels_alone(recipe: Make) -> None:
         (("vib.schedule.steps=3", "b.finetune.steps=2", "b.finetune.batch=250"), "at least 250 views"),
         (("vib.schedule.steps=3", "vib.schedule.batch=8", "data.limit=200"), "impostor pairs"),
         (("vib.schedule.steps=3", "data.limit=2", "vib.schedule.batch=2"), "impostor pairs"),
+        (("vib.schedule.steps=3", "vib.schedule.batch=8", "fusion.embedding_dim=12"), "at least 16"),
     ],
 )
 def test_what_would_fail_in_the_end_is_refused_before_training(recipe: Make, settings, found: str) -> None:
@@ -215,3 +247,42 @@ def test_no_face_of_the_training_folds_people_is_told_before_training(smoke: Rec
 def test_distillation_without_a_skip_is_refused(recipe: Make) -> None:
     with pytest.raises(EdgefrError, match=r"fusion\.skip"):
         recipe("distill.schedule.steps=3", "fusion.skip=none")
+
+
+def test_a_fusion_aims_at_what_its_backbones_teacher_says(recipe: Make, tmp_path: Path) -> None:
+    """mu is as long as the teacher's embedding, starts as the sum of both backbones' and nears the teacher's."""
+    weights = tiny.write_weights(tmp_path / "teacher.pt", 9)
+    settings = [f"aims.teacher={weights}", "fusion.embedding_dim=8", "views.clean=1.0", "distill.schedule.lr=1e-2"]
+    teacher = Teacher(weights, World())
+    faces = torch.from_numpy(read_training_faces(recipe(*DISTILLED).data).read(range(64)))
+
+    def cosine(steps: int) -> float:
+        chosen = recipe(*settings, f"distill.schedule.steps={steps}", f"name=after-{steps}")
+        result = train_fused(chosen, silent)
+        manifest = read_manifest(result)
+        assert manifest is not None
+        assert manifest.made_from["teacher"]["sha256"] == sha256_of(weights)
+        with torch.no_grad():
+            return float((load_fused(result)(faces).embedding * teacher(faces)).sum(1).mean())
+
+    assert cosine(60) > cosine(1) + 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (("fusion.embedding_dim=8",), "fusion.embedding_dim to be at least 16"),
+        (("aims.teacher={wide}",), "aims.teacher to be a checkpoint whose embeddings are as long"),
+    ],
+)
+def test_backbones_that_no_teacher_taught_are_not_added(recipe: Make, tmp_path: Path, settings, found: str) -> None:
+    wide = tiny.write_weights(tmp_path / "wide.pt", 3, "wide")
+    with pytest.raises(EdgefrError, match=found):
+        train_fused(recipe(*DISTILLED, *(setting.format(wide=wide) for setting in settings)), silent)
+
+
+def test_what_a_teacher_taught_is_not_taken_for_another_run(recipe: Make, tmp_path: Path) -> None:
+    """The state of a run without aims must not be taken up by one with them."""
+    weights = tiny.write_weights(tmp_path / "teacher.pt", 9)
+    first = train_fused(recipe(*DISTILLED), silent).read_bytes()
+    assert train_fused(recipe(*DISTILLED, f"aims.teacher={weights}"), silent).read_bytes() != first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -15,7 +16,20 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.train.shards import INDEX, Shards, numbers_of, packed, record_type, unpacked  # noqa: E402
+from edgefr.train.lock import alone  # noqa: E402
+from edgefr.train.parallel import World  # noqa: E402
+from edgefr.train.progress import silent  # noqa: E402
+from edgefr.train.shards import (  # noqa: E402
+    INDEX,
+    LOCK,
+    Advance,
+    Records,
+    Shards,
+    numbers_of,
+    packed,
+    record_type,
+    unpacked,
+)
 
 SMALL = np.dtype([("embeddings", np.float32, (3,)), ("label", np.int64)])
 
@@ -46,6 +60,15 @@ def verified(shards: Shards) -> int:
     return sum(done)
 
 
+def fill(shards: Shards, world: World | None = None, made: list[int] | None = None) -> None:
+    def records_of(start: int, _advance: Advance) -> Records:
+        if made is not None:
+            made.append(start)
+        return records(shards.count)[start : start + 4]
+
+    shards.fill(("making", "checking"), records_of, silent, world or World())
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(-8, 4), st.sampled_from(["fp16", "int8"]))
 def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, store: str) -> None:
@@ -54,7 +77,7 @@ def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, s
     # Channels of very different size, some of them empty.
     maps *= (10 ** (exponent / 2 + rng.uniform(-2, 2, (1, 2, 512, 1, 1)))).astype(np.float32)
     maps[:, :, rng.integers(0, 512, 5)] = 0
-    kept = np.empty(1, record_type(store, 4))
+    kept = np.empty(1, record_type(store, 512, 4))
     packed(maps, kept)
     error = np.abs(unpacked(kept) - maps)
     if store == "fp16":  # eleven bits, down to the smallest step of 2^-24
@@ -66,13 +89,13 @@ def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, s
 
 
 def test_what_fp16_cannot_hold_is_the_largest_that_it_can() -> None:
-    kept = np.empty(1, record_type("fp16", 4))
+    kept = np.empty(1, record_type("fp16", 512, 4))
     packed(np.full((1, 2, 512, 7, 7), -1e6, np.float32), kept)
     assert (unpacked(kept) == -65504).all()
 
 
 def test_int8_takes_half_of_fp16() -> None:
-    sizes = [record_type(store, 256).itemsize for store in ("int8", "fp16")]
+    sizes = [record_type(store, 512, 256).itemsize for store in ("int8", "fp16")]
     assert sizes[0] < 0.6 * sizes[1]
 
 
@@ -108,6 +131,44 @@ def test_a_damaged_shard_is_refused_and_the_next_run_makes_it_anew(tmp_path: Pat
     assert shards.missing() == [4]
     assert verified(filled(tmp_path, 10)) == 10
     assert path.read_bytes() == whole
+
+
+def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
+    made: list[int] = []
+    fill(Shards(tmp_path, "k", 10, SMALL), made=made)
+    (tmp_path / "00001.npy").write_bytes(b"damage")
+    with pytest.raises(EdgefrError, match="found others"):
+        fill(Shards(tmp_path, "k", 10, SMALL))
+    fill(Shards(tmp_path, "k", 10, SMALL), made=made)
+    assert made == [0, 4, 8, 4]
+    assert (Shards(tmp_path, "k", 10, SMALL).column("label") == np.arange(10)).all()
+
+
+def test_two_runs_do_not_make_the_same_maps_at_once_but_read_them(tmp_path: Path) -> None:
+    with alone(tmp_path / LOCK), pytest.raises(EdgefrError, match="another run that is making the same"):
+        fill(Shards(tmp_path, "k", 10, SMALL))
+    fill(Shards(tmp_path, "k", 10, SMALL))
+    with alone(tmp_path / LOCK):
+        fill(Shards(tmp_path, "k", 10, SMALL))
+
+
+def test_maps_that_the_disk_has_no_room_for_are_refused_before_any_is_made(tmp_path: Path, monkeypatch) -> None:
+    free = 10 * SMALL.itemsize
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: argparse.Namespace(free=free))
+    fill(Shards(tmp_path / "small", "k", 10, SMALL))
+    made: list[int] = []
+    with pytest.raises(EdgefrError, match=r"expected 2\.900 GB of free disk space for .*, found 0\.000 GB"):
+        fill(Shards(tmp_path / "large", "k", 29, np.dtype([("maps", np.uint8, 10**8)])), made=made)
+    assert not made
+
+
+def test_one_process_alone_reads_all_maps_to_check_them(tmp_path: Path, monkeypatch) -> None:
+    fill(Shards(tmp_path, "k", 10, SMALL))
+    (tmp_path / "00001.npy").write_bytes(b"damage")
+    monkeypatch.setattr(World, "wait", lambda self: None)  # for a process that is not there
+    fill(Shards(tmp_path, "k", 10, SMALL), World(1, 2))
+    with pytest.raises(EdgefrError, match="found others"):
+        fill(Shards(tmp_path, "k", 10, SMALL), World(0, 2))
 
 
 def test_maps_of_something_else_are_refused(tmp_path: Path) -> None:

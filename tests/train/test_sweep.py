@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -11,12 +12,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgefr.data.lfw import read_pairs  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.evaluate.ablation import Row, read_rows, rows_table, write_rows  # noqa: E402
+from edgefr.evaluate.metrics import accuracy_difference  # noqa: E402
+from edgefr.evaluate.rates import error_ratio  # noqa: E402
+from edgefr.manifest import HeldOut, read_manifest, sha256_of  # noqa: E402
 from edgefr.nn.fused import load_fused  # noqa: E402
+from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
-from edgefr.train.sweep import A, B, sweep, variants  # noqa: E402
-from tests.train.tiny import write_recipe  # noqa: E402
+from edgefr.train.sweep import sweep, variants  # noqa: E402
+from edgefr.train.tested import A, B, Examiner  # noqa: E402
+from tests.train.tiny import write_recipe, write_weights  # noqa: E402
 
 FOLDS, A_FOLD = 10, 16
 """Folds of the pairs file, and people of each, who are in a genuine and in two impostor pairs."""
@@ -66,6 +73,90 @@ def test_a_sweep_tests_baselines_and_every_value(recipe: Path, tmp_path: Path) -
     models = [load_fused(tmp_path / "runs" / variant.recipe.name / "fused.safetensors") for variant in chosen]
     first, second = (model.bottleneck.mu.weight for model in models)
     assert not torch.equal(first, second), "the value was set"
+    manifest = read_manifest(tmp_path / "runs" / chosen[0].recipe.name / "fused.safetensors")
+    faces, pairs = sha256_of(tmp_path / "faces.zip"), sha256_of(tmp_path / "pairs.txt")
+    assert manifest.held_out == HeldOut(pairs, (1, 2), faces), "who may be evaluated on is known from now on"
+
+
+def test_the_first_variant_stands_against_every_other_by_paired_intervals(recipe: Path, tmp_path: Path) -> None:
+    """The same from the decisions of each model, tested alone."""
+    chosen = variants([recipe], "distill.pairwise=0,10", STAGE)
+    rows = sweep(chosen, None, silent, lambda _rows: None)
+    data, named = chosen[0].recipe.data, [pair for pair in read_pairs(tmp_path / "pairs.txt") if pair.fold <= 2]
+    examiner, right = Examiner(data, named, World(), silent), {}
+    for variant in chosen:
+        model = load_fused(tmp_path / "runs" / variant.recipe.name / "fused.safetensors")
+        trials = [trial for trial in examiner.trials(variant.name, model) if trial.degraded]
+        people = np.concatenate([trial.comparisons[A].people for trial in trials])
+        for name in trials[0].accuracy:
+            right[name] = np.concatenate([trial.accuracy[name].right for trial in trials])
+    first = chosen[0].name
+    assert [row.judged is None for row in rows] == [row.name == first for row in rows]
+    for row in rows:
+        if row.judged is not None:
+            assert row.judged.model == first
+            assert row.judged.gain == accuracy_difference(right[first], right[row.name], people)
+            assert row.judged.ratio == error_ratio(right[first], right[row.name], people)
+    assert rows_table("", rows).header[-1] == f"{first}'s gain over it, points"
+
+
+def test_variants_with_other_backbones_have_baselines_of_their_own(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = write_weights(tmp_path / "other/b.pt", 7)
+    second = recipe.with_name("second.toml")
+    text = recipe.read_text().replace('name = "tiny"', 'name = "second"')
+    second.write_text(text.replace(str(tmp_path / "b.pt"), str(other)))
+    chosen = variants([recipe, second], None, STAGE)
+    rows = sweep(chosen, 24, silent, lambda _rows: None)
+    names = [row.name for row in rows]
+    first, other = (variant.name for variant in chosen)
+    assert names == [A, B, "sum", "concatenation", first, *(f"{key} of {other}" for key in names[:4]), other]
+    ratio = {row.name: row.against.ratio.value for row in rows}
+    assert min(ratio[A], ratio[B]) == min(ratio[f"{A} of {other}"], ratio[f"{B} of {other}"]) == 1
+    assert rows[5].by_protocol == rows[0].by_protocol, "the same backbone A"
+    assert rows[6].by_protocol != rows[1].by_protocol, "another backbone B"
+
+
+def test_another_process_than_the_first_trains_and_leaves_the_rest(recipe: Path) -> None:
+    told: list[object] = []
+    assert sweep(variants([recipe], None, STAGE), None, silent, told.append, World(rank=1)) == []
+    assert told == []
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 18, 1 << 30])
+def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe: Path, monkeypatch, kept: int) -> None:
+    (variant,) = variants([recipe], None, STAGE)
+    sweep([variant], 24, silent, lambda _rows: None)
+    model = load_fused(variant.recipe.runs / variant.recipe.name / "fused.safetensors")
+    named = [pair for pair in read_pairs(variant.recipe.data.pairs) if pair.fold <= 2][::8]
+    monkeypatch.setattr("edgefr.train.tested.KEPT", kept)
+    seen, see = [], type(model).see
+    monkeypatch.setattr(type(model), "see", lambda net, image: seen.append(len(image)) or see(net, image))
+    examiner = Examiner(variant.recipe.data, named, World(), silent)
+    first, again = (examiner.trials("x", model)[3].comparisons["x"].similarity for _ in range(2))
+    assert np.array_equal(first, again)
+    assert sum(part.nbytes for seen in examiner._memory.values() for part in seen) <= kept
+    asked = len({name for pair in named for name in (pair.first, pair.second)}) * 6
+    assert sum(seen) == (asked if kept == 1 << 30 else 2 * asked)
+
+
+@pytest.mark.parametrize(
+    ("over", "settings", "limit", "sentence"),
+    [
+        ("data.test_folds=[1],[2]", (), None, "the same data.faces, data.pairs and data.test_folds"),
+        ("vib.beta=0,1", ("data.test_folds=[]",), None, "test pairs of at least two folds"),
+        ("vib.beta=0,1", ("data.test_folds=[1]",), None, "at least two folds, .* found 32 of 1"),
+        ("vib.beta=0,1", (), 1, "found 1 of 1: .* --limit"),
+        ("distill.schedule.batch=8,4096", (), None, "4096"),
+    ],
+)
+def test_what_would_fail_after_training_is_refused_before(
+    recipe: Path, tmp_path: Path, over: str, settings: tuple[str, ...], limit: int | None, sentence: str
+) -> None:
+    chosen = variants([recipe], over, (*STAGE, "vib.schedule.steps=1", "vib.schedule.batch=8", *settings))
+    with pytest.raises(EdgefrError, match=sentence):
+        sweep(chosen, limit, silent, lambda _rows: None)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_recipes_that_begin_alike_do_not_train_their_beginning_twice(recipe: Path, tmp_path: Path) -> None:
@@ -104,3 +195,13 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.json").write_text(text)
     with pytest.raises(EdgefrError, match="edgefr sweep"):
         read_rows(tmp_path / "rows.json")
+
+
+def test_rows_of_before_the_first_was_set_against_the_others_are_read(tmp_path: Path) -> None:
+    none = {"value": 0.9, "ci95": [0.8, 1.0]}
+    row = {"name": "x", "value": None, "clean": none, "degraded": none, "by_protocol": {"clean": none}}
+    row["against"] = {"ratio": none, "better": A, "gain": none}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    (known,) = read_rows(tmp_path / "rows.json")
+    assert known.judged is None
+    assert len(rows_table("", [known]).header) == 5

@@ -1,0 +1,224 @@
+"""The detector `spot` beside YuNet, its teacher: held-out people's photographs as they are and made harder, faceless
+pictures, ordinary photographs, and time on one core.
+
+YuNet's finds of at least 0.7 in the photograph as it was taken are the truth; in the harder ones that of its largest
+face, moved as the photograph was. A face is found where a box has an intersection over union of at least 0.5 with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bench.faceless import faceless
+from edgefr.cli.output import progress
+from edgefr.data.faces import FaceFolder, open_faces, person_of
+from edgefr.data.lfw import people_of, read_pairs
+from edgefr.errors import EdgefrError
+from edgefr.evaluate.bootstrap import interval, resampled_sums, share
+from edgefr.face.detect import Detector, Face, open_detector
+from edgefr.face.photo import load_photo
+from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, Floats, Image
+from edgefr.train.laying import moved
+
+TEST_FOLDS = (6, 7, 8, 9, 10)
+FOUND = 0.5
+HARDER = 300
+"""Photographs, evenly spread, that each harder kind is made from."""
+FACELESS = 200
+ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A face that should be found: whose, and its row of 15 as OpenCV orders them."""
+
+    person: str
+    row: Floats
+
+
+def turned(degrees: float) -> Callable[[Image], tuple[Image, np.ndarray]]:
+    def turn(photo: Image) -> tuple[Image, np.ndarray]:
+        height, width = photo.shape[:2]
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+        return cv2.warpAffine(photo, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE), matrix
+
+    return turn
+
+
+def scaled(scale: float) -> Callable[[Image], tuple[Image, np.ndarray]]:
+    def resize(photo: Image) -> tuple[Image, np.ndarray]:
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how), np.diag([scale, scale, 1.0])[:2].copy()
+
+    return resize
+
+
+def small_in_a_large_picture(photo: Image) -> tuple[Image, np.ndarray]:
+    """A face of about 20 pixels in a picture of 640 x 480."""
+    small, matrix = scaled(0.2)(photo)
+    canvas = np.full((480, 640, 3), 110, np.uint8)
+    canvas[200 : 200 + small.shape[0], 300 : 300 + small.shape[1]] = small
+    matrix[:, 2] += 300, 200
+    return canvas, matrix
+
+
+def cut_off(photo: Image) -> tuple[Image, np.ndarray]:
+    """What lies right of the middle of LFW's centred face, and a little more: two thirds of the face."""
+    start = round(photo.shape[1] * 0.44)
+    return np.ascontiguousarray(photo[:, start:]), np.array([[1.0, 0, -start], [0, 1, 0]])
+
+
+def grey_and_blurred(photo: Image) -> Image:
+    grey = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), 3), np.uint8)
+
+
+def lit(change: Callable[[Image], Image]) -> Callable[[Image], tuple[Image, np.ndarray]]:
+    return lambda photo: (change(photo), np.eye(3)[:2])
+
+
+KINDS: dict[str, Callable[[Image], tuple[Image, np.ndarray]]] = {
+    "turned by 20 degrees": turned(20),
+    "turned by 40 degrees": turned(-40),
+    "a tenth of the light": lit(lambda photo: np.asarray(cv2.convertScaleAbs(photo, alpha=0.1), np.uint8)),
+    "grey and blurred": lit(grey_and_blurred),
+    "cut off": cut_off,
+    "20 pixels": small_in_a_large_picture,
+    "300 pixels": scaled(3),
+    "1000 pixels": scaled(10),
+}
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    low = np.maximum(a[:2], b[:2])
+    high = np.minimum(np.add(a[:2], a[2:4]), np.add(b[:2], b[2:4]))
+    common = float(np.prod(np.clip(high - low, 0, None)))
+    return common / (a[2] * a[3] + b[2] * b[3] - common)
+
+
+def outcome(sought: Sought, faces: list[Face]) -> tuple[bool, float]:
+    """Whether a face was found, and how far its points are off as a part of the distance between the eyes."""
+    best = max(faces, key=lambda face: overlap(face.box, sought.row), default=None)
+    if best is None or overlap(best.box, sought.row) < FOUND:
+        return False, np.nan
+    points = sought.row[4:14].reshape(5, 2)
+    away = np.linalg.norm(best.landmarks - points, axis=1).mean()
+    return True, float(away / np.linalg.norm(points[0] - points[1]))
+
+
+def figures(sought: list[Sought], outcomes: list[tuple[bool, float]]) -> dict[str, Any]:
+    """Recall and error of the points in %, with intervals over people."""
+    found = np.array([hit for hit, _ in outcomes])
+    error = np.nan_to_num([away for _, away in outcomes])
+    people = np.array([[face.person] * 2 for face in sought])
+    sums = resampled_sums(np.column_stack([found, error, np.ones(len(found))]), people)
+    recall, points = share(sums[:, 0], sums[:, 2]), share(sums[:, 1], sums[:, 0])
+    return {
+        "faces": len(sought),
+        "missed": int((~found).sum()),
+        "recall": percent(found.mean(), interval(recall)),
+        "points": percent(error.sum() / max(1, found.sum()), interval(points)),
+    }
+
+
+def percent(value: float, ci95: tuple[float, float]) -> list[float]:
+    return [round(100 * float(figure), 2) for figure in (value, *ci95)]
+
+
+def truth(face: Face, name: str) -> Sought:
+    return Sought(person_of(name), np.array([*face.box, *face.landmarks.ravel(), face.score], np.float32))
+
+
+def held_out(folder: FaceFolder, pairs: Path) -> list[str]:
+    people = people_of(read_pairs(pairs), TEST_FOLDS)
+    return [name for name in folder.names if person_of(name) in people]
+
+
+def on_photographs(
+    folder: FaceFolder, names: list[str], detectors: dict[str, Detector], advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """Rows of figures: photographs as they are for `spot` alone, harder ones for both."""
+    plain: list[tuple[Sought, tuple[bool, float]]] = []
+    harder: dict[tuple[str, str], list[tuple[Sought, tuple[bool, float]]]] = {}
+    every = max(1, len(names) // HARDER)
+    for place, name in enumerate(names):
+        photo = folder.read(name)
+        known = detectors["yunet"].detect(photo)
+        found = detectors["spot"].detect(photo)
+        plain += [(sought, outcome(sought, found)) for sought in (truth(face, name) for face in known)]
+        if place % every == 0 and known:
+            largest = truth(max(known, key=lambda face: face.box[2] * face.box[3]), name)
+            for kind, make in KINDS.items():
+                picture, matrix = make(photo)
+                sought = Sought(largest.person, moved(largest.row[None], matrix)[0])
+                for which, detector in detectors.items():
+                    seen = outcome(sought, detector.detect(picture))
+                    harder.setdefault((kind, which), []).append((sought, seen))
+        advance(1)
+    rows = [{"kind": "as taken", "detector": "spot"} | figures(*map(list, zip(*plain, strict=True)))]
+    for (kind, which), results in harder.items():
+        rows.append({"kind": kind, "detector": which} | figures(*map(list, zip(*results, strict=True))))
+    return {"photographs": len(names), "rows": rows}
+
+
+def one_core(spot: Path, yunet: Path) -> dict[str, Any]:
+    """Milliseconds of processor time at 320x320 on one thread, in turns: median and 95th percentile."""
+    import onnxruntime
+    from skimage import data
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(spot), options, providers=["CPUExecutionProvider"])
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    net = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), 0.7, 0.3)
+    picture = cv2.resize(data.astronaut(), (320, 320), interpolation=cv2.INTER_AREA)
+
+    def with_spot() -> int:
+        rows = session.run(None, {INPUT_NAME: picture[None]})[0]
+        rows = rows[rows[:, 14] >= 0.5]
+        return len(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, 0.4))
+
+    works: dict[str, Callable[[], Any]] = {"spot": with_spot, "yunet": lambda: net.detect(picture[..., ::-1].copy())}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(ROUNDS + 10):
+        for name, work in works.items():
+            start = time.thread_time()
+            work()
+            if turn >= 10:
+                times[name].append(1e3 * (time.thread_time() - start))
+    cv2.setNumThreads(threads)
+    assert session.get_outputs()[0].name == SPOT_OUTPUT
+    return {name: np.percentile(spent, [50, 95]).round(2).tolist() for name, spent in times.items()}
+
+
+def run(data: Path, spot: Path, limit: int | None = None) -> dict[str, Any]:
+    """All figures of the detector in `spot`; `limit` takes only that many photographs, evenly spread."""
+    yunet = data / "detectors/face_detection_yunet_2023mar.onnx"
+    detectors = {"spot": open_detector(spot), "yunet": open_detector(yunet)}
+    if detectors["spot"].name != "spot":
+        raise EdgefrError(f"expected the detector spot in {spot}, found {detectors['spot'].name}: give another file")
+    folder = open_faces(data / "lfw-deepfunneled.zip")
+    names = held_out(folder, data / "lfw-pairs.txt")
+    if limit is not None:
+        names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
+    with progress("Finding faces", len(names)) as advance:
+        found = on_photographs(folder, names, detectors, advance)
+    pictures = faceless(folder, names, detectors["yunet"], FACELESS)
+    false = {which: sum(len(each.detect(picture)) for picture in pictures) for which, each in detectors.items()}
+    photos = {
+        path.name: {which: len(each.detect(load_photo(path))) for which, each in detectors.items()}
+        for path in sorted((data / "photos").iterdir())
+    }
+    return found | {
+        "false_faces": {"pictures": len(pictures)} | false,
+        "photos": photos,
+        "one_core_320_ms": one_core(spot, yunet),
+    }

@@ -1,0 +1,60 @@
+"""Pictures without a face, none of which a detector was trained on: things that packages carry, drawn patterns, and
+held-out photographs whose faces were painted over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from edgefr.data.faces import FaceFolder
+from edgefr.face.detect import Detector, Face
+from edgefr.spec import Image
+from edgefr.train.backgrounds import THINGS, pattern
+
+OTHER_THINGS = ("coffee", "rocket", "moon", "text", "hubble_deep_field", "immunohistochemistry", "colorwheel", "logo")
+"""scikit-image's pictures of things that training does not show."""
+
+GROWN = 1.5
+"""Faces are painted over with their hairline and chin."""
+
+
+def faceless(folder: FaceFolder, names: list[str], detector: Detector, count: int) -> list[Image]:
+    """So many pictures (H, W, 3), the same every time; `detector` tells where the photographs' faces are."""
+    assert not set(OTHER_THINGS) & set(THINGS)
+    rng = np.random.default_rng(0)
+    pictures = [*_things(), *(pattern(int(rng.integers(100, 400)), rng) for _ in range(count // 4))]
+    chosen = np.linspace(0, len(names) - 1, count - len(pictures)).astype(int)
+    pictures += [_painted_over(folder.read(names[index]), detector) for index in chosen]
+    return pictures
+
+
+def _things() -> Iterator[Image]:
+    """Each whole, its quarters, and its middle enlarged."""
+    from skimage import color, data, util
+    from sklearn.datasets import load_sample_images
+
+    wholes = [*(util.img_as_ubyte(getattr(data, name)()) for name in OTHER_THINGS), *load_sample_images().images]
+    for whole in wholes:
+        picture = color.gray2rgb(whole) if whole.ndim == 2 else whole[..., :3]
+        height, width = (length // 2 for length in picture.shape[:2])
+        yield np.ascontiguousarray(picture)
+        for top in (0, height):
+            for left in (0, width):
+                yield np.ascontiguousarray(picture[top : top + height, left : left + width])
+        middle = picture[height // 2 : height // 2 + height, width // 2 : width // 2 + width]
+        yield cv2.resize(middle, None, fx=1.7, fy=1.7)
+
+
+def _painted_over(photo: Image, detector: Detector) -> Image:
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    for face in detector.detect(photo):
+        _paint(mask, face)
+    return np.asarray(cv2.inpaint(photo, mask, 3, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _paint(mask: Image, face: Face) -> None:
+    x, y, width, height = face.box
+    centre = round(x + width / 2), round(y + height / 2)
+    cv2.ellipse(mask, centre, (round(width * GROWN / 2), round(height * GROWN / 2)), 0, 0, 360, 255, -1)

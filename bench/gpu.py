@@ -1,0 +1,67 @@
+"""`python -m bench.gpu [MODEL]`: on a machine with an NVIDIA GPU build, check and time every engine, and write JSON.
+
+Every figure stands beside the version of the library that gave it. Without a GPU nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.__main__ import BASELINE, MODEL, RESULTS, data, edgefr
+from edgefr.backends import available_runtimes
+from edgefr.backends.cuda_probe import need_gpu
+from edgefr.engines.bench import machine
+from edgefr.errors import EdgefrError
+from edgefr.manifest import sha256_of, written_whole
+
+PRECISIONS = ("fp32", "fp16", "int8")
+BATCHES = "1,2,4,8,16,32,64"
+
+
+def engines(model: Path, runtime: str) -> dict[str, Any]:
+    """What `edgefr build-engine` says of each precision, or the sentence with which it refuses."""
+    faces, pairs = data() / "lfw-aligned-112.zip", data() / "lfw-pairs.txt"
+    found: dict[str, Any] = {}
+    for precision in PRECISIONS:
+        arguments = ("build-engine", model, f"--{precision}", "--runtime", runtime, "--faces", faces, "--pairs", pairs)
+        try:
+            found[precision] = edgefr(*arguments)
+        except subprocess.CalledProcessError as error:
+            found[precision] = {"refused": f"exit {error.returncode}; its sentence is above"}
+    return found
+
+
+def main() -> None:
+    try:
+        gpu = need_gpu("`make gpu`")
+    except EdgefrError as error:
+        sys.exit(f"edgefr: {error}")
+    model = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL
+    runtimes = [r for r in available_runtimes() if r.version is not None and r.name.startswith("tensorrt")]
+    document = {
+        "gpu": asdict(gpu),
+        "machine": machine(),
+        "models": {
+            path.name: {
+                "sha256": sha256_of(path),
+                "engines": {f"{r.name} {r.version}": engines(path, r.name) for r in runtimes},
+                "rows": edgefr("bench", path, "--batch", BATCHES)["rows"],
+            }
+            for path in (model, BASELINE)
+        },
+    }
+    name = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
+    output = RESULTS / f"{name}.json"
+    with written_whole(output) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
+    print(output)
+
+
+if __name__ == "__main__":
+    main()

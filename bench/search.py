@@ -1,0 +1,179 @@
+"""A search of a million people beside the time that memory allows, and beside numpy, faiss and usearch.
+
+Templates are random directions, which is the hard case: nobody stands out. Half of the queries are noisy templates, as
+of enrolled people, half are random, as of strangers. All ways take turns, so that what else the machine does falls on
+each of them; `best_ms` is what one can do, `median_ms` what it did beside that. `times_memory` is the best time over
+that in which memory gives the bytes that were scanned. `python -m bench.search --people 1000` is a small gallery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module, util
+from typing import Any
+
+import numpy as np
+
+from edgefr.engines.bench import machine
+from edgefr.gallery.index import ROWS, THREADS, Codes, Index, numkong_scan, numpy_scan
+from edgefr.spec import Floats
+
+DIM, TOP, TURNS = 512, 5, 12
+NOISE = 0.03
+READ = "codes read and nothing else"
+PART = 4
+"""One in so many templates also goes to libraries that want int8 codes of their own, to keep within 3 GB."""
+
+Way = Callable[[Floats], Sequence[int] | None]
+
+
+def run(people: int = 1_000_000) -> dict[str, Any]:
+    """Milliseconds of a search by each way, and how often each finds the same person as float32 does."""
+    templates, queries = _crowd(people)
+    asked: list[int] = []
+
+    def exact(ids: Sequence[int]) -> Floats:
+        asked.append(len(ids))
+        return templates[np.array(ids)]
+
+    index = Index(exact)
+    for start in range(0, people, ROWS):
+        index.add(range(start, min(start + ROWS, people)), templates[start : start + ROWS])
+    blocks = [block.codes for block in index._blocks]
+    ways: dict[str, tuple[int, Way]] = {
+        f"{READ}, {count} threads": (people * DIM, lambda _query, count=count: _read(blocks, count))
+        for count in (1, THREADS)
+    }
+    kernels = {"numpy": numpy_scan} | ({"numkong": numkong_scan()} if util.find_spec("numkong") else {})
+    for name, scan in kernels.items():
+        ways[f"edgefr, int8 by {name}"] = (people * DIM, _ours(index, scan))
+    ways["numpy, float32"] = (4 * people * DIM, lambda query: _best(templates @ query))
+    ways |= _faiss(templates) | _usearch(templates, blocks)
+    found = _take_turns(ways, queries)
+    right = [int(_best(templates @ query)[0]) for query in queries]
+    floor = min(times["best_ms"] for name, times in found.items() if name.startswith(READ))
+    rows = {
+        name: {
+            **times,
+            "gb_per_s": ways[name][0] / times["best_ms"] / 1e6,
+            "times_memory": times["best_ms"] / floor * (people * DIM / ways[name][0]),  # for the bytes it scans
+            "same_top_1": None if found_ids is None else sum(map(int.__eq__, found_ids, right)) / len(right),
+        }
+        for name, (times, found_ids) in ((name, (row, row.pop("ids"))) for name, row in found.items())
+    }
+    return {"people": people, "dim": DIM, "compared_again": float(np.mean(asked)), "ways": rows}
+
+
+def _crowd(people: int) -> tuple[Floats, list[Floats]]:
+    rng = np.random.default_rng(0)
+    templates = np.empty((people, DIM), np.float32)
+    for start in range(0, people, ROWS):
+        rows = templates[start : start + ROWS]
+        rng.random(out=rows, dtype=np.float32)
+        rows -= 0.5
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    queries = []
+    for turn in range(TURNS):
+        query = rng.standard_normal(DIM, np.float32)
+        if turn % 2:
+            query = templates[rng.integers(people)] + np.float32(NOISE) * query
+        queries.append(query / np.linalg.norm(query))
+    return templates, queries
+
+
+def _take_turns(ways: dict[str, tuple[int, Way]], queries: Sequence[Floats]) -> dict[str, dict[str, Any]]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    ids: dict[str, list[int]] = {name: [] for name in ways}
+    for turn, query in enumerate([queries[0], *queries]):
+        for name, (_, way) in ways.items():
+            start = time.perf_counter()
+            answer = way(query)
+            if turn:  # the first warms up
+                seconds[name].append(time.perf_counter() - start)
+                if answer is not None:
+                    ids[name].append(int(answer[0]))
+    return {
+        name: {"best_ms": 1e3 * min(took), "median_ms": 1e3 * float(np.median(took)), "ids": ids[name] or None}
+        for name, took in seconds.items()
+    }
+
+
+def _read(blocks: Sequence[Codes], count: int) -> None:
+    """Read all codes in so many threads, and do next to nothing with them."""
+
+    def read(start: int) -> int:
+        return sum(int(one.view(np.int64).sum()) for one in blocks[start::count])
+
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(read, range(count)))
+
+
+def _ours(index: Index, scan: Callable[[Codes, Codes], Floats]) -> Way:
+    def search(query: Floats) -> list[int]:
+        index._scan = scan
+        return [match.id for match in index.search(query, TOP)]
+
+    return search
+
+
+def _best(similarity: Floats) -> np.ndarray[Any, Any]:
+    top = np.argpartition(similarity, -TOP)[-TOP:]
+    return top[np.argsort(-similarity[top])]
+
+
+def _faiss(templates: Floats) -> dict[str, tuple[int, Way]]:
+    if util.find_spec("faiss") is None:
+        return {}
+    faiss = import_module("faiss")
+    count = len(templates) // PART
+    quantised = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    quantised.train(templates[:ROWS])
+    quantised.add(templates[:count])
+    inner = faiss.METRIC_INNER_PRODUCT
+    return {
+        # The kernel of IndexFlatIP, without its copy of the templates.
+        "faiss flat, float32": (
+            templates.nbytes,
+            lambda query: faiss.knn(query[None], templates, TOP, metric=inner)[1][0],
+        ),
+        f"faiss QT_8bit, 1/{PART} of them": (count * DIM, lambda query: _nothing(quantised.search(query[None], TOP))),
+    }
+
+
+def _usearch(templates: Floats, blocks: Sequence[Codes]) -> dict[str, tuple[int, Way]]:
+    if util.find_spec("usearch") is None:
+        return {}
+    usearch = import_module("usearch.index")
+    codes = np.concatenate(blocks[: len(blocks) // PART + 1])
+    inner = usearch.MetricKind.IP
+    code = np.rint(np.linspace(-127, 127, DIM)).astype(np.int8)
+    return {
+        "usearch exact, float32": (
+            templates.nbytes,
+            lambda query: usearch.search(templates, query[None], TOP, inner, exact=True, threads=THREADS).keys.ravel(),
+        ),
+        f"usearch exact int8, 1/{PART} of them": (
+            codes.nbytes,
+            lambda query: _nothing(usearch.search(codes, code[None], TOP, inner, exact=True, threads=THREADS)),
+        ),
+    }
+
+
+def _nothing(_answer: object) -> None:
+    """Of a part of the templates the nearest is not that of all."""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--people", type=int, default=1_000_000)
+    json.dump({"machine": machine(), **run(arguments.parse_args().people)}, sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Is there an NVIDIA GPU? Asked of the driver itself, before any library that crashes where there is none.
+
+TensorRT's `Builder` and `Runtime` fail in unclear ways without a GPU, some versions by a segmentation fault. The
+driver's own library answers politely, and is all that is needed to ask.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from edgefr.errors import EdgefrError
+
+_MAJOR, _MINOR = 75, 76
+"""`CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR` (cuda.h)."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Name, compute capability such as 87 for 8.7, the CUDA version that the driver brings, memory in bytes."""
+
+    name: str
+    capability: int
+    driver: str
+    memory: int
+
+
+def find_gpu() -> Gpu | None:
+    """The first NVIDIA GPU, or None where driver or GPU are missing."""
+    driver = _driver()
+    if driver is None or driver.cuInit(0) != 0:
+        return None
+    device, count, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return None
+    if driver.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        return None
+    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    capability = 10 * _attribute(driver, _MAJOR, device) + _attribute(driver, _MINOR, device)
+    cuda = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    return Gpu(name.value.decode(errors="replace"), capability, cuda, memory.value)
+
+
+def need_gpu(what: str) -> Gpu:
+    """The first NVIDIA GPU.
+
+    Raises:
+        EdgefrError: there is none.
+    """
+    gpu = find_gpu()
+    if gpu is None:
+        raise EdgefrError(
+            f"expected an NVIDIA GPU with its driver for {what}, found none: see `nvidia-smi`, or use another --runtime"
+        )
+    return gpu
+
+
+def _attribute(driver: ctypes.CDLL, which: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(value), which, device)
+    return value.value
+
+
+def _driver() -> ctypes.CDLL | None:
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None

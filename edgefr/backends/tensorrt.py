@@ -1,0 +1,180 @@
+"""TensorRT and TensorRT-RTX engines on an NVIDIA GPU, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgefr.backends.base import Array, Description, TensorInfo, checked, only
+from edgefr.backends.cuda import Cuda, cuda_error, open_cuda
+from edgefr.backends.cuda_probe import Gpu, need_gpu
+from edgefr.backends.engine_file import SUFFIXES, Place, checked_engine
+from edgefr.backends.tensorrt_library import logger, tensorrt_library
+from edgefr.errors import EdgefrError
+from edgefr.spec import INPUT_NAME
+
+
+class TensorRtBackend:
+    """An engine that `edgefr build-engine` wrote for this GPU.
+
+    Raises:
+        EdgefrError: there is no GPU, a library is missing, or the engine is another's (engine_file.py).
+    """
+
+    def __init__(self, path: Path, precision: str = "auto") -> None:
+        runtime = SUFFIXES.get(path.suffix.lower(), "tensorrt")
+        gpu = need_gpu(runtime)  # before any object of TensorRT is made: some versions crash without one
+        trt = tensorrt_library(runtime)
+        made = checked_engine(path, place(runtime, trt, gpu)).key.precision
+        self._precision = only((made,), precision, runtime, f"use --precision {made}")
+        self._log = logger(trt)
+        self._runtime = trt.Runtime(self._log)  # outlives the engine
+        engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise EdgefrError(
+                f"expected {runtime} to load {path}, found that it refuses ({'; '.join(self._log.errors)[:200]}): "
+                f"build it again with `edgefr build-engine --{made} --runtime {runtime}`"
+            )
+        self._session = Session(trt, engine, open_cuda(), runtime, made)
+
+    def describe(self) -> Description:
+        return self._session.description
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        return self._session.infer(inputs)
+
+
+def place(runtime: str, trt: ModuleType, gpu: Gpu) -> Place:
+    """What an engine built on this GPU is bound to."""
+    return Place(runtime, trt.__version__, f"{gpu.name} SM{gpu.capability}", gpu.driver)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An input or output: its bytes on the device, and pinned ones on the host for copies on the stream."""
+
+    info: TensorInfo
+    address: int
+    host: Array
+
+    def part(self, batch: int) -> Array:
+        """The bytes of the first `batch` items."""
+        return self.host[: batch * self.item_bytes]
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        return tuple(size or 1 for size in self.info.shape[1:])
+
+    @property
+    def item_bytes(self) -> int:
+        return int(np.prod(self.item_shape, dtype=np.int64)) * np.dtype(self.info.dtype).itemsize
+
+
+class Session:
+    """An engine with its buffers, one stream, and a CUDA graph for every batch size that comes a second time.
+
+    Batches beyond what the engine was built for are computed in parts.
+    """
+
+    def __init__(self, trt: Any, engine: Any, cuda: Cuda, runtime: str, precision: str) -> None:
+        self._cuda, self._engine = cuda, engine
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise cuda_error("make an execution context", "out of memory")
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self.largest = int(engine.get_tensor_profile_shape(INPUT_NAME, 0)[2][0])
+        self._lock = Lock()
+        self._graphs: dict[int, Any] = {}
+        self._seen: set[int] = set()
+        self._tensors: dict[str, _Tensor] = {}
+        self._stream = cuda.stream()
+        try:
+            for name in names:
+                self._tensors[name] = self._buffer(trt, name)
+        except EdgefrError:
+            self.close()
+            raise
+        infos = {name: tensor.info for name, tensor in self._tensors.items()}
+        self.description = Description(
+            runtime,
+            precision,
+            tuple(infos[name] for name in inputs),
+            tuple(infos[name] for name in names if name not in inputs),
+        )
+
+    def _buffer(self, trt: Any, name: str) -> _Tensor:
+        shape = tuple(int(size) for size in self._engine.get_tensor_shape(name))
+        dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+        info = TensorInfo(name, dtype.name, (None, *shape[1:]))
+        size = self.largest * int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        address = self._cuda.allocate(size)
+        try:
+            host = self._cuda.pinned(size)
+        except EdgefrError:
+            self._cuda.free(address)
+            raise
+        self._context.set_tensor_address(name, address)
+        return _Tensor(info, address, host)
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        feed = checked(inputs, self.description)
+        total = len(next(iter(feed.values())))
+        parts = []
+        with self._lock:  # one stream, one set of buffers
+            for start in range(0, total, self.largest):
+                batch = {name: array[start : start + self.largest] for name, array in feed.items()}
+                parts.append(self._run(batch, min(self.largest, total - start)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
+        for name, array in feed.items():
+            self._tensors[name].part(batch)[:] = array.reshape(-1).view(np.uint8)
+        if batch in self._graphs:
+            self._cuda.launch(self._graphs[batch], self._stream)
+        else:
+            self._prepare(batch)
+            self._enqueue(batch)
+        self._cuda.wait(self._stream)
+        answers = {info.name: self._answer(self._tensors[info.name], batch) for info in self.description.outputs}
+        if batch not in self._graphs and self._cuda.supports_graphs and batch in self._seen:
+            self._graphs[batch] = self._cuda.capture(self._stream, lambda: self._enqueue(batch))
+        self._seen.add(batch)  # captured when it comes again: the first run lets the library set itself up
+        return answers
+
+    def _prepare(self, batch: int) -> None:
+        for info in self.description.inputs:
+            if not self._context.set_input_shape(info.name, (batch, *info.shape[1:])):
+                raise cuda_error(f"take a batch of {batch}", "the engine refuses its shape")
+
+    def _enqueue(self, batch: int) -> None:
+        for info in self.description.inputs:
+            tensor = self._tensors[info.name]
+            self._cuda.copy_in(tensor.address, tensor.part(batch), self._stream)
+        if not self._context.execute_async_v3(self._stream):
+            raise cuda_error("run the engine", "TensorRT reports a failure")
+        for info in self.description.outputs:
+            tensor = self._tensors[info.name]
+            self._cuda.copy_out(tensor.part(batch), tensor.address, self._stream)
+
+    def _answer(self, tensor: _Tensor, batch: int) -> Array:
+        """A copy, which outlives the buffer's next use."""
+        return tensor.part(batch).view(tensor.info.dtype).reshape(batch, *tensor.item_shape).copy()
+
+    def close(self) -> None:
+        """Give everything back: graphs before the context that they launch, memory last."""
+        self._cuda.wait(self._stream)
+        for graph in self._graphs.values():
+            self._cuda.free_graph(graph)
+        self._graphs.clear()
+        self._context = self._engine = None
+        self._cuda.free_stream(self._stream)
+        for tensor in self._tensors.values():
+            self._cuda.free(tensor.address)
+            self._cuda.free_pinned(tensor.host)
+        self._tensors.clear()

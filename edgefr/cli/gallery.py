@@ -1,0 +1,183 @@
+"""edgefr gallery enroll and identify: photographs in, names out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgefr.cli.gallery_options import (
+    Access,
+    GalleryOption,
+    KeyFileOption,
+    PassphraseEnvOption,
+    PassphraseFdOption,
+    PlainOption,
+)
+from edgefr.cli.options import (
+    DetectorOption,
+    FaceOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    RuntimeOption,
+    model_or_explain,
+)
+from edgefr.cli.output import print_json, progress, warn
+from edgefr.errors import EdgefrError
+
+if TYPE_CHECKING:
+    from edgefr.gallery.enrol import Enrolment
+
+DAY = 86_400.0
+
+
+def enroll(
+    name: Annotated[str | None, typer.Argument(help="Who is on the photographs.")] = None,
+    images: Annotated[list[str] | None, typer.Argument(help="Photographs, folders of them, or globs.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Instead of a name: a folder with a folder of photographs for each person.")
+    ] = None,
+    keep_crops: Annotated[
+        bool, typer.Option("--keep-crops", help="Keep the aligned faces, sealed, for `gallery rebuild`.")
+    ] = False,
+    days: Annotated[float | None, typer.Option(min=0, help="Remove the person after so many days; else never.")] = None,
+    gallery: GalleryOption = None,
+    key_file: KeyFileOption = None,
+    passphrase_env: PassphraseEnvOption = None,
+    passphrase_fd: PassphraseFdOption = None,
+    plain: PlainOption = False,
+    model: ModelOption = None,
+    detector: DetectorOption = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Enrol a person, or everybody in a folder of folders.
+
+    A photograph that is not good enough is named on stderr with the reason and left out; exit 2 if there was any. Who
+    is enrolled already gets further images.
+    """
+    from edgefr.gallery.binding import Binding
+    from edgefr.gallery.enrol import enrol
+    from edgefr.verify import Verifier
+
+    people = _people(name, images or [], folder)
+    total = sum(len(photos) for photos in people.values())
+    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=total)
+    access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
+    done = []
+    with access.open_or_create(plain, Binding.of(verifier)) as opened, progress("Enrolling", total) as advance:
+        for person, photos in people.items():
+            keep = None if days is None else days * DAY
+            done.append(enrol(opened, verifier, person, photos, keep_crops, keep, advance))
+    for entry in done:
+        for refusal in entry.refused:
+            warn(f"edgefr: left out: {refusal.reason}")
+        for doubt in entry.doubts():
+            warn(f"edgefr: look again: {doubt}")
+    if json:
+        print_json({"gallery": str(access.path), "people": [asdict(entry) for entry in done]})
+    else:
+        print("\n".join(_enrolled(entry, access.path) for entry in done))
+    raise typer.Exit(2 if any(entry.refused for entry in done) else 0)
+
+
+def identify(
+    images: Annotated[list[str], typer.Argument(help="Photographs, folders of photographs, or globs.")],
+    fpir: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of strangers that may be taken for somebody enrolled.")
+    ] = 0.01,
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Decide by this similarity, not by the model's manifest.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=100, help="How many candidates --json tells of each face.")] = 5,
+    gallery: GalleryOption = None,
+    key_file: KeyFileOption = None,
+    passphrase_env: PassphraseEnvOption = None,
+    passphrase_fd: PassphraseFdOption = None,
+    model: ModelOption = None,
+    detector: DetectorOption = None,
+    face: FaceOption = "largest",
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Who is on these photographs? Unknown people are answered as unknown.
+
+    Exit 0 if everybody is known, 1 if somebody is not, 2 if a photograph has no usable face. Matches go into the log.
+    """
+    from edgefr.bulk import embed_photos, photos_of
+    from edgefr.gallery.binding import Binding
+    from edgefr.gallery.records import Event
+    from edgefr.gallery.threshold import limit_of
+    from edgefr.verify import Verifier
+
+    photos = photos_of(images)
+    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=len(photos))
+    with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
+        opened.binding.insist_on(Binding.of(verifier), opened.path)
+        limit = limit_of(verifier, len(opened), fpir, threshold)
+        with progress("Identifying", len(photos)) as advance:
+            faces, refused = embed_photos(verifier, photos, face, 32, advance)
+        answers = []
+        for entry in faces:
+            hits = opened.search(entry.embedding, top)
+            known = hits[0].name if hits and hits[0].similarity >= limit.value else None
+            answers.append({"path": str(entry.path), "name": known, "candidates": [asdict(hit) for hit in hits]})
+        seen = [Event.now("matched", str(answer["name"])) for answer in answers if answer["name"] is not None]
+        if seen:
+            opened.log(seen)
+        people = len(opened)
+    for refusal in refused:
+        warn(f"edgefr: left out: {refusal.reason}")
+    for doubt in verifier.doubts(faces) or ():
+        warn(f"edgefr: do not rely on this answer: {doubt}")
+    if json:
+        left_out = [{"path": str(entry.path), "reason": entry.reason} for entry in refused]
+        print_json({"people": people, **asdict(limit), "answers": answers, "left_out": left_out})
+    else:
+        print("\n".join(_answer(answer, limit.value) for answer in answers))
+    raise typer.Exit(2 if refused else int(any(answer["name"] is None for answer in answers)))
+
+
+def _people(name: str | None, images: Sequence[str], folder: Path | None) -> dict[str, list[Path]]:
+    """Whom to enrol with which photographs.
+
+    Raises:
+        EdgefrError: neither or both of a name with photographs and a folder are given, or there are no photographs.
+    """
+    from edgefr.bulk import photos_of
+
+    if folder is None and name is not None and images:
+        return {name: photos_of(images)}
+    if folder is not None and name is None:
+        people = {entry.name: photos_of([str(entry)]) for entry in _subfolders(folder)}
+        if people:
+            return people
+        raise EdgefrError(
+            f"expected a folder of photographs for each person in {folder}, found no folders: give NAME IMAGE..."
+        )
+    raise EdgefrError(
+        "expected a name and photographs, or --folder, found neither or both: edgefr gallery enroll NAME IMAGE..."
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def _enrolled(entry: Enrolment, path: Path) -> str:
+    if entry.images == 0:
+        return f"{entry.name} is not enrolled: no photograph was good enough."
+    return f"{entry.name} is enrolled in {path} with {entry.images} image{'s' * (entry.images != 1)} more."
+
+
+def _answer(answer: dict[str, Any], threshold: float) -> str:
+    best = answer["candidates"][0]["similarity"] if answer["candidates"] else -1.0
+    who = answer["name"] or "unknown"
+    relation = "reaches" if answer["name"] else "stays below"
+    return f"{answer['path']}: {who} (similarity {best:.3f} {relation} {threshold:.3f})"

@@ -1,0 +1,118 @@
+"""Where engines lie, and how one gets there whole: a folder for each, made elsewhere and renamed.
+
+    engines/cache/NAME-PRECISION-RUNTIME-DIGEST/
+        model.onnx, model.onnx.json      the converted file
+        engine.blob, engine.blob.json    what the runtime compiled, where it compiles
+
+A folder is renamed into its place in one step, after everything in it is on the disk. So whoever looks sees all of an
+engine or nothing of it: while it is built, after the disk was full, and after a kill. What a kill leaves behind begins
+with a dot and is removed by the next build of the same engine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgefr.backends import place_here
+from edgefr.backends.engine_file import EngineKey, EngineRecord, checked_engine
+from edgefr.errors import EdgefrError
+from edgefr.manifest import read_manifest, sha256_of
+
+
+def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
+    """The folder of the engine of `key`; `name` is for people."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
+    return root / f"{plain}-{key.precision}-{key.place.runtime}-{key.digest()}"
+
+
+def engines_of(model: Path, root: Path) -> list[tuple[Path, str, str]]:
+    """The engines below `root` that were built from `model` and can run here, with their runtime and precision."""
+    digest = sha256_of(model)
+    found = []
+    for path in sorted(root.glob("*/*.json")):
+        engine = path.with_suffix("")
+        manifest = read_manifest(engine)
+        if manifest is None or manifest.kind != "engine":
+            continue
+        record = EngineRecord.from_manifest(manifest, engine)
+        if record.key.onnx == digest and _fits(engine, record):
+            found.append((engine, record.key.place.runtime, record.key.precision))
+    return found
+
+
+def _fits(engine: Path, record: EngineRecord) -> bool:
+    try:
+        checked_engine(engine, place_here(record.key.place.runtime))
+    except EdgefrError:
+        return False
+    return True
+
+
+@contextmanager
+def published(folder: Path) -> Iterator[Path]:
+    """Give a folder beside `folder` to fill; rename it on success, remove it on failure.
+
+    Where another process was faster its engine stays: it has the same key.
+
+    Raises:
+        EdgefrError: the disk is full, or the folder cannot be written.
+    """
+    prefix = f".{folder.name}-"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{prefix}{os.getpid()}-"))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        _sweep(folder.parent, prefix)
+        yield temporary
+        _on_disk(temporary)
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not any(folder.iterdir()):
+                raise
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _on_disk(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    """Remove what builds of this engine left that no longer run."""
+    for left in parent.glob(f"{prefix}*"):
+        process = left.name.removeprefix(prefix).partition("-")[0]
+        if process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    with suppress(PermissionError):  # another user's, which runs
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def _unwritable(folder: Path, error: OSError) -> EdgefrError:
+    return EdgefrError(
+        f"expected to write an engine to {folder.parent}, found that this cannot be done ({error.strerror or error}): "
+        "choose another --cache or make room"
+    )

@@ -1,0 +1,75 @@
+"""What this machine could do at best: how fast it multiplies matrices, and how much of that a model needs.
+
+OpenVINO multiplies, for it runs the models fastest: one library's convolutions are compared with its own matrix
+product, in the same precision, in the same run.
+"""
+
+from __future__ import annotations
+
+from importlib import util
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+SIDE = 2048
+"""Large enough that a product is bound by arithmetic: 17 GFLOP on 50 MB."""
+
+REPEATS = 5
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def gemm_rate(precision: str, side: int = SIDE) -> float | None:
+    """Operations a second of a square matrix product, two for each multiplication with its addition; the best of five.
+
+    None for a precision that is not measured, or without OpenVINO.
+    """
+    if precision not in HINTS or util.find_spec("openvino") is None:
+        return None
+    import openvino
+    from openvino import opset8 as ops
+
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((side, side)).astype(np.float32)
+    left: Any = ops.parameter([side, side], np.float32, name="left")
+    model = openvino.Model([ops.matmul(left, ops.constant(weight), False, False)], [left], "gemm")
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(rng.standard_normal((side, side)).astype(np.float32)))
+    times = []
+    for _ in range(REPEATS + 1):  # the first one warms up, and is never the best
+        start = perf_counter()
+        request.infer()
+        times.append(perf_counter() - start)
+    return 2.0 * side**3 / min(times)
+
+
+def operations(path: Path) -> int | None:
+    """Operations that the convolutions and matrix products of an ONNX file need for one image; None without `onnx`."""
+    if util.find_spec("onnx") is None:
+        return None
+    import onnx
+
+    model = onnx.load(path)
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    shapes |= {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    return sum(_operations(node, shapes) for node in graph.node)
+
+
+def _operations(node: Any, shapes: dict[str, list[int]]) -> int:
+    """Two for each output number and each weight that goes into it; of unknown sizes 1 is the batch."""
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return 0
+    output = int(np.prod([size or 1 for size in shapes.get(node.output[0], ())], dtype=np.int64))
+    weight = shapes.get(node.input[1], [])
+    if node.op_type == "Conv":  # (out, in / groups, height, width)
+        return 2 * output * int(np.prod(weight[1:], dtype=np.int64))
+    transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+    return 2 * output * (weight[-1 if transposed else -2] if len(weight) > 1 else 1)

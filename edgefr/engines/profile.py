@@ -1,0 +1,86 @@
+"""Device profiles: what an engine for one kind of device is built with (`engines/*.toml`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import edgefr
+from edgefr.errors import EdgefrError
+from edgefr.recipe import read_recipe
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+
+PROFILES = Path(edgefr.__file__).parent.parent / "engines"
+"""Where the profiles lie in a checkout."""
+
+LARGEST_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The batch sizes that an engine takes: fastest at `opt`, up to `max`."""
+
+    opt: int = 1
+    max: int = 32
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A kind of device, its runtime, and what TensorRT is told; CPU runtimes use name, runtime and precisions only.
+
+    `precisions`: those that pay on the device, the best first. `compute_capabilities`: such as 87 for 8.7; TensorRT-RTX
+    compiles for them without a GPU. `workspace_mib`: None takes half of the free memory. `aux_streams`: streams beside
+    the main one, on which TensorRT may run the two backbones side by side. `hardware_compatible` and
+    `version_compatible`: engines that also run on newer GPUs and newer TensorRT, for some speed. `dla`: Jetson's
+    accelerator takes what it can, the GPU the rest.
+    """
+
+    name: str
+    runtime: RuntimeName
+    precisions: tuple[Precision, ...]
+    batch: Batch = Batch()
+    compute_capabilities: tuple[int, ...] = ()
+    workspace_mib: int | None = None
+    aux_streams: int = 1
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+    dla: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch.opt <= self.batch.max <= LARGEST_BATCH:
+            raise EdgefrError(
+                f"expected batches of 1 to {LARGEST_BATCH} with opt at most max in the profile {self.name}, found "
+                f"opt {self.batch.opt} and max {self.batch.max}: correct engines/{self.name}.toml"
+            )
+        if not self.precisions:
+            raise EdgefrError(
+                f"expected a precision in the profile {self.name}, found none: correct engines/{self.name}.toml"
+            )
+
+
+def read_profile(name: str | None, runtime: str = "auto") -> Profile:
+    """The profile `name` of `engines/`, or of a .toml file; without a name one of defaults for `runtime`.
+
+    Raises:
+        EdgefrError: there is none, it is invalid, or it is for another runtime.
+    """
+    if name is None:
+        chosen: RuntimeName = "openvino" if runtime == "auto" else runtime  # type: ignore[assignment]
+        return Profile("default", chosen, ("fp32", "bf16", "fp16", "int8"))
+    path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(entry.stem for entry in PROFILES.glob("*.toml"))) or "a .toml file of your own"
+        raise EdgefrError(f"expected a device profile, found none at {path}: choose among {known}")
+    profile = read_recipe(Profile, path)
+    if runtime not in ("auto", profile.runtime):
+        # TensorRT and TensorRT-RTX take the same settings; the CPU runtimes take none of them.
+        if {runtime, profile.runtime} - {"tensorrt", "tensorrt-rtx"}:
+            raise EdgefrError(
+                f"expected the runtime {profile.runtime} of the profile {profile.name}, found {runtime}: leave out "
+                "--runtime or choose another --device-profile"
+            )
+        return replace(profile, runtime=runtime)  # type: ignore[arg-type]
+    return profile

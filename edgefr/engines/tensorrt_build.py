@@ -1,0 +1,138 @@
+"""A TensorRT engine from an ONNX file whose nodes already have their precisions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from edgefr.backends.cuda_probe import Gpu, find_gpu
+from edgefr.backends.engine_file import Place
+from edgefr.backends.onnx_precision import graph_precision
+from edgefr.backends.tensorrt import place
+from edgefr.backends.tensorrt_library import logger, members, tensorrt_library
+from edgefr.engines.compile import Compiled
+from edgefr.engines.profile import Profile
+from edgefr.engines.tensorrt_plan import Plan, plan
+from edgefr.errors import EdgefrError
+from edgefr.spec import FACE_SIZE, INPUT_NAME
+
+WORDS = {"fp32": ("FP32", "Float"), "fp16": ("FP16", "Half"), "int8": ("Int8", "INT8")}
+HEAVY_WORDS = ("conv", "gemm", "matmul", "fc")
+
+
+def target(runtime: str, profile: Profile) -> Place:
+    """What an engine would be bound to: the GPU that is here, else the compute capabilities of the profile.
+
+    Raises:
+        EdgefrError: the library is missing, or there is no GPU and it cannot do without.
+    """
+    trt = tensorrt_library(runtime)
+    gpu = find_gpu()
+    if gpu is not None:
+        return place(runtime, trt, gpu)
+    wanted = plan(trt, "fp32", profile, gpu=False).capabilities
+    return Place(runtime, trt.__version__, f"GPUs of {' '.join(wanted)}")
+
+
+def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path) -> Compiled:
+    """Compile `model` to `output`.
+
+    Without a GPU, and where the library can, for the compute capabilities of the profile.
+
+    Raises:
+        EdgefrError: the library is missing, refuses the graph, or cannot build for what is asked.
+    """
+    trt, gpu = tensorrt_library(runtime), find_gpu()
+    chosen = plan(trt, precision, profile, gpu is not None)
+    log = logger(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(_bits(trt.NetworkDefinitionCreationFlag, chosen.network_flags))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model.read_bytes()):
+        told = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
+        raise _refused(model, runtime, told)
+    config = _config(trt, builder, chosen, profile, gpu)
+    if chosen.weak:
+        _impose_types(trt, network)
+    serialised = builder.build_serialized_network(network, config)
+    if serialised is None:
+        raise _refused(model, runtime, log.errors)
+    output.write_bytes(memoryview(serialised))
+    return Compiled(output, _layers(trt, log, output, model, gpu), runs=gpu is not None)
+
+
+def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | None) -> Any:
+    config = builder.create_builder_config()
+    flags = members(trt.BuilderFlag)
+    for name in chosen.builder_flags:
+        config.set_flag(flags[name])
+    for name in chosen.cleared_flags:
+        config.clear_flag(flags[name])
+    face = (FACE_SIZE, FACE_SIZE, 3)
+    shapes = builder.create_optimization_profile()
+    shapes.set_shape(INPUT_NAME, (1, *face), (profile.batch.opt, *face), (profile.batch.max, *face))
+    config.add_optimization_profile(shapes)
+    workspace = profile.workspace_mib << 20 if profile.workspace_mib else gpu.memory // 2 if gpu else None
+    if workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+    config.max_aux_streams = profile.aux_streams
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector then tells the layers' formats
+    if chosen.hardware:
+        config.hardware_compatibility_level = members(trt.HardwareCompatibilityLevel)[chosen.hardware]
+    if profile.dla:
+        config.default_device_type, config.DLA_core = trt.DeviceType.DLA, 0
+    if chosen.capabilities:
+        config.num_compute_capabilities = len(chosen.capabilities)
+        for index, name in enumerate(chosen.capabilities):
+            config.set_compute_capability(members(trt.ComputeCapability)[name], index)
+    return config
+
+
+def _impose_types(trt: Any, network: Any) -> None:
+    """8.x: each layer computes in the type that the ONNX file gave its output; it would choose for itself."""
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        kinds = [layer.get_output(at).dtype for at in range(layer.num_outputs)]
+        if kinds and all(kind in (trt.DataType.FLOAT, trt.DataType.HALF) for kind in kinds):
+            layer.precision = kinds[0]
+            for at, kind in enumerate(kinds):
+                layer.set_output_type(at, kind)
+
+
+def _layers(trt: Any, log: Any, engine: Path, model: Path, gpu: Gpu | None) -> dict[str, int]:
+    """Of the engine itself where it can be loaded, else of the ONNX file: strong types leave nothing to choose."""
+    if gpu is None:
+        graph = graph_precision(model)
+        return {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8}
+    loaded = trt.Runtime(log).deserialize_cuda_engine(engine.read_bytes())
+    text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return dict(inspected(text))
+
+
+def inspected(text: str) -> Counter[str]:
+    """Heavy layers by number format, from the JSON that TensorRT's engine inspector writes."""
+    found: Counter[str] = Counter()
+    for layer in json.loads(text).get("Layers", ()):
+        if not isinstance(layer, dict):
+            continue  # names only: the engine was built without details
+        name = f"{layer.get('LayerType', '')} {layer.get('Name', '')}".lower()
+        inputs = " ".join(str(entry.get("Format/Datatype", "")) for entry in layer.get("Inputs", ()))
+        if any(word in name for word in HEAVY_WORDS):
+            kind = next((kind for kind in ("int8", "fp16", "fp32") if any(w in inputs for w in WORDS[kind])), "other")
+            found[kind] += 1
+    return found
+
+
+def _bits(enum: Any, names: tuple[str, ...]) -> int:
+    """Flags moved their bits between versions: the enum of the installed one knows."""
+    return sum(1 << int(members(enum)[name]) for name in names)
+
+
+def _refused(model: Path, runtime: str, told: list[str]) -> EdgefrError:
+    reason = " ".join((told or ["without a reason"])[0].split())[:300]
+    return EdgefrError(
+        f"expected {runtime} to compile {model.name}, found that it refuses ({reason}): export the model again with "
+        "`edgefr export`, or use another --runtime"
+    )

@@ -1,0 +1,89 @@
+"""What TensorRT is asked for, in the words that the installed version knows.
+
+Every decision asks whether an enum has a member or a class an attribute, never which version it is: 8.6 has weak types
+only, 10.3 both, 11 strong types only, TensorRT-RTX strong types and a target without a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgefr.backends.tensorrt_library import members
+from edgefr.engines.profile import Profile
+from edgefr.errors import EdgefrError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Names of the flags to set and to clear, `weak` where the ONNX file's types have to be imposed on every layer,
+    and the compute capabilities to compile for without a GPU (none: for the GPU that is there)."""
+
+    network_flags: tuple[str, ...]
+    builder_flags: tuple[str, ...]
+    cleared_flags: tuple[str, ...]
+    weak: bool
+    hardware: str | None
+    capabilities: tuple[str, ...]
+
+
+def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
+    """The plan for `precision` with the library `trt`; `gpu` says whether there is one to build on.
+
+    Raises:
+        EdgefrError: the library cannot do what the profile asks for.
+    """
+    if precision == "bf16":
+        raise EdgefrError("expected fp32, fp16 or int8 for TensorRT, found bf16: use --fp16")
+    network, builder = members(trt.NetworkDefinitionCreationFlag), members(trt.BuilderFlag)
+    strong = "STRONGLY_TYPED" in network
+    flags: list[str] = []
+    if not strong:  # 8.x: the weak flag allows a precision, the layers' own types then demand it
+        flags += {"fp16": ["FP16"], "int8": ["FP16", "INT8"]}.get(precision, [])
+        flags += ["OBEY_PRECISION_CONSTRAINTS"] if precision != "fp32" else []
+    flags += ["VERSION_COMPATIBLE"] if profile.version_compatible else []
+    flags += ["GPU_FALLBACK"] if profile.dla else []
+    if missing := [name for name in flags if name not in builder]:
+        raise EdgefrError(
+            f"expected a TensorRT with {', '.join(missing)} for the profile {profile.name}, found "
+            f"{getattr(trt, '__version__', 'one')} without: use another --device-profile or --precision"
+        )
+    return Plan(
+        network_flags=("STRONGLY_TYPED",) if strong else ("EXPLICIT_BATCH",),
+        builder_flags=tuple(flags),
+        # TF32 rounds FP32's products to 10 bits, and is on by default.
+        cleared_flags=("TF32",) if precision == "fp32" and "TF32" in builder else (),
+        weak=not strong,
+        hardware=_hardware(trt, profile),
+        capabilities=() if gpu else _capabilities(trt, profile),
+    )
+
+
+def _hardware(trt: Any, profile: Profile) -> str | None:
+    if not profile.hardware_compatible:
+        return None
+    if "AMPERE_PLUS" not in members(getattr(trt, "HardwareCompatibilityLevel", None)):
+        raise EdgefrError(
+            f"expected a TensorRT with hardware-compatible engines for the profile {profile.name}, found one without: "
+            "set hardware_compatible = false in the profile"
+        )
+    return "AMPERE_PLUS"
+
+
+def _capabilities(trt: Any, profile: Profile) -> tuple[str, ...]:
+    """The profile's compute capabilities in the library's words; what cannot be compiled for is refused."""
+    known = members(getattr(trt, "ComputeCapability", None))
+    if not known:
+        raise EdgefrError(
+            "expected an NVIDIA GPU to build a TensorRT engine on, found none: run it on the device itself, or use "
+            "--runtime tensorrt-rtx for RTX cards"
+        )
+    offered = ", ".join(name.removeprefix("SM") for name in known if name.startswith("SM"))
+    wanted = [f"SM{capability}" for capability in profile.compute_capabilities]
+    if not wanted or not set(wanted) <= known.keys():
+        raise EdgefrError(
+            f"expected compute capabilities among {offered} "
+            f"to compile for without a GPU, found {', '.join(name.removeprefix('SM') for name in wanted) or 'none'} in "
+            f"the profile {profile.name}: use --device-profile rtx, or build on the device itself"
+        )
+    return tuple(wanted)

@@ -1,0 +1,170 @@
+"""What may be enrolled: a photograph of one person, near, sharp, turned to the camera; and who looks like whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgefr.bulk import Refusal
+from edgefr.errors import EdgefrError
+from edgefr.face.align import align
+from edgefr.face.detect import Face
+from edgefr.face.photo import load_photo
+from edgefr.face.quality import sharpness
+from edgefr.gallery.gallery import Gallery, Hit
+from edgefr.gallery.records import Portrait, checked_name, fused
+from edgefr.gallery.threshold import strictest
+from edgefr.verify import FoundFace, Verifier
+
+SMALLEST = 20.0
+"""Pixels between the eyes of a face that is about 50 pixels wide: an aligned face enlarges it less than twofold."""
+SHARPEST_BLUR = 1.5
+"""`face.quality.sharpness` below which a face is blurred: of 250 photographs of LFW, whose faces are about 100 pixels
+wide, the least sharp has 1.56, and half of them 1.26 after a Gaussian blur of 2 pixels."""
+FARTHEST_TURN = 0.35
+"""How far the nose may stand from the middle between the eyes, in eye distances: 0 from in front, beyond 0.5 in half
+profile; 4 % of LFW's stand farther."""
+NOD = (0.3, 0.8)
+"""Where the nose may stand between the line of the eyes (0) and that of the mouth (1); LFW's stand at 0.43 to 0.69."""
+BYSTANDER = 0.5
+"""A second face is a bystander's while it is at most so many times as wide as the first."""
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What became of photographs of `name`: how many `images` are enrolled, which were `refused` and why, which are
+    `unlike` the person's others, and who of another name looks the same; that is None where the model's manifest has no
+    threshold to tell by."""
+
+    name: str
+    images: int
+    refused: tuple[Refusal, ...]
+    unlike: tuple[str, ...] = ()
+    similar: tuple[Hit, ...] | None = None
+
+    def doubts(self) -> list[str]:
+        """What somebody should look at, in sentences."""
+        return [
+            *(f"{source} looks unlike the other images of {self.name}" for source in self.unlike),
+            *(
+                f"{self.name} looks like {hit.name} (similarity {hit.similarity:.3f}): is it one person?"
+                for hit in self.similar or ()
+            ),
+        ]
+
+
+def enrol(
+    gallery: Gallery,
+    verifier: Verifier,
+    name: str,
+    photos: Sequence[Path],
+    crops: bool,
+    keep: float | None,
+    advance: Callable[[int], None],
+) -> Enrolment:
+    """Enrol `name` with those photographs that are good enough, if any; with aligned crops where `crops` are kept.
+
+    `keep` is as in `Gallery.enrol`; `advance` is told of every photograph.
+
+    Raises:
+        EdgefrError: the name is none, or the gallery cannot be written.
+    """
+    name = checked_name(name)
+    portraits, refused = [], []
+    for path in photos:
+        try:
+            portraits.append(portrait(verifier, path, crops))
+        except EdgefrError as error:
+            refused.append(Refusal(path, str(error)))
+        advance(1)
+    if not portraits:
+        return Enrolment(name, 0, tuple(refused))
+    unlike, similar = _doubts(gallery, verifier, name, portraits)
+    gallery.enrol(name, portraits, keep)
+    return Enrolment(name, len(portraits), tuple(refused), unlike, similar)
+
+
+def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
+    """A photograph as it is enrolled, with its aligned crop where `crops` are kept.
+
+    Raises:
+        EdgefrError: it cannot be read, or is not good enough for the reason said.
+    """
+    found = look(verifier, path)
+    (face,) = verifier.embed([found])
+    for doubt in verifier.doubts([face]) or ():
+        raise EdgefrError(f"expected a face that the model is sure of, found that {doubt}: give a clearer photograph")
+    crop = found.crop if crops else None
+    return Portrait(path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
+
+
+def look(verifier: Verifier, path: Path) -> FoundFace:
+    """The face in a photograph that somebody may be enrolled with, not embedded yet.
+
+    Raises:
+        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is too small, turned away or
+            blurred.
+    """
+    photo = load_photo(path)
+    faces = sorted(verifier.detector.detect(photo), key=lambda face: -face.box[2])
+    reason, mend = "", ""
+    if not faces:
+        reason, mend = "no face", "give a photograph with a face turned to the camera"
+    elif len(faces) > 1 and faces[1].box[2] > BYSTANDER * faces[0].box[2]:
+        reason, mend = "two faces", "crop it to one person"
+    if reason:
+        raise _unfit(path, reason, mend)
+    face = faces[0]
+    eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
+    if eyes < SMALLEST:
+        raise _unfit(
+            path, f"a face too small ({eyes:.0f} pixels between the eyes, {SMALLEST:.0f} needed)", "come nearer"
+        )
+    turned, nod = pose(face)
+    if abs(turned) > FARTHEST_TURN or not NOD[0] <= nod <= NOD[1]:
+        raise _unfit(path, "a face turned away", "look into the camera")
+    crop = align(photo, face.landmarks)
+    if (sharp := sharpness(crop)) < SHARPEST_BLUR:
+        raise _unfit(
+            path, f"a blurred face (sharpness {sharp:.2f}, {SHARPEST_BLUR} needed)", "hold still in better light"
+        )
+    return FoundFace(path, face, crop)
+
+
+def pose(face: Face) -> tuple[float, float]:
+    """How far the nose stands from the middle of the eyes along their line, in eye distances, and how far down between
+    eyes and mouth: both from the five landmarks, as a turned head shifts them."""
+    left, right, nose, *mouth = face.landmarks.astype(np.float64)
+    middle, across = (left + right) / 2, right - left
+    distance = max(float(np.linalg.norm(across)), 1e-6)
+    down = np.array([-across[1], across[0]]) / distance
+    depth = float((np.mean(mouth, axis=0) - middle) @ down)
+    return float((nose - middle) @ across) / distance**2, float((nose - middle) @ down) / (depth or 1e-6)
+
+
+def _doubts(
+    gallery: Gallery, verifier: Verifier, name: str, portraits: Sequence[Portrait]
+) -> tuple[tuple[str, ...], tuple[Hit, ...] | None]:
+    """Which of the new portraits are unlike all others of the person, and who of another name looks the same.
+
+    The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
+    compared with everybody.
+    """
+    strict = strictest(verifier)
+    if strict is None:
+        return (), None
+    known = gallery.portraits(name) if name in gallery.names() else []
+    unlike = []
+    for entry in portraits:
+        others = [other for other in (*known, *portraits) if other is not entry]
+        if others and float(entry.embedding @ fused(others)) < verifier.threshold().value:
+            unlike.append(entry.source)
+    near = gallery.search(fused([*known, *portraits]), top=2)
+    return tuple(unlike), tuple(hit for hit in near if hit.name != name and hit.similarity >= strict.value)
+
+
+def _unfit(path: Path, reason: str, mend: str) -> EdgefrError:
+    return EdgefrError(f"expected one face in {path}, near, sharp and turned to the camera, found {reason}: {mend}")

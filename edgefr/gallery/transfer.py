@@ -1,0 +1,153 @@
+"""A gallery as one sealed file to carry elsewhere: everybody with all images, under a passphrase of its own.
+
+A line of JSON with the lock, then sealed chunks with their lengths: what made the templates, each person, and at the
+end how many they were and the digest of them all. Chunks are bound to their places, so that none is left out, moved or
+doubled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from edgefr.errors import EdgefrError
+from edgefr.gallery.binding import Binding
+from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.lock import Passphrase, locked, unlocked
+from edgefr.gallery.records import Event, Person, Portrait, checked_name
+from edgefr.gallery.seal import DamagedError, Place, new_key, seal, unseal
+from edgefr.manifest import written_whole
+
+FORMAT = "edgefr gallery export 1"
+LONGEST_LINE = 4096
+LARGEST = 64 << 20
+"""Bytes of a chunk: twice a person with as many images as there may be, each with its crop."""
+
+Entry = tuple[Person, list[Portrait]]
+
+
+def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, advance: Callable[[int], None]) -> int:
+    """Write everybody to `path`; how many they are.
+
+    Raises:
+        EdgefrError: the file cannot be written.
+    """
+    place, key, names = Place.new(), new_key(), gallery.names()
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        line = json.dumps({"format": FORMAT, "place": place.identity, "lock": locked(key, secret, place)})
+        file.write(line.encode() + b"\n")
+        whole = hashlib.sha256()
+        for number, chunk in enumerate(_chunks(gallery, names, advance)):
+            whole.update(chunk)
+            _write(file, seal(key, chunk, place.of("chunk", number)))
+        end = json.dumps({"people": len(names), "sha256": whole.hexdigest()}).encode()
+        _write(file, seal(key, end, place.of("end")))
+    gallery.log([Event.now("exported", detail=f"{len(names)} people")])
+    return len(names)
+
+
+class Export:
+    """An export, opened: what made its templates, and its people."""
+
+    def __init__(self, path: Path, secret: Passphrase) -> None:
+        """Unlock a file.
+
+        Raises:
+            EdgefrError: it is no export, the passphrase is wrong, or it is damaged.
+        """
+        self._path = path
+        with path.open("rb") if path.is_file() else _refuse(path) as file:
+            line = file.readline(LONGEST_LINE)
+            self._start = file.tell()
+            try:
+                raw = json.loads(line)
+                sound = raw["format"] == FORMAT and isinstance(raw["place"], str)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                sound = False
+            if not sound:
+                _refuse(path)
+            self._place = Place(raw["place"])
+            self._key = unlocked(raw["lock"], secret, self._place, str(path))
+            self.binding = Binding(**json.loads(self._opened(_read(file, path), "chunk", 0)))
+
+    def people(self) -> Iterator[Entry]:
+        """Everybody; only where the iteration ends without an error is it all of them.
+
+        Raises:
+            DamagedError: the file was changed or cut short.
+        """
+        whole, count = hashlib.sha256(), 0
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            sealed = _read(file, self._path)
+            while (following := _read(file, self._path)) is not None:
+                chunk = self._opened(sealed, "chunk", count)
+                whole.update(chunk)
+                if count:
+                    yield _entry(chunk)
+                sealed, count = following, count + 1
+        end = json.loads(self._opened(sealed, "end"))
+        if end != {"people": count - 1, "sha256": whole.hexdigest()}:
+            raise DamagedError(str(self._path))
+
+    def _opened(self, sealed: bytes | None, kind: str, *number: int) -> bytes:
+        return unseal(self._key, sealed, self._place.of(kind, *number), str(self._path))
+
+
+def import_people(gallery: Gallery, export: Export) -> int:
+    """Enrol everybody in an export, or nobody; how many they are.
+
+    Raises:
+        EdgefrError: another model made it, somebody's name is taken, or the file is damaged.
+    """
+    gallery.binding.insist_on(export.binding, gallery.path)
+
+    return gallery.add_all(export.people(), f"made by {export.binding.model}")
+
+
+def _chunks(gallery: Gallery, names: Sequence[str], advance: Callable[[int], None]) -> Iterator[bytes]:
+    yield json.dumps(asdict(gallery.binding)).encode()
+    for name in names:
+        parts = [gallery.person(name).part()]
+        for portrait in gallery.portraits(name):
+            parts += portrait.parts()
+        yield b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        advance(1)
+
+
+def _entry(chunk: bytes) -> Entry:
+    parts = []
+    while chunk:
+        size = 4 + int.from_bytes(chunk[:4], "big")
+        parts.append(chunk[4:size])
+        chunk = chunk[size:]
+    person = Person.from_part(0, parts[0])
+    checked_name(person.name)
+    return person, [Portrait.from_parts(*parts[at : at + 2]) for at in range(1, len(parts), 2)]
+
+
+def _write(file: BinaryIO, sealed: bytes) -> None:
+    file.write(len(sealed).to_bytes(4, "big") + sealed)
+
+
+def _read(file: BinaryIO, path: Path) -> bytes | None:
+    """The next chunk, or None at the end of the file."""
+    head = file.read(4)
+    if not head:
+        return None
+    size = int.from_bytes(head, "big")
+    sealed = file.read(size) if len(head) == 4 and size <= LARGEST else b""
+    if len(sealed) != size or not size:
+        raise DamagedError(str(path))
+    return sealed
+
+
+def _refuse(path: Path) -> BinaryIO:
+    found = "another or a damaged file" if path.is_file() else "no such file"
+    raise EdgefrError(
+        f"expected what `edgefr gallery export` wrote in {path}, found {found}: give an export of this version"
+    )

@@ -1,0 +1,74 @@
+"""Mini: a residual net small enough to be trained from scratch on a processor.
+
+Dense 3x3 convolutions at small sizes: on two cores it trains five times as fast as a MobileFaceNet of as many
+multiplications, whose depth-wise convolutions wait for memory. Every BatchNorm follows a convolution, so an exported
+graph has none left.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1, conv3x3
+from edgefr.spec import MAP_SIZE
+
+STEM = (16, 32)
+"""Channels at 56x56 and 28x28."""
+
+STAGES = ((32, 1), (64, 2), (128, 2))
+"""Channels of the blocks at 28x28, 14x14 and 7x7, and the stride of each stage's first block."""
+
+REPEATS = 2
+"""Blocks of a stage."""
+
+
+def conv_bn_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(conv3x3(inputs, outputs, stride), batch_norm(outputs), nn.ReLU())
+
+
+class Block(nn.Module):
+    """The basic block of He et al. (2016): two convolutions and a shortcut, projected where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = conv_bn_relu(inputs, outputs, stride)
+        self.second = nn.Sequential(conv3x3(outputs, outputs), batch_norm(outputs))
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else nn.Sequential(conv1x1(inputs, outputs, stride), batch_norm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class Mini(Backbone):
+    """0.74 M parameters, 86 MMAC, 128-d, maps of 128 channels."""
+
+    first_conv = "stem.0.0.weight"
+    map_channels = 128
+    embedding_dim = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv_bn_relu(3, STEM[0], 2), conv_bn_relu(*STEM, 2))
+        blocks: list[nn.Module] = []
+        inputs = STEM[1]
+        for outputs, stride in STAGES:
+            for index in range(REPEATS):
+                blocks.append(Block(inputs, outputs, stride if index == 0 else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.conv = conv1x1(inputs, self.map_channels)
+        self.bn = nn.Sequential(batch_norm(self.map_channels), nn.ReLU())
+        # One 7x7 filter a channel, as in MobileFaceNet: what a face says depends on the place.
+        pool = nn.Conv2d(self.map_channels, self.map_channels, MAP_SIZE, groups=self.map_channels, bias=False)
+        self.pool = nn.Sequential(pool, batch_norm(self.map_channels))
+        self.embedding = nn.Sequential(conv1x1(self.map_channels, self.embedding_dim), batch_norm(self.embedding_dim))
+
+    def forward(self, image: Tensor) -> BackboneOutput:
+        """(B, 3, 112, 112) RGB in [-1, 1] -> map (B, 128, 7, 7), embedding (B, 128)."""
+        conv = self.conv(self.blocks(self.stem(image)))  # (B, 128, 7, 7)
+        bn = self.bn(conv)
+        embedding = self.embedding(self.pool(bn))  # (B, 128, 1, 1)
+        return BackboneOutput(self.tapped(conv, bn), embedding.flatten(1))

@@ -1,0 +1,45 @@
+"""One run at a time: two that make the same state or the same feature maps would write over each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgefr.errors import EdgefrError
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which stays; the lock goes with its process, however that ends.
+
+    Raises:
+        EdgefrError: another run holds it, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise EdgefrError(
+            f"expected to write {path}, found that this cannot be done ({error.strerror}): --set runs=FOLDER, another "
+            "folder"
+        ) from error
+    try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        # Closing alone does not free it: worker processes forked meanwhile have the descriptor, too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise EdgefrError(
+            f"expected {path} to be free, found another run that is making the same ({error.strerror}): wait until it "
+            "is done, then run the same command again, which goes on from there"
+        ) from error

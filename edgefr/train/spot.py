@@ -1,0 +1,119 @@
+"""The training of the face detector `spot`: from nothing, on composites of photographs whose faces a teacher found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from edgefr.manifest import Manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.nn.spot import STRIDES, Spot, decoded, places
+from edgefr.train.composites import Composite, Composites
+from edgefr.train.faces import read_training_faces
+from edgefr.train.log import Log
+from edgefr.train.loop import Stage, decayed_apart, descend
+from edgefr.train.parallel import World
+from edgefr.train.photographs import labelled
+from edgefr.train.progress import Progress
+from edgefr.train.recipe import Data, Schedule, require
+from edgefr.train.spot_losses import losses, targets
+
+SETTLING = 60
+"""Batches that BatchNorm's statistics are measured on in the end."""
+
+
+@dataclass(frozen=True)
+class SpotRecipe:
+    """A detector's training: `data.faces` are photographs as they were taken, `teacher` is YuNet's file, `side` that of
+    the composites in pixels."""
+
+    name: str
+    data: Data
+    teacher: Path
+    schedule: Schedule
+    side: int = 192
+    seed: int = 0
+    runs: Path = Path("train/runs")
+
+    def __post_init__(self) -> None:
+        coarsest = STRIDES[-1]
+        whole = 64 <= self.side <= 1024 and self.side % coarsest == 0
+        require(whole, "side", f"a multiple of {coarsest} from 64 to 1024", self.side)
+        require(self.schedule.steps is not None, "schedule.steps", "given: composites have no end", self.schedule.steps)
+
+
+def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
+    """Train the detector; a run that was stopped goes on where it was.
+
+    Returns its checkpoint, `runs/NAME/spot.safetensors`, with a manifest beside it.
+
+    Raises:
+        EdgefrError: the recipe, its data or its teacher are not as expected, or training diverges.
+    """
+    faces = read_training_faces(recipe.data)
+    photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
+    composites = Composites(photographs, recipe.side, recipe.seed, recipe.data.workers)
+    made_from = {"teacher": source_of(recipe.teacher)}
+    told = json.dumps([asdict(recipe), made_from, faces.digest(), *world.key], sort_keys=True, default=str)
+    key = hashlib.sha256(told.encode()).hexdigest()
+    torch.manual_seed(recipe.seed)
+    net = Spot().to(world.device)
+    schedule, folder = recipe.schedule, recipe.runs / recipe.name
+    pictures = schedule.length(0) * schedule.batch * schedule.accumulate
+    with ExitStack() as stack:
+        log = Log(folder, "Spotting", stack.enter_context(progress("Spotting", pictures)), world)
+        stack.callback(log.close)
+        state = recipe.runs / "states" / f"{key[:16]}.safetensors"
+        stage = Stage({"spot": net}, decayed_apart(net), schedule, 1, recipe.seed, key, state, log, world)
+        descend(stage, lambda first: composites.batches(schedule.batch, first, world), losses_of(net, world))
+    result = folder / "spot.safetensors"
+    if world.first:
+        settle(net, composites.batches(schedule.batch, 0, World()), world)
+        weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+        with written_whole(result) as temporary:
+            save_file(weights, temporary)
+        told = faces.describe(recipe.data).replace("aligned faces", "photographs")
+        write_manifest(result, Manifest(
+            kind="detector",
+            name=recipe.name,
+            made_from=made_from,
+            trained_on=f"{pictures:,} composites of {told}, labelled by {recipe.teacher.name} (seed {recipe.seed}).",
+            versions=versions_of("torch", "numpy", "opencv-python", "scikit-image"),
+        ))  # fmt: skip
+    world.wait()
+    return result
+
+
+def settle(net: Spot, batches: Iterator[Composite], world: World) -> None:
+    """Measure BatchNorm's statistics anew: averaged weights have others than the average of all that were, and a short
+    training's average still remembers those that it began with."""
+    with world.autocast():
+        update_bn((_pixels(batch.image, world) for batch in islice(batches, SETTLING)), net)
+
+
+def losses_of(net: Spot, world: World) -> Callable[[Composite], dict[str, Tensor]]:
+    """What the net loses by what it says of a batch of composites."""
+    net.train()
+
+    def of(composite: Composite) -> dict[str, Tensor]:
+        pixels, faces = _pixels(composite.image, world), composite.faces.to(world.device)
+        grid = places(pixels.shape[2], pixels.shape[3], world.device)
+        with world.autocast():
+            answers = net(pixels)
+        return losses(decoded(answers.float(), grid), targets(faces, grid))
+
+    return of
+
+
+def _pixels(image: Tensor, world: World) -> Tensor:
+    """uint8 (B, S, S, 3) -> float (B, 3, S, S), channels last as they came."""
+    return image.to(world.device).permute(0, 3, 1, 2).float()

@@ -1,0 +1,98 @@
+"""The TensorRT session on a CUDA that minds the rules; TensorRT itself needs a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefr.backends import cuda_probe, open_backend
+from edgefr.backends.tensorrt import Session
+from edgefr.errors import EdgefrError
+from tests.backends.fake_cuda import TRT, FakeCuda, FakeEngine
+
+
+def faces(*pixels: int) -> dict[str, np.ndarray]:
+    images = np.zeros((len(pixels), 112, 112, 3), np.uint8)
+    images[:, 0, 0, 0] = pixels
+    return {"image": images}
+
+
+def session(cuda: FakeCuda, works: bool = True) -> Session:
+    return Session(TRT, FakeEngine(cuda, works), cuda, "tensorrt", "fp16")
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["cuda-python", "pycuda"])
+def test_every_face_gets_its_own_answer_at_any_batch(graphs: bool) -> None:
+    cuda = FakeCuda(supports_graphs=graphs)
+    running = session(cuda)
+    for pixels in ((1,), (2,), (3, 4), (5,), (6, 7), (8, 9), tuple(range(10, 21)), (30,)):
+        found = running.infer(faces(*pixels))["embedding"]
+        assert found.tolist() == [[pixel, 2 * pixel] for pixel in pixels]
+    assert (cuda.launched > 0) == graphs
+
+
+def test_copies_stand_around_the_run_and_a_repeated_size_becomes_a_graph() -> None:
+    cuda = FakeCuda()
+    running = session(cuda)
+    for _ in range(4):
+        running.infer(faces(1))
+    assert cuda.said == ["in", "run", "out"] * 3  # twice enqueued and once captured, then launched
+    assert (cuda.launched, len(cuda.graphs)) == (2, 1)
+
+
+def test_an_answer_outlives_the_next_one() -> None:
+    running = session(FakeCuda())
+    first = running.infer(faces(1))["embedding"]
+    running.infer(faces(9))
+    assert first.tolist() == [[1, 2]]
+
+
+def test_everything_is_given_back() -> None:
+    cuda = FakeCuda()
+    running = session(cuda)
+    for _ in range(3):
+        running.infer(faces(1, 2))
+    assert cuda.left == (2, 2, 1, 1)
+    running.close()
+    assert cuda.left == (0, 0, 0, 0)
+
+
+def test_too_little_memory_says_what_to_do_and_leaves_nothing_behind() -> None:
+    cuda = FakeCuda(room=1000)
+    with pytest.raises(EdgefrError, match=r"expected CUDA to allocate 150,528 bytes, found .*: close .* smaller batch"):
+        session(cuda)
+    assert cuda.left == (0, 0, 0, 0)
+
+
+def test_a_run_that_fails_is_one_sentence() -> None:
+    with pytest.raises(EdgefrError, match="expected CUDA to run the engine"):
+        session(FakeCuda(), works=False).infer(faces(1))
+
+
+def test_other_inputs_are_refused() -> None:
+    with pytest.raises(EdgefrError, match=r"expected input image uint8 \(B,112,112,3\)"):
+        session(FakeCuda()).infer({"image": np.zeros((1, 96, 96, 3), np.uint8)})
+
+
+def test_without_a_gpu_no_object_of_tensorrt_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the library nor the engine is looked at: the first thing asked for is a GPU."""
+    monkeypatch.setattr(cuda_probe, "_driver", lambda: None)
+    for name in ("engine.plan", "engine.rtx"):
+        (tmp_path / name).write_bytes(b"anything")
+        with pytest.raises(EdgefrError, match=r"expected an NVIDIA GPU with its driver for .*, found none"):
+            open_backend(tmp_path / name)
+
+
+@pytest.mark.parametrize("failing", ["cuInit", "cuDeviceGetCount", "none there"])
+def test_a_driver_without_a_usable_gpu_is_no_gpu(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        def cuInit(self, flags: int) -> int:  # noqa: N802 - CUDA's name
+            return 100 if failing == "cuInit" else 0
+
+        def cuDeviceGetCount(self, count: object) -> int:  # noqa: N802
+            return 100 if failing == "cuDeviceGetCount" else 0
+
+    monkeypatch.setattr(cuda_probe, "_driver", Driver)
+    assert cuda_probe.find_gpu() is None

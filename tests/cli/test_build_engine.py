@@ -1,0 +1,59 @@
+"""edgefr build-engine, as scripts use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgefr.data.samples import astronaut_faces
+from tests.backends.conftest import make_model, model  # noqa: F401
+
+onnx = pytest.importorskip("onnx")
+
+
+def aligned(folder: Path) -> Path:
+    import cv2
+
+    (folder / "astronaut").mkdir(parents=True)
+    for index, face in enumerate(astronaut_faces(12)):
+        cv2.imwrite(str(folder / "astronaut" / f"{index}.png"), face[..., ::-1])
+    return folder
+
+
+def test_an_engine_is_built_once_and_then_compared_and_used(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    faces = aligned(tmp_path / "faces")
+    options = ("--int8", "--runtime", "onnxruntime", "--faces", faces, "--cache", tmp_path / "cache", "--json")
+    told = edgefr("build-engine", model, *options)
+    assert told.code == 0
+    assert (told.json["found"], told.json["layers"]["int8"], told.json["parity"]["images"]) == (False, 1, 12)
+    again = edgefr("build-engine", model, *options).json
+    assert (again["found"], again["engine"]) == (True, told.json["engine"])
+    compared = edgefr("parity", f"{model}@onnxruntime", told.json["engine"], "--faces", faces, "--json")
+    assert compared.code == 0
+    assert 0.98 < compared.json["cosine_min"] < 0.99999
+
+
+def test_an_engine_that_decides_otherwise_is_exit_one(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
+    from edgefr.engines import parity
+
+    monkeypatch.setitem(parity.BOUNDS, "fp32", parity.Bound(1.5, 0, 0.0))  # which nothing keeps
+    told = edgefr("build-engine", model, "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path / "cache")
+    assert told.code == 1
+    assert "nothing was written" in told.err
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_one_precision_is_asked_for(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    assert "found none: choose one" in edgefr("build-engine", model).sentence
+    assert "found fp16 and int8" in edgefr("build-engine", model, "--fp16", "--int8").sentence
+    assert "choose among" in edgefr("build-engine", model, "--fp16", "--device-profile", "none").sentence
+    assert "give them with --faces" in edgefr("build-engine", model, "--fp16", "--pairs", tmp_path / "p.txt").sentence
+
+
+def test_a_runtime_that_is_missing_names_its_install(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    told = edgefr("build-engine", model, "--fp16", "--device-profile", "orin-nano", "--cache", tmp_path / "cache")
+    assert "JetPack" in told.sentence

@@ -1,0 +1,163 @@
+"""`edgefr gallery` from the first enrolment to the last removal, as people and scripts use it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgefr.manifest import Manifest, write_manifest
+from tests.cli.conftest import Told
+from tests.gallery.people import NOBODY, TWO, StubDetector, photo, thresholds
+
+
+@pytest.fixture
+def gallery(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Commands on one plain gallery, with the fake model, whose manifest lies in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: StubDetector())
+    monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
+    monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
+    limits = thresholds((1e-2, 0.4), (1e-3, 0.5), (1e-5, 0.6))
+    write_manifest(tmp_path / "fake", Manifest("onnx", "fake", thresholds=limits))
+    return lambda *arguments: edgefr("gallery", *arguments)
+
+
+MODEL = ("-m", "fake")
+
+
+@pytest.fixture
+def three(gallery, tmp_path: Path) -> Told:
+    """Three people, enrolled from a folder of folders."""
+    for person, name in enumerate(("ada", "grace", "emmy")):
+        for picture in range(2):
+            photo(tmp_path / "people" / name / f"{picture}.png", person, picture)
+    told: Told = gallery("enroll", "--folder", "people", "--plain", "--keep-crops", *MODEL, "--json")
+    assert told.code == 0, told.err
+    return told
+
+
+def test_a_folder_of_people_is_enrolled_and_each_is_known_again(gallery, three: Told, tmp_path: Path) -> None:
+    assert [(one["name"], one["images"]) for one in three.json["people"]] == [("ada", 2), ("emmy", 2), ("grace", 2)]
+    seen = [photo(tmp_path / "seen" / f"{person}.png", person, 9) for person in range(3)]
+    told = gallery("identify", *seen, *MODEL, "--json")
+    assert told.code == 0
+    assert [answer["name"] for answer in told.json["answers"]] == ["ada", "grace", "emmy"]
+    assert told.json["value"] == 0.5
+    assert told.json["fpir"] == pytest.approx(1 - (1 - 1e-3) ** 3)
+    assert [event["name"] for event in gallery("audit", "--json").json["events"]][-3:] == ["ada", "grace", "emmy"]
+
+
+def test_a_stranger_is_unknown(gallery, three: Told, tmp_path: Path) -> None:
+    stranger = photo(tmp_path / "stranger.png", 77)
+    told = gallery("identify", stranger, *MODEL)
+    assert told.code == 1
+    assert "stranger.png: unknown (similarity" in told.out
+    assert "stays below 0.500" in told.out
+    both = gallery("identify", stranger, photo(tmp_path / "ada.png", 0, 5), *MODEL, "--json")
+    assert both.code == 1
+    assert [answer["name"] for answer in both.json["answers"]] == [None, "ada"]
+
+
+def test_a_photograph_without_a_face_is_named_and_exit_two(gallery, three: Told, tmp_path: Path) -> None:
+    told = gallery("identify", photo(tmp_path / "wall.png", 5, kind=NOBODY), *MODEL, "--json")
+    assert told.code == 2
+    assert told.json["answers"] == []
+    assert "expected a face in" in told.json["left_out"][0]["reason"]
+    assert "wall.png" in told.err
+
+
+def test_a_refused_photograph_is_exit_two_and_the_others_are_enrolled(gallery, tmp_path: Path) -> None:
+    good, bad = photo(tmp_path / "good.png", 1), photo(tmp_path / "bad.png", 1, kind=TWO)
+    told = gallery("enroll", "Ada", good, bad, "--plain", *MODEL)
+    assert told.code == 2
+    assert "left out: expected one face in" in told.err
+    assert "found two faces" in told.err
+    assert told.out.endswith("with 1 image more.\n")
+    assert gallery("list", "--json").json["people"][0]["images"] == 1
+
+
+def test_a_duplicate_is_told_of(gallery, three: Told, tmp_path: Path) -> None:
+    told = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
+    assert told.code == 0
+    assert "look again: countess looks like ada" in told.err
+
+
+def test_list_show_rename_and_remove(gallery, three: Told) -> None:
+    listed = gallery("list", "--json").json
+    assert [one["name"] for one in listed["people"]] == ["ada", "emmy", "grace"]
+    assert listed["made_by"]["detector"] == "stub"
+    assert "ada" in gallery("list").out
+    shown = gallery("show", "ada", "--json").json["images"]
+    assert [one["source"] for one in shown] == ["0.png", "1.png"]
+    assert all(one["similarity_to_template"] > 0.9 and one["crop_kept"] for one in shown)
+    assert gallery("rename", "ada", "Ada Lovelace").out == "ada is now Ada Lovelace.\n"
+    assert "found nobody of that name: see `edgefr gallery list`" in gallery("remove", "ada").sentence
+    assert gallery("remove", "Ada Lovelace", "--json").json == {"removed": "Ada Lovelace", "people": 2}
+    events = gallery("audit", "--json").json["events"]
+    assert [event["what"] for event in events] == ["enrolled"] * 3 + ["renamed", "removed"]
+
+
+def test_audit_proves_and_prints_the_log(gallery, three: Told, tmp_path: Path) -> None:
+    told = gallery("audit", "--lines", 2)
+    assert told.out.startswith("3 people, 6 images and 6 crops are as they were written")
+    assert told.out.count("\n") == 3
+    path = tmp_path / "people.gallery"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255  # within somebody's crop
+    path.write_bytes(content)
+    assert "restore a copy" in gallery("audit").sentence
+
+
+def test_export_and_import_into_a_new_gallery(gallery, three: Told, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CARRY", "correct horse battery")
+    told = gallery("export", "people.export", "--file-passphrase-env", "CARRY")
+    assert told.out == "3 people are in people.export.\n"
+    monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "other.gallery"))
+    key = tmp_path / "key"
+    told = gallery("import", "people.export", "--file-passphrase-env", "CARRY", "--key-file", key, "--json")
+    assert told.json["people"] == 3
+    assert "expected the key file" in gallery("list").sentence
+    monkeypatch.setenv("EDGEFR_GALLERY_KEY", str(key))
+    assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "emmy", "grace"]
+    assert "nobody of the name ada" in gallery("import", "people.export", "--file-passphrase-env", "CARRY").sentence
+
+
+def test_rotate_from_plain_to_a_passphrase_and_back(gallery, three: Told, monkeypatch) -> None:
+    monkeypatch.setenv("NEW", "correct horse battery")
+    assert gallery("rotate-key", "--new-passphrase-env", "NEW").code == 0
+    assert "no terminal to ask on" in gallery("list").sentence
+    assert len(gallery("list", "--passphrase-env", "NEW", "--json").json["people"]) == 3
+    reader, writer = os.pipe()
+    os.write(writer, b"correct horse battery\n")
+    os.close(writer)
+    assert gallery("rotate-key", "--passphrase-fd", reader, "--plain").code == 0
+    assert len(gallery("list", "--json").json["people"]) == 3
+    assert "$OTHER, found it not set" in gallery("rotate-key", "--new-passphrase-env", "OTHER").sentence
+
+
+def test_another_model_is_refused_until_the_gallery_is_rebuilt(
+    gallery, three: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgefr.verify.Verifier.digest", lambda _self: "ab" * 32)
+    seen = photo(tmp_path / "seen.png", 0, 9)
+    assert "expected the model" in gallery("identify", seen, *MODEL).sentence
+    assert "rebuild --model" in gallery("enroll", "new", seen, *MODEL).sentence
+    assert gallery("rebuild", *MODEL, "--json").json["model_sha256"] == "ab" * 32
+    assert gallery("identify", seen, *MODEL).code == 0
+
+
+def test_a_gallery_too_large_for_the_manifest_says_what_to_measure(gallery, three: Told, tmp_path: Path) -> None:
+    seen = photo(tmp_path / "seen.png", 0, 9)
+    refused = gallery("identify", seen, *MODEL, "--fpir", "1e-6").sentence
+    assert "edgefr calibrate fake FACES --fmr 1e-07" in refused
+    assert gallery("identify", seen, *MODEL, "--fpir", "1e-6", "--threshold", "0.5").code == 0
+
+
+def test_wrong_words_are_sentences(gallery, tmp_path: Path) -> None:
+    seen = photo(tmp_path / "seen.png", 0)
+    assert "make one with `edgefr gallery enroll" in gallery("list").sentence
+    assert "neither or both" in gallery("enroll", "ada", *MODEL).sentence
+    assert "neither or both" in gallery("enroll", "ada", seen, "--folder", tmp_path, *MODEL).sentence
+    assert "found both" in gallery("enroll", "ada", seen, "--plain", "--key-file", tmp_path / "k", *MODEL).sentence

@@ -1,0 +1,79 @@
+"""Progress on a terminal: bars within bars, with a rate that a resumed run does not inflate."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.progress import Progress
+
+from edgefr.cli.bars import RateColumn
+from edgefr.cli.output import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal on stderr from now on; pytest puts its own there between a fixture and its test."""
+    made = Terminal()
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr", made)
+    return made
+
+
+def frames(text: str) -> list[str]:
+    """What was on the terminal, one block of lines after the other: each is drawn from the first column on."""
+    return re.split(r"\r\x1b\[2K", re.sub(r"\x1b\[\?25[lh]|\x1b\[1A\x1b\[2K", "", text))
+
+
+def test_progress_within_progress_shows_both_and_ends_with_one(monkeypatch) -> None:
+    terminal = watched(monkeypatch)
+    with progress("Distilling", 10) as advance:
+        with progress("Embedding", 4) as inner:
+            inner(3)
+            advance(2)
+        with progress("Measuring", 5) as inner:
+            inner(1)
+        advance(8)
+    with progress("Again", 3):
+        pass
+    shown = frames(terminal.getvalue())
+    both = [frame for frame in shown if "Distilling" in frame and "Embedding" in frame]
+    assert both
+    assert not any("Embedding" in frame and "Measuring" in frame for frame in shown)
+    assert not any("Again" in frame and "Distilling" in frame for frame in shown)
+
+
+def test_nothing_is_left_of_a_progress_that_failed(monkeypatch) -> None:
+    terminal = watched(monkeypatch)
+    with pytest.raises(KeyboardInterrupt), progress("Outer", 3), progress("Inner", 3):
+        raise KeyboardInterrupt
+    start = len(terminal.getvalue())
+    with progress("Next", 3):
+        pass
+    assert "Outer" not in terminal.getvalue()[start:]
+
+
+def test_silent_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("Distilling", 10) as advance:
+        advance(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_rate_does_not_count_what_was_done_before() -> None:
+    now = [0.0]
+    bars = Progress(get_time=lambda: now[0])
+    bars.add_task("Distilling", total=10_000)
+    (task,) = bars.tasks
+    rate = RateColumn()
+    assert rate.render(task).plain == ""
+    bars.advance(task.id, 5000)
+    for _ in range(6):
+        now[0] += 2.0
+        bars.advance(task.id, 64)
+    assert rate.render(task).plain == "32.0/s"

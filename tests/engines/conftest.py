@@ -1,0 +1,5 @@
+"""The small models of the backends' tests, built here."""
+
+from __future__ import annotations
+
+from tests.backends.conftest import faces, make_model, model  # noqa: F401

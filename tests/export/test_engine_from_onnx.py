@@ -1,0 +1,178 @@
+"""An engine is in the precision it is called by and decides as its model does, or there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import numpy_helper  # noqa: E402
+
+from edgefr.backends import open_backend  # noqa: E402
+from edgefr.backends.recogniser import open_recogniser  # noqa: E402
+from edgefr.engines.profile import Profile, read_profile  # noqa: E402
+from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.evaluate.pairs import Pairs  # noqa: E402
+from edgefr.export import engine_from_onnx as module  # noqa: E402
+from edgefr.export.conversion import Conversion  # noqa: E402
+from edgefr.export.engine_from_onnx import Built, GateError, Sample, engine_from_onnx  # noqa: E402
+from edgefr.manifest import manifest_path, model_manifest, sha256_of  # noqa: E402
+
+Build = Callable[..., Built]
+
+
+@pytest.fixture
+def sample(faces) -> Sample:
+    pairs = Pairs(np.array([0, 1, 2]), np.array([3, 4, 2]), np.array([False, False, True]))
+    return Sample(faces, pairs, faces)
+
+
+@pytest.fixture
+def build(model: Path, sample: Sample, tmp_path: Path) -> Build:
+    def run(precision: str, runtime: str, profile: Profile | None = None, source: Path = model) -> Built:
+        chosen = profile or read_profile(None, runtime)
+        return engine_from_onnx(source, precision, runtime, chosen, sample, tmp_path / "cache")
+
+    return run
+
+
+def offered(runtime: str, precision: str) -> bool:
+    if runtime != "openvino" or precision != "bf16":
+        return True
+    native = pytest.importorskip("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in native
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "fp16"),
+        ("onnxruntime", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "bf16"),
+        ("openvino", "int8"),
+    ],
+)
+def test_an_engine_is_what_it_is_called_and_answers_as_its_model(
+    runtime: str, precision: str, build: Build, model: Path, faces
+) -> None:
+    pytest.importorskip(runtime)
+    if not offered(runtime, precision):
+        pytest.skip("this processor has no native bf16")
+    built = build(precision, runtime)
+    engine = open_recogniser(built.path, runtime)
+    assert (engine.description.runtime, engine.description.precision) == (runtime, precision)
+    wanted = open_recogniser(model, "onnxruntime").embed(faces).embedding
+    assert (engine.embed(faces).embedding * wanted).sum(1).min() > 0.98
+
+    told = built.manifest.engine
+    assert told["key"]["onnx"] == sha256_of(model) == built.manifest.made_from["onnx"]["sha256"]
+    assert told["sha256"] == sha256_of(built.path)
+    assert told["layers"][precision] >= sum(told["layers"].values()) / 2
+    assert told["parity"]["images"] == 7
+    assert len(told["parity"]["decisions"]) == 1
+    beside = built.path.with_name("model.onnx")
+    inside = model_manifest(beside)
+    assert inside is not None
+    assert inside.kind == f"onnx {precision}"
+
+
+def test_a_second_build_finds_the_first(build: Build, tmp_path: Path) -> None:
+    first, second = build("fp32", "onnxruntime"), build("fp32", "onnxruntime")
+    assert (first.found, second.found, first.path) == (False, True, second.path)
+    assert build("fp32", "onnxruntime", replace(read_profile(None, "onnxruntime"), aux_streams=2)).path != first.path
+
+
+def test_an_engine_that_was_damaged_is_not_found(build: Build) -> None:
+    built = build("fp32", "openvino")
+    built.path.write_bytes(built.path.read_bytes()[:-1])
+    with pytest.raises(EdgefrError, match="remove the folder and build it again"):
+        build("fp32", "openvino")
+    with pytest.raises(EdgefrError, match=r"expected an engine of .* bytes"):
+        open_backend(built.path)
+    manifest_path(built.path).unlink()
+    with pytest.raises(EdgefrError, match="no manifest beside it"):
+        open_backend(built.path)
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:
+    """A conversion with a mistake in it."""
+    right = module.converted
+
+    def wrong(*arguments: object) -> Conversion:
+        conversion = right(*arguments)  # type: ignore[arg-type]
+        change(conversion.model)
+        return conversion
+
+    monkeypatch.setattr(module, "converted", wrong)
+
+
+def test_a_swapped_channel_is_caught_and_nothing_is_written(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swap(graph: onnx.ModelProto) -> None:
+        weight = next(tensor for tensor in graph.graph.initializer if tensor.name.startswith("conv"))
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, [2, 1, 0]], weight.name))
+
+    planted(monkeypatch, swap)
+    for precision in ("fp32", "fp16"):
+        with pytest.raises(GateError, match=r"decides as .* found that it does not \(expected every face's cosine"):
+            build(precision, "onnxruntime")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_an_fp32_engine_called_otherwise_is_caught(
+    precision: str, build: Build, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(monkeypatch, lambda graph: graph.CopyFrom(onnx.load(model)))
+    with pytest.raises(
+        EdgefrError, match=rf"expected at least 50% of 2 heavy layers in {precision}, found 0 \(2 in fp32"
+    ):
+        build(precision, "onnxruntime")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_fp16_where_it_would_be_fp32_is_refused(build: Build, tmp_path: Path) -> None:
+    native = pytest.importorskip("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "FP16" in native:
+        pytest.skip("this processor computes in FP16")
+    with pytest.raises(
+        EdgefrError,
+        match=r"expected a processor that computes in FP16 .*found one that would run it in FP32.*--bf16` or --int8",
+    ):
+        build("fp16", "openvino")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_file_in_fp16_opens_where_it_can_be_computed(build: Build) -> None:
+    assert open_backend(build("fp16", "onnxruntime").path).describe().runtime == "onnxruntime"
+
+
+def test_only_an_fp32_model_is_built_from(build: Build) -> None:
+    half = build("fp16", "onnxruntime").path
+    with pytest.raises(EdgefrError, match=r"expected an FP32 model to build from, found .* in fp16"):
+        build("int8", "onnxruntime", source=half)
+
+
+def test_tensorrt_rtx_compiles_without_a_gpu(build: Build) -> None:
+    """Its own parser and compiler, for real; on Jetson and data-centre GPUs others do this."""
+    pytest.importorskip("tensorrt_rtx_bindings")
+    from edgefr.backends.cuda_probe import find_gpu
+
+    if find_gpu() is not None:
+        pytest.skip("here is a GPU: see `make gpu`")
+    profile = replace(read_profile("rtx"), compute_capabilities=(86,))
+    sizes = {}
+    for precision in ("fp32", "fp16", "int8"):
+        built = build(precision, "tensorrt-rtx", profile)
+        assert built.manifest.engine["compared"] == "model.onnx"  # the engine has not run, and the manifest says so
+        assert "SM86" in built.manifest.engine["key"]["place"]["device"]
+        sizes[precision] = built.path.stat().st_size
+    assert min(sizes.values()) > 1000

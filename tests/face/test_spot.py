@@ -1,0 +1,61 @@
+"""How the detector's rows become faces of a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefr.face.detect import Face, open_detector
+from tests.face.pictures import gradient
+
+
+def row(x: float, y: float, side: float, score: float) -> list[float]:
+    return [x, y, side, side, *np.arange(10.0).tolist(), score]
+
+
+def write_spot(path: Path, rows: list[list[float]]) -> Path:
+    """A network that sees these faces in every picture."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    value = numpy_helper.from_array(np.array(rows, np.float32))
+    picture = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "height", "width", 3])
+    faces = helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["places", 15])
+    nodes = [helper.make_node("Constant", [], ["faces"], value=value)]
+    graph = helper.make_graph(nodes, "spot", [picture], [faces])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def detect(tmp_path: Path):
+    pytest.importorskip("onnx")
+
+    def found(rows: list[list[float]], height: int, width: int) -> list[Face]:
+        detector = open_detector(write_spot(tmp_path / "any name.onnx", rows))
+        assert detector.name == "spot"
+        return detector.detect(gradient(height, width))
+
+    return found
+
+
+def test_a_small_picture_is_seen_once_and_its_faces_are_in_its_pixels(detect) -> None:
+    (face,) = detect([row(10, 20, 30, 0.9), row(60, 60, 20, 0.3)], 100, 140)
+    assert face.box == (10, 20, 30, 30)
+    assert face.landmarks.tolist() == np.arange(10).reshape(5, 2).tolist()
+    assert face.score == pytest.approx(0.9)
+
+
+def test_of_overlapping_faces_the_best_is_kept_and_the_best_comes_first(detect) -> None:
+    faces = detect([row(10, 20, 30, 0.7), row(12, 20, 30, 0.8), row(90, 20, 30, 0.9)], 100, 140)
+    assert [face.score for face in faces] == pytest.approx([0.9, 0.8])
+
+
+def test_large_pictures_are_shrunk_and_only_large_faces_count_in_the_smaller_views(detect) -> None:
+    faces = detect([row(0, 0, 40, 0.9), row(50, 50, 80, 0.8)], 2048, 2048)
+    boxes = sorted(face.box for face in faces)
+    seen_at_1024 = [(0, 0, 80, 80), (100, 100, 160, 160)]
+    seen_at_384 = (50 * 2048 / 384, 50 * 2048 / 384, 80 * 2048 / 384, 80 * 2048 / 384)
+    seen_at_144 = (50 * 2048 / 144, 50 * 2048 / 144, 80 * 2048 / 144, 80 * 2048 / 144)
+    assert boxes == [pytest.approx(box, rel=1e-4) for box in sorted([*seen_at_1024, seen_at_384, seen_at_144])]

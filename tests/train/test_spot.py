@@ -1,0 +1,125 @@
+"""A detector's training: it learns, goes on where it was stopped, and says what it was made from."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("skimage")
+
+from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.manifest import read_manifest, sha256_of  # noqa: E402
+from edgefr.nn.spot import Spot  # noqa: E402
+from edgefr.recipe import read_recipe  # noqa: E402
+from edgefr.train.composites import Composites  # noqa: E402
+from edgefr.train.parallel import World  # noqa: E402
+from edgefr.train.progress import silent  # noqa: E402
+from edgefr.train.spot import SpotRecipe, losses_of, settle, train_spot  # noqa: E402
+from tests.train import tiny  # noqa: E402
+from tests.train.photographs import photographs  # noqa: E402
+
+Make = Callable[..., SpotRecipe]
+
+
+@pytest.fixture(autouse=True)
+def settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgefr.train.spot.SETTLING", 6)
+
+
+@pytest.fixture
+def make(shared: Path, yunet: Path, tmp_path: Path) -> Make:
+    """`make("seed=3")`: a recipe for three steps on four photographs."""
+    with (
+        zipfile.ZipFile(shared / "lfw-deepfunneled.zip") as archive,
+        zipfile.ZipFile(tmp_path / "few.zip", "w") as copy,
+    ):
+        for name in archive.namelist()[:4]:
+            copy.writestr(name, archive.read(name))
+    path = tmp_path / "spot.toml"
+    path.write_text(f"""
+name = "spot"
+runs = '{tmp_path / "runs"}'
+teacher = '{yunet}'
+side = 64
+[data]
+faces = '{tmp_path / "few.zip"}'
+[schedule]
+steps = 3
+batch = 2
+lr = 1e-3
+ema = 0.5
+""")
+    return lambda *settings: read_recipe(SpotRecipe, path, settings)
+
+
+def test_all_parts_of_the_loss_fall_on_what_was_seen_before() -> None:
+    torch.manual_seed(0)
+    batch = next(Composites(photographs(), 64, seed=2).batches(4, 0, World()))
+    net = Spot()
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
+    of = losses_of(net, World())
+    first = {name: float(value.detach()) for name, value in of(batch).items()}
+    for _ in range(15):
+        optimizer.zero_grad()
+        torch.stack(list(of(batch).values())).sum().backward()
+        optimizer.step()
+    for name, value in of(batch).items():
+        assert float(value.detach()) < 0.75 * first[name], name
+
+
+def test_statistics_are_those_of_the_pictures_whatever_they_were() -> None:
+    """A net whose average still holds what it began with says the same as one that never averaged."""
+    torch.manual_seed(0)
+    net, spoilt = Spot(), Spot()
+    spoilt.load_state_dict(net.state_dict())
+    for name, buffer in spoilt.named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(30.0)
+    for each in (net, spoilt):
+        settle(each, Composites(photographs(), 64, seed=2).batches(4, 0, World()), World())
+        each.eval()
+    batch = next(Composites(photographs(), 64, seed=3).batches(4, 0, World()))
+    pixels = batch.image.permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        assert torch.equal(net(pixels), spoilt(pixels))
+        settled, fresh = float(net(pixels).std()), float(net.train()(pixels).std())
+    assert settled == pytest.approx(fresh, rel=0.3)
+
+
+@pytest.mark.shared
+def test_the_checkpoint_is_a_detectors_and_says_what_it_was_made_from(make: Make) -> None:
+    recipe = make()
+    result = train_spot(recipe, silent, World())
+    from safetensors.torch import load_file
+
+    Spot().load_state_dict(load_file(result), strict=True)
+    manifest = read_manifest(result)
+    assert manifest is not None
+    assert manifest.kind == "detector"
+    assert manifest.made_from["teacher"]["sha256"] == sha256_of(recipe.teacher)
+    assert "6 composites of 4 photographs of" in manifest.trained_on
+
+
+@pytest.mark.shared
+def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
+    recipe = make()
+    whole = train_spot(recipe, silent, World()).read_bytes()
+    again = make(f"runs={recipe.runs.parent / 'again'}")
+    with pytest.raises(KeyboardInterrupt):
+        train_spot(again, tiny.stopping("Spotting", 4), World())
+    assert train_spot(again, silent, World()).read_bytes() == whole
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [("side=100", "a multiple of 32"), ("side=32", "from 64"), ("schedule={epochs=3}", "schedule.steps")],
+)
+def test_what_cannot_work_is_refused(make: Make, setting: str, found: str) -> None:
+    with pytest.raises(EdgefrError, match=found):
+        make(setting)
