@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -19,13 +17,13 @@ from edgefr.manifest import Manifest, source_of, versions_of, write_manifest, wr
 from edgefr.nn.spot import STRIDES, Spot, decoded, places
 from edgefr.train.composites import Composite, Composites
 from edgefr.train.faces import read_training_faces
-from edgefr.train.log import Log
-from edgefr.train.loop import Stage, decayed_apart, descend
+from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.parallel import World
 from edgefr.train.photographs import labelled
 from edgefr.train.progress import Progress
 from edgefr.train.recipe import Data, Schedule, require
 from edgefr.train.spot_losses import losses, targets
+from edgefr.train.stages import Stages
 
 SETTLING = 60
 """Batches that BatchNorm's statistics are measured on in the end."""
@@ -63,19 +61,17 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
     composites = Composites(photographs, recipe.side, recipe.seed, recipe.data.workers)
     made_from = {"teacher": source_of(recipe.teacher)}
-    told = json.dumps([asdict(recipe), made_from, faces.digest(), *world.key], sort_keys=True, default=str)
-    key = hashlib.sha256(told.encode()).hexdigest()
     torch.manual_seed(recipe.seed)
     net = Spot().to(world.device)
-    schedule, folder = recipe.schedule, recipe.runs / recipe.name
+    schedule = recipe.schedule
     pictures = schedule.length(0) * schedule.batch * schedule.accumulate
+    asked = [asdict(schedule), recipe.side, made_from["teacher"]["sha256"], faces.digest()]
     with ExitStack() as stack:
-        log = Log(folder, "Spotting", stack.enter_context(progress("Spotting", pictures)), world)
-        stack.callback(log.close)
-        state = recipe.runs / "states" / f"{key[:16]}.safetensors"
-        stage = Stage({"spot": net}, decayed_apart(net), schedule, 1, recipe.seed, key, state, log, world)
+        stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
+        stage_of = stages.open("Spotting", asked, stack)
+        stage = stage_of({"spot": net}, decayed_apart(net), schedule, 1)
         descend(stage, lambda first: composites.batches(schedule.batch, first, world), losses_of(net, world))
-    result = folder / "spot.safetensors"
+    result = recipe.runs / recipe.name / "spot.safetensors"
     if world.first:
         settle(net, composites.batches(schedule.batch, 0, World()), world)
         weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
