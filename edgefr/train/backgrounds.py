@@ -93,8 +93,9 @@ def _thing(name: str) -> Image:
 
 
 def pattern(side: int, rng: Rng) -> Image:
-    """A gradient with coloured noise of several scales, stripes or shapes on it."""
-    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
+    """One colour or a gradient, with coloured noise of several scales, stripes or shapes on it, or nothing."""
+    count = 1 if rng.random() < 0.3 else 2
+    corners = rng.integers(0, 256, (count, count, 3)).astype(np.float32)
     picture = cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR)
     kind = rng.integers(4)
     if kind == 0:
