@@ -15,10 +15,25 @@ from edgefr.backends.base import Array, brief
 from edgefr.errors import EdgefrError, MissingExtraError
 
 
-class Cuda(Protocol):
-    """Memory, copies on a stream, and graphs; every call may raise an EdgefrError (`cuda_error`)."""
+class Graphs(Protocol):
+    """Work that is put on a stream once and launched again as a whole; every call may raise an EdgefrError."""
 
-    supports_graphs: bool
+    def capture(self, stream: int, work: Callable[[], None]) -> Any:
+        """What `work` puts on the stream as a graph, without doing it."""
+        ...
+
+    def launch(self, graph: Any, stream: int) -> None: ...
+
+    def free_graph(self, graph: Any) -> None: ...
+
+
+class Cuda(Protocol):
+    """Memory and copies on a stream; every call may raise an EdgefrError (`cuda_error`)."""
+
+    @property
+    def graphs(self) -> Graphs | None:
+        """None where the library has no CUDA graphs."""
+        ...
 
     def allocate(self, size: int) -> int:
         """The address of `size` bytes on the device."""
@@ -47,14 +62,6 @@ class Cuda(Protocol):
     def wait(self, stream: int) -> None:
         """Until all on the stream is done."""
         ...
-
-    def capture(self, stream: int, work: Callable[[], None]) -> Any:
-        """What `work` puts on the stream as a graph, without doing it."""
-        ...
-
-    def launch(self, graph: Any, stream: int) -> None: ...
-
-    def free_graph(self, graph: Any) -> None: ...
 
 
 def open_cuda() -> Cuda:
@@ -91,12 +98,14 @@ def cuda_error(what: str, error: object) -> EdgefrError:
 class CudaPython:
     """NVIDIA's own bindings of the CUDA runtime."""
 
-    supports_graphs = True
-
     def __init__(self) -> None:
         from cuda.bindings import runtime
 
         self._rt: Any = runtime
+
+    @property
+    def graphs(self) -> Graphs:
+        return self
 
     def _call(self, what: str, name: str, *arguments: Any) -> Any:
         error, *found = getattr(self._rt, name)(*arguments)
@@ -160,7 +169,7 @@ class CudaPython:
 class PyCuda:
     """pycuda, for devices where it is already at home. It has no CUDA graphs."""
 
-    supports_graphs = False
+    graphs = None
 
     def __init__(self) -> None:
         import pycuda.driver
@@ -213,12 +222,3 @@ class PyCuda:
 
     def wait(self, stream: int) -> None:
         self._keep(self._live[stream].synchronize, "finish")
-
-    def capture(self, stream: int, work: Callable[[], None]) -> Any:
-        raise NotImplementedError
-
-    def launch(self, graph: Any, stream: int) -> None:
-        raise NotImplementedError
-
-    def free_graph(self, graph: Any) -> None:
-        raise NotImplementedError

@@ -135,15 +135,16 @@ class Session:
     def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
         for name, array in feed.items():
             self._tensors[name].part(batch)[:] = array.reshape(-1).view(np.uint8)
-        if batch in self._graphs:
-            self._cuda.launch(self._graphs[batch], self._stream)
+        graphs = self._cuda.graphs
+        if graphs is not None and batch in self._graphs:
+            graphs.launch(self._graphs[batch], self._stream)
         else:
             self._prepare(batch)
             self._enqueue(batch)
         self._cuda.wait(self._stream)
         answers = {info.name: self._answer(self._tensors[info.name], batch) for info in self.description.outputs}
-        if batch not in self._graphs and self._cuda.supports_graphs and batch in self._seen:
-            self._graphs[batch] = self._cuda.capture(self._stream, lambda: self._enqueue(batch))
+        if graphs is not None and batch not in self._graphs and batch in self._seen:
+            self._graphs[batch] = graphs.capture(self._stream, lambda: self._enqueue(batch))
         self._seen.add(batch)  # captured when it comes again: the first run lets the library set itself up
         return answers
 
@@ -169,8 +170,9 @@ class Session:
     def close(self) -> None:
         """Give everything back: graphs before the context that they launch, memory last."""
         self._cuda.wait(self._stream)
-        for graph in self._graphs.values():
-            self._cuda.free_graph(graph)
+        if (graphs := self._cuda.graphs) is not None:
+            for graph in self._graphs.values():
+                graphs.free_graph(graph)
         self._graphs.clear()
         self._context = self._engine = None
         self._cuda.free_stream(self._stream)

@@ -17,17 +17,21 @@ Work = Callable[[], None]
 
 @dataclass
 class FakeCuda:
-    supports_graphs: bool = True
+    has_graphs: bool = True
     room: int = 1 << 30
     device: dict[int, np.ndarray] = field(default_factory=dict)
     hosts: dict[int, np.ndarray] = field(default_factory=dict)
     streams: set[int] = field(default_factory=set)
-    graphs: dict[int, list[Work]] = field(default_factory=dict)
+    made: dict[int, list[Work]] = field(default_factory=dict)
     queue: list[Work] = field(default_factory=list)
     captured: list[Work] | None = None
     launched: int = 0
     said: list[str] = field(default_factory=list)
     last: int = 4096
+
+    @property
+    def graphs(self) -> FakeCuda | None:
+        return self if self.has_graphs else None
 
     def _next(self) -> int:
         self.last += 256
@@ -63,7 +67,7 @@ class FakeCuda:
         return stream
 
     def free_stream(self, stream: int) -> None:
-        assert not self.graphs, "a stream ended before its graphs"
+        assert not self.made, "a stream ended before its graphs"
         self.streams.remove(stream)
 
     def copy_in(self, address: int, host: np.ndarray, stream: int) -> None:
@@ -90,20 +94,20 @@ class FakeCuda:
         self.captured = []
         work()
         graph = self._next()
-        self.graphs[graph], self.captured = self.captured, None
+        self.made[graph], self.captured = self.captured, None
         return graph
 
     def launch(self, graph: int, stream: int) -> None:
-        self.queue.extend(self.graphs[graph])
+        self.queue.extend(self.made[graph])
         self.launched += 1
 
     def free_graph(self, graph: int) -> None:
-        del self.graphs[graph]
+        del self.made[graph]
 
     @property
     def left(self) -> tuple[int, int, int, int]:
         """What nobody gave back: device memory, pinned memory, streams, graphs."""
-        return len(self.device), len(self.hosts), len(self.streams), len(self.graphs)
+        return len(self.device), len(self.hosts), len(self.streams), len(self.made)
 
 
 TRT: Any = SimpleNamespace(TensorIOMode=SimpleNamespace(INPUT="input", OUTPUT="output"), nptype=np.dtype)

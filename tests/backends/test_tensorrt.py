@@ -25,7 +25,7 @@ def session(cuda: FakeCuda, works: bool = True) -> Session:
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["cuda-python", "pycuda"])
 def test_every_face_gets_its_own_answer_at_any_batch(graphs: bool) -> None:
-    cuda = FakeCuda(supports_graphs=graphs)
+    cuda = FakeCuda(has_graphs=graphs)
     running = session(cuda)
     for pixels in ((1,), (2,), (3, 4), (5,), (6, 7), (8, 9), tuple(range(10, 21)), (30,)):
         found = running.infer(faces(*pixels))["embedding"]
@@ -39,7 +39,7 @@ def test_copies_stand_around_the_run_and_a_repeated_size_becomes_a_graph() -> No
     for _ in range(4):
         running.infer(faces(1))
     assert cuda.said == ["in", "run", "out"] * 3  # twice enqueued and once captured, then launched
-    assert (cuda.launched, len(cuda.graphs)) == (2, 1)
+    assert (cuda.launched, len(cuda.made)) == (2, 1)
 
 
 def test_an_answer_outlives_the_next_one() -> None:
