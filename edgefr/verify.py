@@ -7,7 +7,7 @@ print(verifier.verify(Path("a.jpg"), Path("b.jpg")).same)
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -127,7 +127,14 @@ class Verifier:
         Raises:
             EdgefrError: the photograph cannot be read or has no (or, with `only`, more than one) face.
         """
-        photo = load_photo(path)
+        return self.find_in(load_photo(path), path, policy)
+
+    def find_in(self, photo: Image, path: Path, policy: Policy = "largest") -> FoundFace:
+        """As `find`, of a photograph (H, W, 3) uint8 RGB that is in memory; `path` names it.
+
+        Raises:
+            EdgefrError: it has no (or, with `only`, more than one) face.
+        """
         height, width = photo.shape[:2]
         face = choose_face(self.detector.detect(photo), (height, width), policy, str(path))
         return FoundFace(path, face, align(photo, face.landmarks))
@@ -153,15 +160,25 @@ class Verifier:
             EdgefrError: a photograph has no usable face, or neither manifest nor caller gives a threshold.
         """
         start = perf_counter()
-        found = [self.find(first, policy), self.find(second, policy)]
+        found = self.find(first, policy), self.find(second, policy)
         seconds = perf_counter() - start
-        self._opening.result()  # waiting until the recogniser is ready is not counted
-        limit = self.threshold(threshold, fmr)
+        verdict = self.decide(*found, threshold, fmr)
+        return replace(verdict, time_ms=verdict.time_ms + 1e3 * seconds)
+
+    def decide(
+        self, first: FoundFace, second: FoundFace, threshold: float | None = None, fmr: float | None = None
+    ) -> Verdict:
+        """Whether two faces that were found are of the same person, as `verify` decides.
+
+        Raises:
+            EdgefrError: neither manifest nor caller gives a threshold.
+        """
+        limit = self.threshold(threshold, fmr)  # waits for the recogniser, which is not counted
         start = perf_counter()
-        a, b = self.embed(found)
-        seconds += perf_counter() - start
+        a, b = self.embed([first, second])
+        milliseconds = 1e3 * (perf_counter() - start)
         similarity = float(a.embedding @ b.embedding)
-        return Verdict(similarity >= limit.value, similarity, limit, (a, b), self.doubts([a, b]), 1e3 * seconds)
+        return Verdict(similarity >= limit.value, similarity, limit, (a, b), self.doubts([a, b]), milliseconds)
 
     def doubts(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
         """Why these faces are too poor to be judged, a sentence for each that is; None without a limit to tell by.
@@ -188,9 +205,9 @@ class Verifier:
         Raises:
             EdgefrError: there is none.
         """
+        precision = self.recogniser.description.precision
         if given is not None:
             return Threshold(None, given, (given, given), "the command line", "any")
-        precision = self.recogniser.description.precision
         manifest = self.manifest or Manifest("", "")
         known = manifest.threshold_for(precision, fmr)
         if known is not None:

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "bulk": {"verify", "face"},
     "prepare": {"face", "data"},
     "gallery": {"verify", "bulk", "face", "evaluate"},
+    "camera": {"verify", "bulk", "gallery", "face", "evaluate"},
     "demo": {"verify", "data"},
     **{ground: set() for ground in GROUND},
 }

@@ -31,6 +31,7 @@ from edgefr.cli import (
     train,
     train_detector,
     verify,
+    watch,
 )
 from edgefr.errors import EdgefrError
 
@@ -73,6 +74,7 @@ for command in (
     calibrate.calibrate,
     bench.bench,
     doctor.doctor,
+    watch.watch,
     demo.demo,
 ):
     app.command()(_pipe_safe(command))

@@ -31,6 +31,8 @@ from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.gallery.enrol import Enrolment
+    from edgefr.gallery.gallery import Gallery
+    from edgefr.verify import Verifier
 
 DAY = 86_400.0
 
@@ -40,6 +42,9 @@ def enroll(
     images: Annotated[list[str] | None, typer.Argument(help="Photographs, folders of them, or globs.")] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Instead of a name: a folder with a folder of photographs for each person.")
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Instead of photographs: a camera or film, named as for `edgefr watch`.")
     ] = None,
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops", help="Keep the aligned faces, sealed, for `gallery rebuild`.")
@@ -56,7 +61,7 @@ def enroll(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Enrol a person, or everybody in a folder of folders.
+    """Enrol a person from photographs or before a camera, or everybody in a folder of folders.
 
     A photograph that is not good enough is named on stderr with the reason and left out; exit 2 if there was any. Who
     is enrolled already gets further images.
@@ -65,15 +70,18 @@ def enroll(
     from edgefr.gallery.enrol import enrol
     from edgefr.verify import Verifier
 
-    people = _people(name, images or [], folder)
+    people = {} if camera is not None else _people(name, images or [], folder)
     total = sum(len(photos) for photos in people.values())
     verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=total)
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
+    keep = None if days is None else days * DAY
     done = []
-    with access.open_or_create(plain, Binding.of(verifier)) as opened, progress("Enrolling", total) as advance:
-        for person, photos in people.items():
-            keep = None if days is None else days * DAY
-            done.append(enrol(opened, verifier, person, photos, keep_crops, keep, advance))
+    with access.open_or_create(plain, Binding.of(verifier)) as opened:
+        if camera is not None:
+            done.append(_before(camera, _only_name(name, images, folder), opened, verifier, keep_crops, keep))
+        with progress("Enrolling", total) as advance:
+            for person, photos in people.items():
+                done.append(enrol(opened, verifier, person, photos, keep_crops, keep, advance))
     for entry in done:
         for refusal in entry.refused:
             warn(f"edgefr: left out: {refusal.reason}")
@@ -84,6 +92,17 @@ def enroll(
     else:
         print("\n".join(_enrolled(entry, access.path) for entry in done))
     raise typer.Exit(2 if any(entry.refused for entry in done) else 0)
+
+
+def _before(camera: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, keep: float | None) -> Enrolment:
+    """Enrol who stands before a camera."""
+    from edgefr.camera.enrol import VIEWS, portraits_before
+    from edgefr.camera.sources import open_source
+    from edgefr.gallery.enrol import enrol_portraits
+
+    with progress("Look into the camera", VIEWS) as advance:
+        views = portraits_before(open_source(camera), verifier, crops, lambda text: warn(f"edgefr: {text}"), advance)
+    return enrol_portraits(gallery, verifier, name, views, keep)
 
 
 def identify(
@@ -164,6 +183,21 @@ def _people(name: str | None, images: Sequence[str], folder: Path | None) -> dic
     raise EdgefrError(
         "expected a name and photographs, or --folder, found neither or both: edgefr gallery enroll NAME IMAGE..."
     )
+
+
+def _only_name(name: str | None, images: Sequence[str] | None, folder: Path | None) -> str:
+    """Who stands before the camera.
+
+    Raises:
+        EdgefrError: no name is given, or photographs or a folder beside it.
+    """
+    from edgefr.gallery.records import checked_name
+
+    if name is None or images or folder is not None:
+        raise EdgefrError(
+            "expected a name alone beside --camera, found none or photographs: edgefr gallery enroll NAME --camera 0"
+        )
+    return checked_name(name)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -28,8 +28,16 @@ def load_photo(path: Path) -> Image:
         EdgefrError: the file cannot be read, or holds no still 8-bit grey or RGB picture of 16 pixels a side
             to 100 megapixels.
     """
-    data = _read(path)
-    _check(read_header(data, str(path)), str(path))
+    return decode_photo(_read(path), str(path))
+
+
+def decode_photo(data: bytes, source: str, most_pixels: int = MAX_PIXELS) -> Image:
+    """A photograph's file in memory as `load_photo` gives it; `source` names it in errors.
+
+    Raises:
+        EdgefrError: as `load_photo`, or the picture has more than `most_pixels`.
+    """
+    _check(read_header(data, source), source, most_pixels)
     try:
         with quiet_opencv():
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -37,7 +45,7 @@ def load_photo(path: Path) -> Image:
         bgr = None
     if bgr is None:
         raise EdgefrError(
-            f"expected a whole photograph in {path}, found one that cannot be decoded: "
+            f"expected a whole photograph in {source}, found one that cannot be decoded: "
             "copy or download the file again, or save it as JPEG"
         )
     rgb: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -66,7 +74,7 @@ def _read(path: Path) -> bytes:
     raise EdgefrError(f"expected a photograph at {path}, found {found}: {mend}")
 
 
-def _check(header: PhotoHeader, source: str) -> None:
+def _check(header: PhotoHeader, source: str, most_pixels: int) -> None:
     size = f"{header.width} x {header.height} pixels"
     if header.frames != 1:
         expected, found, mend = "one still picture", f"{header.frames} or more frames", "save one of them"
@@ -76,8 +84,8 @@ def _check(header: PhotoHeader, source: str) -> None:
         expected, found, mend = "8 bits per channel", str(header.bits), "save it with 8 bits"
     elif min(header.width, header.height) < MIN_SIDE:
         expected, found, mend = f"at least {MIN_SIDE} pixels a side", size, "give a larger photograph"
-    elif header.width * header.height > MAX_PIXELS or max(header.width, header.height) > MAX_SIDE:
-        expected = f"at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE} pixels a side"
+    elif header.width * header.height > most_pixels or max(header.width, header.height) > MAX_SIDE:
+        expected = f"at most {most_pixels // 1_000_000} megapixels and {MAX_SIDE} pixels a side"
         found, mend = size, "save it smaller"
     else:
         return

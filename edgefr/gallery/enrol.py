@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from edgefr.face.quality import sharpness
 from edgefr.gallery.gallery import Gallery, Hit
 from edgefr.gallery.records import Portrait, checked_name, fused
 from edgefr.gallery.threshold import strictest
+from edgefr.spec import Image
 from edgefr.verify import FoundFace, Verifier
 
 SMALLEST = 20.0
@@ -80,11 +81,23 @@ def enrol(
         except EdgefrError as error:
             refused.append(Refusal(path, str(error)))
         advance(1)
+    return replace(enrol_portraits(gallery, verifier, name, portraits, keep), refused=tuple(refused))
+
+
+def enrol_portraits(
+    gallery: Gallery, verifier: Verifier, name: str, portraits: Sequence[Portrait], keep: float | None
+) -> Enrolment:
+    """Enrol `name` with what `portrait_of` gave, if anything; `keep` is as in `Gallery.enrol`.
+
+    Raises:
+        EdgefrError: the name is none, or the gallery cannot be written.
+    """
+    name = checked_name(name)
     if not portraits:
-        return Enrolment(name, 0, tuple(refused))
+        return Enrolment(name, 0, ())
     unlike, similar = _doubts(gallery, verifier, name, portraits)
     gallery.enrol(name, portraits, keep)
-    return Enrolment(name, len(portraits), tuple(refused), unlike, similar)
+    return Enrolment(name, len(portraits), (), unlike, similar)
 
 
 def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
@@ -93,31 +106,52 @@ def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
     Raises:
         EdgefrError: it cannot be read, or is not good enough for the reason said.
     """
-    found = look(verifier, path)
+    return portrait_of(verifier, look(verifier, path), crops)
+
+
+def portrait_of(verifier: Verifier, found: FoundFace, crops: bool) -> Portrait:
+    """A face that is `fit` as it is enrolled.
+
+    Raises:
+        EdgefrError: the model is not sure of it.
+    """
     (face,) = verifier.embed([found])
     for doubt in verifier.doubts([face]) or ():
         raise EdgefrError(f"expected a face that the model is sure of, found that {doubt}: give a clearer photograph")
     crop = found.crop if crops else None
-    return Portrait(path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
+    return Portrait(found.path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
 
 
 def look(verifier: Verifier, path: Path) -> FoundFace:
     """The face in a photograph that somebody may be enrolled with, not embedded yet.
 
     Raises:
-        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is too small, turned away or
-            blurred.
+        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is not `fit`.
     """
     photo = load_photo(path)
-    faces = sorted(verifier.detector.detect(photo), key=lambda face: -face.box[2])
-    reason, mend = "", ""
-    if not faces:
-        reason, mend = "no face", "give a photograph with a face turned to the camera"
-    elif len(faces) > 1 and faces[1].box[2] > BYSTANDER * faces[0].box[2]:
-        reason, mend = "two faces", "crop it to one person"
-    if reason:
-        raise _unfit(path, reason, mend)
-    face = faces[0]
+    return fit(path, photo, only_face(path, verifier.detector.detect(photo)))
+
+
+def only_face(path: Path, faces: Sequence[Face]) -> Face:
+    """The one face of a photograph, beside which bystanders may be.
+
+    Raises:
+        EdgefrError: there is none, or there are two.
+    """
+    by_width = sorted(faces, key=lambda face: -face.box[2])
+    if not by_width:
+        raise _unfit(path, "no face", "give a photograph with a face turned to the camera")
+    if len(by_width) > 1 and by_width[1].box[2] > BYSTANDER * by_width[0].box[2]:
+        raise _unfit(path, "two faces", "crop it to one person")
+    return by_width[0]
+
+
+def fit(path: Path, photo: Image, face: Face) -> FoundFace:
+    """A face of a photograph, cut out, if somebody may be enrolled with it.
+
+    Raises:
+        EdgefrError: it is too small, turned away or blurred.
+    """
     eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
     if eyes < SMALLEST:
         raise _unfit(

@@ -1,0 +1,120 @@
+"""`edgefr watch` on a 720p film of 30 frames a second made from photographs: does it keep up, whom does it name?
+
+Two people are enrolled from other photographs than the film's; a third person in it is a stranger. The film is shown
+again and again until there were `frames`, and the process's memory is read on the way: it must not grow.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from bench.film import RATE, Shot, write
+from edgefr.camera.session import Session
+from edgefr.camera.sources import Frame, Video
+from edgefr.camera.watch import Scene, Watcher
+from edgefr.gallery.binding import Binding
+from edgefr.gallery.enrol import enrol
+from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.lock import Plain
+from edgefr.verify import Verifier
+
+ENROLLED = {"Obama": ("obama1.jpg", "obama2.jpg"), "Biden": ("biden2.jpg",)}
+
+
+def shots(photos: Path) -> list[Shot]:
+    """18 seconds: one after the other, both together, a stranger, with gaps between."""
+    return [
+        Shot(photos / "obama3.jpg", 4, (0.35, 0.3, 2.5), (0.65, 0.35, 1.6)),
+        Shot(None, 1.5),
+        Shot(photos / "biden.jpg", 4, (0.5, 0.3, 3.5), (0.5, 0.3, 1.5)),
+        Shot(None, 1.5),
+        Shot(photos / "obama_and_biden.jpg", 4, (0.45, 0.4, 1.2), (0.55, 0.4, 0.9)),
+        Shot(None, 1.5),
+        Shot(photos / "astronaut.png", 4, (0.4, 0.4, 3.0), (0.5, 0.4, 1.6)),
+        Shot(None, 1.5),
+    ]
+
+
+class Repeated:
+    """A film shown again and again until there were so many frames."""
+
+    live = False
+
+    def __init__(self, path: Path, frames: int) -> None:
+        self.name, self._path, self._frames = str(path), path, frames
+
+    def frames(self) -> Iterator[Frame]:
+        count = 0
+        while True:
+            for frame in Video(self._path).frames():
+                if count == self._frames:
+                    return
+                yield Frame(frame.image, count / RATE)
+                count += 1
+
+
+class Notes:
+    """Events and the memory in use, as the watch goes on."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.memory: list[int] = []
+        self._count = 0
+
+    def send(self, document: dict[str, Any]) -> None:
+        self.events.append(document)
+
+    def show(self, scene: Scene) -> None:
+        self._count += 1
+        if self._count % 500 == 0:
+            self.memory.append(_resident())
+
+
+def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str, Any]:
+    """Frames a second, who was named, and the megabytes in use after every 500 frames."""
+    verifier = Verifier.open(model, detector, images=1)
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder, "film.mp4")
+        length = write(film, shots(data / "photos"))
+        with Gallery.create(Path(folder, "people.gallery"), Plain(), Binding.of(verifier)) as gallery:
+            for name, photos in ENROLLED.items():
+                paths = [data / "photos" / photo for photo in photos]
+                enrol(gallery, verifier, name, paths, crops=False, keep=None, advance=lambda _: None)
+            notes = Notes()
+            session = Session(
+                Repeated(film, frames), Watcher(verifier, gallery, fpir=0.01, threshold=None), notes, False
+            )
+            begun = monotonic()
+            session.run()
+            seconds = monotonic() - begun
+    named = [event for event in notes.events if event["what"] == "identified"]
+    return {
+        "frames": session.frames,
+        "film_frames": length,
+        "frames_per_second": session.frames / seconds,
+        "named": {name: sum(event["name"] == name for event in named) for name in sorted({e["name"] for e in named})},
+        "events_of_the_first_showing": [
+            (event["seconds"], event["what"], event["name"], round(event["similarity"], 3))
+            for event in notes.events
+            if event["seconds"] is not None and event["seconds"] < length / RATE
+        ],
+        "megabytes_after_each_500_frames": notes.memory,
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+    }
+
+
+def _resident() -> int:
+    """Megabytes of this process in memory (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() >> 20
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(*map(Path, sys.argv[1:4]), frames=int(sys.argv[4])), indent=1))  # type: ignore[misc]

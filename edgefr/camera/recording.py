@@ -1,0 +1,113 @@
+"""The pictures that were asked for: what is seen now as one file that changes, and a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgefr.camera.draw import drawn, jpeg
+from edgefr.camera.watch import Scene
+from edgefr.errors import EdgefrError
+from edgefr.manifest import written_whole
+from edgefr.spec import Image
+
+RATE = 10.0
+"""Pictures a second of a recording."""
+STILLS = 2.0
+"""Writings a second, at most, of a picture that changes: each goes through to the disk."""
+
+
+class Picture:
+    """One JPEG that always holds the newest scene; a reader never finds half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last = path, -1.0
+
+    def show(self, scene: Scene) -> None:
+        """Write the scene, unless the last one was a moment ago.
+
+        Raises:
+            EdgefrError: it cannot be written.
+        """
+        if monotonic() - self._last < 1 / STILLS:
+            return
+        self._last = monotonic()
+        with written_whole(self._path) as temporary:
+            temporary.write_bytes(jpeg(drawn(scene)))
+
+    def close(self) -> None: ...
+
+
+class Window:
+    """A window on the desktop; the key q ends."""
+
+    TITLE = "edgefr"
+
+    def show(self, scene: Scene) -> None:
+        """Raises EdgefrError where this OpenCV or machine has no windows; KeyboardInterrupt when q is pressed."""
+        try:
+            cv2.imshow(self.TITLE, cv2.cvtColor(drawn(scene), cv2.COLOR_RGB2BGR))
+            pressed = cv2.waitKey(1) & 0xFF
+        except cv2.error as error:
+            raise EdgefrError(
+                "expected a desktop to open a window on, found none: use --picture FILE or --web instead"
+            ) from error
+        if pressed == ord("q"):
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        cv2.destroyAllWindows()
+
+
+class Recording:
+    """An MP4 of what was seen, RATE pictures a second of the source's time; a picture that comes late stands longer."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: Any = None
+        self._size = (0, 0)
+        self._begun, self._written = 0.0, 0
+
+    def show(self, scene: Scene) -> None:
+        """Raises EdgefrError where it cannot be written."""
+        picture = drawn(scene)
+        if self._writer is None:
+            self._open(picture, scene.frame.at)
+        due = int((scene.frame.at - self._begun) * RATE) + 1
+        if due - self._written > 60 * RATE:  # the source was away: a minute of one picture is enough
+            self._begun += (due - self._written) / RATE - 60
+            due = self._written + int(60 * RATE)
+        fitted = cv2.cvtColor(_fitted(picture, self._size), cv2.COLOR_RGB2BGR)
+        for _ in range(due - self._written):
+            self._writer.write(fitted)
+        self._written = max(due, self._written)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+    def _open(self, picture: Image, at: float) -> None:
+        self._size = (picture.shape[1] & ~1, picture.shape[0] & ~1)  # MPEG-4 wants even sides
+        self._begun = at
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)
+        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        self._writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, fourcc, RATE, self._size)
+        if not self._writer.isOpened():
+            raise EdgefrError(f"expected to record into {self._path}, found that OpenCV cannot: name an .mp4 file")
+
+
+def _fitted(picture: Image, size: tuple[int, int]) -> Image:
+    """`picture` within `size` (width, height), black around it: a source may change its shape, a recording may not."""
+    width, height = size
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    if scale != 1:
+        new = max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0]))
+        picture = np.asarray(cv2.resize(picture, new, interpolation=cv2.INTER_AREA), np.uint8)
+    picture = picture[:height, :width]
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)

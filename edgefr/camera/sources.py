@@ -1,0 +1,192 @@
+"""Where frames come from: a camera, a video file, a folder of pictures, an RTSP or MJPEG stream."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import cv2
+import numpy as np
+
+from edgefr.bulk import photos_of
+from edgefr.errors import EdgefrError
+from edgefr.face.photo import MAX_PIXELS, MIN_SIDE, load_photo
+from edgefr.face.quiet import quiet_opencv
+from edgefr.spec import Image
+
+PATIENCE = 10.0
+"""Seconds after which a stream that gives nothing is lost."""
+FOLDER_RATE = 25.0
+"""Pictures of a folder stand for so many frames a second."""
+
+
+class LostError(Exception):
+    """A stream that could not be opened, or gives no more frames for the reason said."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture, (H, W, 3) uint8 RGB, and when it was taken: seconds since 1970 where it is `live`, else since the
+    recording's beginning."""
+
+    image: Image
+    at: float
+
+
+class Source(Protocol):
+    """Gives frames, anew each time it is asked. A `live` one may be behind its time and come back when it is lost."""
+
+    name: str
+    live: bool
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames in order; a recording's end is the end.
+
+        Raises:
+            LostError: the stream cannot be had any more, or not yet.
+            EdgefrError: there is no such source.
+        """
+        ...
+
+
+def open_source(text: str) -> Source:
+    """What `text` names: the number of a camera, a URL (rtsp, rtmp, http of MJPEG), a folder or a video file.
+
+    Raises:
+        EdgefrError: it is none of them.
+    """
+    if text.isdecimal():
+        return Camera(int(text))
+    if "://" in text:
+        from edgefr.camera.mjpeg import Mjpeg
+
+        scheme = text.split(":", 1)[0].lower()
+        if scheme in ("http", "https"):
+            return Mjpeg(text)
+        if scheme in ("rtsp", "rtsps", "rtmp"):
+            return Stream(text)
+        raise EdgefrError(f"expected a URL of rtsp, rtmp, http or https, found {scheme}: give one of these")
+    path = Path(text)
+    if path.is_dir():
+        return Folder(path)
+    if path.is_file():
+        return Video(path)
+    raise EdgefrError(
+        f"expected a camera's number, a video file, a folder of pictures or a URL, found no file {text}: check the name"
+    )
+
+
+def without_secret(url: str) -> str:
+    """A URL to be shown or logged: without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Video:
+    """A video file, as OpenCV reads it."""
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+
+    def frames(self) -> Iterator[Frame]:
+        with _Capture(str(self.path), {}) as capture:
+            if not capture.isOpened():
+                raise EdgefrError(
+                    f"expected a video in {self.path}, found nothing that OpenCV can decode: convert it to MP4 (H.264)"
+                )
+            rate = capture.get(cv2.CAP_PROP_FPS)
+            rate = rate if 1 <= rate <= 1000 else FOLDER_RATE
+            for number, image in enumerate(_grabbed(capture)):
+                yield Frame(image, number / rate)
+
+
+class Folder:
+    """A folder of pictures in the order of their names, 25 a second. What cannot be read is left out."""
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+
+    def frames(self) -> Iterator[Frame]:
+        for number, path in enumerate(photos_of([str(self.path)])):
+            try:
+                image = load_photo(path)
+            except EdgefrError:
+                continue
+            yield Frame(image, number / FOLDER_RATE)
+
+
+class Camera:
+    """A camera of this machine by its number."""
+
+    live = True
+
+    def __init__(self, index: int) -> None:
+        self.index, self.name = index, f"camera {index}"
+
+    def frames(self) -> Iterator[Frame]:
+        with _Capture(self.index, {}) as capture:
+            if not capture.isOpened():
+                raise LostError("it cannot be opened")
+            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+            for image in _grabbed(capture):
+                yield Frame(image, time.time())
+        raise LostError("it gives no more frames")
+
+
+class Stream:
+    """An RTSP or RTMP stream, read by FFmpeg within OpenCV."""
+
+    live = True
+
+    def __init__(self, url: str) -> None:
+        self._url, self.name = url, without_secret(url)
+
+    def frames(self) -> Iterator[Frame]:
+        wait = int(1000 * PATIENCE)
+        limits = {cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: wait, cv2.CAP_PROP_READ_TIMEOUT_MSEC: wait}
+        with _Capture(self._url, limits) as capture:
+            if not capture.isOpened():
+                raise LostError("it cannot be opened")
+            for image in _grabbed(capture):
+                yield Frame(image, time.time())
+        raise LostError("it gives no more frames")
+
+
+class _Capture:
+    """OpenCV's capture, closed when it is done with; its complaints are not ours."""
+
+    def __init__(self, what: str | int, limits: dict[int, int]) -> None:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's, which names URLs with their passwords
+        backend = cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(what, backend, [number for pair in limits.items() for number in pair])
+
+    def __enter__(self) -> Any:
+        return self._capture
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+
+def _grabbed(capture: Any) -> Iterator[Image]:
+    """Frames in RGB until there are no more; those of a size that no camera has are left out."""
+    while True:
+        good, bgr = capture.read()
+        if not good:
+            return
+        if fits(bgr):
+            yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def fits(image: np.ndarray[Any, Any] | None) -> bool:
+    """Whether a decoded picture is one of a size that is worked on."""
+    return image is not None and image.ndim == 3 and min(image.shape[:2]) >= MIN_SIDE and image.size <= 3 * MAX_PIXELS

@@ -1,0 +1,86 @@
+"""A watcher of two enrolled people, with the fake model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgefr.backends import FAKE
+from edgefr.backends.recogniser import Recogniser, open_recogniser
+from edgefr.camera.serve import Page
+from edgefr.camera.session import event_document
+from edgefr.camera.watch import Watcher
+from edgefr.gallery.gallery import Gallery
+from edgefr.manifest import Manifest
+from edgefr.verify import Verifier
+from tests.camera.people import PatchDetector, enrolled, frame
+from tests.gallery.people import thresholds
+
+
+@pytest.fixture
+def verifier() -> Verifier:
+    opening: Future[Recogniser] = Future()
+    opening.set_result(open_recogniser(FAKE, "fake", "auto", None))
+    manifest = Manifest("onnx", "fake", thresholds=thresholds((1e-2, 0.6), (1e-3, 0.7), (1e-5, 0.8)))
+    return Verifier(PatchDetector(), opening, manifest, FAKE)
+
+
+@pytest.fixture
+def gallery(verifier: Verifier, tmp_path: Path) -> Iterator[Gallery]:
+    with enrolled(tmp_path / "people.gallery", verifier, {"Ada": 1, "Grace": 2}) as opened:
+        yield opened
+
+
+class Door:
+    """A served page of a film that goes on: Ada and a stranger stand before the camera."""
+
+    def __init__(self, watcher: Watcher, **options: Any) -> None:
+        self.page = Page(watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "say": str, **options})
+        self.url = self.page.url
+        self.watcher = watcher
+        self.over = threading.Event()
+        self._thread = threading.Thread(target=self._film, daemon=True)
+
+    def __enter__(self) -> Door:
+        self.page.__enter__()
+        self.step(0.0)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.over.set()
+        self._thread.join()
+        self.page.__exit__(*error)
+
+    def step(self, at: float) -> None:
+        scene = self.watcher.step(frame(at, (1, 40, 60), (77, 300, 60)))
+        for event in scene.events:
+            self.page.send(event_document(event, live=True))
+        self.page.show(scene)
+
+    def _film(self) -> None:
+        begun = time.monotonic()
+        while not self.over.wait(0.04):
+            self.step(time.monotonic() - begun)
+
+
+@pytest.fixture
+def door(watcher: Watcher) -> Iterator[Door]:
+    with Door(watcher) as opened:
+        yield opened
+
+
+@pytest.fixture
+def served(door: Door) -> str:
+    return door.url
+
+
+@pytest.fixture
+def watcher(verifier: Verifier, gallery: Gallery) -> Watcher:
+    return Watcher(verifier, gallery, fpir=0.01, threshold=None)

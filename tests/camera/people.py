@@ -1,0 +1,61 @@
+"""Films of patterns: a detector that finds the patches of which a frame is made, and people enrolled from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgefr.camera.sources import Frame
+from edgefr.face.detect import Face
+from edgefr.gallery.binding import Binding
+from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.lock import Plain
+from edgefr.gallery.records import Portrait
+from edgefr.spec import TEMPLATE, Image
+from edgefr.verify import FoundFace, Verifier
+
+GROUND = 7
+"""The colour of an empty frame; no pattern has it."""
+
+
+class PatchDetector:
+    """Finds every patch on the even ground."""
+
+    name = "stub"
+
+    def detect(self, image: Image) -> list[Face]:
+        covered = (image != GROUND).any(2).astype(np.uint8)
+        _, _, boxes, _ = cv2.connectedComponentsWithStats(covered)
+        faces = []
+        for x, y, width, height, _ in boxes[1:].tolist():
+            scale = width / 112
+            faces.append(Face((x, y, width, height), (TEMPLATE * scale + np.array([x, y])).astype(np.float32), 0.9))
+        return faces
+
+
+def pattern(person: int, picture: int = 0) -> Image:
+    """A person's face, (112, 112, 3): the same rough pattern in every picture, with other noise."""
+    rough = np.random.default_rng(person).integers(40, 216, (6, 6, 3), np.uint8)
+    image = cv2.resize(rough, (112, 112), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    image += np.random.default_rng([person, picture]).normal(0, 12, image.shape)
+    return np.clip(image, GROUND + 1, 255).astype(np.uint8)
+
+
+def frame(at: float, *people: tuple[int, int, int], size: tuple[int, int] = (240, 480)) -> Frame:
+    """A frame in which (person, x, y) stand."""
+    image = np.full((*size, 3), GROUND, np.uint8)
+    for person, x, y in people:
+        image[y : y + 112, x : x + 112] = pattern(person, round(1000 * at))
+    return Frame(image, at)
+
+
+def enrolled(path: Path, verifier: Verifier, people: dict[str, int]) -> Gallery:
+    """A plain gallery of these patterns."""
+    gallery = Gallery.create(path, Plain(), Binding.of(verifier))
+    for name, person in people.items():
+        face = PatchDetector().detect(frame(0, (person, 10, 10)).image)[0]
+        (embedded,) = verifier.embed([FoundFace(Path("pattern"), face, pattern(person, 9))])
+        gallery.enrol(name, [Portrait("pattern", embedded.embedding, embedded.norm, embedded.uncertainty, 2.0)])
+    return gallery
