@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -35,8 +36,7 @@ class OpenVinoBackend:
     """
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
-        library = need("openvino", "cpu")
-        core = library.Core()
+        core = openvino_core()
         native = frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         engine = path.suffix.lower() == ".blob"
         if engine:
@@ -86,6 +86,26 @@ class OpenVinoBackend:
     def export(self) -> bytes:
         """The compiled model as an engine file's bytes."""
         return bytes(self._compiled.export_model().getvalue())
+
+
+def openvino_core() -> Any:
+    """OpenVINO's core.
+
+    Raises:
+        MissingExtraError: openvino is missing.
+    """
+    return _only_core(need("openvino", "cpu"))
+
+
+@cache
+def _only_core(library: Any) -> Any:
+    """The one core of this process, which is never let go.
+
+    With the last core OpenVINO unloads its processor plugin, and with that goes the stack on which it made the thread
+    that had loaded it handle signals: where another thread unloads it, the first one crashes at its next signal, be it
+    Ctrl-C or the end of a child process (2026.4.1).
+    """
+    return library.Core()
 
 
 def place() -> Place:

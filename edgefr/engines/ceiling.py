@@ -30,12 +30,14 @@ def gemm_rate(precision: str, side: int = SIDE) -> float | None:
     import openvino
     from openvino import opset8 as ops
 
+    from edgefr.backends.openvino import openvino_core
+
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((side, side)).astype(np.float32)
     left: Any = ops.parameter([side, side], np.float32, name="left")
     model = openvino.Model([ops.matmul(left, ops.constant(weight), False, False)], [left], "gemm")
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = openvino_core().compile_model(model, "CPU", settings).create_infer_request()
     request.set_input_tensor(openvino.Tensor(rng.standard_normal((side, side)).astype(np.float32)))
     times = []
     for _ in range(REPEATS + 1):  # the first one warms up, and is never the best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from edgefr.backends import FAKE, available_runtimes, open_backend
 from edgefr.backends.fake import FakeBackend
+from edgefr.backends.openvino import openvino_core
 from edgefr.backends.processor import memory_gib, processor
 from edgefr.errors import EdgefrError, MissingExtraError
 from edgefr.spec import Faces
@@ -137,10 +139,35 @@ def test_auto_does_without_openvino(model: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_auto_takes_bf16_where_it_is_native(model: Path) -> None:
-    openvino = pytest.importorskip("openvino")
-    native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    pytest.importorskip("openvino")
+    native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert open_backend(model).describe().precision == ("bf16" if native else "fp32")
     assert processor().bf16 == native
+
+
+DROPPED_IN_A_THREAD = """
+import mmap, os, signal, sys, threading
+from pathlib import Path
+from edgefr.backends import open_backend
+signal.signal(signal.SIGCHLD, lambda *_: None)
+held = [open_backend(Path(sys.argv[1]), runtime="openvino")]
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+taken = [mmap.mmap(-1, 4096 * pages, prot=mmap.PROT_READ) for pages in range(1, 9)]
+if (child := os.fork()) == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+print("alive")
+"""
+
+
+def test_a_model_let_go_in_another_thread_leaves_signals_in_order(model: Path) -> None:
+    """OpenVINO's plugin, unloaded, once took the first thread's signal stack away: the next signal was a crash."""
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", DROPPED_IN_A_THREAD, str(model)]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert (told.returncode, told.stdout.strip()) == (0, "alive"), told.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,13 +193,13 @@ def test_bf16_is_refused_where_it_is_missing(name: str, model: Path) -> None:
 
 
 def test_bf16_is_refused_on_a_processor_without_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
 
     class OldCore:
         def get_property(self, device: str, name: str) -> list[str]:
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", OldCore)
+    monkeypatch.setattr("edgefr.backends.openvino.openvino_core", OldCore)
     with pytest.raises(EdgefrError, match=r"expected precision auto or fp32 for openvino.*found bf16"):
         open_backend(model, "openvino", "bf16")
 

@@ -14,14 +14,24 @@ onnx = pytest.importorskip("onnx")
 from onnx import numpy_helper  # noqa: E402
 
 from edgefr.backends import open_backend  # noqa: E402
+from edgefr.backends.openvino import openvino_core  # noqa: E402
 from edgefr.backends.recogniser import open_recogniser  # noqa: E402
+from edgefr.engines.cache import engines_of  # noqa: E402
 from edgefr.engines.profile import Profile, read_profile  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.evaluate.pairs import Pairs  # noqa: E402
 from edgefr.export import engine_from_onnx as module  # noqa: E402
 from edgefr.export.conversion import Conversion  # noqa: E402
 from edgefr.export.engine_from_onnx import Built, GateError, Sample, engine_from_onnx  # noqa: E402
-from edgefr.manifest import manifest_path, model_manifest, sha256_of  # noqa: E402
+from edgefr.manifest import (  # noqa: E402
+    Manifest,
+    Threshold,
+    manifest_path,
+    model_digest,
+    model_manifest,
+    sha256_of,
+    write_model_manifest,
+)
 
 Build = Callable[..., Built]
 
@@ -44,7 +54,7 @@ def build(model: Path, sample: Sample, tmp_path: Path) -> Build:
 def offered(runtime: str, precision: str) -> bool:
     if runtime != "openvino" or precision != "bf16":
         return True
-    native = pytest.importorskip("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    native = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in native
 
 
@@ -72,7 +82,8 @@ def test_an_engine_is_what_it_is_called_and_answers_as_its_model(
     assert (engine.embed(faces).embedding * wanted).sum(1).min() > 0.98
 
     told = built.manifest.engine
-    assert told["key"]["onnx"] == sha256_of(model) == built.manifest.made_from["onnx"]["sha256"]
+    assert told["key"]["onnx"] == model_digest(model)
+    assert built.manifest.made_from["onnx"]["sha256"] == sha256_of(model)
     assert told["sha256"] == sha256_of(built.path)
     assert told["layers"][precision] >= sum(told["layers"].values()) / 2
     assert told["parity"]["images"] == 7
@@ -87,6 +98,21 @@ def test_a_second_build_finds_the_first(build: Build, tmp_path: Path) -> None:
     first, second = build("fp32", "onnxruntime"), build("fp32", "onnxruntime")
     assert (first.found, second.found, first.path) == (False, True, second.path)
     assert build("fp32", "onnxruntime", replace(read_profile(None, "onnxruntime"), aux_streams=2)).path != first.path
+
+
+def test_calibrating_leaves_a_model_its_engines_and_the_next_is_compared_at_the_new_threshold(
+    build: Build, model: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source.onnx"
+    source.write_bytes(model.read_bytes())
+    before = build("fp32", "onnxruntime", source=source)
+    measured = Threshold(1e-3, 0.25, (0.2, 0.3), "some", "fp32")
+    write_model_manifest(source, Manifest("onnx", "source", thresholds=(measured,)))
+    assert [found[0] for found in engines_of(source, tmp_path / "cache")] == [before.path]
+    after = build("fp32", "onnxruntime", source=source)
+    assert not after.found
+    assert after.manifest.thresholds == (measured,)
+    assert [at["threshold"] for at in after.manifest.engine["parity"]["decisions"]] == [0.25]
 
 
 def test_an_engine_that_was_damaged_is_not_found(build: Build) -> None:
@@ -140,7 +166,7 @@ def test_an_fp32_engine_called_otherwise_is_caught(
 
 
 def test_fp16_where_it_would_be_fp32_is_refused(build: Build, tmp_path: Path) -> None:
-    native = pytest.importorskip("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    native = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "FP16" in native:
         pytest.skip("this processor computes in FP16")
     with pytest.raises(
