@@ -7,41 +7,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edgefr.cli import app
+
 PAGE = Path(__file__).with_name("cli.md")
-VERBS: tuple[str, ...] = (
-    "verify",
-    "embed",
-    "gallery enroll",
-    "gallery identify",
-    "gallery list",
-    "gallery show",
-    "gallery remove",
-    "gallery rename",
-    "gallery audit",
-    "gallery export",
-    "gallery import",
-    "gallery rotate-key",
-    "gallery rebuild",
-    "data check",
-    "data align",
-    "train",
-    "sweep",
-    "distill",
-    "train-detector",
-    "eval",
-    "calibrate",
-    "export",
-    "parity",
-    "bench",
-    "doctor",
-    "demo",
-)
+
+
+def verbs() -> list[str]:
+    """Every command as it is typed, those of a group after the group's name."""
+    found = []
+    for group, prefix in [(app, ""), *((entry.typer_instance, f"{entry.name} ") for entry in app.registered_groups)]:
+        assert group is not None
+        for command in group.registered_commands:
+            assert command.callback is not None
+            found.append(prefix + (command.name or command.callback.__name__.replace("_", "-")))
+    return found
 
 
 def page() -> str:
     """The whole page as text."""
     parts = ["# The command line", "Made from `--help` by `make docs`.", block([])]
-    for verb in VERBS:
+    for verb in verbs():
         parts += [f"## edgefr {verb}", block(verb.split())]
     return "\n\n".join(parts) + "\n"
 
