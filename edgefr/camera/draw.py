@@ -55,6 +55,6 @@ def _write(picture: Image, text: str, corner: tuple[int, int], colour: tuple[int
     """White letters on `colour`, above `corner`; OpenCV before 5 has Latin letters only and writes ? for others."""
     size, thick = 0.55, 1
     (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thick)
-    x, y = corner
+    x, y = max(0, min(corner[0], picture.shape[1] - wide - 6)), corner[1]
     cv2.rectangle(picture, (x, y - high - below - 4), (x + wide + 6, y), colour, cv2.FILLED)
     cv2.putText(picture, text, (x + 3, y - below), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), thick, cv2.LINE_AA)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def portraits_before(
     return views
 
 
-def _frames(source: Source, say: Callable[[str], None]) -> Iterator[Frame]:
+def _frames(source: Source, say: Callable[[str], None]) -> Generator[Frame, None, None]:
     if not source.live:
         yield from source.frames()
         return
