@@ -31,16 +31,16 @@ gpu: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 soak: .venv/test
 	$(BIN)/python -m bench.kills --kills 20000
 
-export/artifacts/first.onnx: | .venv/demo
+export/artifacts/first.onnx: | .venv/test
 	$(BIN)/edgefr train train/first.toml
 	$(BIN)/edgefr export train/runs/first/fused.safetensors -o $@ --faces $(EDGEFR_SHARED)/data/lfw-aligned-112.zip
 
-export/artifacts/arcface.onnx: | .venv/demo
+export/artifacts/arcface.onnx: | .venv/test
 	$(BIN)/edgefr export $(EDGEFR_SHARED)/data/weights/arcface-mobilefacenet/mobilefacenet.pt -o $@
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo]'
 	touch $@
 
 .venv/test: .venv/demo

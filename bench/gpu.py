@@ -33,7 +33,7 @@ def engines(model: Path, runtime: str) -> dict[str, Any]:
         try:
             found[precision] = edgefr(*arguments)
         except subprocess.CalledProcessError as error:
-            found[precision] = {"refused": f"exit {error.returncode}; its sentence is above"}
+            found[precision] = {"exit": error.returncode, "refused": (error.stderr.splitlines() or [""])[-1]}
     return found
 
 

@@ -85,7 +85,7 @@ def run(kills: int, folder: Path, seed: int) -> dict[str, object]:
         else:
             raise SystemExit(f"kill {number} of seed {seed}: expected {known} or it after {under_way}, found {found}")
     seconds = time.perf_counter() - start
-    return {"kills": kills, "acknowledged": changes, "undone": torn, "kills_per_second": kills / seconds, "lost": 0}
+    return {"kills": kills, "acknowledged": changes, "undone": torn, "kills_per_second": kills / seconds}
 
 
 def _known(state: State | None) -> State:

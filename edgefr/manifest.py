@@ -275,6 +275,24 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def model_digest(model: Path) -> str:
+    """Tells a model from others: SHA-256 of its file, of an ONNX file without the manifest in it, for one that is
+    calibrated is still the same model.
+
+    Raises:
+        EdgefrError: an ONNX file is none, or cannot be read.
+    """
+    if model.suffix.lower() != ".onnx":
+        return sha256_of(model)
+    digest = hashlib.sha256()
+    try:
+        for part in with_metadata(mapped(model), METADATA_KEY, ""):
+            digest.update(part)
+    except (OSError, ValueError) as error:
+        raise _no_model(model, error) from error
+    return digest.hexdigest()
+
+
 def source_of(path: Path) -> dict[str, str]:
     """An entry for `Manifest.made_from`."""
     return {"file": path.name, "sha256": sha256_of(path)}

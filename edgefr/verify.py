@@ -20,7 +20,7 @@ from edgefr.face.align import align
 from edgefr.face.detect import Detector, Face, Policy, choose_face, open_detector
 from edgefr.face.photo import load_photo
 from edgefr.face.quality import sharpness
-from edgefr.manifest import Manifest, Quality, Signal, Threshold, model_manifest, sha256_of
+from edgefr.manifest import Manifest, Quality, Signal, Threshold, model_digest, model_manifest
 from edgefr.spec import Floats, Image
 
 
@@ -221,8 +221,8 @@ class Verifier:
         )
 
     def digest(self) -> str | None:
-        """SHA-256 of the model file; None for the fake backend, which has none."""
-        return None if self.model == FAKE else sha256_of(self.model)
+        """SHA-256 of the model, which calibrating leaves as it is; None for the fake backend, which has no file."""
+        return None if self.model == FAKE else model_digest(self.model)
 
 
 MEANING: dict[Signal, str] = {

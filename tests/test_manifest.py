@@ -15,6 +15,7 @@ from edgefr.manifest import (
     HeldOut,
     Manifest,
     Threshold,
+    model_digest,
     model_manifest,
     read_manifest,
     sha256_of,
@@ -233,3 +234,28 @@ def test_sha256_is_the_files(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(bytes(range(256)) * 10_000)
     assert sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_model_is_the_same_whatever_its_manifest_says(tmp_path: Path) -> None:
+    model, other = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    model.write_bytes(encoded(7, b"graph") + encoded(20, b"more"))
+    other.write_bytes(encoded(7, b"other") + encoded(20, b"more"))
+    digest = model_digest(model)
+    files = {sha256_of(model)}
+    for name in ("first", "second"):
+        write_model_manifest(model, Manifest("onnx", name))
+        assert model_digest(model) == digest
+        files.add(sha256_of(model))
+    assert len(files) == 3
+    assert model_digest(other) != digest
+    weights = tmp_path / "a.safetensors"
+    weights.write_bytes(model.read_bytes())
+    assert model_digest(weights) == sha256_of(model)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff" * 9])
+def test_what_is_no_onnx_file_has_no_digest(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(EdgefrError, match="expected an ONNX model in"):
+        model_digest(tmp_path / "a.onnx")

@@ -152,8 +152,13 @@ class CudaPython:
         self._call("begin a graph", "cudaStreamBeginCapture", stream, mode)
         try:
             work()
-        finally:
-            graph = self._call("end a graph", "cudaStreamEndCapture", stream)
+        except BaseException:
+            # The stream has to leave the capture; what it says of that is not what went wrong.
+            _error, *graph = self._rt.cudaStreamEndCapture(stream)
+            if any(graph):
+                self._rt.cudaGraphDestroy(*graph)
+            raise
+        graph = self._call("end a graph", "cudaStreamEndCapture", stream)
         try:
             return self._call("make a graph ready", "cudaGraphInstantiate", graph, 0)
         finally:

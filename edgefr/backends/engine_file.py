@@ -20,6 +20,9 @@ LARGEST_ENGINE = 4 << 30
 SUFFIXES = {".blob": "openvino", ".plan": "tensorrt", ".rtx": "tensorrt-rtx"}
 """What an engine's name ends in, by the runtime that made it."""
 
+AHEAD = "GPUs of "
+"""How the device of an engine begins that was compiled without a GPU; the compute capabilities follow: `SM75 SM89`."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -31,11 +34,16 @@ class Place:
     device: str
     driver: str = ""
 
+    def holds(self, here: Place) -> bool:
+        """Whether this is where an engine was compiled ahead of time for, and the GPU `here` is of its kinds."""
+        return self.device.startswith(AHEAD) and here.device.rpartition(" ")[2] in self.device.split()
+
 
 @dataclass(frozen=True)
 class EngineKey:
-    """All that an engine depends on; two engines with one key are interchangeable. `onnx` is the SHA-256 of the FP32
-    file that it was made from, `settings` whatever else its making was told (profile, nodes kept in FP32)."""
+    """All that an engine depends on; two engines with one key are interchangeable. `onnx` is the digest of the FP32
+    model that it was made from (`manifest.model_digest`), `settings` whatever else its making was told: the profile,
+    and what was calibrated of the model."""
 
     onnx: str
     precision: str
@@ -99,9 +107,10 @@ def checked_engine(path: Path, here: Place) -> EngineRecord:
         raise EdgefrError(f"expected an engine of {record.bytes:,} bytes in {path}, found {size:,}: {rebuild}")
     if sha256_of(path) != record.sha256:
         raise EdgefrError(f"expected the engine that the manifest of {path} names, found another file: {rebuild}")
+    made = record.key.place
     for entry in fields(Place):
-        wanted, found = getattr(here, entry.name), getattr(record.key.place, entry.name)
-        if wanted != found:
+        wanted, found = getattr(here, entry.name), getattr(made, entry.name)
+        if wanted != found and not (entry.name in ("device", "driver") and made.holds(here)):
             raise EdgefrError(
                 f"expected an engine for the {entry.name} {wanted or 'none'}, found {path} built for "
                 f"{found or 'none'}: {rebuild} {precision_option(record)}"

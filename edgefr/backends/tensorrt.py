@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -11,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from edgefr.backends.base import Array, Description, TensorInfo, checked, only
-from edgefr.backends.cuda import Cuda, cuda_error, open_cuda
+from edgefr.backends.cuda import Cuda, Graphs, cuda_error, open_cuda
 from edgefr.backends.cuda_probe import Gpu, need_gpu
 from edgefr.backends.engine_file import SUFFIXES, Place, checked_engine
 from edgefr.backends.tensorrt_library import logger, tensorrt_library
 from edgefr.errors import EdgefrError
 from edgefr.spec import INPUT_NAME
+
+MOST_GRAPHS = 8
+"""Batch sizes that get a CUDA graph: each holds an execution context with memory of its own."""
 
 
 class TensorRtBackend:
@@ -41,12 +46,19 @@ class TensorRtBackend:
                 f"build it again with `edgefr build-engine --{made} --runtime {runtime}`"
             )
         self._session = Session(trt, engine, open_cuda(), runtime, made)
+        weakref.finalize(self, _end, self._session)
 
     def describe(self) -> Description:
         return self._session.description
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         return self._session.infer(inputs)
+
+
+def _end(session: Session) -> None:
+    """When nobody is left to be told: a GPU that has gone has taken its memory along."""
+    with suppress(EdgefrError):
+        session.close()
 
 
 def place(runtime: str, trt: ModuleType, gpu: Gpu) -> Place:
@@ -76,21 +88,22 @@ class _Tensor:
 
 
 class Session:
-    """An engine with its buffers, one stream, and a CUDA graph for every batch size that comes a second time.
+    """An engine with its buffers, one stream, and a CUDA graph for the first batch sizes that come a second time.
 
-    Batches beyond what the engine was built for are computed in parts.
+    A graph holds the state of the execution context that it was captured from, so each has a context of its own, which
+    no other batch size changes (TensorRT's developer guide, CUDA graphs). Batches beyond what the engine was built for
+    are computed in parts.
     """
 
     def __init__(self, trt: Any, engine: Any, cuda: Cuda, runtime: str, precision: str) -> None:
         self._cuda, self._engine = cuda, engine
-        self._context = engine.create_execution_context()
-        if self._context is None:
-            raise cuda_error("make an execution context", "out of memory")
+        self._context = self._new_context()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self.largest = int(engine.get_tensor_profile_shape(INPUT_NAME, 0)[2][0])
         self._lock = Lock()
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[int, tuple[Any, Any]] = {}  # a graph and its context by batch size
+        self._room = MOST_GRAPHS
         self._seen: set[int] = set()
         self._tensors: dict[str, _Tensor] = {}
         self._stream = cuda.stream()
@@ -108,6 +121,12 @@ class Session:
             tuple(infos[name] for name in names if name not in inputs),
         )
 
+    def _new_context(self) -> Any:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise cuda_error("make an execution context", "out of memory")
+        return context
+
     def _buffer(self, trt: Any, name: str) -> _Tensor:
         shape = tuple(int(size) for size in self._engine.get_tensor_shape(name))
         dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
@@ -119,7 +138,6 @@ class Session:
         except EdgefrError:
             self._cuda.free(address)
             raise
-        self._context.set_tensor_address(name, address)
         return _Tensor(info, address, host)
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -137,27 +155,40 @@ class Session:
             self._tensors[name].part(batch)[:] = array.reshape(-1).view(np.uint8)
         graphs = self._cuda.graphs
         if graphs is not None and batch in self._graphs:
-            graphs.launch(self._graphs[batch], self._stream)
+            graphs.launch(self._graphs[batch][0], self._stream)
+            self._cuda.wait(self._stream)
         else:
-            self._prepare(batch)
-            self._enqueue(batch)
-        self._cuda.wait(self._stream)
+            self._compute(self._context, batch)
         answers = {info.name: self._answer(self._tensors[info.name], batch) for info in self.description.outputs}
-        if graphs is not None and batch not in self._graphs and batch in self._seen:
-            self._graphs[batch] = graphs.capture(self._stream, lambda: self._enqueue(batch))
-        self._seen.add(batch)  # captured when it comes again: the first run lets the library set itself up
+        if graphs is not None and self._room and batch in self._seen and batch not in self._graphs:
+            self._capture(graphs, batch)
+        self._seen.add(batch)
         return answers
 
-    def _prepare(self, batch: int) -> None:
-        for info in self.description.inputs:
-            if not self._context.set_input_shape(info.name, (batch, *info.shape[1:])):
-                raise cuda_error(f"take a batch of {batch}", "the engine refuses its shape")
+    def _capture(self, graphs: Graphs, batch: int) -> None:
+        """Make the graph of a batch size; an engine that cannot be captured goes on without, and is not asked again."""
+        try:
+            context = self._new_context()
+            self._compute(context, batch)  # after a new shape TensorRT sets itself up, which is no part of a graph
+            self._graphs[batch] = graphs.capture(self._stream, lambda: self._enqueue(context, batch)), context
+            self._room -= 1
+        except EdgefrError:
+            self._room = 0
 
-    def _enqueue(self, batch: int) -> None:
+    def _compute(self, context: Any, batch: int) -> None:
+        for info in self.description.inputs:
+            if not context.set_input_shape(info.name, (batch, *info.shape[1:])):
+                raise cuda_error(f"take a batch of {batch}", "the engine refuses its shape")
+        for name, tensor in self._tensors.items():
+            context.set_tensor_address(name, tensor.address)
+        self._enqueue(context, batch)
+        self._cuda.wait(self._stream)
+
+    def _enqueue(self, context: Any, batch: int) -> None:
         for info in self.description.inputs:
             tensor = self._tensors[info.name]
             self._cuda.copy_in(tensor.address, tensor.part(batch), self._stream)
-        if not self._context.execute_async_v3(self._stream):
+        if not context.execute_async_v3(self._stream):
             raise cuda_error("run the engine", "TensorRT reports a failure")
         for info in self.description.outputs:
             tensor = self._tensors[info.name]
@@ -171,7 +202,7 @@ class Session:
         """Give everything back: graphs before the context that they launch, memory last."""
         self._cuda.wait(self._stream)
         if (graphs := self._cuda.graphs) is not None:
-            for graph in self._graphs.values():
+            for graph, _context in self._graphs.values():
                 graphs.free_graph(graph)
         self._graphs.clear()
         self._context = self._engine = None

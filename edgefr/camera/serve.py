@@ -51,7 +51,7 @@ class Page:
         hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()}) if here else None
         config = uvicorn.Config(
             application(self._live, self.token, hosts),
-            log_level="error",
+            log_level="critical",
             lifespan="off",
             access_log=False,
             server_header=False,

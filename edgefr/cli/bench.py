@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import JsonOption, model_or_explain
+from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, remark, table
 from edgefr.errors import EdgefrError
 
@@ -38,7 +38,7 @@ def bench(
     if not all(size.strip().isdigit() for size in batch.split(",")):
         raise EdgefrError(f"expected batch sizes such as 1,8,32, found {batch!r}: correct --batch")
     sizes = [int(size) for size in batch.split(",")]
-    path = model_or_explain(model) if arch is None else _random_pair(arch)
+    path = chosen_model(model) if arch is None else _random_pair(arch)
     rows: list[BenchRow] = []
     needed = operations(path)
     rates = {precision: gemm_rate(precision) for precision in ("fp32", "bf16")}
@@ -66,8 +66,12 @@ def _present(model: Path, cache: Path) -> list[tuple[Path, str, str]]:
         if runtime.version is not None and runtime.name in ("onnxruntime", "openvino")  # torch is the reference
         for precision in reversed(runtime.precisions)  # FP32, which all have, first
     ]
-    # An FP32 or bf16 engine is the model itself, compiled before.
-    return found + [engine for engine in engines_of(model, cache) if engine[2] in ("fp16", "int8")]
+    return found + [engine for engine in engines_of(model, cache) if _differs(*engine[1:])]
+
+
+def _differs(runtime: str, precision: str) -> bool:
+    """For a processor an FP32 or bf16 engine is the model itself, compiled before; no other runs on the GPU."""
+    return precision in ("fp16", "int8") or runtime.startswith("tensorrt")
 
 
 def _random_pair(arch: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefr.cli.options import JsonOption
-from edgefr.cli.output import print_json, remark
+from edgefr.cli.output import print_json, remark, warn
 from edgefr.errors import EdgefrError, need
 
 if TYPE_CHECKING:
@@ -40,20 +40,23 @@ def build_engine(
 ) -> None:
     """The fastest engine of a device, kept only if it decides as the model does.
 
+    Without a precision a profile's best one is built.
     Exit 0 kept, 1 it decides otherwise and nothing was written, 2 error.
     """
     chosen = [name for name, on in (("fp32", fp32), ("bf16", bf16), ("fp16", fp16), ("int8", int8)) if on]
-    if len(chosen) != 1:
+    if len(chosen) > 1 or not (chosen or device_profile):
         raise EdgefrError(
-            f"expected one of --fp32, --bf16, --fp16 and --int8, found {' and '.join(chosen) or 'none'}: choose one"
+            f"expected one of --fp32, --bf16, --fp16 and --int8, or a --device-profile, found "
+            f"{' and '.join(chosen) or 'none'}: choose one"
         )
     need("onnx", "train")
     from edgefr.engines.profile import read_profile
     from edgefr.export.engine_from_onnx import engine_from_onnx
 
     profile = read_profile(device_profile, runtime)
-    sample = _sample(faces, pairs, limit, calibrate=chosen[0] in ("fp16", "int8"))
-    built = engine_from_onnx(model, chosen[0], profile.runtime, profile, sample, cache, remark)
+    precision = chosen[0] if chosen else profile.best
+    sample = _sample(faces, pairs, limit, calibrate=precision in ("fp16", "int8"))
+    built = engine_from_onnx(model, precision, profile.runtime, profile, sample, cache, remark)
     if json:
         print_json({"engine": str(built.path), "found": built.found, **built.manifest.engine})
     else:
@@ -61,7 +64,8 @@ def build_engine(
 
 
 def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate: bool) -> Sample:
-    """Faces to compare on, and others to calibrate on: of the same collection, but in none of the pairs."""
+    """Faces to compare on, and others to calibrate on: of the same collection, but in none of the pairs. Where there
+    are no others it warns: what is compared on the faces of its calibration looks nearer than it is."""
     import numpy as np
 
     from edgefr.data.faces import open_faces
@@ -81,7 +85,14 @@ def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate
         return Sample(compared, indexed, np.empty((0, 112, 112, 3), np.uint8))
     folder = open_faces(faces)
     paired = {name for pair in named or () for name in (pair.first, pair.second)}
-    others = [name for name in folder.names if name not in paired] or list(folder.names)
+    others = [name for name in folder.names if name not in paired]
+    if not others or named is None:
+        found = "that all are in a pair" if named else "no --pairs"
+        warn(
+            f"edgefr: expected faces in {faces} to calibrate on that are in none of the compared pairs, found {found}: "
+            "the engine is compared on faces of its calibration, and looks nearer to its model than it is"
+        )
+    others = others or list(folder.names)
     return Sample(compared, indexed, folder.read_faces([others[at] for at in draw(len(others), CALIBRATION_FACES)]))
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, PrecisionOption, RuntimeOption, folds_of
-from edgefr.cli.output import print_json, progress, table
+from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Signal
 
 if TYPE_CHECKING:
     from edgefr.backends.base import Description
-    from edgefr.manifest import Quality, Threshold
+    from edgefr.evaluate.calibrate import Chosen
+    from edgefr.manifest import HeldOut, Quality, Threshold
 
 
 def calibrate(
@@ -36,7 +37,7 @@ def calibrate(
     precision: PrecisionOption = "fp32",
     json: JsonOption = False,
 ) -> None:
-    """Measure thresholds on faces of your own.
+    """Measure thresholds on faces of your own; a model that was trained on these people is warned of.
 
     They go into the model's manifest, for the precision that they were measured in; `edgefr verify --fmr` uses them,
     and those of fp32 for a precision that has none. A limit of quality is what all but 1 % of the faces reach, of
@@ -52,8 +53,9 @@ def calibrate(
     finder = Finder.open(detector, face)
     if quality == "detector" and finder.detector is None:
         raise EdgefrError("expected a detector for --quality detector, found none: give one with --detector")
-    chosen = choose(faces, pairs, () if folds is None else tuple(sorted(folds_of(folds))))
+    named = () if folds is None else tuple(sorted(folds_of(folds)))
     manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
+    chosen = _doubted(choose(faces, pairs, named), pairs, named, model, manifest.held_out)
     recogniser = open_recogniser(model, runtime, precision, images=len(chosen.names))
     with progress("Embedding", len(chosen.names)) as advance:
         thresholds, limit = measure(recogniser, chosen, finder.within(chosen.folder), fmr, quality, advance)
@@ -75,6 +77,22 @@ def calibrate(
         )
     else:
         print(_text(model, description, thresholds, limit))
+
+
+def _doubted(
+    chosen: Chosen, pairs: Path | None, folds: tuple[int, ...], model: Path, held_out: HeldOut | None
+) -> Chosen:
+    """The same people, said to be those that the model was trained on if they are; told on stderr before the work."""
+    from edgefr.evaluate.held_out import doubts
+    from edgefr.manifest import sha256_of
+
+    if held_out is None:
+        return chosen
+    sha256, folder = None if pairs is None else sha256_of(pairs), chosen.folder
+    found = doubts({model.stem: held_out}, sha256, folds, {folder.path.name: folder.path}, lambda _: folder.digest())
+    for doubt in found:
+        warn(f"edgefr: {doubt}")
+    return replace(chosen, whose=f"{chosen.whose}, who were also trained on") if found else chosen
 
 
 def _text(model: Path, description: Description, thresholds: tuple[Threshold, ...], limit: Quality | None) -> str:

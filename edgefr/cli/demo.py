@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, model_or_explain
+from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, chosen_model
 from edgefr.cli.output import print_json
 
 
@@ -24,7 +24,7 @@ def demo(
     from edgefr.demo import run_demo
     from edgefr.verify import Verifier
 
-    verifier = Verifier.open(model_or_explain(model), detector, images=3)
+    verifier = Verifier.open(chosen_model(model), detector, images=3)
     answers = run_demo(verifier, output)
     if json:
         print_json({"output": str(output), "answers": [answer.to_dict() for answer in answers]})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import asdict
 from importlib import util
-from pathlib import Path
 from typing import Any
 
-from edgefr.cli.options import MODEL_VARIABLE, JsonOption
+from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, table
 from edgefr.errors import EdgefrError
 
@@ -17,6 +15,9 @@ EXTRAS = {
     "train": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "skimage"),
     "cpu": ("openvino",),
     "demo": ("skimage", "matplotlib"),
+    "camera": ("trackers", "paho"),
+    "web": ("trackers", "fastapi", "uvicorn", "multipart"),
+    "scale": ("numkong",),
 }
 """The modules that an extra brings."""
 
@@ -73,16 +74,14 @@ def _model() -> dict[str, str | None]:
     """The model that commands take unless told otherwise, and what its manifest decides by."""
     from edgefr.manifest import model_manifest
 
-    named = os.environ.get(MODEL_VARIABLE)
-    if named is None:
-        return {"found": None, "advice": f"none by default; give --model FILE or set {MODEL_VARIABLE}"}
+    path = chosen_model(None)
     try:
-        manifest = model_manifest(Path(named))
+        manifest = model_manifest(path)
     except EdgefrError as error:
         return {"found": None, "advice": str(error)}
     limit = None if manifest is None else manifest.threshold_for("fp32")
     advice = "no threshold in its manifest" if limit is None else f"threshold {limit.value:.3f} at FMR {limit.fmr:g}"
-    return {"found": named, "advice": advice}
+    return {"found": str(path), "advice": advice}
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from edgefr.cli.options import (
     ModelOption,
     PrecisionOption,
     RuntimeOption,
-    model_or_explain,
+    chosen_model,
 )
 from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import EdgefrError
@@ -42,7 +42,7 @@ def embed(
     if output.suffix.lower() != ".npz":
         raise EdgefrError(f"expected an output that ends in .npz, found {output}: choose another name with -o")
     photos = photos_of(images)
-    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=len(photos))
+    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
     with progress("Embedding", len(photos)) as advance:
         faces, refused = embed_photos(verifier, photos, face, batch, advance)
     for refusal in refused:

@@ -24,7 +24,7 @@ from edgefr.cli.options import (
     ModelOption,
     PrecisionOption,
     RuntimeOption,
-    model_or_explain,
+    chosen_model,
 )
 from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import EdgefrError
@@ -72,7 +72,7 @@ def enroll(
 
     people = {} if camera is not None else _people(name, images or [], folder)
     total = sum(len(photos) for photos in people.values())
-    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=total)
+    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
     keep = None if days is None else days * DAY
     done = []
@@ -136,7 +136,7 @@ def identify(
     from edgefr.verify import Verifier
 
     photos = photos_of(images)
-    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=len(photos))
+    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
         opened.binding.insist_on(Binding.of(verifier), opened.path)
         limit = limit_of(verifier, len(opened), fpir, threshold)
@@ -205,9 +205,10 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _enrolled(entry: Enrolment, path: Path) -> str:
-    if entry.images == 0:
+    before = f"; {entry.known} photograph{'s' * (entry.known != 1)} had been enrolled before" if entry.known else ""
+    if entry.images + entry.known == 0:
         return f"{entry.name} is not enrolled: no photograph was good enough."
-    return f"{entry.name} is enrolled in {path} with {entry.images} image{'s' * (entry.images != 1)} more."
+    return f"{entry.name} is enrolled in {path} with {entry.images} image{'s' * (entry.images != 1)} more{before}."
 
 
 def _answer(answer: dict[str, Any], threshold: float) -> str:

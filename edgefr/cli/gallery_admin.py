@@ -21,7 +21,7 @@ from edgefr.cli.gallery_options import (
     Source,
     new_secret,
 )
-from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, model_or_explain
+from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
 from edgefr.cli.output import print_json, progress, table
 from edgefr.errors import EdgefrError
 
@@ -233,7 +233,7 @@ def rebuild(
 
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
         count = len(opened)
-        verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=count)
+        verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=count)
         with progress("Rebuilding", count) as advance:
             rebuilt(opened, verifier, advance)
         binding = opened.binding

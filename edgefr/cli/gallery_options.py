@@ -104,7 +104,7 @@ class Access:
         """The gallery, unlocked.
 
         Raises:
-            EdgefrError: there is none, or it cannot be unlocked.
+            EdgefrError: there is none, or it cannot be unlocked, or needs no secret where one is given.
         """
         from edgefr.gallery.gallery import Gallery
         from edgefr.gallery.lock import KeyFile, Plain
@@ -112,6 +112,7 @@ class Access:
 
         wanted = secret_wanted(self.path)
         if wanted == "plain":
+            self._insist_on_no_secret()
             return Gallery.open(self.path, Plain())
         if wanted == "passphrase":
             return Gallery.open(self.path, self.passphrase.read())
@@ -128,12 +129,25 @@ class Access:
             EdgefrError: it cannot be unlocked or made, or something else made its templates.
         """
         from edgefr.gallery.gallery import Gallery
+        from edgefr.gallery.store import is_gallery
 
-        if not self.path.exists():
+        if not is_gallery(self.path):
             return Gallery.create(self.path, new_secret(plain, self.key_file, self.passphrase), binding)
         gallery = self.open()
         gallery.binding.insist_on(binding, self.path)
         return gallery
+
+    def _insist_on_no_secret(self) -> None:
+        """A gallery without a lock was not made by who gives a secret: it may have been put in the right one's place.
+
+        Raises:
+            EdgefrError: a secret is given.
+        """
+        if (self.key_file, self.passphrase.variable, self.passphrase.descriptor) != (None, None, None):
+            raise EdgefrError(
+                f"expected {self.path} locked with the secret given, found it without any: restore the right file, or "
+                f"leave out the key file (--key-file, ${KEY_VARIABLE}) and the passphrase"
+            )
 
 
 def new_secret(plain: bool, key_file: Path | None, passphrase: Source) -> Secret:

@@ -10,6 +10,7 @@ import typer
 
 from edgefr.errors import EdgefrError
 from edgefr.face.detect import Policy
+from edgefr.shipped import MINI, shipped
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
@@ -17,11 +18,15 @@ MOST_FOLDS = 1000
 
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", "-m", help="Recogniser: an .onnx file or a fused .safetensors; else $EDGEFR_MODEL."),
+    typer.Option(
+        "--model", "-m", help="Recogniser: an .onnx file, a fused .safetensors, or mini; else $EDGEFR_MODEL, else mini."
+    ),
 ]
 DetectorOption = Annotated[
     Path | None,
-    typer.Option("--detector", "-d", help="Face detector: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR."),
+    typer.Option(
+        "--detector", "-d", help="Face detector: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR, else spot."
+    ),
 ]
 RuntimeOption = Annotated[
     str, typer.Option(help="auto, onnxruntime, openvino, torch or fake; auto takes what is done first.")
@@ -36,21 +41,10 @@ FaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 
 
-def model_or_explain(model: Path | None) -> Path:
-    """The model to use.
-
-    Raises:
-        EdgefrError: neither --model nor $EDGEFR_MODEL names one.
-    """
-    if model is not None:
-        return model
-    if named := os.environ.get(MODEL_VARIABLE):
-        return Path(named)
-    raise EdgefrError(
-        f"expected a recogniser, found neither --model nor ${MODEL_VARIABLE}: make one with `edgefr train "
-        "train/first.toml` and `edgefr export train/runs/first/fused.safetensors -o model.onnx`, then pass "
-        "--model model.onnx"
-    )
+def chosen_model(model: Path | None) -> Path:
+    """The model to use: --model, else $EDGEFR_MODEL, else `mini`, which comes with edgefr."""
+    model = model or Path(os.environ.get(MODEL_VARIABLE) or MINI)
+    return shipped(MINI) if model == MINI else model
 
 
 def folds_of(text: str) -> set[int]:

@@ -14,7 +14,7 @@ from edgefr.cli.options import (
     ModelOption,
     PrecisionOption,
     RuntimeOption,
-    model_or_explain,
+    chosen_model,
 )
 from edgefr.cli.output import print_json, warn
 from edgefr.errors import EdgefrError
@@ -52,7 +52,7 @@ def verify(
 
     if threshold is not None and fmr is not None:
         raise EdgefrError("expected --threshold or --fmr, found both: give one of them")
-    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=2)
+    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=2)
     verdict = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
         _insist(verdict, verifier)

@@ -19,7 +19,7 @@ from edgefr.cli.options import (
     ModelOption,
     PrecisionOption,
     RuntimeOption,
-    model_or_explain,
+    chosen_model,
 )
 from edgefr.cli.output import remark, warn
 from edgefr.errors import EdgefrError
@@ -81,7 +81,7 @@ def watch(
     from edgefr.verify import Verifier
 
     opened_source = open_source(_source(source))
-    verifier = Verifier.open(model_or_explain(model), detector, runtime, precision, images=1)
+    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
         opened = stack.enter_context(Access.of(gallery, key_file, passphrase_env, passphrase_fd).open())
         watcher = Watcher(verifier, opened, fpir, threshold)

@@ -6,6 +6,7 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,13 @@ class FaceFolder:
     def digest(self) -> str:
         """Tells the collection from others: the SHA-256 of the one file it is, or of the names in a folder."""
         if self.path.is_file():
-            return sha256_of(self.path)
+            return self.sha256
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the one file that the collection is; read through once, for it may be of hundreds of gigabytes."""
+        return sha256_of(self.path)
 
     def read(self, name: str, at_least: int | None = None) -> Image:
         """Decode one picture to (H, W, 3) uint8 RGB, upright.

@@ -22,7 +22,7 @@ from pathlib import Path
 from edgefr.backends import place_here
 from edgefr.backends.engine_file import EngineKey, EngineRecord, checked_engine
 from edgefr.errors import EdgefrError
-from edgefr.manifest import read_manifest, sha256_of
+from edgefr.manifest import model_digest, read_manifest
 
 
 def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
@@ -33,9 +33,9 @@ def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
 
 def engines_of(model: Path, root: Path) -> list[tuple[Path, str, str]]:
     """The engines below `root` that were built from `model` and can run here, with their runtime and precision."""
-    digest = sha256_of(model)
+    digest = model_digest(model)
     found = []
-    for path in sorted(root.glob("*/*.json")):
+    for path in sorted(root.glob("[!.]*/*.json")):  # one with a dot is being built, and not compared yet
         engine = path.with_suffix("")
         manifest = read_manifest(engine)
         if manifest is None or manifest.kind != "engine":
@@ -52,6 +52,20 @@ def _fits(engine: Path, record: EngineRecord) -> bool:
     except EdgefrError:
         return False
     return True
+
+
+def discard(folder: Path) -> None:
+    """Remove an engine that is damaged.
+
+    Raises:
+        EdgefrError: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:  # by another process, which saw the same
+        pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 @contextmanager

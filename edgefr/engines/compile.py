@@ -67,13 +67,13 @@ def check_layers(layers: Mapping[str, int] | None, precision: str) -> None:
     """Refuse an engine that does not compute in what it is named after.
 
     Raises:
-        EdgefrError: fewer than half of its heavy layers do.
+        EdgefrError: fewer than half of its heavy layers do, or it has none.
     """
     if layers is None:
         return
     total, found = sum(layers.values()), layers.get(precision, 0)
-    if found < FEWEST * total:
-        others = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items()) if count)
+    if not total or found < FEWEST * total:
+        others = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items()) if count) or "none at all"
         raise EdgefrError(
             f"expected at least {FEWEST:.0%} of {total} heavy layers in {precision}, found {found} ({others}): "
             "build it in another precision or for another --runtime"

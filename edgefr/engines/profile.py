@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import util
 from pathlib import Path
 from typing import Literal
 
 import edgefr
+from edgefr.backends.cuda_probe import find_gpu
+from edgefr.backends.processor import processor
 from edgefr.errors import EdgefrError
 from edgefr.recipe import read_recipe
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
-
-PROFILES = Path(edgefr.__file__).parent.parent / "engines"
-"""Where the profiles lie in a checkout."""
 
 LARGEST_BATCH = 1024
 
@@ -32,10 +32,9 @@ class Profile:
     """A kind of device, its runtime, and what TensorRT is told; CPU runtimes use name, runtime and precisions only.
 
     `precisions`: those that pay on the device, the best first. `compute_capabilities`: such as 87 for 8.7; TensorRT-RTX
-    compiles for them without a GPU. `workspace_mib`: None takes half of the free memory. `aux_streams`: streams beside
-    the main one, on which TensorRT may run the two backbones side by side. `hardware_compatible` and
-    `version_compatible`: engines that also run on newer GPUs and newer TensorRT, for some speed. `dla`: Jetson's
-    accelerator takes what it can, the GPU the rest.
+    compiles for them without a GPU. `workspace_mib`: None takes half of the GPU's memory, or without a GPU what the
+    library takes. `aux_streams`: streams beside the main one, on which TensorRT may run the two backbones side by
+    side. `dla`: Jetson's accelerator takes what it can, the GPU the rest.
     """
 
     name: str
@@ -45,8 +44,6 @@ class Profile:
     compute_capabilities: tuple[int, ...] = ()
     workspace_mib: int | None = None
     aux_streams: int = 1
-    hardware_compatible: bool = False
-    version_compatible: bool = False
     dla: bool = False
 
     def __post_init__(self) -> None:
@@ -60,19 +57,33 @@ class Profile:
                 f"expected a precision in the profile {self.name}, found none: correct engines/{self.name}.toml"
             )
 
+    @property
+    def best(self) -> Precision:
+        """The first of the precisions that this processor has, where it matters: an engine in bf16 is for one."""
+        here = (name for name in self.precisions if name != "bf16" or processor().bf16)
+        return next(here, self.precisions[0])
+
+
+def profiles() -> Path:
+    """The folder of the profiles: beside the package in a checkout, inside it where it was installed."""
+    package = Path(edgefr.__file__).parent
+    checkout = package.parent / "engines"
+    return checkout if any(checkout.glob("*.toml")) else package / "engines" / "profiles"
+
 
 def read_profile(name: str | None, runtime: str = "auto") -> Profile:
-    """The profile `name` of `engines/`, or of a .toml file; without a name one of defaults for `runtime`.
+    """The profile `name` of `engines/`, or of a .toml file; without a name one of defaults for `runtime`, which "auto"
+    takes to be TensorRT where there is a GPU for it, else OpenVINO.
 
     Raises:
         EdgefrError: there is none, it is invalid, or it is for another runtime.
     """
     if name is None:
-        chosen: RuntimeName = "openvino" if runtime == "auto" else runtime  # type: ignore[assignment]
+        chosen: RuntimeName = _fastest() if runtime == "auto" else runtime  # type: ignore[assignment]
         return Profile("default", chosen, ("fp32", "bf16", "fp16", "int8"))
-    path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else profiles() / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(entry.stem for entry in PROFILES.glob("*.toml"))) or "a .toml file of your own"
+        known = ", ".join(sorted(entry.stem for entry in profiles().glob("*.toml"))) or "a .toml file of your own"
         raise EdgefrError(f"expected a device profile, found none at {path}: choose among {known}")
     profile = read_recipe(Profile, path)
     if runtime not in ("auto", profile.runtime):
@@ -84,3 +95,7 @@ def read_profile(name: str | None, runtime: str = "auto") -> Profile:
             )
         return replace(profile, runtime=runtime)  # type: ignore[arg-type]
     return profile
+
+
+def _fastest() -> RuntimeName:
+    return "tensorrt" if util.find_spec("tensorrt") is not None and find_gpu() is not None else "openvino"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefr.backends.cuda_probe import Gpu, find_gpu
-from edgefr.backends.engine_file import Place
+from edgefr.backends.engine_file import AHEAD, Place
 from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.tensorrt import place
 from edgefr.backends.tensorrt_library import logger, members, tensorrt_library
@@ -33,7 +33,7 @@ def target(runtime: str, profile: Profile) -> Place:
     if gpu is not None:
         return place(runtime, trt, gpu)
     wanted = plan(trt, "fp32", profile, gpu=False).capabilities
-    return Place(runtime, trt.__version__, f"GPUs of {' '.join(wanted)}")
+    return Place(runtime, trt.__version__, f"{AHEAD}{' '.join(wanted)}")
 
 
 def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path) -> Compiled:
@@ -60,7 +60,7 @@ def build(model: Path, runtime: str, precision: str, profile: Profile, output: P
     if serialised is None:
         raise _refused(model, runtime, log.errors)
     output.write_bytes(memoryview(serialised))
-    return Compiled(output, _layers(trt, log, output, model, gpu), runs=gpu is not None)
+    return Compiled(output, _layers(trt, runtime, output, model, gpu), runs=gpu is not None)
 
 
 def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | None) -> Any:
@@ -79,8 +79,6 @@ def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | N
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.max_aux_streams = profile.aux_streams
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector then tells the layers' formats
-    if chosen.hardware:
-        config.hardware_compatibility_level = members(trt.HardwareCompatibilityLevel)[chosen.hardware]
     if profile.dla:
         config.default_device_type, config.DLA_core = trt.DeviceType.DLA, 0
     if chosen.capabilities:
@@ -101,14 +99,25 @@ def _impose_types(trt: Any, network: Any) -> None:
                 layer.set_output_type(at, kind)
 
 
-def _layers(trt: Any, log: Any, engine: Path, model: Path, gpu: Gpu | None) -> dict[str, int]:
-    """Of the engine itself where it can be loaded, else of the ONNX file: strong types leave nothing to choose."""
+def _layers(trt: Any, runtime: str, engine: Path, model: Path, gpu: Gpu | None) -> dict[str, int] | None:
+    """Of the engine itself where it can be loaded, else of the ONNX file: strong types leave nothing to choose.
+
+    None where the inspector names no heavy layer. That is no refusal: its words change between versions, the layers of
+    the converted file have been counted, and the engine is compared with the model all the same.
+
+    Raises:
+        EdgefrError: the library does not load what it has just built.
+    """
     if gpu is None:
         graph = graph_precision(model)
         return {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8}
-    loaded = trt.Runtime(log).deserialize_cuda_engine(engine.read_bytes())
+    log = logger(trt)
+    loader = trt.Runtime(log)  # outlives the engine
+    loaded = loader.deserialize_cuda_engine(engine.read_bytes())
+    if loaded is None:
+        raise _refused(model, runtime, log.errors)
     text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return dict(inspected(text))
+    return dict(inspected(text)) or None
 
 
 def inspected(text: str) -> Counter[str]:

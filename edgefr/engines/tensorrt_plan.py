@@ -23,7 +23,6 @@ class Plan:
     builder_flags: tuple[str, ...]
     cleared_flags: tuple[str, ...]
     weak: bool
-    hardware: str | None
     capabilities: tuple[str, ...]
 
 
@@ -34,14 +33,13 @@ def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
         EdgefrError: the library cannot do what the profile asks for.
     """
     if precision == "bf16":
-        raise EdgefrError("expected fp32, fp16 or int8 for TensorRT, found bf16: use --fp16")
+        raise EdgefrError("expected fp32, fp16 or int8 for TensorRT, found bf16: use --fp16, or --runtime openvino")
     network, builder = members(trt.NetworkDefinitionCreationFlag), members(trt.BuilderFlag)
     strong = "STRONGLY_TYPED" in network
     flags: list[str] = []
     if not strong:  # 8.x: the weak flag allows a precision, the layers' own types then demand it
         flags += {"fp16": ["FP16"], "int8": ["FP16", "INT8"]}.get(precision, [])
         flags += ["OBEY_PRECISION_CONSTRAINTS"] if precision != "fp32" else []
-    flags += ["VERSION_COMPATIBLE"] if profile.version_compatible else []
     flags += ["GPU_FALLBACK"] if profile.dla else []
     if missing := [name for name in flags if name not in builder]:
         raise EdgefrError(
@@ -54,20 +52,8 @@ def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
         # TF32 rounds FP32's products to 10 bits, and is on by default.
         cleared_flags=("TF32",) if precision == "fp32" and "TF32" in builder else (),
         weak=not strong,
-        hardware=_hardware(trt, profile),
         capabilities=() if gpu else _capabilities(trt, profile),
     )
-
-
-def _hardware(trt: Any, profile: Profile) -> str | None:
-    if not profile.hardware_compatible:
-        return None
-    if "AMPERE_PLUS" not in members(getattr(trt, "HardwareCompatibilityLevel", None)):
-        raise EdgefrError(
-            f"expected a TensorRT with hardware-compatible engines for the profile {profile.name}, found one without: "
-            "set hardware_compatible = false in the profile"
-        )
-    return "AMPERE_PLUS"
 
 
 def _capabilities(trt: Any, profile: Profile) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def doubts(
     """
     found = []
     for name, held_out in known.items():
-        mend = "evaluate on other people"
+        mend = "take other people"
         if held_out.folds:
             mend = f"give --folds {told(held_out.folds)} for those held out"
         if pairs is not None and held_out.pairs == pairs:

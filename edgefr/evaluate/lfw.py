@@ -12,7 +12,7 @@ from edgefr.data.lfw import NamedPair
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.pairs import Pairs, similarities
 from edgefr.evaluate.protocols import CLEAN, Advance, Condition, Find, Look, Trial, embed, renderings
-from edgefr.evaluate.rates import FAILURE, Comparisons, accuracy
+from edgefr.evaluate.rates import FAILURE, Comparisons, accuracy, check_folds
 from edgefr.evaluate.systems import Entrants, System
 from edgefr.spec import Faces, Floats
 
@@ -76,13 +76,15 @@ def lfw_trials(
     """A trial of the pairs in each condition; thresholds are chosen on the other folds of the same condition.
 
     Raises:
-        EdgefrError: as `protocols.embed` does; the pairs are of a single fold.
+        EdgefrError: the pairs are of a single fold, which is found out before any picture is read; or as
+            `protocols.embed` does.
     """
+    folds = np.array([pair.fold for pair in named], np.int64)
+    check_folds(folds)
     names, pairs = index_pairs(named)
     embedded = embed(names, find, renderings(chosen), entrants, advance)
     _, place = np.unique([pair.people for pair in named], return_inverse=True)
     people = place.reshape(-1, 2).astype(np.int64)
-    folds = np.array([pair.fold for pair in named], np.int64)
 
     def trial(condition: Condition) -> Trial:
         sides = zip(embedded.systems[condition.first], embedded.systems[condition.second], strict=True)

@@ -31,6 +31,7 @@ __all__ = [
     "TarAtFar",
     "accuracy",
     "best_threshold",
+    "check_folds",
     "det",
     "equal_error_rate",
     "error_ratio",
@@ -125,9 +126,8 @@ def accuracy(comparisons: Comparisons, folds: Labels) -> Accuracy:
     Raises:
         EdgefrError: there are fewer than two folds.
     """
+    check_folds(folds)
     names = np.unique(folds)
-    if len(names) < 2:
-        raise EdgefrError(f"expected at least two folds, found {len(names)}: give a pairs file with folds")
     similarity, same = comparisons.similarity.astype(np.float64), comparisons.same
     right = np.empty(len(same), bool)
     for name in names:
@@ -136,6 +136,18 @@ def accuracy(comparisons: Comparisons, folds: Labels) -> Accuracy:
     sums = resampled_sums(np.column_stack([right, np.ones(len(right))]), comparisons.people)
     estimate = Estimate(float(right.mean()), interval(share(sums[:, 0], sums[:, 1])))
     return Accuracy(estimate, float(np.std([right[folds == name].mean() for name in names])), right)
+
+
+def check_folds(folds: Labels) -> None:
+    """Refuse folds (P,) of which none is left to choose a threshold on.
+
+    Raises:
+        EdgefrError: there are fewer than two.
+    """
+    if (count := len(np.unique(folds))) < 2:
+        raise EdgefrError(
+            f"expected at least two folds, found {count}: give a pairs file with folds, or name more with --folds"
+        )
 
 
 def best_threshold(similarity: Doubles, same: Bools) -> float:

@@ -43,7 +43,8 @@ def all_against_all(
     Both pictures of a comparison are in the same quality, so that mixed conditions are left out.
 
     Raises:
-        EdgefrError: as `protocols.embed` does, or there are more pictures than memory for their comparisons.
+        EdgefrError: there are more pictures than memory for their comparisons, or none of one person or of several;
+            both are found out before any is read. Or as `protocols.embed` does.
     """
     chosen = [condition for condition in chosen if condition.first == condition.second]
     if not chosen:
@@ -56,8 +57,14 @@ def all_against_all(
             f"expected at most {most:,} pictures to compare all against all in {len(chosen)} protocols, found "
             f"{len(names):,}: draw some with --limit {most}, choose one --protocol, or give --pairs"
         )
+    people, labels = np.unique([person_of(name) for name in names], return_inverse=True)
+    if len(people) < 2 or len(people) == len(names):
+        raise EdgefrError(
+            f"expected several people, and several pictures of one of them, to compare all against all, found "
+            f"{len(people):,} people in {len(names):,} pictures: give more, or --pairs"
+        )
+    labels = labels.astype(np.int64)
     embedded = embed(names, find, renderings(chosen), entrants, advance)
-    labels = np.unique([person_of(name) for name in names], return_inverse=True)[1].astype(np.int64)
     ends = np.cumsum(np.arange(len(names) - 1, -1, -1))  # of the comparisons of each picture with those behind it
 
     def trial(condition: Condition) -> Trial:

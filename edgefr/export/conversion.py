@@ -42,7 +42,9 @@ def converted(model: onnx.ModelProto, precision: str, faces: Faces, cosine_min: 
     """Convert an FP32 graph (graph.py); FP32 and bf16 are the graph as it is, for bf16 is the processor's matter.
 
     Where the embeddings of (N, 112, 112, 3) faces come out further from FP32's than MARGIN of what `cosine_min` allows,
-    the smallest set of nodes is searched that has to stay in FP32.
+    the smallest set of nodes is searched that has to stay in FP32. They are computed by onnxruntime on the processor:
+    of FP16 it shows weights and results that were rounded, but not sums, which a GPU may round, too. What those change
+    is seen where the engine itself is compared.
 
     Raises:
         EdgefrError: there is no face to convert with.

@@ -6,15 +6,19 @@ GPUs that are elsewhere), the converted file is compared in its place, and the m
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgefr.backends.engine_file import SUFFIXES, EngineKey, EngineRecord
 from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.recogniser import Recogniser, open_recogniser
-from edgefr.engines.cache import engine_folder, published
+from edgefr.engines.cache import discard, engine_folder, published
 from edgefr.engines.compile import Compiled, check_layers, compiled, place_of
 from edgefr.engines.parity import BOUNDS, Bound, ParityReport, check, compare
 from edgefr.engines.profile import Profile
@@ -24,6 +28,7 @@ from edgefr.export.conversion import Conversion, converted
 from edgefr.export.graph import read_graph
 from edgefr.manifest import (
     Manifest,
+    model_digest,
     model_manifest,
     read_manifest,
     sha256_of,
@@ -55,6 +60,15 @@ class Sample:
     faces: Faces
     pairs: Pairs | None
     calibration: Faces
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of all of it."""
+        pairs = () if self.pairs is None else (self.pairs.first, self.pairs.second, self.pairs.same)
+        asked = hashlib.sha256()
+        for array in (self.faces, self.calibration, *pairs):
+            asked.update(f"{array.shape} {array.dtype}".encode())
+            asked.update(np.ascontiguousarray(array).data)
+        return asked.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -90,22 +104,25 @@ def engine_from_onnx(
             f"expected an FP32 model to build from, found {model} in {already}: give the file that "
             "`edgefr export` wrote"
         )
-    place = place_of(runtime, profile)
-    key = EngineKey(sha256_of(model), precision, place, repr(profile))
+    known, bound = _known(model, precision), BOUNDS[precision]
+    # Its manifest takes the thresholds over, and flips are counted at them: with others, or on other faces, or where
+    # it is to keep another bound, it is made and compared anew.
+    settings = repr((profile, known.thresholds, known.quality, bound, sample.digest()))
+    key = EngineKey(model_digest(model), precision, place_of(runtime, profile), settings)
     folder = engine_folder(root, model.stem, key)
     if (kept := _kept(folder, runtime)) is not None:
         return kept
-    bound = BOUNDS[precision]
     reference = open_recogniser(model, "onnxruntime", "fp32")
     with published(folder) as temporary:
         say(f"Converting {model.name} to {precision} ...")
         conversion = converted(graph, precision, sample.calibration, bound.cosine_min, runtime)
         file = temporary / "model.onnx"
         need("onnx", "train").save(conversion.model, file)
-        known = _known(model, precision)
         write_model_manifest(file, known)  # before the engine is made: its digest is of the file with its metadata
         say(f"Compiling with {runtime} ...")
         made = compiled(file, runtime, precision, profile)
+        if made.layers is None:
+            say(f"{runtime} does not tell what the engine's layers compute in; its manifest says so.")
         if precision in ("fp16", "int8"):
             graph_layers = graph_precision(file)
             check_layers({"fp32": graph_layers.fp32, "fp16": graph_layers.fp16, "int8": graph_layers.int8}, precision)
@@ -169,15 +186,15 @@ def _with(manifest: Manifest, **more: Any) -> Manifest:
 
 
 def _kept(folder: Path, runtime: str) -> Built | None:
-    """The engine in `folder`, if there is a whole one; what is damaged is built again."""
+    """The engine in `folder`, if there is a whole one. A folder appears whole: what is damaged is removed, to be built
+    again."""
+    if not folder.is_dir():
+        return None
     name = next((f"engine{suffix}" for suffix, made in SUFFIXES.items() if made == runtime), "model.onnx")
     path = folder / name
-    manifest = read_manifest(path) if path.is_file() else None
-    if manifest is None:
-        return None
-    if sha256_of(path) != manifest.engine.get("sha256"):
-        raise EdgefrError(
-            f"expected the engine that its manifest names in {folder}, found another file: remove the folder and build "
-            "it again with `edgefr build-engine`"
-        )
-    return Built(path, manifest, found=True)
+    with suppress(EdgefrError):  # the manifest cannot be read
+        manifest = read_manifest(path) if path.is_file() else None
+        if manifest is not None and sha256_of(path) == manifest.engine.get("sha256"):
+            return Built(path, manifest, found=True)
+    discard(folder)
+    return None

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal, Protocol
 
 from edgefr.errors import EdgefrError
 from edgefr.face.onnx_file import graph_outputs
+from edgefr.shipped import SPOT, shipped
 from edgefr.spec import SPOT_OUTPUT, Floats, Image
 
 Policy = Literal["largest", "centre", "only"]
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"
-
-SHIPPED = Path("spot")
-"""The name of the detector that comes with edgefr."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,8 @@ class Detector(Protocol):
 
 
 def open_detector(path: Path | None) -> Detector:
-    """Open the detector in `path`, else in $EDGEFR_DETECTOR, else the first in the user's data folder.
-
-    `spot` is the one that comes with edgefr.
+    """Open the detector in `path`, else in $EDGEFR_DETECTOR, else the first in the user's data folder, else `spot`,
+    which comes with edgefr.
 
     edgefr's own, OpenCV's YuNet and insightface's SCRFD with landmarks are told apart by the outputs of the file.
 
@@ -55,8 +51,8 @@ def open_detector(path: Path | None) -> Detector:
         EdgefrError: there is no file, or it holds no detector with five landmarks.
     """
     path = path or _installed_detector()
-    if path == SHIPPED:
-        path = Path(str(resources.files("edgefr").joinpath("assets", "spot.onnx")))
+    if path == SPOT:
+        path = shipped(SPOT)
     outputs = graph_outputs(path)
     if set(outputs) == {f"{part}_{n}" for part in ("cls", "obj", "bbox", "kps") for n in (8, 16, 32)}:
         from edgefr.face.yunet import YuNet
@@ -86,14 +82,7 @@ def _installed_detector() -> Path:
     import platformdirs
 
     folder = Path(platformdirs.user_data_dir("edgefr")) / "detectors"
-    for path in sorted(folder.glob("*.onnx")):
-        return path
-    raise EdgefrError(
-        f"expected a face detector, found neither --detector nor ${DETECTOR_VARIABLE} nor a file in "
-        f"{folder}: download face_detection_yunet_2023mar.onnx from OpenCV's model zoo "
-        "(github.com/opencv/opencv_zoo, models/face_detection_yunet) and pass it with --detector FILE "
-        f"or set {DETECTOR_VARIABLE}"
-    )
+    return next(iter(sorted(folder.glob("*.onnx"))), SPOT)
 
 
 def choose_face(faces: list[Face], shape: tuple[int, int], policy: Policy, source: str) -> Face:

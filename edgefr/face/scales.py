@@ -31,12 +31,16 @@ def detect_at(
     candidates: Callable[[Image, int], Floats],
     overlap: float,
     least: float | None = None,
+    score: float = 0.0,
+    vote: float | None = None,
 ) -> list[Face]:
-    """Join what `candidates` finds in `image` at each of `sides`; of boxes with IoU over `overlap` one stays.
+    """Join what `candidates` finds in `image` at each of `sides`; of boxes with IoU over `overlap` one stays, if its
+    score reaches `score`.
 
     `candidates` gets the resized picture and its longest side; it gives rows of 15 in pixels of that picture:
     x, y, width, height, five points as x, y, score (OpenCV's order). What a smaller view adds has a side of at least
-    `least` of its pixels, by default of LARGE.
+    `least` of its pixels, by default of LARGE. With `vote`, a face lies where all candidates with at least that IoU
+    see it, on the average weighted by the squares of their scores (box voting: Gidaris & Komodakis 2015).
     """
     height, width = image.shape[:2]
     found = []
@@ -48,8 +52,19 @@ def detect_at(
         back = width / small.shape[1], height / small.shape[0]
         found.append(rows * np.array([*back * 7, 1], np.float32))
     rows = np.concatenate(found)
-    kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, overlap)
-    return [_face(rows[index]) for index in np.array(kept, np.intp).ravel()]
+    kept = np.array(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), score, overlap), np.intp).ravel()
+    return [_face(rows[index] if vote is None else _voted(rows[index], rows, vote)) for index in kept]
+
+
+def _voted(row: Floats, rows: Floats, vote: float) -> Floats:
+    """The weighted average of those of `rows` (N, 15) that have so much IoU with `row`, under its own score."""
+    corner = np.maximum(row[:2], rows[:, :2])
+    across, down = np.clip(np.minimum(row[:2] + row[2:4], rows[:, :2] + rows[:, 2:4]) - corner, 0, None).T
+    common = across * down
+    near = common >= vote * (row[2] * row[3] + rows[:, 2] * rows[:, 3] - common)
+    weights = rows[near, 14] ** 2
+    mean = weights @ rows[near] / weights.sum()
+    return np.append(mean[:14], row[14]).astype(np.float32)
 
 
 def _face(row: Floats) -> Face:

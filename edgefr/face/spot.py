@@ -12,7 +12,14 @@ from edgefr.face.detect import Face
 from edgefr.face.scales import detect_at
 from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
 
-SCORE, OVERLAP = 0.5, 0.4
+SCORE, OVERLAP = 0.6, 0.4
+"""Of 500 photographs of people it was trained on, 14 then show a face that is none, and 91 % of all faces are found; at
+0.5 it is 41 and 94 %."""
+VOTES, VOTE = 0.3, 0.6
+"""The least score and overlap of those that have a say in where a face lies. On 250 photographs of people it was
+trained on they bring the landmarks' error from 9.9 to 7.5 % of the eyes' distance; YuNet's is 6.6 %
+(`bench/landmarks.py`).
+"""
 
 SIDES = (1024, 384, 144)
 """Longest sides in pixels: a third of the size costs a tenth of the time."""
@@ -39,11 +46,11 @@ class Spot:
         """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
-        return detect_at(image, sides, self._candidates, OVERLAP, LEAST)
+        return detect_at(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE)
 
     def _candidates(self, image: Image, _side: int) -> Floats:
         below, right = (-length % SPOT_STRIDE for length in image.shape[:2])
         whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
         rows = self._backend.infer({INPUT_NAME: np.asarray(whole)[None]})[SPOT_OUTPUT]  # (P, 15)
-        good: Floats = rows[rows[:, 14] >= SCORE]
+        good: Floats = rows[rows[:, 14] >= VOTES]
         return good

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
+from edgefr.manifest import model_digest
 from edgefr.spec import FACE_SIZE, TEMPLATE
 from edgefr.verify import Verifier
 
@@ -36,8 +37,7 @@ class Binding:
         """What this verifier's embeddings are made by."""
         recogniser = verifier.recogniser
         return cls(
-            verifier.model.name,
-            verifier.digest() or "none",
+            *_model_of(verifier),
             verifier.detector.name,
             ALIGNMENT,
             recogniser.description.precision,
@@ -68,3 +68,28 @@ class Binding:
                     f"expected the {what} that {path} was made with, {made}, found {found}: use that one, or make the "
                     "templates anew from kept crops with `edgefr gallery rebuild --model MODEL`"
                 )
+
+
+def _model_of(verifier: Verifier) -> tuple[str, str]:
+    """Name and digest of the model; an engine's are those of the model that it was made from, for every update of a
+    driver makes another engine of it.
+
+    An INT8 engine's digest is also of the converted file that lies beside it: other faces to calibrate on give other
+    embeddings.
+
+    Raises:
+        EdgefrError: the converted file is not there.
+    """
+    manifest = verifier.manifest
+    made = {} if manifest is None else manifest.engine.get("key", {})
+    if manifest is None or "onnx" not in made:
+        return verifier.model.name, verifier.digest() or "none"
+    if made["precision"] != "int8":
+        return manifest.name, made["onnx"]
+    converted = verifier.model.with_name("model.onnx")
+    if not converted.is_file():
+        raise EdgefrError(
+            f"expected {converted}, which the INT8 engine beside it was made from, found none: copy the engine's whole "
+            "folder, or build it again with `edgefr build-engine`"
+        )
+    return manifest.name, hashlib.sha256((made["onnx"] + model_digest(converted)).encode()).hexdigest()

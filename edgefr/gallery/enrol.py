@@ -36,15 +36,16 @@ BYSTANDER = 0.5
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What became of photographs of `name`: how many `images` are enrolled, which were `refused` and why, which are
-    `unlike` the person's others, and who of another name looks the same; that is None where the model's manifest has no
-    threshold to tell by."""
+    """What became of photographs of `name`: how many `images` are enrolled by them, which were `refused` and why, which
+    are `unlike` the person's others, and who of another name looks the same; that is None where the model's manifest
+    has no threshold to tell by. Of `known` images the same photograph was enrolled before."""
 
     name: str
     images: int
     refused: tuple[Refusal, ...]
     unlike: tuple[str, ...] = ()
     similar: tuple[Hit, ...] | None = None
+    known: int = 0
 
     def doubts(self) -> list[str]:
         """What somebody should look at, in sentences."""
@@ -89,15 +90,23 @@ def enrol_portraits(
 ) -> Enrolment:
     """Enrol `name` with what `portrait_of` gave, if anything; `keep` is as in `Gallery.enrol`.
 
+    What is enrolled already is left out, or it would weigh twice in the template.
+
     Raises:
         EdgefrError: the name is none, or the gallery cannot be written.
     """
     name = checked_name(name)
     if not portraits:
         return Enrolment(name, 0, ())
-    unlike, similar = _doubts(gallery, verifier, name, portraits)
-    gallery.enrol(name, portraits, keep)
-    return Enrolment(name, len(portraits), (), unlike, similar)
+    kept = gallery.portraits(name) if name in gallery.names() else []
+    fresh: list[Portrait] = []
+    for entry in portraits:
+        if not any(np.array_equal(entry.embedding, other.embedding) for other in (*kept, *fresh)):
+            fresh.append(entry)
+    unlike, similar = _doubts(gallery, verifier, name, kept, fresh)
+    if fresh or keep is not None:  # the person stays longer, with the same images, too
+        gallery.enrol(name, fresh, keep)
+    return Enrolment(name, len(fresh), (), unlike, similar, len(portraits) - len(fresh))
 
 
 def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
@@ -180,9 +189,9 @@ def pose(face: Face) -> tuple[float, float]:
 
 
 def _doubts(
-    gallery: Gallery, verifier: Verifier, name: str, portraits: Sequence[Portrait]
+    gallery: Gallery, verifier: Verifier, name: str, kept: Sequence[Portrait], fresh: Sequence[Portrait]
 ) -> tuple[tuple[str, ...], tuple[Hit, ...] | None]:
-    """Which of the new portraits are unlike all others of the person, and who of another name looks the same.
+    """Which of the `fresh` portraits are unlike all others of the person, and who of another name looks the same.
 
     The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
     compared with everybody.
@@ -190,13 +199,12 @@ def _doubts(
     strict = strictest(verifier)
     if strict is None:
         return (), None
-    known = gallery.portraits(name) if name in gallery.names() else []
     unlike = []
-    for entry in portraits:
-        others = [other for other in (*known, *portraits) if other is not entry]
+    for entry in fresh:
+        others = [other for other in (*kept, *fresh) if other is not entry]
         if others and float(entry.embedding @ fused(others)) < verifier.threshold().value:
             unlike.append(entry.source)
-    near = gallery.search(fused([*known, *portraits]), top=2)
+    near = gallery.search(fused([*kept, *fresh]), top=2)
     return tuple(unlike), tuple(hit for hit in near if hit.name != name and hit.similarity >= strict.value)
 
 

@@ -135,7 +135,8 @@ class Gallery:
     def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None:
         """Enrol somebody, or add images to who is enrolled; it is on the disk when this returns.
 
-        `keep` is how many seconds from now on the person stays; None leaves it as it is, at first for good.
+        `keep` is how many seconds from now on the person stays; None leaves it as it is, at first for good. Without
+        images nothing else changes of who is enrolled.
 
         Raises:
             EdgefrError: the name is none, or the images are too many or cancel.
@@ -143,7 +144,7 @@ class Gallery:
         name = checked_name(name)
         until = None if keep is None else time.time() + keep
         with self._changing() as change:
-            number = self._roster.number_of.get(name)
+            number = self._roster.number_of.get(name) if portraits else self._number(name)
             if number is None:
                 change.add(Person(0, name, time.time(), until, fused(portraits), ()), portraits)
             else:
@@ -267,8 +268,7 @@ class Gallery:
                     self._load()
                 yield change
             self._turn, self._binding = change.header.turn, change.header.binding
-            for number in (*change.gone, *change.written):
-                self._roster.leave_out(number)
+            self._roster.leave_out({*change.gone, *change.written})
             self._roster.take_in(change.written.values())
 
     def _load(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +63,16 @@ class KeyFile:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(new_key().hex() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            # Written under another name, so that no kill leaves an empty key file; only its owner may read it there.
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+            try:
+                with os.fdopen(handle, "w", encoding="ascii") as file:
+                    file.write(new_key().hex() + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(temporary, path)  # which, unlike a rename, takes nobody's place
+            finally:
+                Path(temporary).unlink()
             folder = os.open(path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)

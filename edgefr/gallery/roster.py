@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -32,6 +33,7 @@ class Roster:
         self.name_of: dict[int, str] = {}
         self.index = Index(self._exact)
         self._expires: dict[int, float] = {}
+        self._next = math.inf  # nobody's time is over before
         self._templates: dict[int, Floats] = {}
         self.take_in(store.people())
 
@@ -42,6 +44,7 @@ class Roster:
             self.number_of[person.name], self.name_of[person.id] = person.id, person.name
             if person.expires is not None:
                 self._expires[person.id] = person.expires
+                self._next = min(self._next, person.expires)
             if len(self._templates) < KEPT:
                 self._templates[person.id] = person.template
             batch.append((person.id, person.template))
@@ -50,18 +53,25 @@ class Roster:
                 batch = []
         self._to_index(batch)
 
-    def leave_out(self, number: int) -> None:
-        """Drop a person; nothing happens where there is none of this row number."""
-        name = self.name_of.pop(number, None)
-        if name is not None:
-            del self.number_of[name]
+    def leave_out(self, numbers: Iterable[int]) -> None:
+        """Drop people; nothing happens for row numbers that nobody has."""
+        known = [number for number in numbers if number in self.name_of]
+        for number in known:
+            del self.number_of[self.name_of.pop(number)]
             self._expires.pop(number, None)
             self._templates.pop(number, None)
-            self.index.remove(number)
+        if known:
+            self.index.remove(known)
 
     def due(self) -> list[int]:
         """Row numbers of those whose time is over."""
-        return [number for number, until in self._expires.items() if until <= time.time()]
+        now = time.time()
+        if now < self._next:  # every search asks, and a million dates are long to walk
+            return []
+        over = [number for number, until in self._expires.items() if until <= now]
+        if not over:  # as long as somebody is, whose removal may fail, they are to be found again
+            self._next = min(self._expires.values(), default=math.inf)
+        return over
 
     def _to_index(self, batch: Sequence[tuple[int, Floats]]) -> None:
         if batch:

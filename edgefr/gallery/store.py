@@ -33,10 +33,13 @@ class Store:
     Every method raises EdgefrError where the file is damaged, kept locked by another process, or cannot be written.
     """
 
-    def __init__(self, path: Path, database: sqlite3.Connection, place: Place, gallery_key: bytes) -> None:
+    def __init__(
+        self, path: Path, database: sqlite3.Connection, place: Place, lock: object, gallery_key: bytes
+    ) -> None:
         self.path = path
         self._database = database
         self._place = place
+        self._lock = lock
         self._rows = Rows(place, Keys.of(gallery_key), str(path))
 
     @classmethod
@@ -54,14 +57,14 @@ class Store:
                 f"expected to write {path}, found that this cannot be done ({error.strerror}): choose another --gallery"
             ) from error
         place, gallery_key = Place.new(), new_key()
-        store = cls(path, connect(path), place, gallery_key)
+        lock = locked(gallery_key, secret, place)
+        store = cls(path, connect(path), place, lock, gallery_key)
         try:
             with store._transaction() as database:
                 if version_of(database) != 0:
                     raise EdgefrError(f"expected no gallery at {path}, found one: choose another --gallery")
                 migrate(database)
                 body = store._rows.sealed_header(Header(len(MIGRATIONS), binding))
-                lock = locked(gallery_key, secret, place)
                 database.execute("INSERT INTO header VALUES (1, ?, ?, ?)", (place.identity, lock, body))
         except BaseException:
             store.close()
@@ -78,7 +81,7 @@ class Store:
         database = _existing(path)
         try:
             place, lock = _outside(database, path)
-            store = cls(path, database, place, unlocked(lock, secret, place, str(path)))
+            store = cls(path, database, place, lock, unlocked(lock, secret, place, str(path)))
             store._bring_up_to_date()
             with explained(path):
                 if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
@@ -94,9 +97,14 @@ class Store:
     def header(self) -> Header:
         """What the file says of itself now."""
         with explained(self.path):
-            row = self._database.execute("SELECT body FROM header WHERE id = 1").fetchone()
+            row = self._database.execute("SELECT lock, body FROM header WHERE id = 1").fetchone()
             version = version_of(self._database)
-        header = self._rows.header(row and row[0])
+        if row and row[0] != self._lock:
+            raise EdgefrError(
+                f"expected {self.path} locked as it was when opened, found a new lock: start edgefr again with the new "
+                "secret"
+            )
+        header = self._rows.header(row and row[1])
         if header.version != version:
             raise DamagedError(f"the version of {self.path}")
         return header
@@ -188,7 +196,7 @@ class Store:
             database.execute("UPDATE header SET lock = ? WHERE id = 1", (lock,))
             change.log([Event.now("rotated")])
             change.finish()
-        self._rows = rows
+        self._rows, self._lock = rows, lock
         self.forget()
 
     @contextmanager
@@ -229,6 +237,22 @@ def secret_wanted(path: Path) -> str:
     database = _existing(path)
     try:
         return lock_kind(_outside(database, path)[1], str(path))
+    finally:
+        database.close()
+
+
+def is_gallery(path: Path) -> bool:
+    """Whether there is a gallery at `path`: one whose creation was cut short is none yet.
+
+    Raises:
+        EdgefrError: there is another file.
+    """
+    if not path.exists():
+        return False
+    database = connect(path)
+    try:
+        with explained(path):
+            return version_of(database) != 0
     finally:
         database.close()
 

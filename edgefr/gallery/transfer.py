@@ -34,16 +34,21 @@ def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, advance: Ca
     """Write everybody to `path`; how many they are.
 
     Raises:
-        EdgefrError: the file cannot be written.
+        EdgefrError: the file cannot be written, or the gallery was rebuilt meanwhile.
     """
-    place, key, names = Place.new(), new_key(), gallery.names()
+    place, key, names, binding = Place.new(), new_key(), gallery.names(), gallery.binding
     with written_whole(path) as temporary, temporary.open("wb") as file:
         line = json.dumps({"format": FORMAT, "place": place.identity, "lock": locked(key, secret, place)})
         file.write(line.encode() + b"\n")
         whole = hashlib.sha256()
-        for number, chunk in enumerate(_chunks(gallery, names, advance)):
+        for number, chunk in enumerate(_chunks(gallery, binding, names, advance)):
             whole.update(chunk)
             _write(file, seal(key, chunk, place.of("chunk", number)))
+        if gallery.binding != binding:
+            raise EdgefrError(
+                f"expected {gallery.path} to stay bound to {binding.model} while it is exported, found it rebuilt: run "
+                "`edgefr gallery export` again"
+            )
         end = json.dumps({"people": len(names), "sha256": whole.hexdigest()}).encode()
         _write(file, seal(key, end, place.of("end")))
     gallery.log([Event.now("exported", detail=f"{len(names)} people")])
@@ -109,8 +114,10 @@ def import_people(gallery: Gallery, export: Export) -> int:
     return gallery.add_all(export.people(), f"made by {export.binding.model}")
 
 
-def _chunks(gallery: Gallery, names: Sequence[str], advance: Callable[[int], None]) -> Iterator[bytes]:
-    yield json.dumps(asdict(gallery.binding)).encode()
+def _chunks(
+    gallery: Gallery, binding: Binding, names: Sequence[str], advance: Callable[[int], None]
+) -> Iterator[bytes]:
+    yield json.dumps(asdict(binding)).encode()
     for name in names:
         parts = [gallery.person(name).part()]
         for portrait in gallery.portraits(name):

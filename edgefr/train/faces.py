@@ -76,7 +76,7 @@ class TrainingFaces:
         """
         digest = hashlib.sha256("\n".join(self.names).encode())
         if self.folder.path.is_file():
-            digest.update(sha256_of(self.folder.path).encode())
+            digest.update(self.folder.sha256.encode())
         if self.folder.file_of is not None:
             for name in self.names:
                 status = _status(self.folder.file_of(name))

@@ -1,4 +1,8 @@
-"""What a stage tells while it runs: a progress bar in images, `log.jsonl`, and TensorBoard's files."""
+"""What a stage tells while it runs: a progress bar in images, `log.jsonl`, and TensorBoard's files.
+
+A run that goes on where its state was saved takes the steps after that again: a line `goes on from` says that what
+stands above of later steps counts no more.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgefr.train.loop import Step
 from edgefr.train.parallel import World
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 EVERY = 10
 """Steps between two lines of the log."""
@@ -26,11 +34,9 @@ class Log:
             return
         folder.mkdir(parents=True, exist_ok=True)
         self.file = (folder / "log.jsonl").open("a", encoding="utf-8")
-        self.board = None
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(folder / "tensorboard"))
+        # A folder for each stage: what a stage purges of its own steps, it would purge of all stages' in its folder.
+        self.board_folder = folder / "tensorboard" / title
+        self.board: SummaryWriter | None = None
 
     def __call__(self, step: Step) -> None:
         if not self.world.first:
@@ -40,18 +46,30 @@ class Log:
         now = time.monotonic()
         if self.began is None:
             self.began = now, self.seen
+            self._open_board(step.step if step.figures else step.step + 1)
         if not step.figures:
+            self._write({"goes on from": step.step})
             return
         if step.step % EVERY and step.step != step.steps:
             return
         seconds, images = now - self.began[0], self.seen - self.began[1]
         figures = dict(step.figures) | ({"images per second": images / seconds} if images else {})
         rounded = {name: float(f"{value:.5g}") for name, value in figures.items()}
-        self.file.write(json.dumps({"stage": self.title, "step": step.step} | rounded) + "\n")
-        self.file.flush()
+        self._write({"step": step.step} | rounded)
         if self.board is not None:
             for name, value in figures.items():
                 self.board.add_scalar(f"{self.title}/{name}", value, step.step)
+
+    def _write(self, told: dict[str, float]) -> None:
+        self.file.write(json.dumps({"stage": self.title} | told) + "\n")
+        self.file.flush()
+
+    def _open_board(self, purge_step: int) -> None:
+        """TensorBoard's file; what earlier ones of this stage say of steps from `purge_step` on is taken back."""
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.board_folder), purge_step=purge_step)
 
     def close(self) -> None:
         if self.world.first:

@@ -199,9 +199,7 @@ class Recipe:
     runs: Path = Path("train/runs")
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 1 << 31, "seed", "0 to 2**31 - 1", self.seed)
-        plain = self.name not in ("", ".", "..") and "/" not in self.name and "\\" not in self.name
-        require(plain, "name", "the name of a folder under runs", self.name)
+        check_named(self.name, self.seed)
         if self.distill is None and self.vib is None:
             require(False, "the recipe", "a table distill or vib, or both", "neither")
         if self.distill is not None or (self.vib is not None and self.vib.anchor > 0):
@@ -213,6 +211,13 @@ class Recipe:
             unit = self.vib.head == "magface" and self.fusion.skip == "embeddings"
             expected = 'another head with fusion.skip = "embeddings": of unit length, they never reach MagFace\'s norms'
             require(not unit, "vib.head", expected + ", 10 to 110", self.vib.head)
+
+
+def check_named(name: str, seed: int) -> None:
+    """Refuse a name that is no folder's under `runs`, and a seed that not every random generator takes."""
+    plain = name not in ("", ".", "..") and "/" not in name and "\\" not in name
+    require(plain, "name", "the name of a folder under runs", name)
+    require(0 <= seed < 1 << 31, "seed", "0 to 2**31 - 1", seed)
 
 
 def require(good: bool, key: str, expected: str, found: object) -> None:

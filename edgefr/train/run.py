@@ -111,8 +111,19 @@ class Run:
         """The fused model before its first stage, with a partner where the recipe wants one.
 
         Raises:
-            EdgefrError: the backbones, the teacher and the fusion do not fit together, which is found out before a
-                partner is trained.
+            EdgefrError: as `untrained` does, before a partner is trained; or its training fails.
+        """
+        recipe, model = self.recipe, self.untrained()
+        for name, seat, backbone in (("a", recipe.a, model.backbone_a), ("b", recipe.b, model.backbone_b)):
+            if seat.finetune is not None:
+                self.finetune(backbone, name, seat, seat.finetune)
+        return model
+
+    def untrained(self) -> FusedModel:
+        """The fused model before anything of it is trained.
+
+        Raises:
+            EdgefrError: the backbones, the teacher and the fusion do not fit together.
         """
         recipe = self.recipe
         a, b = (backbone_from_checkpoint(seat.checkpoint, seat.arch, seat.colour) for seat in (recipe.a, recipe.b))
@@ -121,9 +132,6 @@ class Run:
         model = FusedModel(spec, a, b).to(self.world.device)
         in_layout(model, torch.channels_last)
         self._teacher = aims_teacher(recipe, model, self.world)
-        for name, seat, backbone in (("a", recipe.a, model.backbone_a), ("b", recipe.b, model.backbone_b)):
-            if seat.finetune is not None:
-                self.finetune(backbone, name, seat, seat.finetune)
         return model
 
     def finetune(self, backbone: Backbone, name: str, seat: Seat, schedule: Schedule) -> None:

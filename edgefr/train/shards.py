@@ -155,24 +155,20 @@ class Shards:
                 )
             advance(entry["views"])
 
-    def open(self) -> Callable[[npt.NDArray[np.int64]], Records]:
-        """A function that reads the records of views by their numbers, (B,) -> (B,) records, from mapped memory."""
-        shard_of = lru_cache(OPEN)(self._shard)
-
-        def read(numbers: npt.NDArray[np.int64]) -> Records:
-            records = np.empty(len(numbers), self.dtype)
-            for place, number in enumerate(numbers):
-                row = int(number) % SHARD
-                records[place] = shard_of(int(number) - row)[row]
-            return records
-
-        return read
+    def open(self) -> Reader:
+        """What reads the records of views by their numbers."""
+        return Reader(self)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One field of all records, (count, ...)."""
-        return np.concatenate([np.array(self._shard(start)[name]) for start in self.starts()])
+        return np.concatenate([np.array(self.mapped(start)[name]) for start in self.starts()])
 
-    def _shard(self, start: int) -> Records:
+    def mapped(self, start: int) -> Records:
+        """The shard that begins with view `start`.
+
+        Raises:
+            EdgefrError: it holds records of another kind.
+        """
         shard: Records = np.load(self.folder / _name(start), mmap_mode="r")
         if shard.dtype != self.dtype:
             raise EdgefrError(
@@ -197,6 +193,25 @@ class Shards:
                 "the folder"
             )
         return shards
+
+
+class Reader:
+    """Reads the records of views by their numbers from mapped memory; another process that is given one maps the shards
+    itself."""
+
+    def __init__(self, shards: Shards) -> None:
+        self.shards, self._mapped = shards, lru_cache(OPEN)(shards.mapped)
+
+    def __reduce__(self) -> tuple[type[Reader], tuple[Shards]]:
+        return Reader, (self.shards,)
+
+    def __call__(self, numbers: npt.NDArray[np.int64]) -> Records:
+        """(B,) -> (B,) records."""
+        records = np.empty(len(numbers), self.shards.dtype)
+        for place, number in enumerate(numbers):
+            row = int(number) % SHARD
+            records[place] = self._mapped(int(number) - row)[row]
+        return records
 
 
 def numbers_of(start: int, count: int, batch: int) -> Iterator[npt.NDArray[np.int64]]:

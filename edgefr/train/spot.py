@@ -21,7 +21,7 @@ from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.parallel import World
 from edgefr.train.photographs import labelled
 from edgefr.train.progress import Progress
-from edgefr.train.recipe import Data, Schedule, require
+from edgefr.train.recipe import Data, Schedule, check_named, require
 from edgefr.train.spot_losses import losses, targets
 from edgefr.train.stages import Stages
 
@@ -43,6 +43,7 @@ class SpotRecipe:
     runs: Path = Path("train/runs")
 
     def __post_init__(self) -> None:
+        check_named(self.name, self.seed)
         coarsest = STRIDES[-1]
         whole = 64 <= self.side <= 1024 and self.side % coarsest == 0
         require(whole, "side", f"a multiple of {coarsest} from 64 to 1024", self.side)

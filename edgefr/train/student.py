@@ -29,7 +29,7 @@ from edgefr.train.losses import cosine_distance, pairwise_distance
 from edgefr.train.parallel import World
 from edgefr.train.pool import open_pool
 from edgefr.train.progress import Progress
-from edgefr.train.recipe import Data, Labels, Schedule, Views, require
+from edgefr.train.recipe import Data, Labels, Schedule, Views, check_named, require
 from edgefr.train.run import in_layout
 from edgefr.train.source import as_input, means_by_label
 from edgefr.train.stages import Stages
@@ -60,11 +60,13 @@ class Student:
     runs: Path = Path("train/runs")
 
     def __post_init__(self) -> None:
+        check_named(self.name, self.seed)
         require(self.views.maps == "online", "views.maps", '"online": the student itself looks', self.views.maps)
         require(self.views.kind == "degraded", "views.kind", '"degraded"', self.views.kind)
         starts = [start for start in (self.student, self.arch) if start is not None]
         require(len(starts) == 1, "the recipe", "either student or arch", len(starts))
         require(0 <= self.pool <= 10_000_000, "pool", "0 to 10,000,000", self.pool)
+        require(self.pairwise >= 0, "pairwise", "at least 0", self.pairwise)
         somebody = self.labels is None or self.views.blends < 1
         require(somebody, "views.blends", "below 1 with a table labels: a blend has no label", self.views.blends)
 
@@ -122,7 +124,7 @@ def distill_student(recipe: Student, progress: Progress, world: World) -> Path:
 def _trained_on(recipe: Student, faces: TrainingFaces, views: int, world: World) -> str:
     """What taught the student, and what had taught its teacher, as far as that is known."""
     schedule, name = recipe.schedule, recipe.teacher.name
-    pictures = f"{recipe.pool:,} variations of " if recipe.pool else ""
+    pictures = f"{recipe.pool:,} pictures, variations among them, of " if recipe.pool else ""
     steps = f"{schedule.length(views)} steps of {schedule.batch * schedule.accumulate} on {world.machine}"
     known = read_manifest(recipe.teacher)
     before = known.trained_on if known is not None and known.trained_on else "not known."

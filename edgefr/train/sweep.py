@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,8 @@ class Variant:
 def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str]) -> list[Variant]:
     """Each recipe once, or once for each value of `over`, `key=value,value,...`.
 
-    Their checkpoints go into folders of their own, `sweep-...`, so that none takes the place of a trained model.
+    Their checkpoints go into folders of their own, `sweep-...`, so that none takes the place of a trained model; with
+    settings into others than without them.
 
     Raises:
         EdgefrError: a recipe or `over` is not as expected.
@@ -44,14 +46,15 @@ def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str])
         raise EdgefrError(
             f"expected --over key=value,value,..., found {over!r}: write for example --over vib.beta=0,1e-3"
         )
+    set_so = f"-{hashlib.sha256(repr(list(settings)).encode()).hexdigest()[:8]}" if settings else ""
     found = []
     for path in recipes:
         base = read_recipe(Recipe, path, settings)
         if over is None:
-            found.append(Variant(base.name, base.name, replace(base, name=f"sweep-{base.name}")))
+            found.append(Variant(base.name, base.name, replace(base, name=f"sweep-{base.name}{set_so}")))
             continue
         for value in values.split(","):
-            name = f"sweep-{base.name}-{key}-{value}"
+            name = f"sweep-{base.name}-{key}-{value}{set_so}"
             recipe = read_recipe(Recipe, path, [*settings, f"{key}={value}", f"name={name}"])
             found.append(Variant(f"{base.name}, {key} {value}", base.name, recipe, _number(value)))
     names = [variant.recipe.name for variant in found]
@@ -111,7 +114,9 @@ def check(chosen: Sequence[Variant], progress: Progress, world: World) -> None:
                 f"expected the same data.faces, data.pairs and data.test_folds in all recipes, found others in "
                 f"{variant.name} than in {chosen[0].name}: rows of different test pairs cannot be compared"
             )
-        Run(variant.recipe, progress, world).check()
+        run = Run(variant.recipe, progress, world)
+        run.check()
+        run.untrained()
 
 
 def _tested_on(variant: Variant) -> tuple[object, ...]:

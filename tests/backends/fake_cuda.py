@@ -92,10 +92,13 @@ class FakeCuda:
     def capture(self, stream: int, work: Work) -> int:
         assert not self.queue, "captured while work is under way"
         self.captured = []
-        work()
-        graph = self._next()
-        self.made[graph], self.captured = self.captured, None
-        return graph
+        try:
+            work()
+            graph = self._next()
+            self.made[graph] = self.captured
+            return graph
+        finally:
+            self.captured = None
 
     def launch(self, graph: int, stream: int) -> None:
         self.queue.extend(self.made[graph])
@@ -118,8 +121,8 @@ class FakeEngine:
 
     num_io_tensors = 2
 
-    def __init__(self, cuda: FakeCuda, works: bool = True) -> None:
-        self.cuda, self.works = cuda, works
+    def __init__(self, cuda: FakeCuda, works: bool = True, capturable: bool = True) -> None:
+        self.cuda, self.works, self.capturable = cuda, works, capturable
 
     def create_execution_context(self) -> FakeContext:
         return FakeContext(self)
@@ -141,15 +144,21 @@ class FakeEngine:
 
 
 class FakeContext:
+    """Once captured it belongs to its graph: nothing else may be done with it."""
+
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self.addresses: dict[str, int] = {}
         self.batch = 0
+        self.ran = self.captured = False
 
     def set_tensor_address(self, name: str, address: int) -> None:
+        assert not self.captured
         self.addresses[name] = address
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert not self.captured, "a graph's context got another shape"
+        self.ran = self.ran and self.batch == shape[0]
         self.batch = shape[0]
         return shape[0] <= 4
 
@@ -161,5 +170,8 @@ class FakeContext:
             first = source[: batch * 112 * 112 * 3].reshape(batch, -1)[:, 0].astype(np.float32)
             target[: batch * 8] = np.stack([first, 2 * first], 1).reshape(-1).view(np.uint8)
 
+        assert not self.captured, "a graph's context was run beside it"
+        assert self.ran or cuda.captured is None, "captured before the first run with a shape"
+        self.ran, self.captured = True, cuda.captured is not None
         cuda.put("run", work)
-        return self.engine.works
+        return self.engine.works and (self.engine.capturable or not self.captured)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from edgefr.backends import cuda_probe, open_backend
-from edgefr.backends.tensorrt import Session
+from edgefr.backends import cuda_probe, open_backend, tensorrt
+from edgefr.backends.cuda import CudaPython
+from edgefr.backends.cuda_probe import Gpu
+from edgefr.backends.engine_file import EngineKey, EngineRecord, Place
+from edgefr.backends.tensorrt import Session, TensorRtBackend
 from edgefr.errors import EdgefrError
+from edgefr.manifest import Manifest, sha256_of, write_manifest
 from tests.backends.fake_cuda import TRT, FakeCuda, FakeEngine
 
 
@@ -19,8 +25,8 @@ def faces(*pixels: int) -> dict[str, np.ndarray]:
     return {"image": images}
 
 
-def session(cuda: FakeCuda, works: bool = True) -> Session:
-    return Session(TRT, FakeEngine(cuda, works), cuda, "tensorrt", "fp16")
+def session(cuda: FakeCuda, works: bool = True, capturable: bool = True) -> Session:
+    return Session(TRT, FakeEngine(cuda, works, capturable), cuda, "tensorrt", "fp16")
 
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["cuda-python", "pycuda"])
@@ -38,8 +44,77 @@ def test_copies_stand_around_the_run_and_a_repeated_size_becomes_a_graph() -> No
     running = session(cuda)
     for _ in range(4):
         running.infer(faces(1))
-    assert cuda.said == ["in", "run", "out"] * 3  # twice enqueued and once captured, then launched
+    # Twice enqueued, once more to set up the graph's own context, and once captured, then launched.
+    assert cuda.said == ["in", "run", "out"] * 4
     assert (cuda.launched, len(cuda.made)) == (2, 1)
+
+
+def test_an_engine_that_cannot_be_captured_goes_on_without_graphs() -> None:
+    cuda = FakeCuda()
+    running = session(cuda, capturable=False)
+    for pixel in range(1, 6):
+        assert running.infer(faces(pixel))["embedding"].tolist() == [[pixel, 2 * pixel]]
+    assert (cuda.launched, cuda.made) == (0, {})
+    assert cuda.said.count("run") == 5 + 2  # tried once
+    running.close()
+    assert cuda.left == (0, 0, 0, 0)
+
+
+def test_so_many_batch_sizes_get_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "MOST_GRAPHS", 2)
+    cuda = FakeCuda()
+    running = session(cuda)
+    for pixels in 3 * ((1,), (2, 3), (4, 5, 6)):
+        assert running.infer(faces(*pixels))["embedding"][:, 0].tolist() == list(pixels)
+    assert len(cuda.made) == 2
+
+
+def test_a_failed_capture_tells_what_failed_and_ends_on_the_stream() -> None:
+    said: list[str] = []
+
+    def runtime(name: str, *found: object) -> object:
+        return lambda *arguments: (said.append(name), found)[1]
+
+    bad, good = SimpleNamespace(name="cudaErrorStreamCaptureInvalidated"), SimpleNamespace(name="cudaSuccess")
+    cuda = CudaPython.__new__(CudaPython)
+    cuda._rt = SimpleNamespace(
+        cudaError_t=SimpleNamespace(cudaSuccess=good),
+        cudaStreamCaptureMode=SimpleNamespace(cudaStreamCaptureModeThreadLocal=1),
+        cudaStreamBeginCapture=runtime("begin", good),
+        cudaStreamEndCapture=runtime("end", bad, None),
+    )
+
+    def work() -> None:
+        raise EdgefrError("the engine's own sentence")
+
+    with pytest.raises(EdgefrError, match="the engine's own sentence"):
+        cuda.capture(1, work)
+    assert said == ["begin", "end"]
+
+
+def test_a_backend_that_is_let_go_gives_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    library = SimpleNamespace(
+        __version__="10.3.0",
+        Runtime=lambda log: SimpleNamespace(deserialize_cuda_engine=lambda data: FakeEngine(cuda)),
+        **vars(TRT),
+    )
+    gpu = Gpu("NVIDIA RTX 4090", 89, "CUDA 13.0", 1 << 34)
+    place = Place("tensorrt", "10.3.0", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
+    engine = tmp_path / "engine.plan"
+    engine.write_bytes(b"machine code")
+    record = EngineRecord(EngineKey("0" * 64, "fp16", place), sha256_of(engine), engine.stat().st_size)
+    write_manifest(engine, Manifest("engine", "test", engine=record.to_dict()))
+    monkeypatch.setattr(tensorrt, "need_gpu", lambda what: gpu)
+    monkeypatch.setattr(tensorrt, "tensorrt_library", lambda runtime: library)
+    monkeypatch.setattr(tensorrt, "logger", lambda trt: None)
+    monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
+    backend = TensorRtBackend(engine)
+    assert backend.infer(faces(3))["embedding"].tolist() == [[3, 6]]
+    assert cuda.left == (2, 2, 1, 0)
+    del backend
+    gc.collect()
+    assert cuda.left == (0, 0, 0, 0)
 
 
 def test_an_answer_outlives_the_next_one() -> None:

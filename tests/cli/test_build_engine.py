@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgefr.cli.build_engine import _sample
 from edgefr.data.samples import astronaut_faces
 from tests.backends.conftest import make_model, model  # noqa: F401
 
@@ -42,6 +43,34 @@ def test_an_engine_that_decides_otherwise_is_exit_one(edgefr, model: Path, tmp_p
     assert told.code == 1
     assert "nothing was written" in told.err
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_profile_says_which_precision_is_built(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    profile = tmp_path / "mine.toml"
+    profile.write_text('name = "mine"\nruntime = "onnxruntime"\nprecisions = ["fp32"]\n')
+    told = edgefr("build-engine", model, "--device-profile", profile, "--cache", tmp_path / "cache", "--json")
+    assert (told.code, told.json["key"]["precision"]) == (0, "fp32")
+
+
+@pytest.mark.parametrize(
+    ("count", "paired", "warned"),
+    [(6, True, ""), (4, True, "found that all are in a pair"), (6, False, "found no --pairs")],
+)
+def test_who_compares_on_the_faces_of_the_calibration_is_told(
+    count: int, paired: bool, warned: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+
+    (tmp_path / "faces" / "A").mkdir(parents=True)
+    for number, face in enumerate(astronaut_faces(count), 1):
+        cv2.imwrite(str(tmp_path / "faces" / "A" / f"A_{number:04d}.jpg"), face[..., ::-1])
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("1 1\nA\t1\t2\nA\t3\tA\t4\n")
+    sample = _sample(tmp_path / "faces", pairs if paired else None, None, calibrate=True)
+    assert len(sample.calibration) == (count if warned else 2)
+    told = capsys.readouterr().err
+    assert warned in told
+    assert bool(told) == bool(warned)
 
 
 def test_one_precision_is_asked_for(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -14,12 +14,13 @@ from edgefr.backends import FAKE
 from edgefr.backends.recogniser import open_recogniser
 from edgefr.data.faces import open_faces
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, Threshold, model_manifest, read_manifest, write_model_manifest
+from edgefr.manifest import HeldOut, Manifest, Threshold, model_manifest, read_manifest, sha256_of, write_model_manifest
 from edgefr.verify import Verifier
 from tests.backends.conftest import make_model, model  # noqa: F401 - fixtures
 from tests.cli.test_find import Centred, framed
 from tests.evaluate.planted import write_zip
 from tests.evaluate.test_calibrate import faces, pairs  # noqa: F401
+from tests.gallery.people import StubDetector, photo
 
 OLD = Threshold(1e-2, 0.9, (0.8, 0.95), "before", "fp32")
 KEPT = Threshold(1e-2, 0.8, (0.7, 0.9), "before", "bf16")
@@ -105,6 +106,42 @@ def test_the_detectors_score_is_calibrated_on_photographs_and_for_this_detector(
     other = Verifier(SimpleNamespace(name="yunet"), ready, manifest, copied)  # type: ignore[arg-type]
     with pytest.raises(EdgefrError, match=r"expected the detector centred, .* found yunet"):
         other.doubts([])
+
+
+def test_a_gallery_goes_on_when_its_model_is_calibrated_anew(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: StubDetector())
+    monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
+    assert edgefr("calibrate", copied, faces, "--fmr", "1e-2").code == 0
+    first = photo(tmp_path / "ada.png", 0)
+    assert edgefr("gallery", "enroll", "ada", first, "--plain", "-m", copied).code == 0
+    assert edgefr("calibrate", copied, faces, "--fmr", "1e-2", "--fmr", "0.003").code == 0
+    told = edgefr("gallery", "identify", first, "-m", copied, "--json")
+    assert (told.code, told.json["answers"][0]["name"]) == (0, "ada"), told.err
+
+
+def test_people_whom_the_model_was_trained_on_are_told_of_and_kept_in_mind(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    pairs: Path,  # noqa: F811
+) -> None:
+    ours = HeldOut(sha256_of(pairs), (2,), open_faces(faces).digest())
+    write_model_manifest(copied, Manifest("onnx", "mine", held_out=ours))
+    held_out = edgefr("calibrate", copied, faces, "--fmr", "0.1", "--pairs", pairs, "--folds", "2")
+    assert (held_out.code, held_out.err) == (0, "")
+    assert "also trained on" not in model_manifest(copied).thresholds[0].measured_on
+    for options in ((), ("--pairs", pairs, "--folds", "1,2")):
+        told = edgefr("calibrate", copied, faces, "--fmr", "0.1", *options)
+        assert told.code == 0
+        assert told.err.startswith("edgefr: model was trained on people of ")
+        assert told.err.count("\n") == 1
+        assert ", who were also trained on" in model_manifest(copied).thresholds[0].measured_on
 
 
 def test_what_does_not_work_changes_nothing(edgefr, copied: Path, faces: Path, tmp_path: Path) -> None:  # noqa: F811

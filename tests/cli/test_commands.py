@@ -120,6 +120,18 @@ def test_bench_lists_a_row_for_every_runtime_precision_and_batch(edgefr, fused_o
     assert told["machine"]["cores"] >= 1
 
 
+def test_bench_times_every_engine_of_a_gpu_and_of_a_processor_those_that_differ(tmp_path: Path, monkeypatch) -> None:
+    from edgefr.cli.bench import _present
+    from edgefr.engines import cache
+
+    engines = [
+        (tmp_path / f"{runtime}-{precision}", runtime, precision)
+        for runtime, precision in (("tensorrt", "fp32"), ("tensorrt-rtx", "fp16"), ("openvino", "bf16"))
+    ]
+    monkeypatch.setattr(cache, "engines_of", lambda model, root: engines)
+    assert _present(tmp_path / "m.onnx", tmp_path)[-2:] == engines[:2]
+
+
 def test_bench_refuses_other_sizes(edgefr) -> None:
     assert "r100" in edgefr("bench", "--arch", "r101").sentence
     assert "1,8,32" in edgefr("bench", "--batch", "many", "--arch", "r18").sentence
@@ -156,9 +168,10 @@ def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
     told = edgefr("doctor", "--json").json
     runtimes = {entry["name"]: entry for entry in told["runtimes"]}
     assert runtimes["onnxruntime"]["version"]
-    assert {extra["name"] for extra in told["extras"]} == {"train", "cpu", "demo"}
-    assert told["detector"]["found"] is None
-    assert "--detector FILE" in told["detector"]["advice"]
+    assert {extra["name"] for extra in told["extras"]} == {"train", "cpu", "demo", "camera", "web", "scale"}
+    assert told["detector"]["found"] == "spot"
+    assert told["model"]["found"].endswith("mini.onnx")
+    assert "threshold" in told["model"]["advice"]
     assert "onnxruntime" in edgefr("doctor").out
 
 

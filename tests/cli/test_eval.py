@@ -155,7 +155,8 @@ def test_data_that_do_not_fit_are_one_sentence(edgefr, faces: Path, pairs: Path,
     assert "leave these options out" in edgefr("eval", "fake", tmp_path / "x.bin", "--limit", "5").sentence
     few = write_zip(tmp_path / "few.zip", collection(3, 2))
     assert "found 18 missing (P10/P10_0001.jpg)" in edgefr("eval", "fake", few, "--pairs", pairs).sentence
-    large = write_zip(tmp_path / "large.zip", {"A/a.jpg": np.zeros((200, 150, 3), np.uint8)})
+    names = ("A/a.jpg", "A/b.jpg", "B/a.jpg")
+    large = write_zip(tmp_path / "large.zip", {name: np.zeros((200, 150, 3), np.uint8) for name in names})
     assert "`edgefr data align`" in edgefr("eval", "fake", large).sentence
 
 

@@ -137,6 +137,32 @@ def test_rotate_from_plain_to_a_passphrase_and_back(gallery, three: Told, monkey
     assert "$OTHER, found it not set" in gallery("rotate-key", "--new-passphrase-env", "OTHER").sentence
 
 
+def test_an_unlocked_gallery_in_place_of_a_locked_one_is_refused(gallery, three: Told, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SECRET", "correct horse battery")
+    seen = photo(tmp_path / "seen.png", 0, 9)
+    for secret in (("--key-file", tmp_path / "key"), ("--passphrase-env", "SECRET"), ("--passphrase-fd", 0)):
+        assert "people.gallery locked with the secret given" in gallery("list", *secret).sentence
+        assert "restore the right file" in gallery("enroll", "ada", seen, *MODEL, *secret).sentence
+    monkeypatch.setenv("EDGEFR_GALLERY_KEY", str(tmp_path / "key"))
+    assert "found it without any" in gallery("identify", seen, *MODEL).sentence
+
+
+def test_an_enrolment_after_a_creation_that_was_cut_short_makes_the_gallery(gallery, tmp_path: Path) -> None:
+    (tmp_path / "people.gallery").touch()
+    seen = photo(tmp_path / "seen.png", 0)
+    assert "found an empty file: make one with `edgefr gallery enroll" in gallery("list").sentence
+    assert gallery("enroll", "ada", seen, "--plain", *MODEL).code == 0
+    assert gallery("enroll", "grace", photo(tmp_path / "grace.png", 1), *MODEL).code == 0
+    assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "grace"]
+
+
+def test_a_folder_enrolled_twice_changes_nobody(gallery, three: Told) -> None:
+    told = gallery("enroll", "--folder", "people", *MODEL)
+    assert told.code == 0
+    assert "with 0 images more; 2 photographs had been enrolled before." in told.out
+    assert [one["images"] for one in gallery("list", "--json").json["people"]] == [2, 2, 2]
+
+
 def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     gallery, three: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

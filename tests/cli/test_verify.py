@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, Quality, Threshold, sha256_of, write_manifest
+from edgefr.manifest import Manifest, Quality, Threshold, model_digest, write_manifest
 
 PEOPLE = {
     "obama.jpg": "obama",
@@ -61,7 +61,7 @@ def test_the_json_document(verify, shared: Path, fused_onnx: Path) -> None:
     assert told["same"] is True
     assert told["similarity"] > told["threshold"] == 0.3
     assert told["fmr_at_threshold"] == 1e-3
-    assert told["model_sha256"] == sha256_of(fused_onnx)
+    assert told["model_sha256"] == model_digest(fused_onnx)
     assert told["runtime"] == "onnxruntime"
     assert told["precision"] == "fp32"
     assert told["time_ms"] > 0
@@ -175,12 +175,6 @@ def test_a_detector_as_model_and_a_model_as_detector_are_refused(
 def test_the_fake_runtime_takes_no_real_model(edgefr, tmp_path: Path) -> None:
     told = edgefr("parity", "x.onnx@fake", "fake", "--faces", tmp_path)
     assert "the model 'fake' with the runtime fake" in told.sentence
-
-
-def test_without_a_model_or_a_detector_it_says_what_to_give(edgefr) -> None:
-    assert "edgefr train" in edgefr("verify", "a.jpg", "b.jpg").sentence
-    assert "face_detection_yunet" in edgefr("verify", "a.jpg", "b.jpg", "--model", "fake").sentence
-    assert "edgefr train" in edgefr("demo").sentence
 
 
 @pytest.mark.shared

@@ -16,7 +16,7 @@ import pytest
 
 from edgefr.backends.engine_file import EngineKey, EngineRecord, Place, checked_engine
 from edgefr.engines import cache
-from edgefr.engines.cache import engine_folder, published
+from edgefr.engines.cache import discard, engine_folder, engines_of, published
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Manifest, manifest_path, sha256_of, write_manifest
 
@@ -148,6 +148,40 @@ def test_an_engine_of_elsewhere_is_refused_with_the_command_that_rebuilds_it(
     sentence = rf"engine for the {name} .*built for {found}: build it again with `edgefr build-engine` --int8 --runtime"
     with pytest.raises(EdgefrError, match=sentence):
         checked_engine(path, HERE)
+
+
+GPU = Place("tensorrt-rtx", "1.7.1", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
+
+
+def test_an_engine_that_was_compiled_ahead_runs_on_every_gpu_of_its_kinds(tmp_path: Path) -> None:
+    path = written(tmp_path, Place("tensorrt-rtx", "1.7.1", "GPUs of SM75 SM89"))
+    assert checked_engine(path, GPU).key.precision == "int8"
+    for other in (replace(GPU, device="NVIDIA RTX 3090 SM86"), replace(GPU, device="a GPU of SM8")):
+        with pytest.raises(EdgefrError, match=r"engine for the device .* built for GPUs of SM75 SM89"):
+            checked_engine(path, other)
+    with pytest.raises(EdgefrError, match=r"engine for the version 1\.8"):
+        checked_engine(path, replace(GPU, version="1.8"))
+
+
+def test_what_is_being_built_is_no_engine_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "place_here", lambda runtime: HERE)
+    monkeypatch.setattr(cache, "model_digest", lambda model: KEY.onnx)
+    with published(tmp_path / "engine") as temporary:
+        written(temporary)
+        assert engines_of(Path("m.onnx"), tmp_path) == []
+    assert [found[0].name for found in engines_of(Path("m.onnx"), tmp_path)] == ["engine.blob"]
+
+
+def test_a_damaged_engine_that_cannot_be_removed_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    discard(tmp_path / "gone")  # another process was faster
+    monkeypatch.setattr(cache.shutil, "rmtree", refuse)
+    with pytest.raises(EdgefrError, match="Permission denied"):
+        discard(tmp_path)
 
 
 def test_a_truncated_an_altered_and_a_stray_engine_are_refused(tmp_path: Path) -> None:

@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from edgefr.engines.profile import PROFILES, read_profile
+import edgefr
+from edgefr.backends.cuda_probe import Gpu
+from edgefr.engines import profile as module
+from edgefr.engines.profile import Profile, profiles, read_profile
 from edgefr.errors import EdgefrError
 
-NAMES = sorted(path.stem for path in PROFILES.glob("*.toml"))
+NAMES = sorted(path.stem for path in profiles().glob("*.toml"))
 
 
 def test_the_profiles_are_here() -> None:
     assert set(NAMES) == {"cpu-x86", "cpu-arm", "rtx", "orin-nano", "orin-agx", "thor", "h200"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wheel_packs_every_profile(name: str) -> None:
+    packed = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert f'"engines/{name}.toml" = "edgefr/engines/profiles/{name}.toml"\n' in packed
+
+
+def test_where_there_is_no_checkout_profiles_lie_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "edgefr" / "engines" / "profiles"
+    folder.mkdir(parents=True)
+    (folder / "orin-nano.toml").write_text((profiles() / "orin-nano.toml").read_text())
+    monkeypatch.setattr(edgefr, "__file__", str(tmp_path / "edgefr" / "__init__.py"))
+    assert read_profile("orin-nano").compute_capabilities == (87,)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "library", "runtime"),
+    [(True, True, "tensorrt"), (True, False, "openvino"), (False, True, "openvino")],
+)
+def test_auto_is_tensorrt_where_there_is_a_gpu_for_it(
+    gpu: bool, library: bool, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "find_gpu", lambda: Gpu("a GPU", 89, "CUDA 13.0", 1 << 34) if gpu else None)
+    monkeypatch.setattr(util, "find_spec", lambda name: object() if library else None)
+    assert read_profile(None).runtime == runtime
+
+
+@pytest.mark.parametrize(("bf16", "best"), [(True, "bf16"), (False, "int8")])
+def test_the_best_precision_is_the_first_that_the_processor_has(
+    bf16: bool, best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "processor", lambda: SimpleNamespace(bf16=bf16))
+    assert read_profile("cpu-x86").best == best
+    assert Profile("mine", "openvino", ("bf16",)).best == "bf16"  # which is then refused with its sentence
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from edgefr.backends.cuda_probe import Gpu
+from edgefr.engines import tensorrt_build
+from edgefr.engines.compile import check_layers
 from edgefr.engines.profile import Profile
 from edgefr.engines.tensorrt_build import _bits, _impose_types, inspected
 from edgefr.engines.tensorrt_plan import plan
@@ -67,17 +70,11 @@ def test_fp32_is_not_rounded_to_tf32(version: str) -> None:
 
 @pytest.mark.parametrize("version", [OLD, *STRONG])
 def test_options_of_the_profile_become_flags(version: str) -> None:
-    asked = replace(PROFILE, version_compatible=True, hardware_compatible=True, dla=True)
-    chosen = plan(surface(version), "fp32", asked, gpu=True)
-    assert {"VERSION_COMPATIBLE", "GPU_FALLBACK"} <= set(chosen.builder_flags)
-    assert chosen.hardware == "AMPERE_PLUS"
+    assert "GPU_FALLBACK" in plan(surface(version), "fp32", replace(PROFILE, dla=True), gpu=True).builder_flags
 
 
 def test_what_a_version_lacks_is_named() -> None:
     trt = surface(OLD)
-    del trt.HardwareCompatibilityLevel
-    with pytest.raises(EdgefrError, match="hardware_compatible = false"):
-        plan(trt, "fp16", replace(PROFILE, hardware_compatible=True), gpu=True)
     with pytest.raises(EdgefrError, match="found bf16: use --fp16"):
         plan(trt, "bf16", PROFILE, gpu=True)
     trt.BuilderFlag = IntEnum("BuilderFlag", {"TF32": 0})
@@ -122,6 +119,38 @@ def test_on_weak_types_every_layer_keeps_the_files_type() -> None:
     )
     assert [layer.precision for layer in layers] == ["half", "float", None, None]
     assert [layer.types for layer in layers] == [{0: "half"}, {0: "float", 1: "float"}, {}, {}]
+
+
+class Library:
+    """A TensorRT that loads an engine of which the inspector tells `text`, or none."""
+
+    LayerInformationFormat = SimpleNamespace(JSON="json")
+
+    def __init__(self, text: str | None) -> None:
+        inspector = SimpleNamespace(get_engine_information=lambda kind: text)
+        self.engine = None if text is None else SimpleNamespace(create_engine_inspector=lambda: inspector)
+
+    def Runtime(self, log: object) -> Any:  # noqa: N802 - TensorRT's name
+        return SimpleNamespace(deserialize_cuda_engine=lambda data: self.engine)
+
+
+def test_of_an_inspector_that_tells_nothing_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_build, "logger", lambda trt: SimpleNamespace(errors=["its reason"]))
+    engine, gpu = tmp_path / "engine.plan", Gpu("a GPU", 89, "CUDA 13.0", 1 << 34)
+    engine.write_bytes(b"machine code")
+    named = {"Name": "Conv_1", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Row major FP16"}]}
+    text = json.dumps({"Layers": [named]})
+    for told, found in ((text, {"fp16": 1}), ('{"Layers": ["Conv_1"]}', None), ("{}", None)):
+        assert tensorrt_build._layers(Library(told), "tensorrt", engine, Path("m.onnx"), gpu) == found
+    with pytest.raises(EdgefrError, match=r"expected tensorrt to compile m.onnx, found that it refuses \(its reason\)"):
+        tensorrt_build._layers(Library(None), "tensorrt", engine, Path("m.onnx"), gpu)
+
+
+@pytest.mark.parametrize("layers", [{}, {"fp16": 0, "fp32": 0}, {"fp16": 1, "fp32": 2}])
+def test_layers_that_are_not_there_are_no_fp16(layers: dict[str, int]) -> None:
+    with pytest.raises(EdgefrError, match="heavy layers in fp16, found"):
+        check_layers(layers, "fp16")
+    check_layers(None, "fp16")  # it cannot be known, which is told
 
 
 def test_the_inspector_tells_an_fp32_engine_that_is_called_fp16() -> None:

@@ -44,7 +44,7 @@ def test_other_pairs_or_none_of_the_same_faces_are_doubted() -> None:
         assert "--pairs (SHA-256 lfw), and --folds 6-8" in doubt
     assert doubts(KNOWN, None, (), {"others.zip": Path("others")}, lambda path: path.name) == []
     (doubt,) = doubted(NOBODY, "lfw", {7})
-    assert "evaluate on other people" in doubt
+    assert "take other people" in doubt
 
 
 def test_a_collection_is_asked_for_its_digest_only_where_it_matters() -> None:

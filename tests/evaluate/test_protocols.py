@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,19 @@ def test_more_pictures_than_memory_allows_are_refused_before_any_is_read() -> No
     names = [name(person, 1) for person in range(20_000)]
     with pytest.raises(EdgefrError, match=r"at most 10,000 pictures .* in 1 protocols, found 20,000: .*--limit 10000"):
         all_against_all("set", names, lambda _: pytest.fail("read"), conditions(["clean"]), planted(), lambda _: None)
+
+
+def never(_name: str, _wanted: Sequence[str]) -> list[Sight | None]:
+    pytest.fail("a picture was read")
+
+
+def test_pairs_of_one_fold_are_refused_before_any_picture_is_read() -> None:
+    one = [replace(pair, fold=1) for pair in PAIRS]
+    with pytest.raises(EdgefrError, match="at least two folds, found 1"):
+        lfw_trials("set", one, never, conditions(["clean"]), planted(), lambda _: None)
+
+
+@pytest.mark.parametrize("names", [[], [name(0, 1), name(0, 2)], [name(person, 1) for person in range(5)]])
+def test_pictures_of_one_person_or_one_of_each_are_refused_before_any_is_read(names: list[str]) -> None:
+    with pytest.raises(EdgefrError, match="several people, and several pictures of one of them"):
+        all_against_all("set", names, never, conditions(["clean"]), planted(), lambda _: None)

@@ -115,16 +115,56 @@ def test_calibrating_leaves_a_model_its_engines_and_the_next_is_compared_at_the_
     assert [at["threshold"] for at in after.manifest.engine["parity"]["decisions"]] == [0.25]
 
 
-def test_an_engine_that_was_damaged_is_not_found(build: Build) -> None:
+@pytest.mark.parametrize("asked", ["faces", "calibration", "pairs", "bounds"])
+def test_what_an_engine_is_made_and_judged_with_is_asked_again(
+    asked: str, build: Build, sample: Sample, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build("fp32", "onnxruntime")
+    other = {
+        "faces": replace(sample, faces=sample.faces[::-1]),
+        "calibration": replace(sample, calibration=sample.calibration[:3]),
+        "pairs": replace(sample, pairs=None),
+        "bounds": sample,
+    }[asked]
+    if asked == "bounds":
+        monkeypatch.setitem(module.BOUNDS, "fp32", replace(module.BOUNDS["fp32"], cosine_min=0.5))
+    profile = read_profile(None, "onnxruntime")
+    again = engine_from_onnx(model, "fp32", "onnxruntime", profile, other, tmp_path / "cache")
+    assert (first.found, again.found) == (False, False)
+
+
+def test_an_engine_that_was_damaged_is_refused_and_built_again(build: Build) -> None:
     built = build("fp32", "openvino")
     built.path.write_bytes(built.path.read_bytes()[:-1])
-    with pytest.raises(EdgefrError, match="remove the folder and build it again"):
-        build("fp32", "openvino")
     with pytest.raises(EdgefrError, match=r"expected an engine of .* bytes"):
         open_backend(built.path)
     manifest_path(built.path).unlink()
     with pytest.raises(EdgefrError, match="no manifest beside it"):
         open_backend(built.path)
+    again = build("fp32", "openvino")
+    assert (again.path, again.found) == (built.path, False)
+    assert open_backend(again.path).describe().runtime == "openvino"
+
+
+@pytest.mark.parametrize("damage", ["engine gone", "engine altered", "manifest gone", "manifest cut off"])
+def test_whatever_is_damaged_is_built_again(damage: str, build: Build) -> None:
+    built = build("fp32", "onnxruntime")
+    what = manifest_path(built.path) if damage.startswith("manifest") else built.path
+    what.unlink() if damage.endswith("gone") else what.write_bytes(what.read_bytes()[:-9])
+    assert not build("fp32", "onnxruntime").found
+    assert build("fp32", "onnxruntime").found
+
+
+def test_an_engine_that_does_not_tell_its_layers_is_told_of(
+    model: Path, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_it = module.compiled
+    monkeypatch.setattr(module, "compiled", lambda *arguments: replace(compile_it(*arguments), layers=None))
+    said: list[str] = []
+    profile = read_profile(None, "onnxruntime")
+    built = engine_from_onnx(model, "fp32", "onnxruntime", profile, sample, tmp_path, said.append)
+    assert built.manifest.engine["layers"] is None
+    assert any("does not tell what the engine's layers compute in" in text for text in said)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:

@@ -120,11 +120,8 @@ def no_detector_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "edgefr"
 
 
-def test_without_a_detector_the_error_says_what_to_download(no_detector_installed: Path) -> None:
-    with pytest.raises(EdgefrError, match=r"download face_detection_yunet_2023mar\.onnx") as refusal:
-        open_detector(None)
-    for hint in ("--detector FILE", "EDGEFR_DETECTOR", str(no_detector_installed / "detectors")):
-        assert hint in str(refusal.value)
+def test_without_another_detector_the_one_that_ships_is_taken(no_detector_installed: Path) -> None:
+    assert open_detector(None).name == "spot"
 
 
 def test_a_detector_is_found_in_the_variable_then_in_the_data_folder(

@@ -42,14 +42,22 @@ def detect(tmp_path: Path):
 
 def test_a_small_picture_is_seen_once_and_its_faces_are_in_its_pixels(detect) -> None:
     (face,) = detect([row(10, 20, 30, 0.9), row(60, 60, 20, 0.3)], 100, 140)
-    assert face.box == (10, 20, 30, 30)
-    assert face.landmarks.tolist() == np.arange(10).reshape(5, 2).tolist()
+    assert face.box == pytest.approx((10, 20, 30, 30))
+    np.testing.assert_allclose(face.landmarks, np.arange(10).reshape(5, 2), atol=1e-5)
     assert face.score == pytest.approx(0.9)
 
 
 def test_of_overlapping_faces_the_best_is_kept_and_the_best_comes_first(detect) -> None:
     faces = detect([row(10, 20, 30, 0.7), row(12, 20, 30, 0.8), row(90, 20, 30, 0.9)], 100, 140)
     assert [face.score for face in faces] == pytest.approx([0.9, 0.8])
+
+
+def test_those_that_see_a_face_vote_where_it_lies_by_their_scores(detect) -> None:
+    """The third overlaps too little, the fourth is too unsure."""
+    (face,) = detect([row(10, 20, 30, 0.9), row(13, 20, 30, 0.6), row(22, 20, 30, 0.5), row(16, 20, 30, 0.2)], 100, 140)
+    assert face.box[0] == pytest.approx((10 * 0.81 + 13 * 0.36) / (0.81 + 0.36))
+    assert face.box[2] == pytest.approx(30)
+    assert face.score == pytest.approx(0.9)
 
 
 def test_large_pictures_are_shrunk_and_only_large_faces_count_in_the_smaller_views(detect) -> None:

@@ -107,3 +107,20 @@ def test_a_manifest_that_cannot_support_the_gallery_is_refused_with_the_way_out(
     with pytest.raises(EdgefrError, match="found none at all"):
         limit_of(verifier(()), 1)
     assert limit_of(verifier(()), 1000, given=0.7).value == 0.7
+
+
+def test_the_same_photographs_again_are_told_of_and_weigh_once(gallery: Gallery, tmp_path: Path) -> None:
+    photos = [photo(tmp_path / f"{n}.png", 1, n) for n in range(2)]
+    assert (enrolled(gallery, "Ada", *photos).images, enrolled(gallery, "Ada", *photos).images) == (2, 0)
+    more = enrolled(gallery, "Ada", photos[0], photo(tmp_path / "2.png", 1, 2))
+    assert (more.images, more.known) == (1, 1)
+    assert [one.source for one in gallery.portraits("Ada")] == ["0.png", "1.png", "2.png"]
+    assert enrolled(gallery, "Grace", photos[0], photos[0]).known == 1
+
+
+def test_the_same_photographs_again_let_a_person_stay_longer(gallery: Gallery, tmp_path: Path) -> None:
+    seen = photo(tmp_path / "a.png", 1)
+    enrolled(gallery, "Ada", seen)
+    enrol(gallery, verifier(), "Ada", [seen], False, 3600.0, lambda _count: None)
+    assert gallery.person("Ada").expires is not None
+    assert len(gallery.portraits("Ada")) == 1

@@ -13,10 +13,13 @@ from edgefr.evaluate.templates import inverse_variance, template
 from edgefr.gallery import roster
 from edgefr.gallery.binding import Binding
 from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.index import Block
 from edgefr.gallery.lock import Passphrase, Plain
 from edgefr.gallery.rebuild import rebuild
 from edgefr.gallery.seal import DamagedError
 from edgefr.gallery.transfer import Export, export_gallery, import_people
+from edgefr.manifest import Manifest, sha256_of
+from edgefr.verify import Verifier
 from tests.gallery.people import BINDING, new_gallery, portrait, unit, verifier
 
 SECRET = Passphrase("correct horse", cost=1 << 14)
@@ -92,6 +95,83 @@ def test_who_expires_is_removed_and_the_log_says_so(gallery: Gallery, monkeypatc
     gallery.close()
     with Gallery.open(gallery.path, Plain()) as again:
         assert again.names() == ["Grace"]
+
+
+class Dates(dict[int, float]):
+    """Counts how often they are walked."""
+
+    walks = 0
+
+    def items(self):
+        self.walks += 1
+        return super().items()
+
+
+def test_a_search_walks_no_dates_before_the_first_is_due(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Grace", [portrait(2)], keep=7200)
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    dates = gallery._roster._expires = Dates(gallery._roster._expires)
+    for _ in range(3):
+        gallery.search(unit(1), 1)
+    assert dates.walks == 0
+    now = gallery.person("Ada").enrolled
+    monkeypatch.setattr("edgefr.gallery.roster.time.time", lambda: now + 3700)
+    assert gallery.names() == ["Grace"]
+    assert gallery.names() == ["Grace"]
+    walks = dates.walks
+    assert gallery.names() == ["Grace"]
+    assert dates.walks == walks
+    monkeypatch.setattr("edgefr.gallery.roster.time.time", lambda: now + 7300)
+    assert gallery.names() == []
+
+
+def test_who_could_not_be_removed_in_time_is_removed_later(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    now = gallery.person("Ada").enrolled
+    monkeypatch.setattr("edgefr.gallery.roster.time.time", lambda: now + 3601)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "_remove", lambda *_: (_ for _ in ()).throw(EdgefrError("expected room, found none")))
+        with pytest.raises(EdgefrError, match="found none"):
+            gallery.names()
+    assert gallery.names() == []
+
+
+def test_a_change_of_everybody_copies_a_block_once(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        gallery.enrol(f"person {number}", [portrait(number)])
+    copies, chosen = [], Block.chosen
+    monkeypatch.setattr(Block, "chosen", lambda block, rows: copies.append(rows) or chosen(block, rows))
+    gallery.exchange(gallery.binding, lambda _name, _portraits: [portrait(77)])
+    assert len(copies) == 1
+    assert [hit.similarity for hit in gallery.search(unit(77), 5)] == pytest.approx([1] * 5, abs=1e-5)
+
+
+def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None) -> Binding:
+    """The binding to an engine in a folder of its own, as `edgefr build-engine` leaves it."""
+    folder.mkdir()
+    model, made = folder / "engine.blob", verifier()
+    model.write_bytes(folder.name.encode())
+    if converted is not None:
+        (folder / "model.onnx").write_bytes(converted)
+    manifest = Manifest("engine", "mobilefacenet", engine={"key": {"onnx": "5" * 64, "precision": precision}})
+    return Binding.of(Verifier(made.detector, made._opening, manifest, model))
+
+
+def test_an_engine_that_is_built_again_keeps_its_gallery(tmp_path: Path) -> None:
+    before, after = (bound_to_engine(tmp_path / name, "bf16") for name in ("before", "after"))
+    assert (after, after.model, after.model_sha256) == (before, "mobilefacenet", "5" * 64)
+
+
+def test_an_int8_engine_is_bound_to_its_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgefr.gallery.binding.model_digest", sha256_of)
+    one, again, other = (
+        bound_to_engine(tmp_path / name, "int8", content)
+        for name, content in (("one", b"some faces"), ("again", b"some faces"), ("other", b"other faces"))
+    )
+    assert one == again
+    assert one.model_sha256[:12] != other.model_sha256[:12]  # which is all that a refusal tells of them
+    with pytest.raises(EdgefrError, match="copy the engine's whole folder"):
+        bound_to_engine(tmp_path / "alone", "int8")
 
 
 @pytest.mark.parametrize(
@@ -221,3 +301,16 @@ def test_an_export_without_its_last_people_is_refused(gallery: Gallery, tmp_path
         import_people(other, Export(path, SECRET))
     assert len(other) == 0
     other.close()
+
+
+def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    for number, name in enumerate(("Ada", "Grace")):
+        gallery.enrol(name, [portrait(number)])
+
+    def rebuilt(_count: int) -> None:
+        gallery.exchange(replace(gallery.binding, model_sha256="1" * 64), lambda _name, portraits: portraits)
+
+    path = tmp_path / "people.export"
+    with pytest.raises(EdgefrError, match=r"found it rebuilt: run `edgefr gallery export` again"):
+        export_gallery(gallery, path, SECRET, rebuilt)
+    assert not path.exists()

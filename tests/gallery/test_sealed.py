@@ -251,3 +251,28 @@ def test_a_key_file_is_for_its_owner_alone(tmp_path: Path) -> None:
         Gallery.open(gallery.path, secret)
     with pytest.raises(EdgefrError, match="new key file"):
         KeyFile.create(secret.path)
+
+
+def test_a_key_file_whose_making_is_cut_short_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one would be taken for the gallery's, and refused, ever after."""
+
+    def cut_short() -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edgefr.gallery.lock.new_key", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            KeyFile.create(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
+    assert len(KeyFile.create(tmp_path / "key").key()) == 32
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
+
+
+def test_who_runs_while_the_key_is_rotated_is_told_so(filled: tuple[Path, Secret], tmp_path: Path) -> None:
+    path, secret = filled
+    with Gallery.open(path, secret) as running, Gallery.open(path, secret) as other:
+        other.rotate(KeyFile.create(tmp_path / "fresh"))
+        for use in (running.names, lambda: running.enrol("Mary Somerville", [portrait(5)])):
+            with pytest.raises(EdgefrError, match="found a new lock: start edgefr again with the new secret"):
+                use()
+        assert other.names() == sorted(NAMES)

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-ENUMS = ("BuilderFlag", "NetworkDefinitionCreationFlag", "HardwareCompatibilityLevel")
+ENUMS = ("BuilderFlag", "NetworkDefinitionCreationFlag")
 
 
 def main() -> None:

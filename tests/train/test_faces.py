@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,18 @@ def test_the_faces_of_one_file_are_told_by_it_alone(faces: Path) -> None:
     wanted = hashlib.sha256("\n".join(found.names).encode() + sha256_of(faces).encode()).hexdigest()
     later(faces)
     assert found.digest() == wanted
+
+
+def test_one_file_is_read_through_once_and_by_no_worker(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of hundreds of gigabytes, and every stage, manifest and check asks."""
+    asked: list[Path] = []
+    monkeypatch.setattr("edgefr.data.faces.sha256_of", lambda path: asked.append(path) or sha256_of(path))
+    data = Data(faces)
+    found = read_training_faces(data)
+    assert found.held_out(data) == HeldOut(None, (), sha256_of(faces))
+    worker = pickle.loads(pickle.dumps(found))
+    assert worker.digest() == found.digest() == found.digest()
+    assert asked == [faces]
 
 
 def test_a_listed_picture_that_is_not_there_is_named(folder: Path) -> None:

@@ -45,7 +45,8 @@ def test_a_run_that_goes_on_starts_its_bar_at_its_place_and_adds_to_the_log(tmp_
     told(tmp_path, range(1, 14))
     assert told(tmp_path, range(14, 25), goes_on_from=10) == [40] + [16] + [4] * 10
     assert told(tmp_path, range(21, 25), goes_on_from=20) == [80] + [4] * 4
-    assert [line["step"] for line in lines(tmp_path)] == [10, 20, 24, 24]
+    found = [(line.get("step"), line.get("goes on from")) for line in lines(tmp_path)]
+    assert found == [(10, None), (None, 10), (20, None), (24, None), (None, 20), (24, None)]
 
 
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
@@ -56,7 +57,16 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
 def test_tensorboard_finds_its_files(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     told(tmp_path, range(1, 25))
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    (events,) = (tmp_path / "tensorboard/Distilling").iterdir()
     content = events.read_bytes()
     for name in (b"Distilling/cosine", b"Distilling/lr", b"Distilling/images per second"):
         assert name in content
+
+
+@pytest.mark.parametrize("saved", [0, 10])
+def test_tensorboard_shows_each_step_once_where_a_run_went_back_to_its_saved_state(tmp_path: Path, saved: int) -> None:
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    told(tmp_path, range(1, 25))
+    told(tmp_path, range(saved + 1, 25), goes_on_from=saved)
+    board = module.EventAccumulator(str(tmp_path / "tensorboard/Distilling")).Reload()
+    assert [event.step for event in board.Scalars("Distilling/loss")] == [10, 20, 24]

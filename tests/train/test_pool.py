@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,12 @@ def test_variations_differ_and_a_seed_settles_them() -> None:
     made = [variation(face, other, np.random.default_rng(seed))[0].tobytes() for seed in (1, 2, 3, 1)]
     assert made[0] == made[3]
     assert len(set(made)) == 3
+
+
+def test_a_pool_goes_to_a_worker_that_is_spawned(data, teacher, tmp_path) -> None:
+    pool = opened(data, teacher, tmp_path)
+    pool.read([0])  # what is mapped here stays here
+    sent = pickle.dumps(pool.records)
+    assert len(sent) < 2000, "no pictures go"
+    again = pickle.loads(pickle.dumps(pool))
+    assert np.array_equal(again.read(range(SIZE)), pool.read(range(SIZE)))

@@ -18,6 +18,7 @@ from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.composites import Composites  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
+from edgefr.train.recipe import Data, Schedule  # noqa: E402
 from edgefr.train.spot import SpotRecipe, losses_of, settle, train_spot  # noqa: E402
 from tests.train import tiny  # noqa: E402
 from tests.train.photographs import photographs  # noqa: E402
@@ -123,3 +124,11 @@ def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pyte
 def test_what_cannot_work_is_refused(make: Make, setting: str, found: str) -> None:
     with pytest.raises(EdgefrError, match=found):
         make(setting)
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "found"), [("spot", -1, "seed to be 0 to"), ("../../x", 0, "name to be the name of a folder")]
+)
+def test_a_name_or_a_seed_that_is_none_is_refused(name: str, seed: int, found: str) -> None:
+    with pytest.raises(EdgefrError, match=found):
+        SpotRecipe(name, Data(Path("few.zip")), Path("yunet.onnx"), Schedule(steps=3), seed=seed)

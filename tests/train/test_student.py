@@ -223,7 +223,7 @@ def test_a_student_from_nothing_learns_from_a_pool_and_labels(make: Make, tmp_pa
     assert cosine > 0.5
     manifest = read_manifest(result)
     assert manifest is not None
-    assert "Imitates backbone.pt on 400 variations of 248 aligned faces" in manifest.trained_on
+    assert "Imitates backbone.pt on 400 pictures, variations among them, of 248 aligned faces" in manifest.trained_on
     log = (recipe.runs / "student" / "log.jsonl").read_text()
     assert '"labels"' not in log
     other, _ = trained("labels.head=adaface", "labels.weight=0.05", "name=labelled")
@@ -263,6 +263,9 @@ def test_the_exported_student_carries_its_manifest(make: Make, tmp_path: Path) -
         ("data.limit=100", "impostor pairs"),
         ("arch=tiny", "either student or arch"),
         ("pool=200", "at least 248, the number of faces"),
+        ("pairwise=-10", "pairwise to be at least 0"),
+        ("seed=-1", "seed to be 0 to"),
+        ("name=../../x", "name to be the name of a folder"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(make: Make, setting: str, found: str, tmp_path: Path) -> None:

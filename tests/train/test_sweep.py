@@ -159,6 +159,20 @@ def test_what_would_fail_after_training_is_refused_before(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "values", "sentence"),
+    [("a.checkpoint", "a.pt,none.pt", r"none\.pt"), ("fusion.embedding_dim", "16,12", r"fusion\.embedding_dim")],
+)
+def test_a_variant_that_cannot_be_put_together_is_found_before_any_is_trained(
+    recipe: Path, tmp_path: Path, monkeypatch, setting: str, values: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgefr.train.sweep.train_fused", lambda *_: pytest.fail("trained"))
+    chosen = variants([recipe], f"{setting}={values}", STAGE)
+    with pytest.raises(EdgefrError, match=sentence):
+        sweep(chosen, None, silent, lambda _rows: None)
+
+
 def test_recipes_that_begin_alike_do_not_train_their_beginning_twice(recipe: Path, tmp_path: Path) -> None:
     labels = ("vib.schedule.steps=1", "vib.schedule.batch=8", "vib.head=cosface")
     sweep(variants([recipe], "vib.beta=0,1e-3", (*STAGE, *labels)), 20, silent, lambda _rows: None)
@@ -166,7 +180,20 @@ def test_recipes_that_begin_alike_do_not_train_their_beginning_twice(recipe: Pat
 
 
 def test_a_sweep_leaves_trained_models_alone(recipe: Path) -> None:
-    assert [variant.recipe.name for variant in variants([recipe], None, STAGE)] == ["sweep-tiny"]
+    plain = recipe.with_name("plain.toml")
+    plain.write_text(recipe.read_text() + "[distill.schedule]\nsteps = 2\n")
+    assert [variant.recipe.name for variant in variants([plain], None, ())] == ["sweep-tiny"]
+
+
+def test_what_is_set_otherwise_has_a_folder_of_its_own(recipe: Path) -> None:
+    names = {
+        variant.recipe.name
+        for settings in (STAGE, ("distill.schedule.steps=3",))
+        for over in (None, "vib.beta=0")
+        for variant in variants([recipe], over, (*settings, "vib.schedule.steps=1"))
+    }
+    assert len(names) == 4
+    assert all(name.startswith("sweep-tiny-") for name in names)
 
 
 @pytest.mark.parametrize("over", ["vib.beta", "vib.beta=", "vib.beta=1,,2", "=1"])

@@ -46,7 +46,6 @@ function put(which, file) {
   preview.alt = file.name;
   preview.hidden = false;
   place.classList.add("filled");
-  place.querySelector(".fine").textContent = "Drop another here or choose one";
 }
 
 async function compare() {
@@ -107,7 +106,8 @@ function scale(find, { similarity, threshold, same }) {
 }
 
 function meaning({ same, similarity, threshold, fmr }) {
-  const where = `Similarity ${similarity.toFixed(3)}, ${same ? "not below" : "below"} the threshold of ${threshold.toFixed(2)}`;
+  const side = same ? "not below" : "below";
+  const where = `Similarity ${similarity.toFixed(3)}, ${side} the threshold of ${threshold.toFixed(2)}`;
   if (!fmr) return `${where}.`;
   const pairs = Math.round(1 / fmr).toLocaleString();
   return `${where}, at which about 1 in ${pairs} pairs of different people is taken for one person.`;

@@ -78,8 +78,10 @@ async function enrol(event) {
   const button = event.target.querySelector("button");
   button.disabled = true;
   try {
-    const done = await ask("/api/people", { method: "POST", json: { name: name.value, track: Number(chosen.value) }, seconds: 30 });
-    say(said, [`${done.name} is enrolled, with ${done.images} ${done.images === 1 ? "image" : "images"}.`, ...done.doubts]);
+    const json = { name: name.value, track: Number(chosen.value) };
+    const done = await ask("/api/people", { method: "POST", json, seconds: 30 });
+    const images = `${done.images} ${done.images === 1 ? "image" : "images"}`;
+    say(said, [`${done.name} is enrolled, with ${images}.`, ...done.doubts]);
     name.value = "";
     chosen.checked = false;
     await loadPeople();

@@ -4,11 +4,16 @@ import { ask, repeat } from "./server.js";
 const MOST = 200;
 const list = document.getElementById("happened");
 
-const SOURCE = { lost: "The connection is lost", stalled: "No pictures come", back: "Pictures come again", ended: "The source has ended" };
+const SOURCE = {
+  lost: "The connection is lost",
+  stalled: "No pictures come",
+  back: "Pictures come again",
+  ended: "The source has ended",
+};
 const WORDS = {
   identified: (who) => [who, "is here"],
   unknown: () => ["Somebody unknown", "is here"],
-  lost: (who) => [who, "after all is not sure"],
+  lost: (who) => [who, "is no longer recognised"],
   left: (who) => [who, "left"],
 };
 
@@ -24,7 +29,9 @@ export function watchEvents() {
     }
     last = found.last;
     if (found.events.length === 0) return;
-    list.prepend(...found.events.map(item).reverse());
+    const items = found.events.map(item).reverse();
+    if (!first) items.forEach((shown) => shown.classList.add("new"));
+    list.prepend(...items);
     while (list.children.length > MOST) list.lastElementChild.remove();
     document.getElementById("nothing").hidden = true;
     if (!first) document.getElementById("newest").textContent = found.events.slice(-3).map(sentence).join("; ");
@@ -48,6 +55,7 @@ function item(event) {
   badge.setAttribute("aria-hidden", "true");
   const text = add(shown, "span", "text");
   add(text, "strong", "", who);
+  text.append(" "); // for who hears it
   add(text, "span", "fine", what);
   const side = add(shown, "span", "side fine");
   add(side, "time", "", clock(event)).dateTime = event.at ?? `PT${event.seconds}S`;

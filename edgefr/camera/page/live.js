@@ -3,7 +3,7 @@ import { connection } from "./server.js";
 
 const picture = document.getElementById("picture");
 const frame = document.getElementById("frame");
-const PATIENCE = 6;
+const PATIENCE = 3; // times that the state is told
 
 const CONDITIONS = {
   lost: (source) => `There is no connection to ${source}. Trying again…`,
@@ -53,7 +53,7 @@ export function watchLive() {
       const there = picture.naturalWidth > 0;
       document.getElementById("waiting").hidden = there;
       missing = there || state.condition !== "ok" || !state.frames_per_second ? 0 : missing + 1;
-      if (missing > PATIENCE / 2) {
+      if (missing > PATIENCE) {
         single = !single;
         playing = false;
       }

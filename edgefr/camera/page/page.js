@@ -10,12 +10,13 @@ const main = document.querySelector("main");
 const login = document.getElementById("login");
 const views = document.getElementById("views");
 const away = document.getElementById("away");
+const NARROW = matchMedia("(max-width: 60rem)"); // as in page.css
 
 function open(isOpen) {
   const wasOpen = !main.hidden;
   main.hidden = views.hidden = !isOpen;
   login.hidden = isOpen;
-  if (!isOpen && wasOpen !== isOpen) document.getElementById("token").focus();
+  if (!isOpen && wasOpen) document.getElementById("token").focus();
 }
 
 async function signIn(token) {
@@ -44,13 +45,12 @@ function tokenInAddress() {
 
 /** Show the part that the address names; a wide window shows all of them anyhow. */
 function turn() {
-  const wanted = location.hash.slice(1) || "live";
-  for (const link of views.querySelectorAll("a")) {
-    const here = link.hash === `#${wanted}`;
-    if (here) main.dataset.view = wanted;
-    link.toggleAttribute("aria-current", here);
-    if (here) link.setAttribute("aria-current", "page");
-  }
+  const links = [...views.querySelectorAll("a")];
+  const wanted = links.find((link) => link.hash === location.hash) ?? links[0];
+  for (const link of links) link.removeAttribute("aria-current");
+  wanted.setAttribute("aria-current", "page");
+  main.dataset.view = wanted.hash.slice(1);
+  if (NARROW.matches) scrollTo(0, 0);
   document.dispatchEvent(new Event("turned"));
 }
 
@@ -60,12 +60,15 @@ async function follow() {
   turn();
 }
 
-connection.addEventListener("away", () => say(away, "The server does not answer. Trying again…"));
-connection.addEventListener("away", () => { away.hidden = false; document.body.classList.add("away"); });
-connection.addEventListener("locked", () => open(false));
-for (const found of ["back", "locked"]) {
-  connection.addEventListener(found, () => { away.hidden = true; document.body.classList.remove("away"); });
+function reach(isThere) {
+  away.textContent = isThere ? "" : "The server does not answer. Trying again…";
+  away.hidden = isThere;
+  document.body.classList.toggle("away", !isThere);
 }
+
+connection.addEventListener("away", () => reach(false));
+connection.addEventListener("back", () => reach(true));
+connection.addEventListener("locked", () => { reach(true); open(false); });
 
 login.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -25,7 +25,8 @@ function show() {
   const wanted = folded(filter.value.trim());
   const found = people.filter((person) => folded(person.name).includes(wanted));
   list.replaceChildren(...found.slice(0, MOST).map(item));
-  document.getElementById("names").replaceChildren(...people.slice(0, MOST).map((person) => new Option("", person.name)));
+  const names = people.slice(0, MOST).map((person) => new Option("", person.name));
+  document.getElementById("names").replaceChildren(...names);
   document.getElementById("count").textContent = people.length ? people.length.toLocaleString() : "";
   const none = document.getElementById("no-people");
   if (people.length === 0) none.textContent = "Nobody is enrolled yet. Enrol the face in view.";
@@ -36,7 +37,12 @@ function show() {
 /** Letters without case and accents, so that "emilie" finds "Émilie". */
 const folded = (text) => text.normalize("NFD").replace(/\p{Mark}/gu, "").toLocaleLowerCase();
 
-const day = (at) => new Date(at).toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+/** A day, with the year where it is another. */
+function day(at) {
+  const date = new Date(at);
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleDateString([], { day: "numeric", month: "short", year });
+}
 
 function item(person) {
   const shown = document.createElement("li");
@@ -50,7 +56,8 @@ function item(person) {
   name.textContent = person.name;
   facts.className = "fine";
   const images = `${person.images} ${person.images === 1 ? "image" : "images"}`;
-  facts.textContent = [images, `since ${day(person.enrolled)}`, person.expires && `until ${day(person.expires)}`].filter(Boolean).join(" · ");
+  const until = person.expires && `until ${day(person.expires)}`;
+  facts.textContent = [images, `since ${day(person.enrolled)}`, until].filter(Boolean).join(" · ");
   text.append(name, facts);
   const button = document.createElement("button");
   button.textContent = "Remove";
@@ -65,8 +72,8 @@ async function remove(name, button) {
   button.disabled = true;
   try {
     await ask(`/api/people/${encodeURIComponent(name)}`, { method: "DELETE", seconds: 30 });
-    say(said, `${name} is removed.`);
     await loadPeople();
+    say(said, `${name} is removed.`);
     filter.focus({ preventScroll: true }); // the button that had the focus is gone
   } catch (error) {
     say(said, error);

@@ -1,0 +1,43 @@
+"""Do the thresholds of a manifest keep their false match rates on people that the model never saw?
+
+`python -m bench.claimed_rates MODEL.onnx FACES`: all pairs of aligned faces of LFW folds 6-10.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bench.__main__ import data
+from edgefr.backends.recogniser import open_recogniser
+from edgefr.data.faces import open_faces, person_of
+from edgefr.data.lfw import people_of, read_pairs
+from edgefr.manifest import model_manifest
+
+
+def run(data: Path, model: Path, faces: Path) -> list[dict[str, float]]:
+    """For each threshold the FMR it claims, and FMR and FNMR on people never seen."""
+    folder = open_faces(faces)
+    unseen = people_of(read_pairs(data / "lfw-pairs.txt"), (6, 7, 8, 9, 10))
+    names = [name for name in folder.names if person_of(name) in unseen]
+    embedding = open_recogniser(model, "onnxruntime", "fp32", None).embed(folder.read_faces(names)).embedding
+    _, labels = np.unique([person_of(name) for name in names], return_inverse=True)
+    pairs = np.triu_indices(len(names), 1)
+    similarity, same = (embedding @ embedding.T)[pairs], (labels[:, None] == labels)[pairs]
+    manifest = model_manifest(model)
+    return [
+        {
+            "claimed_fmr": entry.fmr or 0.0,
+            "threshold": entry.value,
+            "fmr": float((similarity[~same] >= entry.value).mean()),
+            "fnmr": float((similarity[same] < entry.value).mean()),
+        }
+        for entry in (manifest.thresholds if manifest else ())
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(data(), *map(Path, sys.argv[1:3])), indent=1))

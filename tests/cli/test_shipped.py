@@ -1,0 +1,63 @@
+"""What works with nothing downloaded: the models that come with edgefr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edgefr.data.samples import ASTRONAUT_LANDMARKS
+from edgefr.manifest import model_manifest
+from edgefr.shipped import MINI, SPOT, shipped
+from edgefr.verify import Verifier
+
+CARDS = Path(__file__).parents[2] / "edgefr/assets"
+
+
+@pytest.mark.parametrize(("name", "megabytes"), [(MINI, 10), (SPOT, 2)])
+def test_a_model_is_small_has_a_manifest_and_a_card(name: Path, megabytes: int) -> None:
+    path = shipped(name)
+    assert path.stat().st_size < megabytes * 1e6
+    manifest = model_manifest(path)
+    assert manifest is not None
+    assert manifest.trained_on
+    card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    for part in ("Data", "Accuracy", "fail", "Not evaluated for demographic fairness", "Intended", "Not intended"):
+        assert part in card, f"the card of {name} says nothing of {part}"
+
+
+def test_mini_decides_at_measured_rates_and_says_whom_it_never_saw() -> None:
+    manifest = model_manifest(shipped(MINI))
+    assert manifest is not None
+    assert {entry.fmr for entry in manifest.thresholds} >= {1e-2, 1e-3}
+    assert manifest.held_out is not None
+
+
+def test_the_demonstration_is_right_without_any_file(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("skimage")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    told = edgefr("demo", "--json")
+    assert told.code == 0, told.out + told.err
+    assert [answer["same"] for answer in told.json["answers"]] == [True, False]
+    assert cv2.imread("demo.png") is not None
+
+
+def test_verify_needs_neither_model_nor_detector(edgefr, tmp_path: Path) -> None:
+    data = pytest.importorskip("skimage.data")
+    photo = tmp_path / "astronaut.png"
+    cv2.imwrite(str(photo), data.astronaut()[..., ::-1])
+    told = edgefr("verify", photo, photo, "--json")
+    assert told.code == 0
+    assert told.json["similarity"] == pytest.approx(1, abs=1e-3)
+    assert (told.json["model"], told.json["detector"]) == ("mini.onnx", "spot")
+
+
+def test_the_detector_that_ships_is_taken_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pytest.importorskip("skimage.data")
+    monkeypatch.delenv("EDGEFR_DETECTOR", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/nonexistent")
+    faces = Verifier.open(shipped(MINI)).detector.detect(data.astronaut())
+    assert len(faces) == 1
+    assert abs(faces[0].landmarks - ASTRONAUT_LANDMARKS).max() < 12
