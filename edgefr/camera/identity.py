@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgefr.evaluate.templates import inverse_variance, template
+from edgefr.evaluate.templates import trusted
 from edgefr.face.detect import Face
 from edgefr.gallery.enrol import pose
 from edgefr.gallery.gallery import Hit
@@ -107,12 +107,9 @@ class Identity:
     def fused(self) -> Floats:
         """One template (K,) of the views, by inverse variance where the model tells it, else by norm."""
         faces = [view.face for view in self.views]
-        told = [face.uncertainty for face in faces if face.uncertainty is not None]
-        if len(told) == len(faces):
-            weights = inverse_variance(np.array(told, np.float32))
-        else:
-            weights = np.array([face.norm for face in faces], np.float32)
-        return template(np.stack([face.embedding for face in faces]), weights)
+        return trusted(
+            [face.embedding for face in faces], [face.norm for face in faces], [face.uncertainty for face in faces]
+        )
 
     def _decide(self, hits: list[Hit], limit: float) -> bool:
         before = self.state, self.name

@@ -6,6 +6,8 @@ variance that the bottleneck tells of each image, or only the best image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgefr.errors import EdgefrError
@@ -34,6 +36,21 @@ def template(embeddings: Floats, weights: Floats | None = None) -> Floats:
             "expected images of one person, found embeddings that cancel or weights of zero: enrol other images"
         )
     return np.asarray(total / length, np.float32)
+
+
+def trusted(embeddings: Sequence[Floats], norms: Sequence[float], uncertainties: Sequence[float | None]) -> Floats:
+    """One template (K,) of images' unit embeddings (K,): by inverse variance where the model tells of all of them how
+    sure it is, else by norm.
+
+    Raises:
+        EdgefrError: as `template`.
+    """
+    told = [value for value in uncertainties if value is not None]
+    if len(told) == len(embeddings):
+        weights = inverse_variance(np.array(told, np.float32))
+    else:
+        weights = np.array(norms, np.float32)
+    return template(np.stack(embeddings), weights)
 
 
 def inverse_variance(uncertainty: Floats, temperature: float = 1.0) -> Floats:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.templates import inverse_variance, template
+from edgefr.evaluate.templates import trusted
 from edgefr.spec import Floats, Image
 
 LONGEST_NAME = 200
@@ -121,12 +121,13 @@ def fused(portraits: Sequence[Portrait]) -> Floats:
     Raises:
         EdgefrError: there is none, or they cancel.
     """
-    uncertainty = [entry.uncertainty for entry in portraits if entry.uncertainty is not None]
-    if len(uncertainty) == len(portraits):
-        weights = inverse_variance(np.array(uncertainty, np.float32))
-    else:
-        weights = np.array([entry.norm for entry in portraits], np.float32)
-    return template(np.stack([entry.embedding for entry in portraits]), weights)
+    if not portraits:
+        raise EdgefrError("expected images of a person, found none: enrol a person with at least one image")
+    return trusted(
+        [entry.embedding for entry in portraits],
+        [entry.norm for entry in portraits],
+        [entry.uncertainty for entry in portraits],
+    )
 
 
 def packed(meta: dict[str, Any], embedding: Floats) -> bytes:
