@@ -29,6 +29,10 @@ LEAST = 56
 to 200."""
 
 
+NESTED = 0.6
+"""A find that lies so far within a better one is that face's mouth and chin, which in portraits look like a face."""
+
+
 class Spot:
     """A network with one output, a face in each row: box, five points, score."""
 
@@ -46,7 +50,11 @@ class Spot:
         """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
-        return detect_at(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE)
+        found: list[Face] = []
+        for face in detect_at(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE):
+            if all(_inside(face, better) <= NESTED for better in found):
+                found.append(face)
+        return found
 
     def _candidates(self, image: Image, _side: int) -> Floats:
         below, right = (-length % SPOT_STRIDE for length in image.shape[:2])
@@ -54,3 +62,12 @@ class Spot:
         rows = self._backend.infer({INPUT_NAME: np.asarray(whole)[None]})[SPOT_OUTPUT]  # (P, 15)
         good: Floats = rows[rows[:, 14] >= VOTES]
         return good
+
+
+def _inside(face: Face, other: Face) -> float:
+    """The share of a face's box that lies within the other's."""
+    x, y, width, height = face.box
+    left, top, across, down = other.box
+    wide = min(x + width, left + across) - max(x, left)
+    high = min(y + height, top + down) - max(y, top)
+    return max(wide, 0.0) * max(high, 0.0) / (width * height)

@@ -60,6 +60,11 @@ def test_those_that_see_a_face_vote_where_it_lies_by_their_scores(detect) -> Non
     assert face.score == pytest.approx(0.9)
 
 
+def test_a_mouth_within_a_face_is_none(detect) -> None:
+    faces = detect([row(10, 10, 60, 0.9), row(25, 35, 30, 0.7), row(60, 60, 30, 0.7)], 140, 140)
+    assert sorted(round(face.box[0]) for face in faces) == [10, 60]
+
+
 def test_large_pictures_are_shrunk_and_only_large_faces_count_in_the_smaller_views(detect) -> None:
     faces = detect([row(0, 0, 40, 0.9), row(50, 50, 80, 0.8)], 2048, 2048)
     boxes = sorted(face.box for face in faces)
