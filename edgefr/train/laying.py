@@ -10,6 +10,7 @@ from edgefr.data.degrade import Rng
 from edgefr.spec import Floats, Image
 from edgefr.train.backgrounds import background
 from edgefr.train.faces import mix
+from edgefr.train.looks import moved
 from edgefr.train.photographs import CERTAIN, Photographs
 
 SMALLEST = 8
@@ -17,6 +18,10 @@ SMALLEST = 8
 
 SEEN, HIDDEN = 0.5, 0.25
 """Shares of a face that must be seen to teach it, and above which it is not denied either."""
+
+HARD = 0.3
+"""Share of the photographs laid for a face that the teacher found hard: they are a tenth of all faces, and bystanders
+mostly, whom a choice by size would hardly show."""
 
 EDGE = 6
 """Pixels by which a soft edge reaches beyond an outline."""
@@ -38,11 +43,11 @@ def lay(
     rng: Rng,
 ) -> Floats:
     """Lay a photograph or a part of it on the canvas, its main face of `size` pixels `at` a place; its finds there."""
-    index = int(rng.integers(len(photographs)))
+    index, place = _chosen(photographs, rng)
     picture, finds = photographs.pictures[index], photographs.finds[index]
     if len(finds) == 0:
         return np.zeros((0, 15), np.float32)
-    main = finds[np.argmax(finds[:, 2] * finds[:, 3])]
+    main = finds[place]
     centre, box = main[:2] + main[2:4] / 2, main[2:4]
     scale = size / float(np.sqrt(box.prod()))
     picture, shrunk_back = _shrunk(picture, scale)
@@ -66,6 +71,16 @@ def lay(
         window[:] = mix(warped, window, mask[..., None].astype(np.float32) / np.float32(255))
         owners[top:bottom, left:right][mask > 127] = number
     return moved(finds, matrix)
+
+
+def _chosen(photographs: Photographs, rng: Rng) -> tuple[int, int]:
+    """Which photograph, and which of its finds is the main one: the largest, or one that the teacher found hard."""
+    if len(photographs.hard) and rng.random() < HARD:
+        index, place = photographs.hard[rng.integers(len(photographs.hard))]
+        return int(index), int(place)
+    index = int(rng.integers(len(photographs)))
+    boxes = photographs.finds[index][:, 2:4]
+    return index, int(np.argmax(boxes.prod(1))) if len(boxes) else 0
 
 
 def _shrunk(picture: Image, scale: float) -> tuple[Image, npt.NDArray[np.float64]]:
@@ -93,18 +108,6 @@ def _outline(size: npt.NDArray[np.int64], centre: Floats, box: Floats, rng: Rng)
         reach = box * np.exp(rng.uniform(np.log(1.2), np.log(4), 2)) / 2
         low, high = np.maximum(centre - reach, low), np.minimum(centre + reach, high)
     return np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-
-
-def moved(finds: Floats, matrix: npt.NDArray[np.float64]) -> Floats:
-    """Finds (F, 15) after an affine map (2, 3) of the picture: upright boxes around the turned ellipses in the old
-    ones, and the points of left and right exchanged where the map mirrors."""
-    linear, shift = matrix[:, :2], matrix[:, 2]
-    centre = (finds[:, :2] + finds[:, 2:4] / 2) @ linear.T + shift
-    size = np.sqrt(finds[:, 2:4] ** 2 @ (linear**2).T)
-    points = finds[:, 4:14].reshape(-1, 5, 2) @ linear.T + shift
-    if np.linalg.det(linear) < 0:
-        points = points[:, (1, 0, 2, 4, 3)]
-    return np.hstack([centre - size / 2, size, points.reshape(-1, 10), finds[:, 14:]]).astype(np.float32)
 
 
 def cover(photographs: Photographs, canvas: Image, owners: Owners, faces: list[Floats], rng: Rng) -> None:

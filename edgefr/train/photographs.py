@@ -1,26 +1,31 @@
-"""Photographs with the faces that a teacher finds in them: YuNet looks at each once, and what it says is kept."""
+"""Photographs with the faces that a teacher finds in them: YuNet looks at each, and what it says is kept."""
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
 from edgefr.manifest import sha256_of, written_whole
 from edgefr.spec import Floats, Image
 from edgefr.train.faces import TrainingFaces
+from edgefr.train.looks import ROW, SIZES, looks_at
 from edgefr.train.progress import Progress
 
 CERTAIN, DOUBTFUL = 0.6, 0.3
 """The teacher's scores from which a find is a face, and from which it may be one: that is neither taught nor denied."""
 
+EASY = 0.92
+"""The teacher's score below which a face is a hard one; nine in ten of LFW's reach it."""
+
 OVERLAP = 0.3
-ROW = 15
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,14 @@ class Photographs:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @cached_property
+    def hard(self) -> npt.NDArray[np.int64]:
+        """(N, 2): photograph and place among its finds of each face that is one, though a hard one."""
+        scores = [rows[:, 14] for rows in self.finds]
+        places = [np.flatnonzero((score >= CERTAIN) & (score < EASY)) for score in scores]
+        pairs = [(index, place) for index, some in enumerate(places) for place in some.tolist()]
+        return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def labelled(faces: TrainingFaces, teacher: Path, kept: Path, progress: Progress) -> Photographs:
@@ -53,7 +66,7 @@ def labelled(faces: TrainingFaces, teacher: Path, kept: Path, progress: Progress
         for name in faces.names:
             pictures.append(faces.folder.read(name))
             advance(1)
-    told = f"{faces.digest()} {sha256_of(teacher)} {DOUBTFUL} {OVERLAP}"
+    told = f"{faces.digest()} {sha256_of(teacher)} {DOUBTFUL} {OVERLAP} {SIZES}"
     path = kept / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
     if not path.is_file():
         _write(path, _looked_at(pictures, teacher, progress))
@@ -66,9 +79,7 @@ def _looked_at(pictures: list[Image], teacher: Path, progress: Progress) -> list
         finds = []
         with progress("Labelling photographs", len(pictures)) as advance:
             for picture in pictures:
-                net.setInputSize(picture.shape[1::-1])
-                _, rows = net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-                finds.append(np.zeros((0, ROW), np.float32) if rows is None else rows)
+                finds.append(looks_at(picture, net))
                 advance(1)
     except cv2.error as error:
         raise EdgefrError(

@@ -11,8 +11,10 @@ pytest.importorskip("skimage")
 from edgefr.spec import Floats  # noqa: E402
 from edgefr.train.backgrounds import background, faceless_part, scrambled  # noqa: E402
 from edgefr.train.composites import Composites, composite  # noqa: E402
-from edgefr.train.laying import NOTHING, lay, moved, seen  # noqa: E402
+from edgefr.train.laying import NOTHING, lay, seen  # noqa: E402
+from edgefr.train.looks import moved  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
+from edgefr.train.photographs import Photographs  # noqa: E402
 from tests.train.photographs import COLOURS, SKIN, painted, photographs  # noqa: E402
 
 SIDE = 160
@@ -102,6 +104,20 @@ def test_a_face_beyond_the_edge_counts_by_what_is_left_of_it() -> None:
 def test_a_find_the_teacher_doubts_is_not_taught() -> None:
     owners = np.zeros((250, 250), np.int16)
     assert seen(painted(0.4)[1], owners, 0)[:, 14].tolist() == [0.0]
+
+
+def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None:
+    picture, easy = painted()
+    hard = easy.copy()
+    hard[0, :4], hard[0, 14] = (10, 10, 20, 20), 0.7
+    crowd = Photographs([picture], [np.concatenate([easy, hard])])
+    shown = []
+    for seed in range(200):
+        canvas, owners = np.zeros((SIDE, SIDE, 3), np.uint8), np.full((SIDE, SIDE), NOTHING, np.int16)
+        finds = lay(crowd, canvas, owners, 0, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed))
+        middles = finds[:, :2] + finds[:, 2:4] / 2
+        shown.append(int(np.abs(middles - SIDE / 2).sum(1).argmin()))
+    assert 40 < sum(shown) < 80
 
 
 def test_backgrounds_show_no_face() -> None:
