@@ -151,6 +151,9 @@ def mqtt(url: str, warn: Callable[[str], None]) -> Posted:
         if not client.is_connected():
             client.connect(host, port, keepalive=30)
             client.loop_start()
-        client.publish(topic, message, qos=1).wait_for_publish(HOOK_SECONDS)
+        sent = client.publish(topic, message, qos=1)
+        sent.wait_for_publish(HOOK_SECONDS)
+        if not sent.is_published():
+            raise TimeoutError("the broker does not acknowledge")
 
     return Posted(without_secret(url), deliver, warn)

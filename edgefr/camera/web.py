@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, HTTPException, Path, Query, Request, Response, UploadFile
+from fastapi import FastAPI, File, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -140,8 +140,8 @@ def _people(app: FastAPI, live: Live) -> None:
             raise HTTPException(409, "expected the chosen face in view, found it gone: choose one that is") from error
         return {"name": done.name, "images": done.images, "doubts": done.doubts()}
 
-    @app.delete("/api/people/{name:path}", status_code=204)
-    def remove(name: Annotated[str, Path(max_length=LONGEST_NAME)]) -> Response:
+    @app.delete("/api/people", status_code=204)  # not in the path: browsers take `.` and `..` out of it
+    def remove(name: Annotated[str, Query(max_length=LONGEST_NAME)]) -> Response:
         if name not in live.watcher.gallery.names():
             raise HTTPException(404, "expected somebody enrolled, found nobody of that name")
         live.watcher.gallery.remove(name)

@@ -107,7 +107,7 @@ def test_a_find_the_teacher_doubts_is_not_taught() -> None:
 
 
 def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None:
-    picture, easy = painted()
+    picture, easy = painted(0.95)
     hard = easy.copy()
     hard[0, :4], hard[0, 14] = (10, 10, 20, 20), 0.7
     crowd = Photographs([picture], [np.concatenate([easy, hard])])

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edgefr.spec import Floats, Image  # noqa: E402
-from edgefr.train.looks import looks_at, moved  # noqa: E402
+from edgefr.spec import Floats, Image
+from edgefr.train.looks import looks_at, moved
 
 pytestmark = pytest.mark.shared
 

@@ -71,7 +71,7 @@ async function remove(name, button) {
   if (!(await sure(`Remove ${name}?`))) return;
   button.disabled = true;
   try {
-    await ask(`/api/people/${encodeURIComponent(name)}`, { method: "DELETE", seconds: 30 });
+    await ask(`/api/people?name=${encodeURIComponent(name)}`, { method: "DELETE", seconds: 30 });
     await loadPeople();
     say(said, `${name} is removed.`);
     filter.focus({ preventScroll: true }); // the button that had the focus is gone
