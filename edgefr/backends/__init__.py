@@ -26,13 +26,20 @@ takes 7.3 ms an image, OpenVINO 2.2 ms in bf16 and 4.5 ms in FP32."""
 
 INSTALLS = {
     "onnxruntime": "pip install onnxruntime",
+    "onnxruntime-cuda": "pip uninstall onnxruntime; pip install 'edgefr[cuda]'",
     "openvino": "pip install 'edgefr[cpu]'",
     "torch": "pip install 'edgefr[train]'",
     **TENSORRT_INSTALLS,
 }
 
-PACKAGES = {"tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")}
-"""Where a package is not called as its runtime."""
+MODULES = {**TENSORRT_MODULES, "onnxruntime-cuda": ("onnxruntime",)}
+"""Where a module is not called as its runtime, the names it may have."""
+
+PACKAGES = {
+    "onnxruntime-cuda": ("onnxruntime-gpu",),
+    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+}
+"""Likewise packages."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +90,10 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
         from edgefr.backends.fake import FakeBackend
 
         return FakeBackend(precision)
-    if chosen == "onnxruntime":
+    if chosen in ("onnxruntime", "onnxruntime-cuda"):
         from edgefr.backends.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(path, precision)
+        return OnnxRuntimeBackend(path, precision, chosen)
     if chosen == "openvino":
         from edgefr.backends.openvino import OpenVinoBackend
 
@@ -150,7 +157,7 @@ def _choose(path: Path, precision: str, images: int | None) -> str:
 
 
 def _present(name: str) -> bool:
-    return any(util.find_spec(module) is not None for module in TENSORRT_MODULES.get(name, (name,)))
+    return any(util.find_spec(module) is not None for module in MODULES.get(name, (name,)))
 
 
 def _version(name: str) -> str | None:
@@ -159,4 +166,5 @@ def _version(name: str) -> str | None:
     for package in PACKAGES.get(name, (name,)):
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(package)
-    return "unknown"  # the same module from another package, such as onnxruntime-gpu
+    # The same module from another package, such as onnxruntime-gpu - which itself shares onnxruntime's.
+    return None if name == "onnxruntime-cuda" else "unknown"

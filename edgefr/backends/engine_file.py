@@ -21,22 +21,41 @@ SUFFIXES = {".blob": "openvino", ".plan": "tensorrt", ".rtx": "tensorrt-rtx"}
 """What an engine's name ends in, by the runtime that made it."""
 
 AHEAD = "GPUs of "
-"""How the device of an engine begins that was compiled without a GPU; the compute capabilities follow: `SM75 SM89`."""
+"""How the device of an engine begins that is for several kinds of GPU; the compute capabilities follow: `SM75 SM89`."""
+
+LATER = "+"
+"""How the version of an engine ends that later ones load, too."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine runs: the runtime's version, the device's name with its compute capability or instruction
-    sets, and its driver ("" where there is none)."""
+    """Where an engine runs: the runtime's version, `10.3+` for all from there on with the same major one; the device's
+    name with its compute capability or instruction sets, and its driver ("" where there is none)."""
 
     runtime: str
     version: str
     device: str
     driver: str = ""
 
-    def holds(self, here: Place) -> bool:
-        """Whether this is where an engine was compiled ahead of time for, and the GPU `here` is of its kinds."""
-        return self.device.startswith(AHEAD) and here.device.rpartition(" ")[2] in self.device.split()
+    def holds(self, here: Place) -> dict[str, bool]:
+        """Which of the fields of a place `here` suit an engine that was made for this one."""
+        kinds = self.device.startswith(AHEAD) and here.device.rpartition(" ")[2] in self.device.split()
+        later = self.version.endswith(LATER) and _reaches(here.version, self.version.removesuffix(LATER))
+        return {
+            "runtime": self.runtime == here.runtime,
+            "version": self.version == here.version or later,
+            "device": self.device == here.device or kinds,
+            "driver": self.driver == here.driver or kinds or later,
+        }
+
+
+def _reaches(version: str, least: str) -> bool:
+    """Whether a version is `least` or a later one with the same major number."""
+    try:
+        numbers, lowest = (tuple(map(int, text.split(".")[:2])) for text in (version, least))
+    except ValueError:
+        return False
+    return numbers[0] == lowest[0] and numbers >= lowest
 
 
 @dataclass(frozen=True)
@@ -108,11 +127,11 @@ def checked_engine(path: Path, here: Place) -> EngineRecord:
     if sha256_of(path) != record.sha256:
         raise EdgefrError(f"expected the engine that the manifest of {path} names, found another file: {rebuild}")
     made = record.key.place
-    for entry in fields(Place):
-        wanted, found = getattr(here, entry.name), getattr(made, entry.name)
-        if wanted != found and not (entry.name in ("device", "driver") and made.holds(here)):
+    for name, suits in made.holds(here).items():
+        if not suits:
+            wanted, found = getattr(here, name), getattr(made, name)
             raise EdgefrError(
-                f"expected an engine for the {entry.name} {wanted or 'none'}, found {path} built for "
+                f"expected an engine for the {name} {wanted or 'none'}, found {path} built for "
                 f"{found or 'none'}: {rebuild} {precision_option(record)}"
             )
     return record

@@ -1,4 +1,5 @@
-"""ONNX Runtime on the processor, in what the file computes in: starts fastest and runs wherever edgefr installs."""
+"""ONNX Runtime, in what the file computes in: on the processor it starts fastest and runs wherever edgefr installs, by
+its CUDA provider it runs on any NVIDIA GPU without an engine."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ from edgefr.backends.base import (
     only,
     unreadable,
 )
+from edgefr.backends.cuda_probe import need_gpu
 from edgefr.backends.engine_file import Place
 from edgefr.backends.onnx_precision import graph_precision
 from edgefr.errors import MissingExtraError
 
-RUNTIME = "onnxruntime"
+RUNTIME, CUDA_RUNTIME = "onnxruntime", "onnxruntime-cuda"
 INSTALL = "pip install onnxruntime"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SILENT = 4  # onnxruntime's severity "fatal"; everything milder also arrives as an exception
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 
@@ -36,24 +39,32 @@ class OnnxRuntimeBackend:
     25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more the same.
 
     Raises:
-        EdgefrError: the file is not an ONNX model, or `precision` is not what it computes in.
+        EdgefrError: the file is not an ONNX model, `precision` is not what it computes in, or there is no GPU for
+            `onnxruntime-cuda` or no library that uses it.
     """
 
-    def __init__(self, path: Path, precision: str = "auto") -> None:
-        model_file(path, ".onnx", RUNTIME)
+    def __init__(self, path: Path, precision: str = "auto", runtime: str = RUNTIME) -> None:
+        model_file(path, ".onnx", runtime)
         library = _library()
+        providers = [CPU] if runtime == RUNTIME else _on_gpu(library)
         computed = graph_precision(path).name
-        self._precision = only((computed,), precision, RUNTIME, f"use --precision {computed} or --runtime openvino")
+        self._runtime = runtime
+        self._precision = only((computed,), precision, runtime, f"use --precision {computed} or --runtime openvino")
         options = library.SessionOptions()
         options.log_severity_level = SILENT
         if computed == "fp16":  # all optimisations crash on some FP16 graphs (1.24 to 1.32)
             options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:
-            self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = library.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # the library's exceptions share no narrower base
-            raise unreadable(path, RUNTIME, error) from error
+            raise unreadable(path, runtime, error) from error
+        if runtime == CUDA_RUNTIME and self._session.get_providers()[0] != CUDA:  # it falls back without a word
+            raise MissingExtraError(
+                f"expected {CUDA} to load, found that onnxruntime fell back to the processor: install the CUDA "
+                "and cuDNN libraries that its version asks for, or use --runtime onnxruntime"
+            )
         self._description = Description(
-            RUNTIME,
+            runtime,
             self._precision,
             tuple(_info(node) for node in self._session.get_inputs()),
             tuple(_info(node) for node in self._session.get_outputs()),
@@ -68,13 +79,28 @@ class OnnxRuntimeBackend:
         try:
             found = self._session.run(names, feed)
         except Exception as error:  # as above
-            raise failed(RUNTIME, error) from error
+            raise failed(self._runtime, error) from error
         return {name: np.asarray(array) for name, array in zip(names, found, strict=True)}
 
 
 def place() -> Place:
     """What a converted file is made for; ONNX Runtime compiles at every start, so only its version counts."""
     return Place(RUNTIME, _library().__version__, "any")
+
+
+def _on_gpu(library: ModuleType) -> list[Any]:
+    """Providers for the GPU; FP32 there is not rounded to TF32, and what has no kernel runs on the processor.
+
+    Raises:
+        EdgefrError: there is no GPU, or this onnxruntime is the one without CUDA.
+    """
+    need_gpu(CUDA_RUNTIME)
+    if CUDA not in library.get_available_providers():
+        raise MissingExtraError(
+            f"expected an onnxruntime with {CUDA}, found one without: pip uninstall onnxruntime, then "
+            "pip install 'edgefr[cuda]'"
+        )
+    return [(CUDA, {"use_tf32": "0"}), CPU]
 
 
 def _library() -> ModuleType:

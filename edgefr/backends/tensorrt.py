@@ -16,7 +16,7 @@ from edgefr.backends.base import Array, Description, TensorInfo, checked, only
 from edgefr.backends.cuda import Cuda, Graphs, cuda_error, open_cuda
 from edgefr.backends.cuda_probe import Gpu, need_gpu
 from edgefr.backends.engine_file import SUFFIXES, Place, checked_engine
-from edgefr.backends.tensorrt_library import logger, tensorrt_library
+from edgefr.backends.tensorrt_library import logger, runtime_of, tensorrt_library
 from edgefr.errors import EdgefrError
 from edgefr.spec import INPUT_NAME
 
@@ -38,7 +38,7 @@ class TensorRtBackend:
         made = checked_engine(path, place(runtime, trt, gpu)).key.precision
         self._precision = only((made,), precision, runtime, f"use --precision {made}")
         self._log = logger(trt)
-        self._runtime = trt.Runtime(self._log)  # outlives the engine
+        self._runtime = runtime_of(trt, self._log)  # outlives the engine
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
             raise EdgefrError(

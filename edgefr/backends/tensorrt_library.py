@@ -36,6 +36,15 @@ def members(enum: Any) -> dict[str, Any]:
     return dict(getattr(enum, "__members__", {}))
 
 
+def runtime_of(trt: ModuleType, log: Any) -> Any:
+    """What loads engines. One that later versions load, too, brings code of its own: it may run, since an engine is
+    only loaded with the digest that its manifest names."""
+    runtime = trt.Runtime(log)
+    if hasattr(runtime, "engine_host_code_allowed"):
+        runtime.engine_host_code_allowed = True
+    return runtime
+
+
 def logger(trt: ModuleType) -> Any:
     """A logger that keeps errors, for the sentence that a user reads, and shows nothing."""
 

@@ -63,7 +63,8 @@ def _present(model: Path, cache: Path) -> list[tuple[Path, str, str]]:
     found = [
         (model, runtime.name, precision)
         for runtime in available_runtimes()
-        if runtime.version is not None and runtime.name in ("onnxruntime", "openvino")  # torch is the reference
+        if runtime.version is not None
+        and runtime.name in ("onnxruntime", "onnxruntime-cuda", "openvino")  # torch is the reference
         for precision in reversed(runtime.precisions)  # FP32, which all have, first
     ]
     return found + [engine for engine in engines_of(model, cache) if _differs(*engine[1:])]

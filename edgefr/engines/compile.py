@@ -39,8 +39,8 @@ def place_of(runtime: str, profile: Profile) -> Place:
     return place_here(runtime)
 
 
-def compiled(model: Path, runtime: str, precision: str, profile: Profile) -> Compiled:
-    """Compile `model` beside itself as `engine` with the runtime's suffix.
+def compiled(model: Path, runtime: str, precision: str, profile: Profile, timings: Path) -> Compiled:
+    """Compile `model` beside itself as `engine` with the runtime's suffix; `timings` is a folder that outlives it.
 
     Raises:
         EdgefrError: the runtime cannot compile it, or what it made is not in `precision`.
@@ -58,7 +58,7 @@ def compiled(model: Path, runtime: str, precision: str, profile: Profile) -> Com
     else:
         from edgefr.engines.tensorrt_build import build
 
-        made = build(model, runtime, precision, profile, model.with_name(f"engine{_suffix(runtime)}"))
+        made = build(model, runtime, precision, profile, model.with_name(f"engine{_suffix(runtime)}"), timings)
     check_layers(made.layers, precision)
     return made
 

@@ -32,9 +32,10 @@ class Profile:
     """A kind of device, its runtime, and what TensorRT is told; CPU runtimes use name, runtime and precisions only.
 
     `precisions`: those that pay on the device, the best first. `compute_capabilities`: such as 87 for 8.7; TensorRT-RTX
-    compiles for them without a GPU. `workspace_mib`: None takes half of the GPU's memory, or without a GPU what the
-    library takes. `aux_streams`: streams beside the main one, on which TensorRT may run the two backbones side by
-    side. `dla`: Jetson's accelerator takes what it can, the GPU the rest.
+    compiles for them without a GPU. `workspace_mib`: None takes half of the GPU's free memory, or without a GPU what
+    the library takes. `aux_streams`: streams beside the main one, on which TensorRT may run the two backbones side by
+    side. `dla`: Jetson's accelerator takes what it can, the GPU the rest. `any_gpu`: one engine for all GPUs from
+    Ampere on, `any_version`: for later versions of the same major one; both cost speed, and Jetson has neither.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Profile:
     workspace_mib: int | None = None
     aux_streams: int = 1
     dla: bool = False
+    any_gpu: bool = False
+    any_version: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch.opt <= self.batch.max <= LARGEST_BATCH:

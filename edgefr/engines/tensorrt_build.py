@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgefr.backends.cuda_probe import Gpu, find_gpu
-from edgefr.backends.engine_file import AHEAD, Place
+from edgefr.backends.engine_file import AHEAD, LATER, Place
 from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.tensorrt import place
-from edgefr.backends.tensorrt_library import logger, members, tensorrt_library
+from edgefr.backends.tensorrt_library import logger, members, runtime_of, tensorrt_library
 from edgefr.engines.compile import Compiled
 from edgefr.engines.profile import Profile
 from edgefr.engines.tensorrt_plan import Plan, plan
+from edgefr.engines.timings import keep_timings, timings_file, use_timings
 from edgefr.errors import EdgefrError
 from edgefr.spec import FACE_SIZE, INPUT_NAME
 
 WORDS = {"fp32": ("FP32", "Float"), "fp16": ("FP16", "Half"), "int8": ("Int8", "INT8")}
 HEAVY_WORDS = ("conv", "gemm", "matmul", "fc")
+
+AMPERE_PLUS = ("SM80", "SM86", "SM89", "SM90", "SM100", "SM103", "SM120")
+"""What TensorRT's hardware compatibility level of that name spans: data-centre and desktop GPUs, no Jetson."""
 
 
 def target(runtime: str, profile: Profile) -> Place:
@@ -30,16 +35,19 @@ def target(runtime: str, profile: Profile) -> Place:
     """
     trt = tensorrt_library(runtime)
     gpu = find_gpu()
-    if gpu is not None:
-        return place(runtime, trt, gpu)
-    wanted = plan(trt, "fp32", profile, gpu=False).capabilities
-    return Place(runtime, trt.__version__, f"{AHEAD}{' '.join(wanted)}")
+    chosen = plan(trt, "fp32", profile, gpu is not None)
+    wanted = AMPERE_PLUS if chosen.hardware else chosen.capabilities
+    here = place(runtime, trt, gpu) if gpu else Place(runtime, trt.__version__, "")
+    device = f"{AHEAD}{' '.join(wanted)}" if wanted else here.device
+    version = f"{here.version}{LATER}" if profile.any_version else here.version
+    return replace(here, device=device, version=version)
 
 
-def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path) -> Compiled:
+def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path, timings: Path) -> Compiled:
     """Compile `model` to `output`.
 
-    Without a GPU, and where the library can, for the compute capabilities of the profile.
+    Without a GPU, and where the library can, for the compute capabilities of the profile. What TensorRT measured of its
+    kernels is kept in the folder `timings`, so that the next build on this device does not measure it again.
 
     Raises:
         EdgefrError: the library is missing, refuses the graph, or cannot build for what is asked.
@@ -54,12 +62,17 @@ def build(model: Path, runtime: str, precision: str, profile: Profile, output: P
         told = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
         raise _refused(model, runtime, told)
     config = _config(trt, builder, chosen, profile, gpu)
+    measured = timings_file(timings, place(runtime, trt, gpu)) if gpu else None
+    if measured:
+        use_timings(config, measured)
     if chosen.weak:
         _impose_types(trt, network)
     serialised = builder.build_serialized_network(network, config)
     if serialised is None:
         raise _refused(model, runtime, log.errors)
     output.write_bytes(memoryview(serialised))
+    if measured:
+        keep_timings(config, measured)
     return Compiled(output, _layers(trt, runtime, output, model, gpu), runs=gpu is not None)
 
 
@@ -74,13 +87,15 @@ def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | N
     shapes = builder.create_optimization_profile()
     shapes.set_shape(INPUT_NAME, (1, *face), (profile.batch.opt, *face), (profile.batch.max, *face))
     config.add_optimization_profile(shapes)
-    workspace = profile.workspace_mib << 20 if profile.workspace_mib else gpu.memory // 2 if gpu else None
+    workspace = profile.workspace_mib << 20 if profile.workspace_mib else gpu.free // 2 if gpu else None
     if workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.max_aux_streams = profile.aux_streams
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector then tells the layers' formats
     if profile.dla:
         config.default_device_type, config.DLA_core = trt.DeviceType.DLA, 0
+    if chosen.hardware:
+        config.hardware_compatibility_level = members(trt.HardwareCompatibilityLevel)[chosen.hardware]
     if chosen.capabilities:
         config.num_compute_capabilities = len(chosen.capabilities)
         for index, name in enumerate(chosen.capabilities):
@@ -112,7 +127,7 @@ def _layers(trt: Any, runtime: str, engine: Path, model: Path, gpu: Gpu | None) 
         graph = graph_precision(model)
         return {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8}
     log = logger(trt)
-    loader = trt.Runtime(log)  # outlives the engine
+    loader = runtime_of(trt, log)  # outlives the engine
     loaded = loader.deserialize_cuda_engine(engine.read_bytes())
     if loaded is None:
         raise _refused(model, runtime, log.errors)

@@ -17,13 +17,15 @@ from edgefr.errors import EdgefrError
 @dataclass(frozen=True)
 class Plan:
     """Names of the flags to set and to clear, `weak` where the ONNX file's types have to be imposed on every layer,
-    and the compute capabilities to compile for without a GPU (none: for the GPU that is there)."""
+    the compute capabilities to compile for without a GPU (none: for the GPU that is there), and the level of hardware
+    compatibility (None: none)."""
 
     network_flags: tuple[str, ...]
     builder_flags: tuple[str, ...]
     cleared_flags: tuple[str, ...]
     weak: bool
     capabilities: tuple[str, ...]
+    hardware: str | None
 
 
 def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
@@ -41,7 +43,10 @@ def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
         flags += {"fp16": ["FP16"], "int8": ["FP16", "INT8"]}.get(precision, [])
         flags += ["OBEY_PRECISION_CONSTRAINTS"] if precision != "fp32" else []
     flags += ["GPU_FALLBACK"] if profile.dla else []
-    if missing := [name for name in flags if name not in builder]:
+    flags += ["VERSION_COMPATIBLE"] if profile.any_version else []
+    levels = members(getattr(trt, "HardwareCompatibilityLevel", None))
+    wanted = ["AMPERE_PLUS"] if profile.any_gpu else []
+    if missing := [name for name in flags if name not in builder] + [name for name in wanted if name not in levels]:
         raise EdgefrError(
             f"expected a TensorRT with {', '.join(missing)} for the profile {profile.name}, found "
             f"{getattr(trt, '__version__', 'one')} without: use another --device-profile or --precision"
@@ -53,6 +58,7 @@ def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
         cleared_flags=("TF32",) if precision == "fp32" and "TF32" in builder else (),
         weak=not strong,
         capabilities=() if gpu else _capabilities(trt, profile),
+        hardware=wanted[0] if wanted else None,
     )
 
 

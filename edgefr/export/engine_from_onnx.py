@@ -120,7 +120,7 @@ def engine_from_onnx(
         need("onnx", "train").save(conversion.model, file)
         write_model_manifest(file, known)  # before the engine is made: its digest is of the file with its metadata
         say(f"Compiling with {runtime} ...")
-        made = compiled(file, runtime, precision, profile)
+        made = compiled(file, runtime, precision, profile, root)
         if made.layers is None:
             say(f"{runtime} does not tell what the engine's layers compute in; its manifest says so.")
         if precision in ("fp16", "int8"):

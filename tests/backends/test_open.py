@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.backends import FAKE, available_runtimes, open_backend
+from edgefr.backends import FAKE, available_runtimes, cuda_probe, open_backend
 from edgefr.backends.fake import FakeBackend
 from edgefr.backends.openvino import openvino_core
 from edgefr.backends.processor import memory_gib, processor
@@ -204,6 +204,17 @@ def test_bf16_is_refused_on_a_processor_without_it(model: Path, monkeypatch: pyt
         open_backend(model, "openvino", "bf16")
 
 
+def test_cuda_is_never_replaced_by_the_processor(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_probe, "_driver", lambda: None)
+    with pytest.raises(EdgefrError, match="expected an NVIDIA GPU with its driver for onnxruntime-cuda"):
+        open_backend(model, "onnxruntime-cuda")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        monkeypatch.setattr("edgefr.backends.onnxruntime.need_gpu", lambda what: None)
+        with pytest.raises(MissingExtraError, match=r"found one without: .* pip install 'edgefr\[cuda\]'"):
+            open_backend(model, "onnxruntime-cuda")
+
+
 def test_unknown_words_are_refused(model: Path) -> None:
     with pytest.raises(EdgefrError, match=r"expected the runtime auto, .*found tpu"):
         open_backend(model, "tpu")
@@ -214,6 +225,7 @@ def test_unknown_words_are_refused(model: Path) -> None:
 def test_every_runtime_says_how_to_get_it() -> None:
     assert [runtime.name for runtime in available_runtimes()] == [
         "onnxruntime",
+        "onnxruntime-cuda",
         "openvino",
         "torch",
         "tensorrt",

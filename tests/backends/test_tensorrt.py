@@ -171,3 +171,39 @@ def test_a_driver_without_a_usable_gpu_is_no_gpu(failing: str, monkeypatch: pyte
 
     monkeypatch.setattr(cuda_probe, "_driver", Driver)
     assert cuda_probe.find_gpu() is None
+
+
+class Driver:
+    """CUDA's driver with 8 GiB, of which so much is free; it counts the contexts that are held."""
+
+    def __init__(self, free: int, refuses: bool = False) -> None:
+        self.free, self.refuses, self.held, self.current = free, refuses, 0, 0
+
+    def cuDevicePrimaryCtxRetain(self, context: object, device: object) -> int:  # noqa: N802 - CUDA's names
+        self.held += 1
+        return 0
+
+    def cuDevicePrimaryCtxRelease_v2(self, device: object) -> int:  # noqa: N802
+        self.held -= 1
+        return 0
+
+    def cuCtxPushCurrent_v2(self, context: object) -> int:  # noqa: N802
+        self.current += 1
+        return 0
+
+    def cuCtxPopCurrent_v2(self, context: object) -> int:  # noqa: N802
+        self.current -= 1
+        return 0
+
+    def cuMemGetInfo_v2(self, free: object, total: object) -> int:  # noqa: N802
+        assert self.held == self.current == 1
+        free._obj.value = self.free
+        return int(self.refuses)
+
+
+@pytest.mark.parametrize(("refuses", "expected"), [(False, 3 << 30), (True, 8 << 30)])
+def test_free_memory_is_the_drivers_answer(monkeypatch: pytest.MonkeyPatch, refuses: bool, expected: int) -> None:
+    driver = Driver(3 << 30, refuses)
+    monkeypatch.setattr(cuda_probe, "_driver", lambda: driver)
+    assert Gpu("a GPU", 89, "CUDA 13.0", 8 << 30).free == expected
+    assert (driver.held, driver.current) == (0, 0)

@@ -48,6 +48,29 @@ def test_everything_an_engine_depends_on_gives_it_another_folder(other: EngineKe
     assert engine_folder(tmp_path, "m", KEY) in folders
 
 
+@pytest.mark.parametrize(
+    ("made", "here", "told"),
+    [
+        (("10.3.0", "GPUs of SM80 SM89", "CUDA 12.6"), ("10.3.0", "a card SM89", "CUDA 13.0"), None),
+        (("10.3.0", "GPUs of SM80 SM89", "CUDA 12.6"), ("10.3.0", "a card SM87", "CUDA 12.6"), "device"),
+        (("10.3.0+", "a card SM89", "CUDA 12.6"), ("10.16.1", "a card SM89", "CUDA 13.0"), None),
+        (("10.3.0+", "a card SM89", "CUDA 12.6"), ("10.2.1", "a card SM89", "CUDA 12.6"), "version"),
+        (("10.3.0+", "a card SM89", "CUDA 12.6"), ("11.4.0", "a card SM89", "CUDA 12.6"), "version"),
+        (("10.3.0+", "a card SM89", "CUDA 12.6"), ("10.16.1", "a card SM86", "CUDA 12.6"), "device"),
+        (("10.3.0", "a card SM89", "CUDA 12.6"), ("10.3.0", "a card SM89", "CUDA 13.0"), "driver"),
+    ],
+)
+def test_an_engine_loads_where_it_was_made_for_and_nowhere_else(
+    made: tuple[str, ...], here: tuple[str, ...], told: str | None, tmp_path: Path
+) -> None:
+    path = written(tmp_path, Place("tensorrt", *made))
+    if told is None:
+        assert checked_engine(path, Place("tensorrt", *here)).key.place.version == made[0]
+    else:
+        with pytest.raises(EdgefrError, match=f"expected an engine for the {told} .*: build it again"):
+            checked_engine(path, Place("tensorrt", *here))
+
+
 def test_names_cannot_leave_the_cache(tmp_path: Path) -> None:
     assert engine_folder(tmp_path, "../../etc/x y", KEY).parent == tmp_path
 

@@ -73,6 +73,17 @@ def test_options_of_the_profile_become_flags(version: str) -> None:
     assert "GPU_FALLBACK" in plan(surface(version), "fp32", replace(PROFILE, dla=True), gpu=True).builder_flags
 
 
+@pytest.mark.parametrize("version", [OLD, *STRONG])
+def test_engines_for_other_gpus_and_later_versions_are_asked_for(version: str) -> None:
+    levels = IntEnum("HardwareCompatibilityLevel", {"NONE": 0, "AMPERE_PLUS": 1})
+    wide = replace(PROFILE, any_gpu=True, any_version=True)
+    chosen = plan(surface(version, HardwareCompatibilityLevel=levels), "fp32", wide, gpu=True)
+    assert "VERSION_COMPATIBLE" in chosen.builder_flags
+    assert chosen.hardware == "AMPERE_PLUS"
+    with pytest.raises(EdgefrError, match="expected a TensorRT with AMPERE_PLUS for the profile test"):
+        plan(surface(version), "fp32", wide, gpu=True)
+
+
 def test_what_a_version_lacks_is_named() -> None:
     trt = surface(OLD)
     with pytest.raises(EdgefrError, match="found bf16: use --fp16"):
