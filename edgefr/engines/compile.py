@@ -39,6 +39,19 @@ def place_of(runtime: str, profile: Profile) -> Place:
     return place_here(runtime)
 
 
+def newest_opset(runtime: str) -> int | None:
+    """The newest operator set that a runtime reads, None where it reads all that edgefr writes.
+
+    Raises:
+        EdgefrError: the runtime is not installed.
+    """
+    if runtime not in ("tensorrt", "tensorrt-rtx"):
+        return None
+    from edgefr.engines import tensorrt_build
+
+    return tensorrt_build.newest_opset(runtime)
+
+
 def compiled(model: Path, runtime: str, precision: str, profile: Profile, timings: Path) -> Compiled:
     """Compile `model` beside itself as `engine` with the runtime's suffix; `timings` is a folder that outlives it.
 

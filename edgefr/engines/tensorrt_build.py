@@ -23,6 +23,9 @@ from edgefr.spec import FACE_SIZE, INPUT_NAME
 WORDS = {"fp32": ("FP32", "Float"), "fp16": ("FP16", "Half"), "int8": ("Int8", "INT8")}
 HEAVY_WORDS = ("conv", "gemm", "matmul", "fc")
 
+OLD_OPSET = 17
+"""The newest operator set of TensorRT 8.6's parser."""
+
 AMPERE_PLUS = ("SM80", "SM86", "SM89", "SM90", "SM100", "SM103", "SM120")
 """What TensorRT's hardware compatibility level of that name spans: data-centre and desktop GPUs, no Jetson."""
 
@@ -41,6 +44,16 @@ def target(runtime: str, profile: Profile) -> Place:
     device = f"{AHEAD}{' '.join(wanted)}" if wanted else here.device
     version = f"{here.version}{LATER}" if profile.any_version else here.version
     return replace(here, device=device, version=version)
+
+
+def newest_opset(runtime: str) -> int | None:
+    """The newest operator set that the library's parser knows, None where it knows all that edgefr writes.
+
+    Raises:
+        EdgefrError: the library is missing.
+    """
+    strong = "STRONGLY_TYPED" in members(tensorrt_library(runtime).NetworkDefinitionCreationFlag)
+    return None if strong else OLD_OPSET
 
 
 def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path, timings: Path) -> Compiled:

@@ -19,13 +19,14 @@ from edgefr.backends.engine_file import SUFFIXES, EngineKey, EngineRecord
 from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.recogniser import Recogniser, open_recogniser
 from edgefr.engines.cache import discard, engine_folder, published
-from edgefr.engines.compile import Compiled, check_layers, compiled, place_of
+from edgefr.engines.compile import Compiled, check_layers, compiled, newest_opset, place_of
 from edgefr.engines.parity import BOUNDS, Bound, ParityReport, check, compare
 from edgefr.engines.profile import Profile
 from edgefr.errors import EdgefrError, need
 from edgefr.evaluate.pairs import Pairs
 from edgefr.export.conversion import Conversion, converted
 from edgefr.export.graph import read_graph
+from edgefr.export.opset import lowered
 from edgefr.manifest import (
     Manifest,
     model_digest,
@@ -113,6 +114,8 @@ def engine_from_onnx(
     if (kept := _kept(folder, runtime)) is not None:
         return kept
     reference = open_recogniser(model, "onnxruntime", "fp32")
+    if (newest := newest_opset(runtime)) is not None:
+        graph = lowered(graph, newest)
     with published(folder) as temporary:
         say(f"Converting {model.name} to {precision} ...")
         conversion = converted(graph, precision, sample.calibration, bound.cosine_min, runtime)
