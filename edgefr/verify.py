@@ -224,6 +224,10 @@ class Verifier:
         """SHA-256 of the model, which calibrating leaves as it is; None for the fake backend, which has no file."""
         return None if self.model == FAKE else model_digest(self.model)
 
+    def made_from(self) -> dict[str, str]:
+        """SHA-256 of what the model was made from, by its role, as its manifest says."""
+        return {} if self.manifest is None else {role: of["sha256"] for role, of in self.manifest.made_from.items()}
+
 
 MEANING: dict[Signal, str] = {
     "certainty": "how sure the model is of the face",

@@ -96,6 +96,7 @@ def _document(verdict: Verdict, verifier: Verifier) -> dict[str, Any]:
         "fmr_at_threshold": verdict.threshold.fmr,
         "model": verifier.model.name,
         "model_sha256": verifier.digest(),
+        "made_from_sha256": verifier.made_from(),
         "detector": verifier.detector.name,
         "runtime": description.runtime,
         "precision": description.precision,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, Quality, Threshold, model_digest, write_manifest
+from edgefr.manifest import Manifest, Quality, Threshold, model_digest, model_manifest, write_manifest
 
 PEOPLE = {
     "obama.jpg": "obama",
@@ -62,6 +62,9 @@ def test_the_json_document(verify, shared: Path, fused_onnx: Path) -> None:
     assert told["similarity"] > told["threshold"] == 0.3
     assert told["fmr_at_threshold"] == 1e-3
     assert told["model_sha256"] == model_digest(fused_onnx)
+    manifest = model_manifest(fused_onnx)
+    assert manifest is not None
+    assert told["made_from_sha256"]["checkpoint"] == manifest.made_from["checkpoint"]["sha256"]
     assert told["runtime"] == "onnxruntime"
     assert told["precision"] == "fp32"
     assert told["time_ms"] > 0
