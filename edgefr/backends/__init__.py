@@ -14,6 +14,7 @@ from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.processor import processor
 from edgefr.backends.tensorrt_library import INSTALLS as TENSORRT_INSTALLS
 from edgefr.backends.tensorrt_library import MODULES as TENSORRT_MODULES
+from edgefr.backends.triton_address import is_address
 from edgefr.errors import EdgefrError
 
 FAKE = Path("fake")
@@ -29,9 +30,16 @@ INSTALLS = {
     "openvino": "pip install 'edgefr[cpu]'",
     "torch": "pip install 'edgefr[train]'",
     **TENSORRT_INSTALLS,
+    "triton": "pip install 'edgefr[triton]'",
 }
 
-PACKAGES = {"tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")}
+MODULES = {**TENSORRT_MODULES, "triton": ("tritonclient",)}
+"""Where a module is not called as its runtime."""
+
+PACKAGES = {
+    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+    "triton": ("tritonclient",),
+}
 """Where a package is not called as its runtime."""
 
 
@@ -50,7 +58,7 @@ def available_runtimes() -> tuple[Runtime, ...]:
     """All runtimes that edgefr knows, found without importing them."""
     precisions = {
         "openvino": ("bf16", "fp32") if processor().bf16 else ("fp32",),
-        **dict.fromkeys(TENSORRT_MODULES, ("fp16", "int8", "fp32")),
+        **dict.fromkeys((*TENSORRT_MODULES, "triton"), ("fp16", "int8", "fp32")),
     }
     return (
         *(
@@ -66,7 +74,8 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
 
     Args:
         path: an .onnx file, a fused checkpoint (.safetensors), or `fake`.
-        runtime: "auto" takes torch for a checkpoint, and for an ONNX file what will be done first.
+        runtime: "auto" takes torch for a checkpoint, and for an ONNX file what will be done first;
+            `triton://HOST[:PORT][/NAME]` is a server that runs this model.
         precision: "fp32", "bf16" or "auto": bf16 where the runtime and the processor have it.
         images: how many images to expect; None for many.
 
@@ -99,7 +108,14 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
         from edgefr.backends.torch import TorchBackend
 
         return TorchBackend(path, precision)
-    raise EdgefrError(f"expected the runtime auto, {', '.join(INSTALLS)} or fake, found {runtime}: see `edgefr doctor`")
+    if is_address(chosen):
+        from edgefr.backends.triton import TritonBackend
+
+        return TritonBackend(path, chosen, precision)
+    libraries = ", ".join(name for name in INSTALLS if name != "triton")
+    raise EdgefrError(
+        f"expected the runtime auto, {libraries}, triton://HOST:PORT/NAME or fake, found {runtime}: see `edgefr doctor`"
+    )
 
 
 def place_here(runtime: str) -> Place:
@@ -150,7 +166,7 @@ def _choose(path: Path, precision: str, images: int | None) -> str:
 
 
 def _present(name: str) -> bool:
-    return any(util.find_spec(module) is not None for module in TENSORRT_MODULES.get(name, (name,)))
+    return any(util.find_spec(module) is not None for module in MODULES.get(name, (name,)))
 
 
 def _version(name: str) -> str | None:
