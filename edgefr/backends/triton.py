@@ -83,8 +83,8 @@ class TritonBackend:
         made = self._served.precision
         if precision not in ("auto", made):
             raise EdgefrError(
-                f"expected precision auto or {made}, in which {self._address} computes {self._name}, found {precision}: "
-                f"use --precision {made}"
+                f"expected precision auto or {made}, which {self._name} on {self._address} computes in, found "
+                f"{precision}: use --precision {made}"
             )
         self._description = Description(
             RUNTIME,

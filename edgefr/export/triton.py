@@ -192,8 +192,8 @@ def _known(config: Path, head: str) -> str | None:
         raise EdgefrError(f"expected text in {config}, found none ({error}): choose another --triton-name") from error
     if len(text) == LARGEST_CONFIG or not text.startswith(head):
         raise EdgefrError(
-            f"expected {config} to begin as that of a model with this backend, largest batch and outputs, found another: "
-            "choose another --triton-name, or remove the model that is there"
+            f"expected {config} to begin as that of a model with this backend, largest batch and outputs, found "
+            "another: choose another --triton-name, or remove the model that is there"
         )
     return text
 
