@@ -49,11 +49,6 @@ LARGEST_BATCH = 32
 DELAY = 2_000
 """Microseconds that a face waits for others to be put together with: a fraction of what embedding it takes."""
 
-PATIENCE = 30_000_000
-"""Microseconds after which a face that still waits is refused: its client has given up (backends/triton.py)."""
-
-LONGEST_QUEUE = 1024
-
 LARGEST_CONFIG = 1 << 20
 
 YOURS = "# What follows is yours to tune; edgefr reads only the parameters that begin with its name.\n"
@@ -156,7 +151,11 @@ def _tensor(info: TensorInfo) -> str:
 
 
 def _tuning(kind: Kind, largest: int) -> str:
-    """Instances, batching and warm-up, as they are good to begin with."""
+    """Instances, batching and warm-up, as they are good to begin with.
+
+    The queue has no policy: with a largest size or a timeout, one face of ten lay in it for half a second (Triton 2.51,
+    one client of bench/triton.py; without, none of 800). Triton drops by itself what a client no longer waits for.
+    """
     preferred = ", ".join(str(size) for size in sorted({max(1, largest // 4), max(1, largest // 2), largest}))
     sizes = sorted({1, largest})
     return (
@@ -164,9 +163,6 @@ def _tuning(kind: Kind, largest: int) -> str:
         "dynamic_batching {\n"
         f"  preferred_batch_size: [ {preferred} ]\n"
         f"  max_queue_delay_microseconds: {DELAY}\n"
-        "  default_queue_policy {\n"
-        f"    timeout_action: REJECT default_timeout_microseconds: {PATIENCE} max_queue_size: {LONGEST_QUEUE}\n"
-        "  }\n"
         "}\n"
         f"model_warmup [{','.join(map(_warmup, sizes))}\n]\n"
     )

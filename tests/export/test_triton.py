@@ -65,7 +65,7 @@ def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
     assert [(group.count, group.kind == group.KIND_CPU) for group in config.instance_group] == [(1, True)]
     assert list(config.dynamic_batching.preferred_batch_size) == [8, 16, 32]
     assert config.dynamic_batching.max_queue_delay_microseconds == 2000
-    assert config.dynamic_batching.default_queue_policy.max_queue_size == 1024
+    assert not config.dynamic_batching.HasField("default_queue_policy")
     assert [sample.batch_size for sample in config.model_warmup] == [1, 32]
     assert Served.parse(config.parameters["edgefr-1"].string_value) == Served.of(shipped(MINI)) == added.served
 
