@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from contextlib import suppress
+from ctypes.util import find_library
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -21,6 +22,8 @@ ENVIRONMENT = Path(sys.prefix, "tritonserver")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PACKAGES = ENVIRONMENT / f"lib/python{PYTHON}/site-packages"
 WHEEL = PACKAGES / "pytriton/tritonserver"
+
+LIBRARIES = str(sysconfig.get_config_var("LIBDIR"))
 
 START_SECONDS = 120
 
@@ -31,6 +34,8 @@ def missing() -> str | None:
         return f"no Triton server in {ENVIRONMENT}: `make .venv/tritonserver`"
     if not _stub().is_file():
         return f"Triton's wheel has no Python backend for Python {PYTHON}"
+    if find_library(f"python{PYTHON}") is None and not Path(LIBRARIES, f"libpython{PYTHON}.so.1.0").is_file():
+        return f"Triton's Python backend needs libpython{PYTHON}.so: `apt install libpython{PYTHON}`"
     return None
 
 
@@ -59,7 +64,7 @@ class Tritonserver:
         Raises:
             RuntimeError: it ended, or does not answer.
         """
-        libraries = (str(PACKAGES / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR")))
+        libraries = (str(PACKAGES / "nvidia_pytriton.libs"), LIBRARIES)
         environment = {
             "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}",
             "LD_LIBRARY_PATH": ":".join(libraries),

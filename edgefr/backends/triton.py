@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -171,7 +172,7 @@ class TritonBackend:
             except self._grpc.RpcError as error:
                 if wait is None or error.code() is not self._grpc.StatusCode.UNAVAILABLE:
                     raise self._failed(error, len(waits) + 1) from error
-            self._seen = -TRUSTED  # who answers next may be another
+            self._seen = -inf  # who answers next may be another
             sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 

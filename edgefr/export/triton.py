@@ -30,6 +30,7 @@ from edgefr.backends.served import PLAN, Served, checked_name, parameter, served
 from edgefr.engines.cache import on_disk
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Manifest, model_manifest, write_manifest, written_whole
+from edgefr.spec import EMBEDDING, NORM, UNCERTAINTY
 
 Kind = Literal["onnx", "plan", "python"]
 """Triton's backend for ONNX Runtime, its backend for TensorRT, or a model.py around onnxruntime."""
@@ -129,13 +130,14 @@ def _description(model: Path) -> Description:
 
 
 def _head(name: str, kind: Kind, largest: int, description: Description) -> str:
-    """What all versions of a model have in common."""
+    """What all versions of a model have in common. Outputs beyond the contract stay in the server."""
+    outputs = tuple(info for info in description.outputs if info.name in (EMBEDDING, NORM, UNCERTAINTY))
     return (
         f'name: "{name}"\n'
         f"{KINDS[kind]}\n"
         f"max_batch_size: {largest}\n"
         f"input [{_tensors(description.inputs)}]\n"
-        f"output [{_tensors(description.outputs)}]\n"
+        f"output [{_tensors(outputs)}]\n"
     )
 
 

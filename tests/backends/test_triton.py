@@ -16,8 +16,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench.tritonserver import Tritonserver
 from edgefr.backends import available_runtimes, open_backend, triton
@@ -28,8 +26,6 @@ from edgefr.export.triton import triton_from_model
 from edgefr.shipped import MINI, shipped
 from edgefr.spec import Faces
 from tests.backends.conftest import MakeModel
-
-NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True)
 
 
 @pytest.fixture
@@ -273,56 +269,6 @@ def test_tls_wants_a_certificate_that_is_known(tritonserver: type[Tritonserver],
         assert told.stderr.count("\n") == 1
     finally:
         server.kill()
-
-
-@given(NAMES, st.integers(1, 65535), st.booleans())
-def test_an_address_is_read_as_it_is_told(name: str, port: int, tls: bool) -> None:
-    address = Address.parse(f"triton{'s' * tls}://[::1]:{port}/{name}")
-    assert address == Address("::1", port, name, tls)
-    assert Address.parse(f"{address}/{name}") == address
-    assert Address.parse("triton://gpu.lan") == Address("gpu.lan", 8001, None, False)
-
-
-@given(st.text() | st.text().map("triton://".__add__))
-def test_other_addresses_are_one_sentence(url: str) -> None:
-    try:
-        address = Address.parse(url)
-        assert 1 <= address.port <= 65535
-    except EdgefrError as refused:  # as most are
-        sentence = str(refused)
-        if not sentence.startswith("expected ") or "\n" in sentence:
-            raise
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "triton://",
-        "triton://user:secret@host",
-        "triton://host/a/b",
-        "triton://host:99999",
-        "triton://host?x=1",
-        "tcp://h",
-    ],
-)
-def test_an_address_that_is_none_names_one(url: str, model: Path) -> None:
-    with pytest.raises(EdgefrError, match=r"^expected .*found .*: (correct it|choose another)$"):
-        open_backend(model, url)
-
-
-@given(st.text())
-def test_only_what_edgefr_wrote_tells_which_model_is_served(text: str) -> None:
-    served = Served("0" * 64, "f" * 64, "fp16")
-    assert Served.parse(str(served)) == served
-    assert Served.parse(text) is None or str(Served.parse(text)) == text
-
-
-def test_an_engine_stands_for_its_model_unless_it_is_quantised() -> None:
-    for precision, stands in (("fp32", True), ("fp16", True), ("int8", False)):
-        engine = Served("e" * 64, "a" * 64, precision)
-        assert engine.stands_for("e" * 64)
-        assert engine.stands_for("a" * 64) == stands
-        assert not engine.stands_for("b" * 64)
 
 
 def test_without_its_library_the_command_that_installs_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

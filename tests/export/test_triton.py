@@ -70,6 +70,17 @@ def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
     assert Served.parse(config.parameters["edgefr-1"].string_value) == Served.of(shipped(MINI)) == added.served
 
 
+def test_outputs_beyond_the_contract_are_not_served(model: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(model)
+    graph.graph.node.append(onnx.helper.make_node("Shape", ["raw"], ["sizes"]))
+    graph.graph.output.append(onnx.helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, [2]))
+    onnx.save(graph, tmp_path / "more.onnx")
+    triton_from_model(tmp_path / "more.onnx", tmp_path / "repository")
+    served = parsed(tmp_path / "repository/more/config.pbtxt").output
+    assert [output.name for output in served] == ["embedding", "norm", "uncertainty"]
+
+
 def test_an_engine_for_tensorrt(engine: Path, model: Path, tmp_path: Path) -> None:
     added = triton_from_model(engine, tmp_path / "repository")
     assert added.name == "tiny"
