@@ -45,7 +45,15 @@ export/artifacts/arcface.onnx: | .venv/test
 
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo,dev]'
+	-$(MAKE) .venv/tritonserver
 	touch $@
+
+# A real Triton server for the tests (60 MB), in an environment of its own: its Python backend needs numpy<2. Where there
+# are no such wheels (only x86 Linux, Python up to 3.12 has them) the tests that need it say so.
+.venv/tritonserver: | .venv/demo
+	$(PYTHON) -m venv $@.new
+	$@.new/bin/pip install --quiet --no-deps --only-binary :all: nvidia-pytriton==0.7.0 numpy==1.26.4 onnxruntime==1.32.0
+	mv $@.new $@
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgefr.engines.bench import machine
 from edgefr.manifest import sha256_of, written_whole
+from edgefr.shipped import MINI, shipped
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
@@ -99,6 +100,12 @@ def watch() -> dict[str, Any]:
     }
 
 
+def triton() -> dict[str, Any]:
+    from bench.triton import run
+
+    return {"model_sha256": sha256_of(shipped(MINI)), **run()}
+
+
 MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     cold_start,
     latency,
@@ -110,6 +117,7 @@ MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     detector,
     search,
     watch,
+    triton,
 )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.tritonserver import Tritonserver, missing
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -49,3 +51,12 @@ def fused_onnx(fused_checkpoint: Path, shared: Path, tmp_path_factory: pytest.Te
 @pytest.fixture(scope="session")
 def yunet(shared: Path) -> Path:
     return shared / "detectors/face_detection_yunet_2023mar.onnx"
+
+
+@pytest.fixture(scope="session")
+def tritonserver() -> type[Tritonserver]:
+    """What starts real Triton servers, where there is one to start."""
+    pytest.importorskip("tritonclient.grpc")
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    return Tritonserver

@@ -14,6 +14,7 @@ from edgefr.backends.onnx_precision import graph_precision
 from edgefr.backends.processor import processor
 from edgefr.backends.tensorrt_library import INSTALLS as TENSORRT_INSTALLS
 from edgefr.backends.tensorrt_library import MODULES as TENSORRT_MODULES
+from edgefr.backends.triton_address import is_address
 from edgefr.errors import EdgefrError
 
 FAKE = Path("fake")
@@ -30,14 +31,16 @@ INSTALLS = {
     "openvino": "pip install 'edgefr[cpu]'",
     "torch": "pip install 'edgefr[train]'",
     **TENSORRT_INSTALLS,
+    "triton": "pip install 'edgefr[triton]'",
 }
 
-MODULES = {**TENSORRT_MODULES, "onnxruntime-cuda": ("onnxruntime",)}
+MODULES = {**TENSORRT_MODULES, "onnxruntime-cuda": ("onnxruntime",), "triton": ("tritonclient",)}
 """Where a module is not called as its runtime, the names it may have."""
 
 PACKAGES = {
     "onnxruntime-cuda": ("onnxruntime-gpu",),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+    "triton": ("tritonclient",),
 }
 """Likewise packages."""
 
@@ -57,7 +60,7 @@ def available_runtimes() -> tuple[Runtime, ...]:
     """All runtimes that edgefr knows, found without importing them."""
     precisions = {
         "openvino": ("bf16", "fp32") if processor().bf16 else ("fp32",),
-        **dict.fromkeys(TENSORRT_MODULES, ("fp16", "int8", "fp32")),
+        **dict.fromkeys((*TENSORRT_MODULES, "triton"), ("fp16", "int8", "fp32")),
     }
     return (
         *(
@@ -73,7 +76,8 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
 
     Args:
         path: an .onnx file, a fused checkpoint (.safetensors), or `fake`.
-        runtime: "auto" takes torch for a checkpoint, and for an ONNX file what will be done first.
+        runtime: "auto" takes torch for a checkpoint, and for an ONNX file what will be done first;
+            `triton://HOST[:PORT][/NAME]` is a server that runs this model.
         precision: "fp32", "bf16" or "auto": bf16 where the runtime and the processor have it.
         images: how many images to expect; None for many.
 
@@ -106,7 +110,14 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
         from edgefr.backends.torch import TorchBackend
 
         return TorchBackend(path, precision)
-    raise EdgefrError(f"expected the runtime auto, {', '.join(INSTALLS)} or fake, found {runtime}: see `edgefr doctor`")
+    if is_address(chosen):
+        from edgefr.backends.triton import TritonBackend
+
+        return TritonBackend(path, chosen, precision)
+    libraries = ", ".join(name for name in INSTALLS if name != "triton")
+    raise EdgefrError(
+        f"expected the runtime auto, {libraries}, triton://HOST:PORT/NAME or fake, found {runtime}: see `edgefr doctor`"
+    )
 
 
 def place_here(runtime: str) -> Place:

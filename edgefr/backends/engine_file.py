@@ -20,6 +20,8 @@ LARGEST_ENGINE = 4 << 30
 SUFFIXES = {".blob": "openvino", ".plan": "tensorrt", ".rtx": "tensorrt-rtx"}
 """What an engine's name ends in, by the runtime that made it."""
 
+REBUILD = "build it again with `edgefr build-engine`"
+
 AHEAD = "GPUs of "
 """How the device of an engine begins that is for several kinds of GPU; the compute capabilities follow: `SM75 SM89`."""
 
@@ -108,31 +110,40 @@ class EngineRecord:
             ) from error
 
 
-def checked_engine(path: Path, here: Place) -> EngineRecord:
-    """The record of an engine that may be loaded here.
+def whole_engine(path: Path) -> EngineRecord:
+    """The record of an engine that is the file it was built as, for whatever device.
 
     Raises:
-        EdgefrError: there is no engine or no manifest, the engine is another file than the manifest's, or it was built
-            by another version or for another device; the sentence names which, and the command that rebuilds it.
+        EdgefrError: there is no engine or no manifest, or the engine is another file than the manifest's.
     """
-    rebuild = "build it again with `edgefr build-engine`"
     size = path.stat().st_size if path.is_file() else 0
     manifest = read_manifest(path) if size else None
     if manifest is None:
         found = "no manifest beside it" if size else "none"
-        raise EdgefrError(f"expected an engine with its manifest at {path}, found {found}: {rebuild}")
+        raise EdgefrError(f"expected an engine with its manifest at {path}, found {found}: {REBUILD}")
     record = EngineRecord.from_manifest(manifest, path)
     if size != record.bytes or size > LARGEST_ENGINE:
-        raise EdgefrError(f"expected an engine of {record.bytes:,} bytes in {path}, found {size:,}: {rebuild}")
+        raise EdgefrError(f"expected an engine of {record.bytes:,} bytes in {path}, found {size:,}: {REBUILD}")
     if sha256_of(path) != record.sha256:
-        raise EdgefrError(f"expected the engine that the manifest of {path} names, found another file: {rebuild}")
+        raise EdgefrError(f"expected the engine that the manifest of {path} names, found another file: {REBUILD}")
+    return record
+
+
+def checked_engine(path: Path, here: Place) -> EngineRecord:
+    """The record of an engine that may be loaded here.
+
+    Raises:
+        EdgefrError: there is no whole engine (`whole_engine`), or it was built by another version or for another
+            device; the sentence names which, and the command that rebuilds it.
+    """
+    record = whole_engine(path)
     made = record.key.place
     for name, suits in made.holds(here).items():
         if not suits:
             wanted, found = getattr(here, name), getattr(made, name)
             raise EdgefrError(
                 f"expected an engine for the {name} {wanted or 'none'}, found {path} built for "
-                f"{found or 'none'}: {rebuild} {precision_option(record)}"
+                f"{found or 'none'}: {REBUILD} {precision_option(record)}"
             )
     return record
 

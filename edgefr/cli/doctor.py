@@ -18,6 +18,7 @@ EXTRAS = {
     "camera": ("trackers", "paho"),
     "web": ("trackers", "fastapi", "uvicorn", "multipart"),
     "scale": ("numkong",),
+    "triton": ("tritonclient", "grpc"),
 }
 """The modules that an extra brings."""
 

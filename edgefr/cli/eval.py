@@ -206,6 +206,7 @@ def _origin(
     entrants: Entrants, datasets: Sequence[Path], pairs: Path | None, folds: str | None, limit: int | None
 ) -> dict[str, str]:
     """Which files, which machine, which versions."""
+    from edgefr.backends import available_runtimes
     from edgefr.backends.processor import memory_gib, processor
     from edgefr.manifest import versions_of
 
@@ -220,8 +221,9 @@ def _origin(
         origin["limit"] = f"{limit:,} drawn with a fixed seed"
     machine, memory = processor(), memory_gib()
     origin["machine"] = f"{machine.model}, {machine.cores} cores" + (f", {memory:g} GiB" if memory else "")
-    runtimes = sorted({model.runtime for model in entrants.models} - {"fake"})
-    versions = versions_of("numpy", "opencv-python", *runtimes)
+    used = {model.runtime for model in entrants.models} - {"fake"}
+    runtimes = {entry.name: entry.version for entry in available_runtimes() if entry.name in used}
+    versions = versions_of("numpy", "opencv-python") | runtimes
     origin["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     return origin
 

@@ -30,7 +30,10 @@ DetectorOption = Annotated[
 ]
 RuntimeOption = Annotated[
     str,
-    typer.Option(help="auto, onnxruntime, onnxruntime-cuda, openvino, torch or fake; auto takes what is done first."),
+    typer.Option(
+        help="auto, onnxruntime, onnxruntime-cuda, openvino, torch, fake, or a server: triton://HOST:8001/NAME; auto "
+        "takes what is done first."
+    ),
 ]
 PrecisionOption = Annotated[
     str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where runtime and processor have it.")

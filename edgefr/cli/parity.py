@@ -60,9 +60,10 @@ def parity(
 
 def _open(engine: str) -> tuple[Recogniser, Path]:
     from edgefr.backends.recogniser import open_recogniser
+    from edgefr.backends.triton_address import is_address
 
     model, _, rest = engine.partition("@")
-    runtime, _, precision = rest.partition(":")
+    runtime, _, precision = (rest, "", "") if is_address(rest) else rest.partition(":")
     if not model:
         raise EdgefrError(f"expected MODEL[@RUNTIME[:PRECISION]], found {engine!r}: name a model file first")
     return open_recogniser(Path(model), runtime or "auto", precision or "auto"), Path(model)

@@ -86,7 +86,7 @@ def published(folder: Path) -> Iterator[Path]:
     try:
         _sweep(folder.parent, prefix)
         yield temporary
-        _on_disk(temporary)
+        on_disk(temporary)
         temporary.chmod(0o755)
         try:
             temporary.rename(folder)
@@ -99,7 +99,12 @@ def published(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _on_disk(folder: Path) -> None:
+def on_disk(folder: Path) -> None:
+    """Wait until a folder and the files in it are on the disk.
+
+    Raises:
+        OSError: the disk is full.
+    """
     for path in (*folder.iterdir(), folder):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -21,7 +21,7 @@ from edgefr.backends.recogniser import Recogniser, open_recogniser
 from edgefr.engines.cache import discard, engine_folder, published
 from edgefr.engines.compile import Compiled, check_layers, compiled, newest_opset, place_of
 from edgefr.engines.parity import BOUNDS, Bound, ParityReport, check, compare
-from edgefr.engines.profile import Profile
+from edgefr.engines.profile import Batch, Profile
 from edgefr.errors import EdgefrError, need
 from edgefr.evaluate.pairs import Pairs
 from edgefr.export.conversion import Conversion, converted
@@ -130,7 +130,7 @@ def engine_from_onnx(
             graph_layers = graph_precision(file)
             check_layers({"fp32": graph_layers.fp32, "fp16": graph_layers.fp16, "int8": graph_layers.int8}, precision)
             _check_size(file, model, precision)
-        manifest = _engine(known, model, key, conversion, made)
+        manifest = _engine(known, model, key, conversion, made, profile.batch)
         write_manifest(made.path, manifest)
         say("Comparing with the model in FP32 ...")
         report = _gate(reference, made, file, manifest, sample, bound)
@@ -173,13 +173,16 @@ def _known(model: Path, precision: str) -> Manifest:
     return replace(known, kind=f"onnx {precision}", made_from=made_from, versions=versions_of("onnx", "onnxruntime"))
 
 
-def _engine(known: Manifest, model: Path, key: EngineKey, conversion: Conversion, made: Compiled) -> Manifest:
+def _engine(
+    known: Manifest, model: Path, key: EngineKey, conversion: Conversion, made: Compiled, batch: Batch
+) -> Manifest:
     record = EngineRecord(key, sha256_of(made.path), made.path.stat().st_size)
     measured: dict[str, Any] = {
         "layers": None if made.layers is None else dict(made.layers),
         "size_ratio": record.bytes / model.stat().st_size,
         "kept_fp32": list(conversion.kept),
         "calibrated_on": conversion.faces,
+        "batch": asdict(batch),
     }
     return replace(known, kind="engine", engine=record.to_dict() | measured)
 

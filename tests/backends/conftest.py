@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from bench.tritonserver import Tritonserver
+from tests.backends.triton import make_repository
 
 DIM = 16
 
@@ -111,3 +114,15 @@ def faces() -> npt.NDArray[np.uint8]:
     """Seven pictures of coarse random patches, (7, 112, 112, 3)."""
     patches = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), np.uint8)
     return patches.repeat(14, 1).repeat(14, 2)
+
+
+@pytest.fixture(scope="session")
+def triton(
+    tritonserver: type[Tritonserver], model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tritonserver]:
+    """A server of the models of `make_repository`."""
+    repository = make_repository(tmp_path_factory.mktemp("repository"), model)
+    server = tritonserver(repository, tmp_path_factory.mktemp("tritonserver"))
+    server.start()
+    yield server
+    server.kill()

@@ -27,6 +27,7 @@ TOLERANCE = {"fp32": 1e-5, "bf16": 0.03}
         ("openvino", "fp32"),
         ("openvino", "bf16"),
         ("torch", "fp32"),
+        ("triton", "fp32"),
     ],
     ids="-".join,
 )
@@ -38,7 +39,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         pytest.skip(f"this processor has no native {precision}")
     fixture = {"fake": None, "torch": "checkpoint"}.get(runtime, "model")
     path: Path = Path("fake") if fixture is None else request.getfixturevalue(fixture)
-    found = open_backend(path, runtime, precision)
+    where = request.getfixturevalue("triton").url if runtime == "triton" else runtime
+    found = open_backend(path, where, precision)
     assert (found.describe().runtime, found.describe().precision) == (runtime, precision)
     return found
 

@@ -230,6 +230,7 @@ def test_every_runtime_says_how_to_get_it() -> None:
         "torch",
         "tensorrt",
         "tensorrt-rtx",
+        "triton",
         "fake",
     ]
     for runtime in available_runtimes():
