@@ -22,7 +22,7 @@ ADA, STRANGER = 1, 77
 def watch(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Commands with the fake model, on a gallery to be made plain."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: PatchDetector())
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: PatchDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.setenv("EDGEFR_MODEL", "fake")
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
