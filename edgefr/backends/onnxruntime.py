@@ -32,8 +32,9 @@ class OnnxRuntimeBackend:
     """An ONNX file in an inference session, in FP32 or INT8, or in FP16 for its answers' sake: on a processor FP16
     nodes are computed in FP32 and rounded, which is no faster.
 
-    Threads, where their number is not given, and their spinning are left as the library has them: without spinning one or two faces took about
-    25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more the same.
+    Threads, where their number is not given, and their spinning are left as the library has them: without spinning
+    one or two faces took about 25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more
+    the same.
 
     Raises:
         EdgefrError: the file is not an ONNX model, or `precision` is not what it computes in.
