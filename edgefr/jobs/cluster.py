@@ -46,9 +46,8 @@ def run_cluster(
         data.DataContext.get_current().enable_progress_bars = False
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         items = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
-        answers = items.map_batches(
-            Actor, batch_size=1, fn_constructor_args=(settings,), concurrency=(1, count), num_cpus=1
-        )
+        pool = data.ActorPoolStrategy(min_size=1, max_size=count)
+        answers = items.map_batches(Actor, batch_size=1, fn_constructor_args=(settings,), compute=pool, num_cpus=1)
         for answer in answers.iter_rows():
             if answer["error"]:
                 raise EdgefrError(answer["error"])
