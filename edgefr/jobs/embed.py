@@ -41,7 +41,7 @@ class Means:
             EdgefrError: what the workers raise.
         """
         if self.ray is not None:
-            run_cluster(replace(settings, threads=1), numbers, self.ray, self.workers, advance)
+            run_cluster(replace(settings, threads=1), numbers, self.ray, self.workers, advance, tell)
         else:
             threads = None if self.workers in (None, 1) else 1
             run_processes(replace(settings, threads=threads), numbers, self.workers or 1, advance, tell)
