@@ -23,20 +23,20 @@ def enroll_from(shards: Path, access: Access, plain: bool, verifier: Verifier, k
 
     job = read_job(shards)
     job.binding.insist_on(Binding.of(verifier), shards)
-    people = images = known = refused = 0
+    images = known = refused = 0
     with access.open_or_create(plain, job.binding) as opened, progress("Enrolling", job.photographs) as advance:
+        before = len(opened)
         for entry in enrol_shards(opened, verifier, shards, keep, advance):
             tell(entry)
-            people += entry.images > 0
             images, known, refused = images + entry.images, known + entry.known, refused + len(entry.refused)
-        total = len(opened)
+        people = len(opened)
     if json:
-        sums = {"people": people, "images": images, "known": known, "refused": refused, "enrolled": total}
-        print_json({"gallery": str(access.path), **sums})
+        sums = {"images": images, "known": known, "refused": refused}
+        print_json({"gallery": str(access.path), "people": people, "new": people - before, **sums})
     else:
         print(
-            f"{people:,} people are enrolled in {access.path} with {images:,} images more, which makes {total:,}; "
-            f"{known:,} photographs had been enrolled before, {refused:,} were left out."
+            f"{people:,} people are enrolled in {access.path}, {people - before:,} of them new, with {images:,} images "
+            f"more; {known:,} photographs had been enrolled before, {refused:,} were left out."
         )
 
 

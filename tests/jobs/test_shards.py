@@ -95,7 +95,7 @@ def test_a_job_is_what_it_was_begun_as(tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match="found something else"):
         read_job(folder)
     (folder / FILE).unlink()
-    with pytest.raises(EdgefrError, match="expected job.json beside the shards"):
+    with pytest.raises(EdgefrError, match=r"expected job\.json beside the shards"):
         begin(folder, job, paths)
-    with pytest.raises(EdgefrError, match="found no job.json"):
+    with pytest.raises(EdgefrError, match=r"found no job\.json"):
         read_job(folder)
