@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edgefr.manifest import sha256_of, written_whole
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
 SPOT = Path(os.environ.get("EDGEFR_DETECTOR", "edgefr/assets/spot.onnx"))
+BULK_IMAGES = 100_000
 BASELINE = Path("export/artifacts/arcface.onnx")
 
 
@@ -99,6 +101,13 @@ def watch() -> dict[str, Any]:
     }
 
 
+def bulk() -> dict[str, Any]:
+    from bench.bulk import run
+
+    with tempfile.TemporaryDirectory(prefix="edgefr-bulk-") as folder:
+        return run(BULK_IMAGES, 3, 2, 0, "mini", Path(folder))
+
+
 MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     cold_start,
     latency,
@@ -110,6 +119,7 @@ MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     detector,
     search,
     watch,
+    bulk,
 )
 
 

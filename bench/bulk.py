@@ -1,7 +1,8 @@
-"""`python -m bench.bulk`: a bulk job over synthetic photographs is killed at random and begun again, until it is done.
+"""`python -m bench.bulk --images N`: a bulk job over synthetic photographs is killed at random and begun again.
 
-Every photograph must then have exactly one row in the shards: the good ones a face, the damaged ones a reason. They are
-those of scikit-image and matplotlib, small, each moved and coloured otherwise; a share is damaged in one of four ways.
+`python -m bench bulk` does it with 100,000. When the job is done, every photograph must have exactly one row in the
+shards: the good ones a face, the damaged ones a reason. They are those of scikit-image and matplotlib, small, each
+moved and coloured otherwise, so that the detector misses one in some thousands; a share is damaged in one of four ways.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,10 +29,12 @@ from edgefr.jobs.job import read_job
 from edgefr.jobs.shards import read_rows
 from edgefr.spec import Image
 
-SIDE = 160
+SIDE = 128
 """Longest side in pixels: detection takes the time, and it grows with the size."""
 BAD = 20
 """Of so many photographs one is damaged."""
+MISSED = 500
+"""Of so many good photographs the detector may miss the face of one; it did in one of 3,000."""
 PEOPLE = 500
 """Photographs of a folder."""
 
@@ -57,10 +59,11 @@ def run(images: int, kills: int, workers: int, seed: int, model: str, folder: Pa
         raise SystemExit(told.stderr)
     seconds = time.perf_counter() - start
     done = json.loads(told.stdout)
-    check(folder / "photographs", output, images, bad)
+    missed = check(folder / "photographs", output, images, bad)
     return {
         "images": images,
         "damaged": len(bad),
+        "faces_missed": missed,
         "shards": done["shards"],
         "kills": kills,
         "shards_whole_at_kills": there,
@@ -86,20 +89,27 @@ def make(folder: Path, images: int, rng: random.Random) -> set[str]:
     return bad
 
 
-def check(folder: Path, output: Path, images: int, bad: set[str]) -> None:
-    """Insist on exactly one row for every photograph, with a face or a reason as it should be."""
-    rows, embeddings = Counter[str](), set()
+def check(folder: Path, output: Path, images: int, bad: set[str]) -> int:
+    """Insist on exactly one row for every photograph, with a face or a reason as it should be; how many of the good
+    ones the detector saw no face in."""
+    rows, embeddings, missed = Counter[str](), set(), 0
     for row in read_rows(output, read_job(output)):
         rows[row.path] += 1
-        if (row.embedding is None) != (row.path in bad) or (row.refused is None) == (row.path in bad):
-            raise SystemExit(f"expected {row.path} {'refused' if row.path in bad else 'embedded'}, found {row.refused}")
+        if (row.embedding is None) == (row.refused is None) or (row.refused is None and row.path in bad):
+            raise SystemExit(f"expected a face or a reason for {row.path}, found {row}")
         if row.embedding is not None:
             embeddings.add(row.embedding.tobytes())
+        elif row.path not in bad:
+            if not str(row.refused).startswith("expected a face in"):
+                raise SystemExit(f"expected a face of {row.path}, found: {row.refused}")
+            missed += 1
     there = {str(path) for path in folder.rglob("*.jpg")}
     if rows.keys() != there or len(there) != images or set(rows.values()) != {1}:
         raise SystemExit(f"expected each of {images} photographs once, found {len(rows)}, of {rows.most_common(3)}")
-    if len(embeddings) < 0.9 * (images - len(bad)):
-        raise SystemExit(f"expected an embedding of its own for almost every photograph, found {len(embeddings)}")
+    good = images - len(bad)
+    if missed > 1 + good // MISSED or len(embeddings) < 0.9 * good:
+        raise SystemExit(f"expected {good} faces, found {missed} missed and {len(embeddings)} embeddings")
+    return missed
 
 
 def _killed(command: list[str], output: Path, shards: int, kill: int, kills: int, rng: random.Random) -> int:
@@ -141,11 +151,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--model", default="mini")
     given = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="edgefr-bulk-"))
-    try:
-        found = run(given.images, given.kills, given.workers, given.seed, given.model, folder)
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="edgefr-bulk-") as folder:
+        found = run(given.images, given.kills, given.workers, given.seed, given.model, Path(folder))
     print(json.dumps(found, indent=2))
 
 

@@ -18,6 +18,8 @@ EXTRAS = {
     "camera": ("trackers", "paho"),
     "web": ("trackers", "fastapi", "uvicorn", "multipart"),
     "scale": ("numkong",),
+    "bulk": ("pyarrow",),
+    "ray": ("pyarrow", "ray"),
 }
 """The modules that an extra brings."""
 

@@ -68,8 +68,7 @@ def embed_job(
     folder = settings.folder
     with alone(folder / LOCK):
         begin(folder, job, paths)
-        for left in folder.glob(".part-*"):  # of a run that was killed while it wrote
-            left.unlink(missing_ok=True)
+        _sweep(folder)
         there = whole_shards(folder, job)
         missing = [number for number in range(job.shards) if number not in there]
         before = _rows(job, there)
@@ -85,6 +84,8 @@ def embed_job(
                 f"expected to go on to the end, found Ctrl-C after {rows:,} of {job.photographs:,} photographs: give "
                 "the same command again, which goes on from there"
             ) from error
+        finally:
+            _sweep(folder)
         made = whole_shards(folder, job)
     if len(made) < job.shards:
         raise EdgefrError(
@@ -92,6 +93,12 @@ def embed_job(
             "system that all workers share, then give the same command again"
         )
     return Done(job.photographs, sum(made.values()), before)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what was being written by workers that were killed."""
+    for left in folder.glob(".part-*"):
+        left.unlink(missing_ok=True)
 
 
 def _rows(job: Job, numbers: Sequence[int] | dict[int, int]) -> int:

@@ -21,7 +21,7 @@ GALLERY = ("gallery", "enroll")
 
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """Three people with two photographs each, one of them in two folders; and photographs that nobody is enrolled by."""
+    """Three people with two photographs each, one of them in two folders, and photographs that are not good enough."""
     folder = tmp_path / "people"
     for person, name in enumerate(("ada", "grace", "emmy")):
         for picture in range(2):
@@ -114,8 +114,8 @@ def test_the_command_sums_up_and_refuses_other_models(
     shards = shards_of(people, tmp_path / "shards")
     told = edgefr(*GALLERY, "--from", shards, "--plain", "-m", "fake", "--json")
     assert told.code == 0, told.err
-    sums = {key: told.json[key] for key in ("people", "images", "known", "refused", "enrolled")}
-    assert sums == {"people": 4, "images": 7, "known": 0, "refused": 6, "enrolled": 3}
+    sums = {key: told.json[key] for key in ("people", "new", "images", "known", "refused")}
+    assert sums == {"people": 3, "new": 3, "images": 7, "known": 0, "refused": 6}
     assert told.err.count("left out: ") == 6
     assert "7 photographs had been enrolled before" in edgefr(*GALLERY, "--from", shards, "-m", "fake").out
     assert "expected the model that" in edgefr(*GALLERY, "--from", shards, "-m", "mini").sentence
