@@ -51,7 +51,9 @@ def run_cluster(
     with _connected(address) as (ray, data):
         machines = _machines(ray)
         data.DataContext.get_current().enable_progress_bars = False
-        pool = data.ActorPoolStrategy(min_size=1, max_size=workers or int(ray.cluster_resources().get("CPU", 1)))
+        pool = data.ActorPoolStrategy(
+            min_size=1, max_size=workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        )
         items = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         answers = items.map_batches(Actor, batch_size=1, fn_constructor_args=(settings,), compute=pool, num_cpus=1)
         for answer in answers.iter_rows():

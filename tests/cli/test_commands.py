@@ -168,7 +168,16 @@ def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
     told = edgefr("doctor", "--json").json
     runtimes = {entry["name"]: entry for entry in told["runtimes"]}
     assert runtimes["onnxruntime"]["version"]
-    assert {extra["name"] for extra in told["extras"]} == {"train", "cpu", "demo", "camera", "web", "scale"}
+    assert {extra["name"] for extra in told["extras"]} == {
+        "train",
+        "cpu",
+        "demo",
+        "camera",
+        "web",
+        "scale",
+        "bulk",
+        "ray",
+    }
     assert told["detector"]["found"] == "spot"
     assert told["model"]["found"].endswith("mini.onnx")
     assert "threshold" in told["model"]["advice"]

@@ -81,7 +81,7 @@ def test_kill_minus_nine_three_times_loses_and_doubles_nothing(tmp_path: Path) -
 
 def test_the_shards_hold_what_the_npz_file_holds(tmp_path: Path) -> None:
     _, bad = photographs(tmp_path / "photographs", 30)
-    done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--shard", 7, "--json")
+    done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--shard", 7, "--batch", 3, "--json")
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert (counts["photographs"], counts["refused"], counts["shards"]) == (30, len(bad), 5)
