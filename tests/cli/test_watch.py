@@ -104,7 +104,7 @@ def test_ctrl_c_ends_a_watch_in_good_order(watch, ada: None, tmp_path: Path) -> 
     shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3000)
     code = (
         "import sys; from tests.camera.people import PatchDetector; import edgefr.verify as v;"
-        "v.open_detector = lambda _path: PatchDetector(); from edgefr.cli import main;"
+        "v.open_detector = lambda *_: PatchDetector(); from edgefr.cli import main;"
         f"sys.argv = ['edgefr', 'watch', {str(shown)!r}, '--json', '--live']; main()"
     )
     root = Path(__file__).parents[2]
