@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgefr.shipped import MINI, shipped
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
 SPOT = Path(os.environ.get("EDGEFR_DETECTOR", "edgefr/assets/spot.onnx"))
+BULK_IMAGES = 100_000
 BASELINE = Path("export/artifacts/arcface.onnx")
 
 
@@ -106,6 +108,13 @@ def triton() -> dict[str, Any]:
     return {"model_sha256": sha256_of(shipped(MINI)), **run()}
 
 
+def bulk() -> dict[str, Any]:
+    from bench.bulk import run
+
+    with tempfile.TemporaryDirectory(prefix="edgefr-bulk-") as folder:
+        return run(BULK_IMAGES, 3, 2, 0, "mini", Path(folder))
+
+
 MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     cold_start,
     latency,
@@ -118,6 +127,7 @@ MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
     search,
     watch,
     triton,
+    bulk,
 )
 
 

@@ -100,8 +100,10 @@ class Verifier:
         runtime: str = "auto",
         precision: str = "auto",
         images: int | None = None,
+        threads: int | None = None,
     ) -> Verifier:
-        """Open the files; `images` is how many to expect, for the choice of the runtime.
+        """Open the files; `images` is how many to expect, for the choice of the runtime, and `threads` how many each of
+        detector and recogniser may keep busy, by default as many as there are cores.
 
         Raises:
             EdgefrError: a file is missing or is not what it should be (a model that its runtime refuses shows
@@ -109,8 +111,8 @@ class Verifier:
         """
         manifest = model_manifest(model)
         # Getting a model ready takes longer than finding two faces: both at once make a cold start shorter.
-        opening = ThreadPoolExecutor(1).submit(open_recogniser, model, runtime, precision, images)
-        return cls(open_detector(detector), opening, manifest, model)
+        opening = ThreadPoolExecutor(1).submit(open_recogniser, model, runtime, precision, images, threads)
+        return cls(open_detector(detector, threads), opening, manifest, model)
 
     @property
     def recogniser(self) -> Recogniser:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "edgefr"
-GROUND = {"spec", "manifest", "recipe", "errors", "protobuf", "picture_header", "shipped"}
+GROUND = {"spec", "manifest", "recipe", "errors", "protobuf", "picture_header", "shipped", "lock"}
 MAY_IMPORT = {
     "nn": set(),
     "data": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "bulk": {"verify", "face"},
     "prepare": {"face", "data"},
     "gallery": {"verify", "bulk", "face", "evaluate"},
+    "jobs": {"verify", "bulk", "face", "gallery"},
     "camera": {"verify", "bulk", "gallery", "face", "evaluate"},
     "demo": {"verify", "data"},
     **{ground: set() for ground in GROUND},
@@ -70,13 +71,17 @@ def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
     ("statement", "heavy"),
     [
         ("import edgefr.cli", "cv2 torch onnxruntime openvino rich"),
+        (
+            "import edgefr.cli, edgefr.jobs.embed, edgefr.jobs.enrol",
+            "torch onnx openvino rich matplotlib onnxruntime pyarrow ray",
+        ),
         ("import edgefr.cli, edgefr.verify, edgefr.bulk", "torch onnx openvino rich matplotlib onnxruntime"),
         (
             "from edgefr.backends import available_runtimes, recogniser; available_runtimes()",
             "cv2 torch onnx openvino onnxruntime",
         ),
     ],
-    ids=["command line", "runtime", "list of runtimes"],
+    ids=["command line", "bulk jobs", "runtime", "list of runtimes"],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, heavy: str) -> None:
     """A device that verifies has no torch, and every import is waited for at each start."""

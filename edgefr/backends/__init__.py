@@ -71,7 +71,14 @@ def available_runtimes() -> tuple[Runtime, ...]:
     )
 
 
-def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, images: int | None = None) -> Backend:
+def open_backend(
+    path: Path,
+    runtime: str = "auto",
+    precision: str = "auto",
+    *,
+    images: int | None = None,
+    threads: int | None = None,
+) -> Backend:
     """Make a model ready to infer.
 
     Args:
@@ -80,6 +87,7 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
             `triton://HOST[:PORT][/NAME]` is a server that runs this model.
         precision: "fp32", "bf16" or "auto": bf16 where the runtime and the processor have it.
         images: how many images to expect; None for many.
+        threads: of this processor that ONNX Runtime and OpenVINO may keep busy; None for as many as there are cores.
 
     Raises:
         EdgefrError: the file is not a model, or the runtime is unknown, not installed or lacks the precision.
@@ -97,11 +105,11 @@ def open_backend(path: Path, runtime: str = "auto", precision: str = "auto", *, 
     if chosen in ("onnxruntime", "onnxruntime-cuda"):
         from edgefr.backends.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(path, precision, chosen)
+        return OnnxRuntimeBackend(path, precision, chosen, threads)
     if chosen == "openvino":
         from edgefr.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(path, precision)
+        return OpenVinoBackend(path, precision, threads)
     if chosen in ("tensorrt", "tensorrt-rtx"):
         from edgefr.backends.tensorrt import TensorRtBackend
 

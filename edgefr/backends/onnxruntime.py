@@ -35,15 +35,18 @@ class OnnxRuntimeBackend:
     """An ONNX file in an inference session, in FP32 or INT8, or in FP16 for its answers' sake: on a processor FP16
     nodes are computed in FP32 and rounded, which is no faster.
 
-    Threads and their spinning are left as the library has them: without spinning one or two faces took about
-    25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more the same.
+    Threads, where their number is not given, and their spinning are left as the library has them: without spinning
+    one or two faces took about 25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more
+    the same.
 
     Raises:
         EdgefrError: the file is not an ONNX model, `precision` is not what it computes in, or there is no GPU for
             `onnxruntime-cuda` or no library that uses it.
     """
 
-    def __init__(self, path: Path, precision: str = "auto", runtime: str = RUNTIME) -> None:
+    def __init__(
+        self, path: Path, precision: str = "auto", runtime: str = RUNTIME, threads: int | None = None
+    ) -> None:
         model_file(path, ".onnx", runtime)
         library = _library()
         providers = [CPU] if runtime == RUNTIME else _on_gpu(library)
@@ -52,6 +55,7 @@ class OnnxRuntimeBackend:
         self._precision = only((computed,), precision, runtime, f"use --precision {computed} or --runtime openvino")
         options = library.SessionOptions()
         options.log_severity_level = SILENT
+        options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
         if computed == "fp16":  # all optimisations crash on some FP16 graphs (1.24 to 1.32)
             options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:

@@ -35,7 +35,7 @@ class OpenVinoBackend:
             not compute in `precision`.
     """
 
-    def __init__(self, path: Path, precision: str = "auto") -> None:
+    def __init__(self, path: Path, precision: str = "auto", threads: int | None = None) -> None:
         core = openvino_core()
         native = frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         engine = path.suffix.lower() == ".blob"
@@ -47,7 +47,7 @@ class OpenVinoBackend:
             self._precision = only(_offered(computed, native, path), precision, RUNTIME, "use --precision fp32")
         try:
             # An engine is given the settings again, for it would be made ready in the processor's default precision.
-            settings = _settings(self._precision, native)
+            settings = _settings(self._precision, native, threads)
             self._compiled = (
                 core.import_model(path.read_bytes(), "CPU", settings)
                 if engine
@@ -135,12 +135,13 @@ def _read(path: Path) -> Any:
     return frontend.convert(frontend.load(str(path)))
 
 
-def _settings(precision: str, native: frozenset[str]) -> dict[str, str]:
+def _settings(precision: str, native: frozenset[str], threads: int | None) -> dict[str, str]:
     # What an INT8 file leaves out of INT8 runs in the fastest other format.
     rest = "bf16" if precision == "int8" and "BF16" in native else precision
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(rest, "f32"),
+        "INFERENCE_NUM_THREADS": str(threads or 0),  # 0: as many as there are cores
     }
 
 

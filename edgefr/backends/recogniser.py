@@ -105,14 +105,18 @@ class Recogniser:
 
 
 def open_recogniser(
-    path: Path, runtime: str = "auto", precision: str = "auto", images: int | None = None
+    path: Path,
+    runtime: str = "auto",
+    precision: str = "auto",
+    images: int | None = None,
+    threads: int | None = None,
 ) -> Recogniser:
     """`open_backend` and the contract in one step.
 
     Raises:
         EdgefrError: as `open_backend` and `Recogniser` do.
     """
-    return Recogniser(open_backend(path, runtime, precision, images=images), str(path))
+    return Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
 
 
 def _checked_dim(description: Description, source: str) -> int:

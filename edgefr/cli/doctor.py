@@ -19,6 +19,8 @@ EXTRAS = {
     "web": ("trackers", "fastapi", "uvicorn", "multipart"),
     "scale": ("numkong",),
     "triton": ("tritonclient", "grpc"),
+    "bulk": ("pyarrow",),
+    "ray": ("pyarrow", "ray"),
 }
 """The modules that an extra brings."""
 

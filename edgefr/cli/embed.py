@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +19,34 @@ from edgefr.cli.options import (
     RuntimeOption,
     chosen_model,
 )
-from edgefr.cli.output import print_json, progress, warn
+from edgefr.cli.output import print_json, progress, remark, warn
 from edgefr.errors import EdgefrError
+from edgefr.face.detect import Policy
+from edgefr.shipped import SPOT
+
+if TYPE_CHECKING:
+    from edgefr.jobs.embed import Means
+    from edgefr.verify import Verifier
+
+SHOWN = 10
+"""Refused photographs of a job that are named on stderr; all are in its shards."""
 
 
 def embed(
-    images: Annotated[list[str], typer.Argument(help="Photographs, folders of photographs, or globs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .npz file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .npz file, or the folder of shards, to write.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Photographs, folders of photographs, or globs.")] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="Shards: a file of photographs, one path a line; - for stdin.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Shards: processes; by default one, of a cluster all it can.")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Shards: by the Ray cluster at auto, local or host:port.")
+    ] = None,
+    shard: Annotated[
+        int | None, typer.Option(min=1, max=1 << 20, help="Shards: photographs in each; by default 2,048.")
+    ] = None,
     model: ModelOption = None,
     detector: DetectorOption = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Faces embedded at a time.")] = 32,
@@ -31,20 +55,59 @@ def embed(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Embeddings of many photographs into one .npz file.
+    """Embeddings of many photographs into one .npz file, or of millions into a folder of Parquet shards.
 
-    It holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is named
-    on stderr and left out; exit 2 if there was any.
+    The .npz file holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is
+    named on stderr and left out; exit 2 if there was any.
+
+    A folder (-o NAME without .npz) gets shards, each whole or absent, with a row for every photograph: its face, or why
+    there is none. A job that was stopped or killed goes on when the same command is given again; exit 0 when it is
+    done.
     """
-    from edgefr.bulk import embed_photos, photos_of, save_npz
-    from edgefr.verify import Verifier
+    from edgefr.jobs.embed import Means
+    from edgefr.jobs.job import SHARD
 
-    if output.suffix.lower() != ".npz":
-        raise EdgefrError(f"expected an output that ends in .npz, found {output}: choose another name with -o")
+    by = _By(chosen_model(model), detector, batch, face, runtime, precision)
+    if not output.suffix or output.is_dir():
+        _into_folder(images or [], listed, output, shard or SHARD, Means(workers, ray), by, json)
+    elif output.suffix.lower() != ".npz":
+        raise EdgefrError(
+            f"expected an output that ends in .npz, or a folder, found {output}: choose another name with -o"
+        )
+    elif (listed, workers, ray, shard) != (None, None, None, None):
+        raise EdgefrError(
+            f"expected a folder for what --list, --workers, --ray and --shard are about, found {output}: give -o FOLDER"
+        )
+    else:
+        _into_file(images or [], output, by, json)
+
+
+@dataclass(frozen=True)
+class _By:
+    """What the options say of models and faces."""
+
+    model: Path
+    detector: Path | None
+    batch: int
+    face: Policy
+    runtime: str
+    precision: str
+
+    def open(self, images: int) -> Verifier:
+        from edgefr.verify import Verifier
+
+        return Verifier.open(self.model, self.detector, self.runtime, self.precision, images=images)
+
+
+def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None:
+    from edgefr.bulk import embed_photos, photos_of, save_npz
+
     photos = photos_of(images)
-    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
+    if not photos:
+        raise EdgefrError("expected photographs, found none: name files, folders or globs")
+    verifier = by.open(len(photos))
     with progress("Embedding", len(photos)) as advance:
-        faces, refused = embed_photos(verifier, photos, face, batch, advance)
+        faces, refused = embed_photos(verifier, photos, by.face, by.batch, advance)
     for refusal in refused:
         warn(f"edgefr: left out: {refusal.reason}")
     if not faces:
@@ -57,12 +120,7 @@ def embed(
                 "output": str(output),
                 "images": len(faces),
                 "left_out": [{"path": str(entry.path), "reason": entry.reason} for entry in refused],
-                "embedding_dim": verifier.recogniser.embedding_dim,
-                "model": verifier.model.name,
-                "model_sha256": verifier.digest(),
-                "detector": verifier.detector.name,
-                "runtime": description.runtime,
-                "precision": description.precision,
+                **_made_by(verifier),
             }
         )
     else:
@@ -71,3 +129,63 @@ def embed(
             f"{description.precision}, {len(refused)} photographs left out."
         )
     raise typer.Exit(2 if refused else 0)
+
+
+def _into_folder(
+    images: Sequence[str], listed: Path | None, output: Path, shard: int, means: Means, by: _By, json: bool
+) -> None:
+    from edgefr.backends import FAKE
+    from edgefr.gallery.binding import Binding
+    from edgefr.jobs.embed import embed_job
+    from edgefr.jobs.job import Job
+    from edgefr.jobs.photographs import photographs
+    from edgefr.jobs.shards import refusals
+    from edgefr.jobs.worker import Settings
+
+    remark("edgefr: looking for photographs ...")
+    paths = photographs(images, listed)
+    verifier = by.open(len(paths))
+    job = Job.of(paths, shard, by.face, Binding.of(verifier))
+    settings = Settings(
+        output.absolute(),
+        job.id,
+        by.model if by.model == FAKE else by.model.absolute(),
+        by.detector if by.detector in (None, SPOT) else by.detector.absolute(),
+        by.runtime,
+        by.precision,
+        by.batch,
+    )
+    done = embed_job(job, paths, settings, means, progress, lambda sentence: warn(f"edgefr: {sentence}"))
+    for row in itertools.islice(refusals(output, job), SHOWN if done.refused else 0):
+        warn(f"edgefr: left out: {row.refused}")
+    if done.refused > SHOWN:
+        warn(f"edgefr: and {done.refused - SHOWN:,} more: see the column `refused` in {output}")
+    if json:
+        print_json(
+            {
+                "output": str(output),
+                "photographs": done.photographs,
+                "images": done.photographs - done.refused,
+                "refused": done.refused,
+                "before": done.before,
+                "shards": job.shards,
+                **_made_by(verifier),
+            }
+        )
+    else:
+        print(
+            f"{done.photographs - done.refused:,} embeddings in {job.shards:,} shards in {output} by "
+            f"{verifier.model.name}, {done.refused:,} photographs left out."
+        )
+
+
+def _made_by(verifier: Verifier) -> dict[str, object]:
+    description = verifier.recogniser.description
+    return {
+        "embedding_dim": verifier.recogniser.embedding_dim,
+        "model": verifier.model.name,
+        "model_sha256": verifier.digest(),
+        "detector": verifier.detector.name,
+        "runtime": description.runtime,
+        "precision": description.precision,
+    }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgefr.cli.gallery_bulk import enroll_from, insist_on_shards_alone, tell
 from edgefr.cli.gallery_options import (
     Access,
     GalleryOption,
@@ -43,6 +44,10 @@ def enroll(
     folder: Annotated[
         Path | None, typer.Option(help="Instead of a name: a folder with a folder of photographs for each person.")
     ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option("--from", help="Instead of photographs: what `edgefr embed -o FOLDER` made of such folders."),
+    ] = None,
     camera: Annotated[
         str | None, typer.Option(help="Instead of photographs: a camera or film, named as for `edgefr watch`.")
     ] = None,
@@ -64,17 +69,22 @@ def enroll(
     """Enrol a person from photographs or before a camera, or everybody in a folder of folders.
 
     A photograph that is not good enough is named on stderr with the reason and left out; exit 2 if there was any. Who
-    is enrolled already gets further images.
+    is enrolled already gets further images. With --from the exit is 0, and the same command goes on after a kill.
     """
     from edgefr.gallery.binding import Binding
     from edgefr.gallery.enrol import enrol
     from edgefr.verify import Verifier
 
-    people = {} if camera is not None else _people(name, images or [], folder)
+    if shards is not None:
+        insist_on_shards_alone(name, images, folder, camera, keep_crops)
+    people = {} if shards is not None or camera is not None else _people(name, images or [], folder)
     total = sum(len(photos) for photos in people.values())
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
     keep = None if days is None else days * DAY
+    if shards is not None:
+        enroll_from(shards, access, plain, verifier, keep, json)
+        return
     done = []
     with access.open_or_create(plain, Binding.of(verifier)) as opened:
         if camera is not None:
@@ -83,10 +93,7 @@ def enroll(
             for person, photos in people.items():
                 done.append(enrol(opened, verifier, person, photos, keep_crops, keep, advance))
     for entry in done:
-        for refusal in entry.refused:
-            warn(f"edgefr: left out: {refusal.reason}")
-        for doubt in entry.doubts():
-            warn(f"edgefr: look again: {doubt}")
+        tell(entry)
     if json:
         print_json({"gallery": str(access.path), "people": [asdict(entry) for entry in done]})
     else:

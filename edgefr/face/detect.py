@@ -41,9 +41,9 @@ class Detector(Protocol):
         ...
 
 
-def open_detector(path: Path | None) -> Detector:
+def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     """Open the detector in `path`, else in $EDGEFR_DETECTOR, else the first in the user's data folder, else `spot`,
-    which comes with edgefr.
+    which comes with edgefr. `threads` is how many of this processor it may keep busy; YuNet takes OpenCV's.
 
     edgefr's own, OpenCV's YuNet and insightface's SCRFD with landmarks are told apart by the outputs of the file.
 
@@ -61,12 +61,12 @@ def open_detector(path: Path | None) -> Detector:
     if outputs == {SPOT_OUTPUT: 15}:
         from edgefr.face.spot import Spot
 
-        return Spot(path)
+        return Spot(path, threads)
     widths = sorted(outputs.values(), key=lambda width: width or 0)
     if widths == [1, 1, 1, 4, 4, 4, 10, 10, 10]:
         from edgefr.face.scrfd import Scrfd
 
-        return Scrfd(path)
+        return Scrfd(path, threads)
     if widths == [1, 1, 1, 4, 4, 4]:
         found = "SCRFD without landmarks, which cannot align"
         mend = "give the file of SCRFD whose name has 'kps'"

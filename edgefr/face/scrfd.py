@@ -25,14 +25,14 @@ class Scrfd:
 
     name = "scrfd"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None = None) -> None:
         """Load the network.
 
         Raises:
             EdgefrError: the runtime refuses the file, or its input is no picture.
         """
         self._path = path
-        self._backend = open_backend(path, runtime="onnxruntime")
+        self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
         inputs = self._backend.describe().inputs
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise self._refused("that its input is not one picture")

@@ -38,13 +38,13 @@ class Spot:
 
     name = "spot"
 
-    def __init__(self, path: Path) -> None:
-        """Load the network.
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load the network, to be run by so many threads.
 
         Raises:
             EdgefrError: the runtime refuses the file.
         """
-        self._backend = open_backend(path, runtime="onnxruntime")
+        self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
 
     def detect(self, image: Image) -> list[Face]:
         """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""

@@ -18,7 +18,7 @@ from edgefr.gallery.gallery import Gallery, Hit
 from edgefr.gallery.records import Portrait, checked_name, fused
 from edgefr.gallery.threshold import strictest
 from edgefr.spec import Image
-from edgefr.verify import FoundFace, Verifier
+from edgefr.verify import EmbeddedFace, FoundFace, Verifier
 
 SMALLEST = 20.0
 """Pixels between the eyes of a face that is about 50 pixels wide: an aligned face enlarges it less than twofold."""
@@ -99,14 +99,37 @@ def enrol_portraits(
     if not portraits:
         return Enrolment(name, 0, ())
     kept = gallery.portraits(name) if name in gallery.names() else []
-    fresh: list[Portrait] = []
+    fresh = fresh_of(kept, portraits)
+    return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(portraits) - len(fresh))
+
+
+def fresh_of(kept: Sequence[Portrait], portraits: Sequence[Portrait]) -> list[Portrait]:
+    """Those of `portraits` whose embedding is none of the `kept` ones, each once."""
+    seen = {entry.embedding.tobytes() for entry in kept}
+    fresh: dict[bytes, Portrait] = {}
     for entry in portraits:
-        if not any(np.array_equal(entry.embedding, other.embedding) for other in (*kept, *fresh)):
-            fresh.append(entry)
-    unlike, similar = _doubts(gallery, verifier, name, kept, fresh)
+        if (embedding := entry.embedding.tobytes()) not in seen:
+            fresh.setdefault(embedding, entry)
+    return list(fresh.values())
+
+
+def enrol_beside(
+    gallery: Gallery,
+    verifier: Verifier,
+    name: str,
+    kept: Sequence[Portrait],
+    fresh: Sequence[Portrait],
+    keep: float | None,
+) -> Enrolment:
+    """Enrol `name` with `fresh` portraits beside those that are `kept`; `keep` is as in `Gallery.enrol`.
+
+    Raises:
+        EdgefrError: the gallery cannot be written.
+    """
+    unlike, similar = doubts_of(gallery, verifier, name, kept, fresh)
     if fresh or keep is not None:  # the person stays longer, with the same images, too
         gallery.enrol(name, fresh, keep)
-    return Enrolment(name, len(fresh), (), unlike, similar, len(portraits) - len(fresh))
+    return Enrolment(name, len(fresh), (), unlike, similar)
 
 
 def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
@@ -125,8 +148,7 @@ def portrait_of(verifier: Verifier, found: FoundFace, crops: bool) -> Portrait:
         EdgefrError: the model is not sure of it.
     """
     (face,) = verifier.embed([found])
-    for doubt in verifier.doubts([face]) or ():
-        raise EdgefrError(f"expected a face that the model is sure of, found that {doubt}: give a clearer photograph")
+    insist_on_sure(verifier, face)
     crop = found.crop if crops else None
     return Portrait(found.path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
 
@@ -150,8 +172,8 @@ def only_face(path: Path, faces: Sequence[Face]) -> Face:
     by_width = sorted(faces, key=lambda face: -face.box[2])
     if not by_width:
         raise _unfit(path, "no face", "give a photograph with a face turned to the camera")
-    if len(by_width) > 1 and by_width[1].box[2] > BYSTANDER * by_width[0].box[2]:
-        raise _unfit(path, "two faces", "crop it to one person")
+    if len(by_width) > 1:
+        insist_on_alone(path, by_width[1].box[2] / by_width[0].box[2])
     return by_width[0]
 
 
@@ -161,6 +183,28 @@ def fit(path: Path, photo: Image, face: Face) -> FoundFace:
     Raises:
         EdgefrError: it is too small, turned away or blurred.
     """
+    insist_on_pose(path, face)
+    crop = align(photo, face.landmarks)
+    insist_on_sharp(path, sharpness(crop))
+    return FoundFace(path, face, crop)
+
+
+def insist_on_alone(path: Path, beside: float) -> None:
+    """Insist that the widest other face, `beside` times as wide as the first, is a bystander's.
+
+    Raises:
+        EdgefrError: it is not.
+    """
+    if beside > BYSTANDER:
+        raise _unfit(path, "two faces", "crop it to one person")
+
+
+def insist_on_pose(path: Path, face: Face) -> None:
+    """Insist on a face that is large enough and turned to the camera.
+
+    Raises:
+        EdgefrError: it is not.
+    """
     eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
     if eyes < SMALLEST:
         raise _unfit(
@@ -169,12 +213,28 @@ def fit(path: Path, photo: Image, face: Face) -> FoundFace:
     turned, nod = pose(face)
     if abs(turned) > FARTHEST_TURN or not NOD[0] <= nod <= NOD[1]:
         raise _unfit(path, "a face turned away", "look into the camera")
-    crop = align(photo, face.landmarks)
-    if (sharp := sharpness(crop)) < SHARPEST_BLUR:
+
+
+def insist_on_sharp(path: Path, sharp: float) -> None:
+    """Insist on a sharpness that no blurred face has.
+
+    Raises:
+        EdgefrError: it is less.
+    """
+    if sharp < SHARPEST_BLUR:
         raise _unfit(
             path, f"a blurred face (sharpness {sharp:.2f}, {SHARPEST_BLUR} needed)", "hold still in better light"
         )
-    return FoundFace(path, face, crop)
+
+
+def insist_on_sure(verifier: Verifier, face: EmbeddedFace) -> None:
+    """Insist on a face that the model's limit of quality lets pass, where it has one.
+
+    Raises:
+        EdgefrError: it does not.
+    """
+    for doubt in verifier.doubts([face]) or ():
+        raise EdgefrError(f"expected a face that the model is sure of, found that {doubt}: give a clearer photograph")
 
 
 def pose(face: Face) -> tuple[float, float]:
@@ -188,7 +248,7 @@ def pose(face: Face) -> tuple[float, float]:
     return float((nose - middle) @ across) / distance**2, float((nose - middle) @ down) / (depth or 1e-6)
 
 
-def _doubts(
+def doubts_of(
     gallery: Gallery, verifier: Verifier, name: str, kept: Sequence[Portrait], fresh: Sequence[Portrait]
 ) -> tuple[tuple[str, ...], tuple[Hit, ...] | None]:
     """Which of the `fresh` portraits are unlike all others of the person, and who of another name looks the same.

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from edgefr.train.lock import alone
+from edgefr.lock import alone
 from edgefr.train.log import Log
 from edgefr.train.loop import Stage
 from edgefr.train.parallel import World

@@ -115,7 +115,7 @@ def test_a_gallery_goes_on_when_its_model_is_calibrated_anew(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: StubDetector())
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     assert edgefr("calibrate", copied, faces, "--fmr", "1e-2").code == 0
     first = photo(tmp_path / "ada.png", 0)

@@ -169,7 +169,17 @@ def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
     runtimes = {entry["name"]: entry for entry in told["runtimes"]}
     assert runtimes["onnxruntime"]["version"]
     assert runtimes["triton"]["version"] or runtimes["triton"]["install"] == "pip install 'edgefr[triton]'"
-    assert {extra["name"] for extra in told["extras"]} == {"train", "cpu", "demo", "camera", "web", "scale", "triton"}
+    assert {extra["name"] for extra in told["extras"]} == {
+        "train",
+        "cpu",
+        "demo",
+        "camera",
+        "web",
+        "scale",
+        "triton",
+        "bulk",
+        "ray",
+    }
     assert told["detector"]["found"] == "spot"
     assert told["model"]["found"].endswith("mini.onnx")
     assert "threshold" in told["model"]["advice"]

@@ -16,7 +16,7 @@ from tests.gallery.people import NOBODY, TWO, StubDetector, photo, thresholds
 def gallery(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Commands on one plain gallery, with the fake model, whose manifest lies in the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: StubDetector())
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
     limits = thresholds((1e-2, 0.4), (1e-3, 0.5), (1e-5, 0.6))

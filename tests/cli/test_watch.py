@@ -22,7 +22,7 @@ ADA, STRANGER = 1, 77
 def watch(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Commands with the fake model, on a gallery to be made plain."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: PatchDetector())
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: PatchDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.setenv("EDGEFR_MODEL", "fake")
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
@@ -104,7 +104,7 @@ def test_ctrl_c_ends_a_watch_in_good_order(watch, ada: None, tmp_path: Path) -> 
     shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3000)
     code = (
         "import sys; from tests.camera.people import PatchDetector; import edgefr.verify as v;"
-        "v.open_detector = lambda _path: PatchDetector(); from edgefr.cli import main;"
+        "v.open_detector = lambda *_: PatchDetector(); from edgefr.cli import main;"
         f"sys.argv = ['edgefr', 'watch', {str(shown)!r}, '--json', '--live']; main()"
     )
     root = Path(__file__).parents[2]

@@ -16,11 +16,11 @@ from edgefr.backends.recogniser import open_recogniser  # noqa: E402
 from edgefr.cli.output import progress  # noqa: E402
 from edgefr.data.lfw import people_of, read_pairs  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.lock import alone  # noqa: E402
 from edgefr.manifest import read_manifest, sha256_of  # noqa: E402
 from edgefr.nn.fused import load_fused  # noqa: E402
 from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.faces import read_training_faces  # noqa: E402
-from edgefr.train.lock import alone  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
 from edgefr.train.recipe import Data, Recipe  # noqa: E402

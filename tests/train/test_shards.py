@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.train.lock import alone  # noqa: E402
+from edgefr.lock import alone  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
 from edgefr.train.shards import (  # noqa: E402

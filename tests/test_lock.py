@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgefr.errors import EdgefrError
-from edgefr.train.lock import alone
+from edgefr.lock import alone
 
 
 def test_the_second_run_is_refused_until_the_first_is_done(tmp_path: Path) -> None:

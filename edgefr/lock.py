@@ -1,4 +1,4 @@
-"""One run at a time: two that make the same state or the same feature maps would write over each other."""
+"""One run at a time: two that make the same thing would write over each other."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def alone(path: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise EdgefrError(
-            f"expected to write {path}, found that this cannot be done ({error.strerror}): --set runs=FOLDER, another "
-            "folder"
+            f"expected to write {path}, found that this cannot be done ({error.strerror}): choose another "
+            "folder (of training: --set runs=FOLDER)"
         ) from error
     try:
         _lock(descriptor, path)

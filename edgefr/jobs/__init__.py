@@ -1,0 +1,1 @@
+"""Photographs by the million: one job, its shards in a folder, made by processes here or on a Ray cluster."""

@@ -1,0 +1,5 @@
+"""Commands run in this process, as in tests/cli."""
+
+from tests.cli.conftest import edgefr
+
+__all__ = ["edgefr"]
