@@ -142,7 +142,7 @@ def _people(app: FastAPI, live: Live) -> None:
 
     @app.delete("/api/people/{name:path}", status_code=204)
     def remove(name: Annotated[str, Path(max_length=LONGEST_NAME)]) -> Response:
-        if name not in live.watcher.gallery.names():
+        if name not in live.watcher.gallery:
             raise HTTPException(404, "expected somebody enrolled, found nobody of that name")
         live.watcher.gallery.remove(name)
         return Response(status_code=204)
