@@ -184,9 +184,11 @@ def import_(
     secret = Source(file_passphrase_env, file_passphrase_fd, EXPORT_PROMPT).read()
     source = Export(file, secret)
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
-    with access.open_or_create(plain, source.binding) as opened:
-        with progress("Importing, then comparing", 2 * source.count()) as advance:
-            count = import_people(opened, source, advance)
+    with (
+        access.open_or_create(plain, source.binding) as opened,
+        progress("Importing, then comparing", 2 * source.count()) as advance,
+    ):
+        count = import_people(opened, source, advance)
     _tell(json, f"{count} people are enrolled in {access.path}.", {"gallery": str(access.path), "people": count})
 
 

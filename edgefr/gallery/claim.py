@@ -95,8 +95,8 @@ class Claims:
 
     def _lost(self, age: float) -> EdgefrError:
         return EdgefrError(
-            f"expected no pause within a change of {self.source}, found one of {age:.0f} seconds in which somebody else "
-            "took over: look what is enrolled, and try again"
+            f"expected no pause within a change of {self.source}, found one of {age:.0f} seconds, in which somebody "
+            "else took over: look what is enrolled, and try again"
         )
 
     def _acquire(self) -> list[Thing]:

@@ -43,6 +43,8 @@ LARGEST = 16 << 20
 """Bytes of one insert; Milvus takes 64 MiB."""
 PERSON = ("id", "token", "due", "key", "record")
 THING = ("id", "kind", "owner", "body", "extra")
+LOAD_SECONDS = 60.0
+"""How long creating or loading a collection may take."""
 NOWHERE = [1.0, 0.0]
 """Every collection must have a vector; a thing's says nothing."""
 
@@ -197,6 +199,8 @@ class MilvusShelf:
                 f"expected the gallery {self.address.name} at {self.address}, found something else in the collection "
                 f"{collection} (with the fields {', '.join(sorted(found))[:200]}): choose another name"
             )
+        with explained(self.address):  # Milvus Lite forgets what is loaded when it ends
+            self._client.load_collection(collection, timeout=LOAD_SECONDS)
         return True
 
     def _create(self, collection: str, schema: Any, vector: str, flat: bool) -> None:
@@ -212,20 +216,21 @@ class MilvusShelf:
                 index_params=index,
                 consistency_level="Strong",
                 num_shards=1,
-                timeout=6 * SECONDS,
+                timeout=LOAD_SECONDS,
             )
 
     def _query(self, collection: str, where: str, fields: Sequence[str], limit: int | None = None) -> list[Any]:
-        """Rows in the order of their numbers where there is a limit."""
+        """Rows; where there is a limit the first by number, which is what `iterator` asks for."""
+        paged = {} if limit is None else {"limit": limit, "iterator": "True"}
         with explained(self.address):
             return list(
                 self._client.query(
                     collection,
                     filter=where,
                     output_fields=list(fields),
-                    limit=limit,
                     consistency_level="Strong",
                     timeout=SECONDS,
+                    **paged,
                 )
             )
 
@@ -248,11 +253,11 @@ class MilvusShelf:
 def _connected(address: Address) -> MilvusClient:
     with missing_client():
         from pymilvus import MilvusClient
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs tracebacks of errors that are told in a sentence
+    for chatty in ("pymilvus", "milvus_lite", "grpc._server"):  # tracebacks of errors that are told in a sentence
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     if address.kind == LITE:
         with missing_client():
             import milvus_lite  # noqa: F401
-        logging.getLogger("milvus_lite").setLevel(logging.CRITICAL)
         file = Path(address.host).absolute()
         with explained(address):
             file.parent.mkdir(parents=True, exist_ok=True)

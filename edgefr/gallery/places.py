@@ -45,11 +45,12 @@ def create_gallery(place: Path | Address, secret: Secret, binding: Binding, tell
         return Gallery.create(place, secret, binding)
     shelf = shelf_at(place)
     try:
-        tell(shelf.sees)
-        return ServedGallery.create(shelf, secret, binding)
+        made = ServedGallery.create(shelf, secret, binding)
     except BaseException:
         shelf.close()
         raise
+    tell(shelf.sees)
+    return made
 
 
 def gallery_exists(place: Path | Address) -> bool:

@@ -204,7 +204,7 @@ class PostgresShelf:
         with self._answering() as connection, connection.cursor() as cursor:
             cursor.executemany(query, rows)
 
-    def _run(self, query: str, *values: object, seconds: float = SECONDS) -> list[tuple[Any, ...]]:
+    def _run(self, query: str, *values: object, seconds: float | None = None) -> list[tuple[Any, ...]]:
         with self._answering(seconds) as connection:
             cursor = connection.execute(query, values)
             return cursor.fetchall() if cursor.description else []
@@ -217,11 +217,11 @@ class PostgresShelf:
             yield
 
     @contextmanager
-    def _answering(self, seconds: float = SECONDS) -> Iterator[Connection]:
+    def _answering(self, seconds: float | None = None) -> Iterator[Connection]:
         """The connection, which is cut off where the server does not answer in time: it cannot time out itself."""
         if self._connection.closed:
             self._connection = _connected(self.address)
-        with explained(self.address), _cut_off(self._connection, seconds + SLACK):
+        with explained(self.address), _cut_off(self._connection, (seconds or SECONDS) + SLACK):
             yield self._connection
 
 
