@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -53,22 +54,28 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
     def kill(self) -> None:
-        os.kill(self._server.get_pid(), signal.SIGKILL)
-        while self._processes():  # the others notice that their parent is gone
-            time.sleep(0.05)
+        """As a crash: nothing is written any more, and the next start recovers from the server's log."""
+        self._control("stop", "-m", "immediate")
 
-    def start(self) -> None:
-        self._server.ensure_postgres_running()
+    def start(self, longest_file: int = resource.RLIM_INFINITY) -> None:
+        """Start it, so that a write beyond so many bytes of a file ends half way, as on a disk without room."""
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest_file, most))  # which the server inherits
+        try:
+            self._start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    def _start(self) -> None:
+        self._control("-o", '-h ""', "-o", f"-k {self.socket}", "-l", str(self.folder / "log"), "start")
 
     def stop(self) -> None:
         self._server.cleanup()
 
-    def _processes(self) -> bool:
-        try:
-            self.sql("SELECT 1")
-        except Exception:
-            return False
-        return True
+    def _control(self, *arguments: str) -> None:
+        from pgserver._commands import pg_ctl
+
+        pg_ctl(["-w", *arguments], pgdata=self.folder, user=self._server.system_user)
 
 
 class MilvusServer:
@@ -116,6 +123,13 @@ class Wire:
     server: tuple[int, Any]
     ear: socket.socket
     frozen: threading.Event = field(default_factory=threading.Event)
+    ends: list[socket.socket] = field(default_factory=list)
+
+    def close(self) -> None:
+        for end in (self.ear, *self.ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # which wakes the threads
+            end.close()
 
     def __post_init__(self) -> None:
         self.ear.listen()
@@ -127,6 +141,7 @@ class Wire:
                 near, _ = self.ear.accept()
                 far = socket.socket(self.server[0])
                 far.connect(self.server[1])
+                self.ends += [near, far]
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
 

@@ -12,7 +12,7 @@ REMEDIES = (
     (("auth check failure", "unauthenticated", "permission"), "set MILVUS_TOKEN to USER:PASSWORD of who may do this"),
     (("duplicate collection", "already exists"), "somebody else has just made it; choose another name"),
     (
-        ("quota", "no space", "disk", "deny", "memory"),
+        ("quota", "no space", "file too large", "disk", "deny", "memory"),
         "free room at the server, or raise its quota; nothing more is written until then",
     ),
     (("rate limit",), "try again in a minute"),

@@ -62,6 +62,8 @@ class PostgresShelf:
         )
         self._people, self._things = f"{address.name}_people", f"{address.name}_things"
         self._connection = _connected(address)
+        self._within = False
+        """Whether a transaction is open, which ends with its connection."""
 
     def close(self) -> None:
         self._connection.close()
@@ -211,15 +213,22 @@ class PostgresShelf:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._answering():
-            pass  # connects again where the connection was lost
-        with explained(self.address), self._connection.transaction():
+        self._run("BEGIN")
+        self._within = True
+        try:
             yield
+            self._run("COMMIT")
+        except BaseException:
+            with suppress(EdgefrError):  # where nobody answers the server takes it back by itself
+                self._run("ROLLBACK")
+            raise
+        finally:
+            self._within = False
 
     @contextmanager
     def _answering(self, seconds: float | None = None) -> Iterator[Connection]:
         """The connection, which is cut off where the server does not answer in time: it cannot time out itself."""
-        if self._connection.closed:
+        if self._connection.closed and not self._within:
             self._connection = _connected(self.address)
         with explained(self.address), _cut_off(self._connection, (seconds or SECONDS) + SLACK):
             yield self._connection
@@ -234,7 +243,7 @@ def _connected(address: Address) -> Connection:
             host=address.host or None,
             port=address.port,
             user=address.user or None,
-            connect_timeout=int(SECONDS),
+            connect_timeout=max(2, int(SECONDS)),
             options=" ".join(f"-c {name}={value}" for name, value in SETTINGS.items()),
             application_name="edgefr",
             autocommit=True,
@@ -244,8 +253,8 @@ def _connected(address: Address) -> Connection:
 @contextmanager
 def _cut_off(connection: Connection, seconds: float) -> Iterator[None]:
     def cut() -> None:
-        with suppress(OSError):
-            socket.socket(fileno=os.dup(connection.pgconn.socket)).shutdown(socket.SHUT_RDWR)
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True

@@ -36,24 +36,24 @@ def missing_client() -> Iterator[None]:
         ) from error
 
 
+ROOM = "free room at the server; nothing of the change was kept"
+
+
 def _remedy(error: Exception) -> str:
     from psycopg import errors
 
-    remedies: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-        ((errors.DiskFull, errors.OutOfMemory), "free room at the server; nothing of the change was kept"),
-        (
-            (errors.ReadOnlySqlTransaction,),
-            "give the address of the primary server, or let the database be written",
-        ),
-        ((errors.InsufficientPrivilege,), "have the rights granted, or give another user in the address"),
-        ((errors.UndefinedFile, errors.FeatureNotSupported), "have pgvector installed at the server"),
-        ((errors.LockNotAvailable,), "others change the gallery all the time; try again later"),
-        ((errors.DuplicateTable, errors.UniqueViolation), "somebody else has just made the same; try again"),
-        ((errors.QueryCanceled,), "the server is too slow; see what it does, and try again"),
-        (
-            (errors.InvalidPassword, errors.InvalidAuthorizationSpecification),
-            "set PGPASSWORD, or write the password into ~/.pgpass",
-        ),
-        ((errors.OperationalError,), "see that the server runs, is reached and knows you (PGPASSWORD), and try again"),
+    if "disk space" in str(error):  # the server's own hint where a file cannot grow for another reason
+        return ROOM
+    remedies: tuple[tuple[type[Exception], str], ...] = (
+        (errors.DiskFull, ROOM),
+        (errors.OutOfMemory, ROOM),
+        (errors.ReadOnlySqlTransaction, "give the address of the primary server, or let the database be written"),
+        (errors.InsufficientPrivilege, "have the rights granted, or give another user in the address"),
+        (errors.UndefinedFile, "have pgvector installed at the server"),
+        (errors.FeatureNotSupported, "have pgvector installed at the server"),
+        (errors.UniqueViolation, "somebody else has just made the same; try again"),
+        (errors.QueryCanceled, "the server is too slow, or others change the gallery all the time; try again later"),
+        (errors.InvalidPassword, "set PGPASSWORD, or write the password into ~/.pgpass"),
+        (errors.OperationalError, "see that the server runs, is reached and knows you (PGPASSWORD), and try again"),
     )
-    return next((remedy for kinds, remedy in remedies if isinstance(error, kinds)), "see the server's log")
+    return next((remedy for kind, remedy in remedies if isinstance(error, kind)), "see the server's log")

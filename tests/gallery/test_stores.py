@@ -18,7 +18,7 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery import claim
-from edgefr.gallery.address import LITE, MILVUS, Address
+from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.lock import KeyFile, Passphrase, Secret
 from edgefr.gallery.places import create_gallery, gallery_exists, open_gallery
@@ -232,7 +232,7 @@ for number in range(int(sys.argv[3]), int(sys.argv[4])):
 
 
 def writer(place: Place, key: KeyFile, first: int, last: int, before: str = "") -> subprocess.Popen[str]:
-    """A process that enrols a person for each number, and adds an image of Ada, telling each when it is acknowledged."""
+    """A process that enrols a person for each number, and adds an image of Ada, telling what is acknowledged."""
     command = [sys.executable, "-c", before + WRITER, str(place), str(key.path), str(first), str(last)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -318,9 +318,8 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
 
     def killed(*_arguments: object) -> None:
         """As a kill: nothing of what is to be done afterwards happens."""
-        monkeypatch.setattr(shelf, "_upsert", dead, raising=False)
-        monkeypatch.setattr(shelf, "_run", dead, raising=False)
-        monkeypatch.setattr(shelf, "drop_claim", dead, raising=False)
+        for name in ("_upsert", "_run", "drop_claim"):
+            setattr(shelf, name, dead)
         dead()
 
     def dead(*_arguments: object, **_options: object) -> None:
@@ -330,10 +329,9 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
         patched.setattr(shelf, method, killed)
         with pytest.raises(EdgefrError):
             gallery.enrol("Ada", [portrait(1, "1.jpg", crop=True)])
-    monkeypatch.undo()
-    monkeypatch.setattr(claim, "LEASE", 0.5)
-    if place.kind != LITE and place.kind != MILVUS:
-        monkeypatch.setenv("PGHOST", str(shelf._connection.info.host))
+    for name in ("_upsert", "_run", "drop_claim"):
+        shelf.__dict__.pop(name, None)  # `killed` has put them there
+    gallery.close()
     with opened_again(place, key) as again:
         sources = [one.source for one in again.portraits("Ada")]
         assert sources == (["0.jpg", "1.jpg"] if moment == "the person is written" else ["0.jpg"])
