@@ -1,5 +1,5 @@
-"""A gallery of many people in each store: how long it takes to build, what it takes of memory and disk, how fast and how
-rightly it is searched. `python -m bench stores --store milvus --server milvus://localhost:19530 --people 1000000`
+"""A gallery of many people in each store: how long it takes to build, what it takes of memory and disk, how fast and
+how rightly it is searched. `python -m bench stores --store milvus --server milvus://localhost:19530 --people 1000000`
 
 People are random directions with one image each, as in `bench.search`; half of the queries are noisy templates of
 enrolled people, half strangers. `recall_at_1` is how often the store's first is that of an exact search in float32.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,18 @@ from edgefr.errors import EdgefrError
 from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.claim import CLAIM, Claims
 from edgefr.gallery.milvus_errors import explained, missing_client
+from edgefr.gallery.milvus_rows import (
+    PERSON,
+    THING,
+    parts,
+    people_schema,
+    person,
+    person_row,
+    texts,
+    thing,
+    thing_row,
+    things_schema,
+)
 from edgefr.gallery.shelf import (
     HEADER,
     HNSW_BUILD,
@@ -37,16 +48,8 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105
-LONGEST = 65_535
-"""Characters of a text in Milvus."""
-LARGEST = 16 << 20
-"""Bytes of one insert; Milvus takes 64 MiB."""
-PERSON = ("id", "token", "due", "key", "record")
-THING = ("id", "kind", "owner", "body", "extra")
 LOAD_SECONDS = 60.0
 """How long creating or loading a collection may take."""
-NOWHERE = [1.0, 0.0]
-"""Every collection must have a vector; a thing's says nothing."""
 
 
 class MilvusShelf:
@@ -86,9 +89,9 @@ class MilvusShelf:
         if self.exists():
             raise EdgefrError(f"expected no gallery at {self.address}, found one: choose another name")
         # The description makes the collections differ, so that the second of two who create them is refused.
-        self._create(self._people, _people_schema(dim, header.body[:16].hex()), "template", self._lite)
-        self._create(self._things, _things_schema(header.body[:16].hex()), "nowhere", True)
-        self._upsert(self._things, [_thing_row(header)])
+        self._create(self._people, people_schema(dim, header.body[:16].hex()), "template", self._lite)
+        self._create(self._things, things_schema(header.body[:16].hex()), "nowhere", True)
+        self._upsert(self._things, [thing_row(header)])
 
     def header(self) -> Thing:
         if not self.exists():
@@ -96,7 +99,7 @@ class MilvusShelf:
                 f"expected a gallery at {self.address}, found none: make one with `edgefr gallery enroll NAME IMAGE "
                 f"--gallery {self.address}`, or choose another --gallery"
             )
-        return _thing(self._query(self._things, f'kind == "{HEADER}"', THING)[0])
+        return thing(self._query(self._things, f'kind == "{HEADER}"', THING)[0])
 
     def count(self) -> int:
         with explained(self.address):
@@ -106,11 +109,11 @@ class MilvusShelf:
         return int(found[0]["count(*)"])
 
     def named(self, tokens: Sequence[str]) -> list[PersonRow]:
-        return [_person(row) for row in self._query(self._people, f"token in {_texts(tokens)}", PERSON)]
+        return [person(row) for row in self._query(self._people, f"token in {texts(tokens)}", PERSON)]
 
     def numbered(self, number: int) -> PersonRow | None:
         found = self._query(self._people, f"id == {number}", PERSON)
-        return _person(found[0]) if found else None
+        return person(found[0]) if found else None
 
     def nearest(self, query: Floats, top: int) -> list[PersonRow]:
         with explained(self.address):
@@ -124,27 +127,27 @@ class MilvusShelf:
                 consistency_level="Strong",
                 timeout=SECONDS,
             )
-        return [_person(hit["entity"]) for hit in found[0]]
+        return [person(hit["entity"]) for hit in found[0]]
 
     def page(self, after: int) -> list[PersonRow]:
-        return [_person(row) for row in self._query(self._people, f"id > {after}", PERSON, PAGE)]
+        return [person(row) for row in self._query(self._people, f"id > {after}", PERSON, PAGE)]
 
     def due(self, now: int) -> list[PersonRow]:
-        return [_person(row) for row in self._query(self._people, f"due > 0 and due <= {now}", PERSON, PAGE)]
+        return [person(row) for row in self._query(self._people, f"due > 0 and due <= {now}", PERSON, PAGE)]
 
     def things(self, kind: str, owners: Sequence[int]) -> list[Thing]:
         found: list[Thing] = []
         mine = f'kind == "{kind}" and owner in {list(owners)}'
         while owners:
             rows = self._query(self._things, f"{mine} and id > {found[-1].id if found else 0}", THING, PAGE)
-            found += map(_thing, rows)
+            found += map(thing, rows)
             if len(rows) < PAGE:
                 break
         return found
 
     def thing_page(self, kind: str, after: int) -> list[Thing]:
         rows = self._query(self._things, f'kind == "{kind}" and id > {after}', THING[:-1], PAGE)
-        return [_thing(row) for row in rows]
+        return [thing(row) for row in rows]
 
     @contextmanager
     def changing(self, mend: Mend, bulk: bool = False) -> Iterator[None]:
@@ -155,12 +158,10 @@ class MilvusShelf:
         self._claims.intend(intent)
 
     def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
-        self._upsert(
-            self._people, [_person_row(row, template) for row, template in zip(people, templates, strict=True)]
-        )
+        self._upsert(self._people, [person_row(row, template) for row, template in zip(people, templates, strict=True)])
 
     def put_things(self, things: Sequence[Thing]) -> None:
-        self._upsert(self._things, [_thing_row(thing) for thing in things])
+        self._upsert(self._things, [thing_row(thing) for thing in things])
 
     def drop(self, first: int, last: int) -> None:
         self._drop(self._people, f"id >= {first} and id <= {last}")
@@ -179,11 +180,11 @@ class MilvusShelf:
                 self._client.compact(collection, timeout=SECONDS)
 
     def claims(self) -> list[Thing]:
-        return [_thing(row) for row in self._query(self._things, f'kind == "{CLAIM}"', THING)]
+        return [thing(row) for row in self._query(self._things, f'kind == "{CLAIM}"', THING)]
 
     def put_claim(self, claim: Thing) -> None:
         with explained(self.address):
-            self._client.upsert(self._things, [_thing_row(claim)], timeout=SECONDS)
+            self._client.upsert(self._things, [thing_row(claim)], timeout=SECONDS)
 
     def drop_claim(self, number: int) -> None:
         with explained(self.address):
@@ -235,7 +236,7 @@ class MilvusShelf:
             )
 
     def _upsert(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
-        for part in _parts(rows):
+        for part in parts(rows):
             self._claims.check()
             with explained(self.address):
                 self._client.upsert(collection, part, timeout=SECONDS)
@@ -264,76 +265,3 @@ def _connected(address: Address) -> MilvusClient:
             return MilvusClient(str(file), timeout=SECONDS)
     with explained(address):
         return MilvusClient(f"http://{address.authority}", token=os.environ.get(TOKEN_VARIABLE, ""), timeout=SECONDS)
-
-
-def _people_schema(dim: int, description: str) -> Any:
-    from pymilvus import DataType, MilvusClient
-
-    schema = MilvusClient.create_schema(auto_id=False, description=description)
-    schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("token", DataType.VARCHAR, max_length=64)
-    schema.add_field("due", DataType.INT64)
-    schema.add_field("key", DataType.VARCHAR, max_length=128)
-    schema.add_field("record", DataType.VARCHAR, max_length=LONGEST)
-    schema.add_field("template", DataType.FLOAT_VECTOR, dim=dim)
-    return schema
-
-
-def _things_schema(description: str) -> Any:
-    from pymilvus import DataType, MilvusClient
-
-    schema = MilvusClient.create_schema(auto_id=False, description=description)
-    schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("kind", DataType.VARCHAR, max_length=16)
-    schema.add_field("owner", DataType.INT64)
-    schema.add_field("body", DataType.VARCHAR, max_length=LONGEST)
-    schema.add_field("extra", DataType.VARCHAR, max_length=LONGEST)
-    schema.add_field("nowhere", DataType.FLOAT_VECTOR, dim=len(NOWHERE))
-    return schema
-
-
-def _person_row(row: PersonRow, template: Floats) -> dict[str, Any]:
-    sealed = {"key": _text(row.key), "record": _text(row.record)}
-    return {"id": row.id, "token": row.token, "due": row.due, **sealed, "template": template}
-
-
-def _person(row: dict[str, Any]) -> PersonRow:
-    return PersonRow(row["id"], row["token"], row["due"], b64decode(row["key"]), b64decode(row["record"]))
-
-
-def _thing_row(thing: Thing) -> dict[str, Any]:
-    sealed = {"body": _text(thing.body), "extra": _text(thing.extra)}
-    return {"id": thing.id, "kind": thing.kind, "owner": thing.owner, **sealed, "nowhere": NOWHERE}
-
-
-def _thing(row: dict[str, Any]) -> Thing:
-    return Thing(row["kind"], row["id"], row["owner"], b64decode(row["body"]), b64decode(row.get("extra", "")))
-
-
-def _text(data: bytes) -> str:
-    text = b64encode(data).decode()
-    if len(text) > LONGEST:
-        raise EdgefrError(
-            f"expected at most {LONGEST * 3 // 4:,} bytes of a person or an image, which Milvus can keep, found "
-            f"{len(data):,}: enrol fewer images of one person, or use a gallery in a file or in PostgreSQL"
-        )
-    return text
-
-
-def _texts(tokens: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{token}"' for token in tokens) + "]"
-
-
-def _parts(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows in parts of at most PAGE rows and about LARGEST bytes."""
-    part: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        length = sum(len(value) for value in row.values() if isinstance(value, str)) + 4 * len(row.get("template", ()))
-        if part and (len(part) == PAGE or size + length > LARGEST):
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += length
-    if part:
-        yield part

@@ -10,7 +10,8 @@ from edgefr.gallery.binding import Binding
 from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.gallery import Gallery
 from edgefr.gallery.lock import Secret, lock_kind
-from edgefr.gallery.served import ServedGallery, outside_of
+from edgefr.gallery.served import ServedGallery
+from edgefr.gallery.served_rows import outside_of
 from edgefr.gallery.shelf import Shelf
 from edgefr.gallery.store import is_gallery, secret_wanted
 

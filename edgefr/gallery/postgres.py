@@ -40,6 +40,8 @@ SETTINGS = {
 }
 BUILD_MEMORY = "1GB"
 """What the server may use while it indexes a bulk insert: a graph of 500,000 people with 512 numbers each fits."""
+PART = 100
+"""Rows that are sent together, within one time limit; an image with its crop is 40 KB."""
 BUILD_SECONDS = 6 * 3600.0
 SLACK = 5.0
 """Seconds after the server's own time limit until the connection is cut off."""
@@ -203,8 +205,9 @@ class PostgresShelf:
         names, marks = ", ".join(columns), ", ".join("%s" for _ in columns)
         anew = ", ".join(f"{column} = excluded.{column}" for column in columns if column != "id")
         query = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {anew}"
-        with self._answering() as connection, connection.cursor() as cursor:
-            cursor.executemany(query, rows)
+        for start in range(0, len(rows), PART):
+            with self._answering() as connection, connection.cursor() as cursor:
+                cursor.executemany(query, rows[start : start + PART])
 
     def _run(self, query: str, *values: object, seconds: float | None = None) -> list[tuple[Any, ...]]:
         with self._answering(seconds) as connection:
