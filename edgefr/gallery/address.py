@@ -62,7 +62,7 @@ def address_of(text: str) -> Address | Path:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise _refusal("an address", str(error)) from error
+        raise _refusal(text, "no host and port that could be read") from error
     if parts.password is not None or (parts.scheme == MILVUS and parts.username is not None):
         raise EdgefrError(
             f"expected an address of a gallery without a password, found one in {parts.scheme}://: set PGPASSWORD or "
@@ -93,4 +93,5 @@ def _checked(pattern: re.Pattern[str], part: str, text: str) -> str:
 
 
 def _refusal(text: str, found: str) -> EdgefrError:
-    return EdgefrError(f"expected an address such as {FORMS}, found {found} in {text[:200]!r}: correct --gallery")
+    shown = text.rpartition("@")[2][:200]  # what is before it may hold a password
+    return EdgefrError(f"expected an address such as {FORMS}, found {found} in {shown!r}: correct --gallery")
