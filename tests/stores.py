@@ -88,17 +88,27 @@ class MilvusServer:
             self.port = free.getsockname()[1]
         self.start()
 
+    def start(self) -> None:
+        """Start it, again where it dies at its start, as this version now and then does."""
+        for _ in range(3):
+            if self._started():
+                return
+            self.kill()
+        raise AssertionError(f"no answer of Milvus: {self._folder}/data/logs")
+
     def address(self, name: str) -> Address:
         return Address(MILVUS, "localhost", name, self.port)
 
-    def start(self) -> None:
+    def _started(self) -> bool:
         with (self._folder / "server.log").open("ab") as log:
             command = [self._command, "--data", self._folder / "data", "--proxy-port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 40
         while not self._answers():
-            assert time.monotonic() < deadline, f"no answer of Milvus: {self._folder}/server.log"
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.2)
+        return True
 
     def kill(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)

@@ -88,7 +88,7 @@ def _at_server(text: str, parts: SplitResult, port: int | None) -> Address:
 
 def _checked(pattern: re.Pattern[str], part: str, text: str) -> str:
     if not pattern.fullmatch(part):
-        raise _refusal(text, f"{part[:60]!r} in it, which does not match {pattern.pattern}")
+        raise _refusal(text, f"{part.rpartition('@')[2][:60]!r} in it, which does not match {pattern.pattern}")
     return part
 
 

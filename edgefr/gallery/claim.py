@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.seal import DamagedError
@@ -75,6 +75,7 @@ class Claims:
 
     def intend(self, intent: Intent) -> None:
         """Write down whom the change is about."""
+        self.check()
         self._intent = intent
         self._write()
 
@@ -88,13 +89,15 @@ class Claims:
             return
         late = age > FENCE
         if late and self._number not in {claim.id for claim in self.kept.claims()}:
-            raise self._lost(age)
+            self._lose(age)
         self._write()
         if late and self._living([self._number])[0]:
-            raise self._lost(age)
+            self._lose(age)
 
-    def _lost(self, age: float) -> EdgefrError:
-        return EdgefrError(
+    def _lose(self, age: float) -> NoReturn:
+        self._intent = None  # who took over has mended it, and may be at the same people now
+        self._release()
+        raise EdgefrError(
             f"expected no pause within a change of {self.source}, found one of {age:.0f} seconds, in which somebody "
             "else took over: look what is enrolled, and try again"
         )

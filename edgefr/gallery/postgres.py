@@ -139,7 +139,7 @@ class PostgresShelf:
     @contextmanager
     def changing(self, mend: Mend, bulk: bool = False) -> Iterator[None]:
         """One transaction, in which the header is locked; a bulk insert into an empty gallery is indexed at its end,
-        which takes a fraction of the time."""
+        which takes a fraction of the time, and lets no other client search before."""
         with self._transaction():
             self._run(f"SET LOCAL statement_timeout = '{WAIT_SECONDS:g}s'")
             self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=WAIT_SECONDS)

@@ -65,6 +65,7 @@ def test_the_commands_are_the_same_in_every_store(
         ("milvus://token:secret@host/people", "MILVUS_TOKEN"),
         ("postgresql://me:secret/12@host/db/people", "expected an address such as"),
         ("postgresql://me:12/secret@host/db/people", "expected an address such as"),
+        ("postgresql://me:12/secret@host/people", "does not match"),
         ("milvus://host:19530/people; DROP", "does not match"),
         ("http://host/people", "expected an address such as milvus://"),
     ],
