@@ -1,4 +1,4 @@
-# The contributor's guide in short: make demo | test | lint | docs | bench | gpu | soak.
+# The contributor's guide in short: make demo | test | lint | docs | bench | gpu | soak | stores.
 # Each target makes its own virtual environment; nothing else needs to be installed.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 EDGEFR_SHARED ?= $(abspath ../shared)
 export EDGEFR_SHARED
 
-.PHONY: demo test lint docs bench soak gpu clean
+.PHONY: demo test lint docs bench soak stores gpu clean
 
 demo: .venv/demo
 	./demo.sh
@@ -31,6 +31,10 @@ gpu: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 soak: .venv/test
 	$(BIN)/python -m bench.kills --kills 20000
 
+stores: .venv/test .venv/milvus/bin/milvus-server
+	EDGEFR_MILVUS=.venv/milvus/bin/milvus-server $(BIN)/python -m pytest -k 'milvus and not milvus-lite' \
+		tests/gallery/test_stores.py tests/gallery/test_stores_failing.py tests/cli/test_gallery_stores.py
+
 export/artifacts/first.onnx: | .venv/test
 	$(BIN)/edgefr train train/first.toml
 	$(BIN)/edgefr export train/runs/first/fused.safetensors -o $@ --faces $(EDGEFR_SHARED)/data/lfw-aligned-112.zip
@@ -54,6 +58,10 @@ export/artifacts/arcface.onnx: | .venv/test
 	$(PYTHON) -m venv $@.new
 	$@.new/bin/pip install --quiet --no-deps --only-binary :all: nvidia-pytriton==0.7.0 numpy==1.26.4 onnxruntime==1.32.0
 	mv $@.new $@
+
+.venv/milvus/bin/milvus-server: | .venv/demo  # a server with needs of its own, so it gets an environment of its own
+	$(PYTHON) -m venv .venv/milvus
+	.venv/milvus/bin/pip install --quiet 'setuptools<70' milvus==2.3.5
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

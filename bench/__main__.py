@@ -1,4 +1,6 @@
-"""`python -m bench [NAME ...]`: measure and write bench/results/<machine>.json; all of them without a name."""
+"""`python -m bench [NAME ...]`: measure and write bench/results/<machine>.json; all of them without a name.
+
+`python -m bench stores --store STORE --people N` prints one row instead."""
 
 from __future__ import annotations
 
@@ -132,6 +134,11 @@ MEASUREMENTS: tuple[Callable[[], dict[str, Any]], ...] = (
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["stores"]:  # a store at a time, with a server that somebody has started
+        from bench.stores import main as stores
+
+        stores(sys.argv[2:])
+        return
     here = machine()
     name = re.sub(r"[^a-z0-9]+", "-", f"{here['cpu']} {here['cores']} cores".lower()).strip("-")
     path = RESULTS / f"{name}.json"

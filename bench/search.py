@@ -34,7 +34,8 @@ Way = Callable[[Floats], Sequence[int] | None]
 
 def run(people: int = 1_000_000) -> dict[str, Any]:
     """Milliseconds of a search by each way, and how often each finds the same person as float32 does."""
-    templates, queries = _crowd(people)
+    templates = crowd(people)
+    queries = _queries(templates)
     asked: list[int] = []
 
     def exact(ids: Sequence[int]) -> Floats:
@@ -69,7 +70,8 @@ def run(people: int = 1_000_000) -> dict[str, Any]:
     return {"people": people, "dim": DIM, "compared_again": float(np.mean(asked)), "ways": rows}
 
 
-def _crowd(people: int) -> tuple[Floats, list[Floats]]:
+def crowd(people: int) -> Floats:
+    """Templates (people, DIM) of unit length in random directions, the same every time."""
     rng = np.random.default_rng(0)
     templates = np.empty((people, DIM), np.float32)
     for start in range(0, people, ROWS):
@@ -77,13 +79,18 @@ def _crowd(people: int) -> tuple[Floats, list[Floats]]:
         rng.random(out=rows, dtype=np.float32)
         rows -= 0.5
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return templates
+
+
+def _queries(templates: Floats) -> list[Floats]:
+    rng = np.random.default_rng(1)
     queries = []
     for turn in range(TURNS):
         query = rng.standard_normal(DIM, np.float32)
         if turn % 2:
-            query = templates[rng.integers(people)] + np.float32(NOISE) * query
+            query = templates[rng.integers(len(templates))] + np.float32(NOISE) * query
         queries.append(query / np.linalg.norm(query))
-    return templates, queries
+    return queries
 
 
 def _take_turns(ways: dict[str, tuple[int, Way]], queries: Sequence[Floats]) -> dict[str, dict[str, Any]]:

@@ -76,12 +76,13 @@ def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
             "torch onnx openvino rich matplotlib onnxruntime pyarrow ray",
         ),
         ("import edgefr.cli, edgefr.verify, edgefr.bulk", "torch onnx openvino rich matplotlib onnxruntime"),
+        ("import edgefr.gallery.places", "pymilvus milvus_lite psycopg grpc pandas"),
         (
             "from edgefr.backends import available_runtimes, recogniser; available_runtimes()",
             "cv2 torch onnx openvino onnxruntime",
         ),
     ],
-    ids=["command line", "bulk jobs", "runtime", "list of runtimes"],
+    ids=["command line", "bulk jobs", "runtime", "galleries", "list of runtimes"],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, heavy: str) -> None:
     """A device that verifies has no torch, and every import is waited for at each start."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from edgefr.evaluate.templates import trusted
 from edgefr.face.detect import Face
+from edgefr.gallery.contract import Hit
 from edgefr.gallery.enrol import pose
-from edgefr.gallery.gallery import Hit
 from edgefr.spec import Floats
 from edgefr.verify import EmbeddedFace
 

@@ -13,7 +13,6 @@ from typing import Any
 from edgefr.camera.draw import drawn, jpeg
 from edgefr.camera.session import iso
 from edgefr.camera.watch import Scene, Watcher
-from edgefr.errors import EdgefrError
 from edgefr.face.photo import decode_photo
 from edgefr.gallery.enrol import Enrolment, enrol_portraits, fit, portrait_of
 from edgefr.verify import Verdict
@@ -81,16 +80,11 @@ class Live:
 
     def people(self) -> list[dict[str, Any]]:
         """Who is enrolled: names, numbers of images, times. No template is among it."""
-        gallery = self.watcher.gallery
         found = []
-        for name in gallery.names():
-            try:
-                person = gallery.person(name)
-            except EdgefrError:  # removed a moment ago
-                continue
+        for person in sorted(self.watcher.gallery.people(), key=lambda person: person.name):
             expires = None if person.expires is None else iso(person.expires)
             images = len(person.images)
-            found.append({"name": name, "images": images, "enrolled": iso(person.enrolled), "expires": expires})
+            found.append({"name": person.name, "images": images, "enrolled": iso(person.enrolled), "expires": expires})
         return found
 
     def enrol(self, name: str, track: int) -> Enrolment:

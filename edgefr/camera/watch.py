@@ -17,7 +17,7 @@ from edgefr.face.align import align
 from edgefr.face.detect import Detector, Face
 from edgefr.face.scales import resized
 from edgefr.gallery import records
-from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.threshold import Limit, limit_of
 from edgefr.spec import Image
 from edgefr.verify import FoundFace, Verifier
@@ -81,7 +81,7 @@ class Watcher:
     Who uses the verifier from another thread holds `lock`: its detector serves one thread at a time.
     """
 
-    def __init__(self, verifier: Verifier, gallery: Gallery, fpir: float, threshold: float | None) -> None:
+    def __init__(self, verifier: Verifier, gallery: AnyGallery, fpir: float, threshold: float | None) -> None:
         """`fpir` and `threshold` are as in `gallery.threshold.limit_of`.
 
         Raises:

@@ -142,7 +142,7 @@ def _people(app: FastAPI, live: Live) -> None:
 
     @app.delete("/api/people", status_code=204)  # not in the path: browsers take `.` and `..` out of it
     def remove(name: Annotated[str, Query(max_length=LONGEST_NAME)]) -> Response:
-        if name not in live.watcher.gallery.names():
+        if name not in live.watcher.gallery:
             raise HTTPException(404, "expected somebody enrolled, found nobody of that name")
         live.watcher.gallery.remove(name)
         return Response(status_code=204)

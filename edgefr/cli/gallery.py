@@ -31,8 +31,9 @@ from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
+    from edgefr.gallery.address import Address
+    from edgefr.gallery.contract import AnyGallery
     from edgefr.gallery.enrol import Enrolment
-    from edgefr.gallery.gallery import Gallery
     from edgefr.verify import Verifier
 
 DAY = 86_400.0
@@ -101,7 +102,9 @@ def enroll(
     raise typer.Exit(2 if any(entry.refused for entry in done) else 0)
 
 
-def _before(camera: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, keep: float | None) -> Enrolment:
+def _before(
+    camera: str, name: str, gallery: AnyGallery, verifier: Verifier, crops: bool, keep: float | None
+) -> Enrolment:
     """Enrol who stands before a camera."""
     from edgefr.camera.enrol import VIEWS, portraits_before
     from edgefr.camera.sources import open_source
@@ -211,7 +214,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
-def _enrolled(entry: Enrolment, path: Path) -> str:
+def _enrolled(entry: Enrolment, path: Path | Address) -> str:
     before = f"; {entry.known} photograph{'s' * (entry.known != 1)} had been enrolled before" if entry.known else ""
     if entry.images + entry.known == 0:
         return f"{entry.name} is not enrolled: no photograph was good enough."

@@ -39,7 +39,7 @@ def list_people(
     """Who is enrolled."""
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
     with access.open() as opened:
-        people, binding = [opened.person(name) for name in opened.names()], opened.binding
+        people, binding = sorted(opened.people(), key=lambda one: one.name), opened.binding
     if json:
         listed = [
             {"name": one.name, "images": len(one.images), "enrolled": one.enrolled, "expires": one.expires}
@@ -126,8 +126,7 @@ def audit(
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
         names, images, crops = opened.names(), 0, 0
         with progress("Checking", len(names)) as advance:
-            for name in names:
-                portraits = opened.portraits(name)
+            for _, portraits in opened.entries(names):
                 images, crops = images + len(portraits), crops + sum(entry.crop is not None for entry in portraits)
                 advance(1)
         if stray := opened.stray_images():
@@ -185,8 +184,11 @@ def import_(
     secret = Source(file_passphrase_env, file_passphrase_fd, EXPORT_PROMPT).read()
     source = Export(file, secret)
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
-    with access.open_or_create(plain, source.binding) as opened:
-        count = import_people(opened, source)
+    with (
+        access.open_or_create(plain, source.binding) as opened,
+        progress("Importing, then comparing", 2 * source.count()) as advance,
+    ):
+        count = import_people(opened, source, advance)
     _tell(json, f"{count} people are enrolled in {access.path}.", {"gallery": str(access.path), "people": count})
 
 

@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefr.cli.output import warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
+    from edgefr.gallery.address import Address
     from edgefr.gallery.binding import Binding
-    from edgefr.gallery.gallery import Gallery
+    from edgefr.gallery.contract import AnyGallery
     from edgefr.gallery.lock import Passphrase, Secret
 
 GALLERY_VARIABLE = "EDGEFR_GALLERY"
 KEY_VARIABLE = "EDGEFR_GALLERY_KEY"
 
 GalleryOption = Annotated[
-    Path | None,
-    typer.Option("--gallery", "-g", help="The gallery's file; else $EDGEFR_GALLERY, else one in your data folder."),
+    str | None,
+    typer.Option(
+        "--gallery",
+        "-g",
+        help="The gallery's file, or where a database keeps it: milvus://HOST:19530/NAME, milvus-lite:FILE.db/NAME, "
+        "postgresql://USER@HOST:5432/DATABASE/NAME; else $EDGEFR_GALLERY, else a file in your data folder.",
+    ),
 ]
 KeyFileOption = Annotated[
     Path | None,
@@ -88,54 +95,57 @@ class Source:
 
 @dataclass(frozen=True)
 class Access:
-    """The file of a gallery and what unlocks it, as the command line says."""
+    """Where a gallery is and what unlocks it, as the command line says."""
 
-    path: Path
+    path: Path | Address
     key_file: Path | None
     passphrase: Source
 
     @classmethod
-    def of(cls, gallery: Path | None, key_file: Path | None, variable: str | None, descriptor: int | None) -> Access:
+    def of(cls, gallery: str | None, key_file: Path | None, variable: str | None, descriptor: int | None) -> Access:
         if key_file is None and (named := os.environ.get(KEY_VARIABLE)):
             key_file = Path(named)
-        return cls(gallery or _default(), key_file, Source(variable, descriptor))
+        return cls(_place(gallery), key_file, Source(variable, descriptor))
 
-    def open(self) -> Gallery:
+    def open(self) -> AnyGallery:
         """The gallery, unlocked.
 
         Raises:
             EdgefrError: there is none, or it cannot be unlocked, or needs no secret where one is given.
         """
-        from edgefr.gallery.gallery import Gallery
-        from edgefr.gallery.lock import KeyFile, Plain
-        from edgefr.gallery.store import secret_wanted
+        from edgefr.gallery.places import open_gallery
 
-        wanted = secret_wanted(self.path)
-        if wanted == "plain":
-            self._insist_on_no_secret()
-            return Gallery.open(self.path, Plain())
-        if wanted == "passphrase":
-            return Gallery.open(self.path, self.passphrase.read())
-        if self.key_file is None:
-            raise EdgefrError(
-                f"expected the key file that locks {self.path}, found none: give it with --key-file or ${KEY_VARIABLE}"
-            )
-        return Gallery.open(self.path, KeyFile(self.key_file))
+        return open_gallery(self.path, self._secret)
 
-    def open_or_create(self, plain: bool, binding: Binding) -> Gallery:
+    def open_or_create(self, plain: bool, binding: Binding) -> AnyGallery:
         """The gallery, or a new one where there is none.
 
         Raises:
             EdgefrError: it cannot be unlocked or made, or something else made its templates.
         """
-        from edgefr.gallery.gallery import Gallery
-        from edgefr.gallery.store import is_gallery
+        from edgefr.gallery.places import create_gallery, gallery_exists
 
-        if not is_gallery(self.path):
-            return Gallery.create(self.path, new_secret(plain, self.key_file, self.passphrase), binding)
+        if not gallery_exists(self.path):
+            secret = new_secret(plain, self.key_file, self.passphrase)
+            return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"))
         gallery = self.open()
         gallery.binding.insist_on(binding, self.path)
         return gallery
+
+    def _secret(self, wanted: str) -> Secret:
+        """The secret of the kind that the gallery wants."""
+        from edgefr.gallery.lock import KeyFile, Plain
+
+        if wanted == "plain":
+            self._insist_on_no_secret()
+            return Plain()
+        if wanted == "passphrase":
+            return self.passphrase.read()
+        if self.key_file is None:
+            raise EdgefrError(
+                f"expected the key file that locks {self.path}, found none: give it with --key-file or ${KEY_VARIABLE}"
+            )
+        return KeyFile(self.key_file)
 
     def _insist_on_no_secret(self) -> None:
         """A gallery without a lock was not made by who gives a secret: it may have been put in the right one's place.
@@ -167,9 +177,11 @@ def new_secret(plain: bool, key_file: Path | None, passphrase: Source) -> Secret
     return passphrase.read(twice=True)
 
 
-def _default() -> Path:
-    if named := os.environ.get(GALLERY_VARIABLE):
-        return Path(named)
+def _place(gallery: str | None) -> Path | Address:
+    from edgefr.gallery.address import address_of
+
+    if named := gallery or os.environ.get(GALLERY_VARIABLE):
+        return address_of(named)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("edgefr")) / "people.gallery"

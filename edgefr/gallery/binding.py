@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
+from edgefr.gallery.address import Address
 from edgefr.manifest import model_digest
 from edgefr.spec import FACE_SIZE, TEMPLATE
 from edgefr.verify import Verifier
@@ -44,7 +45,7 @@ class Binding:
             recogniser.embedding_dim,
         )
 
-    def insist_on(self, other: Binding, path: Path) -> None:
+    def insist_on(self, other: Binding, path: Path | Address) -> None:
         """Refuse embeddings made by `other` in the gallery at `path`, which this is the binding of.
 
         Raises:

@@ -14,7 +14,7 @@ from edgefr.face.align import align
 from edgefr.face.detect import Face
 from edgefr.face.photo import load_photo
 from edgefr.face.quality import sharpness
-from edgefr.gallery.gallery import Gallery, Hit
+from edgefr.gallery.contract import AnyGallery, Hit
 from edgefr.gallery.records import Portrait, checked_name, fused
 from edgefr.gallery.threshold import strictest
 from edgefr.spec import Image
@@ -59,7 +59,7 @@ class Enrolment:
 
 
 def enrol(
-    gallery: Gallery,
+    gallery: AnyGallery,
     verifier: Verifier,
     name: str,
     photos: Sequence[Path],
@@ -86,7 +86,7 @@ def enrol(
 
 
 def enrol_portraits(
-    gallery: Gallery, verifier: Verifier, name: str, portraits: Sequence[Portrait], keep: float | None
+    gallery: AnyGallery, verifier: Verifier, name: str, portraits: Sequence[Portrait], keep: float | None
 ) -> Enrolment:
     """Enrol `name` with what `portrait_of` gave, if anything; `keep` is as in `Gallery.enrol`.
 
@@ -98,7 +98,7 @@ def enrol_portraits(
     name = checked_name(name)
     if not portraits:
         return Enrolment(name, 0, ())
-    kept = gallery.portraits(name) if name in gallery.names() else []
+    kept = gallery.portraits(name) if name in gallery else []
     fresh = fresh_of(kept, portraits)
     return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(portraits) - len(fresh))
 
@@ -114,7 +114,7 @@ def fresh_of(kept: Sequence[Portrait], portraits: Sequence[Portrait]) -> list[Po
 
 
 def enrol_beside(
-    gallery: Gallery,
+    gallery: AnyGallery,
     verifier: Verifier,
     name: str,
     kept: Sequence[Portrait],
@@ -249,7 +249,7 @@ def pose(face: Face) -> tuple[float, float]:
 
 
 def doubts_of(
-    gallery: Gallery, verifier: Verifier, name: str, kept: Sequence[Portrait], fresh: Sequence[Portrait]
+    gallery: AnyGallery, verifier: Verifier, name: str, kept: Sequence[Portrait], fresh: Sequence[Portrait]
 ) -> tuple[tuple[str, ...], tuple[Hit, ...] | None]:
     """Which of the `fresh` portraits are unlike all others of the person, and who of another name looks the same.
 

@@ -10,25 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.binding import Binding
 from edgefr.gallery.change import Change
+from edgefr.gallery.contract import Entry, Hit
 from edgefr.gallery.lock import Secret
-from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fused
+from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fused, is_name
 from edgefr.gallery.roster import Roster
 from edgefr.gallery.store import Store
 from edgefr.spec import Floats
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An enrolled person's name and the cosine similarity to the template."""
-
-    name: str
-    similarity: float
 
 
 class Gallery:
@@ -82,6 +75,11 @@ class Gallery:
         with self._fresh():
             return len(self._roster.name_of)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether somebody of this name is enrolled."""
+        with self._fresh():
+            return is_name(name) and checked_name(name) in self._roster.number_of
+
     @property
     def path(self) -> Path:
         return self._store.path
@@ -96,6 +94,19 @@ class Gallery:
         """Everybody's names, sorted."""
         with self._fresh():
             return sorted(self._roster.number_of)
+
+    def people(self) -> Iterator[Person]:
+        """Everybody, in the order of enrolment."""
+        with self._fresh():
+            return iter(list(self._store.people()))
+
+    def entries(self, names: Iterable[str]) -> Iterator[Entry]:
+        """These people with their images.
+
+        Raises:
+            EdgefrError: nobody has one of the names.
+        """
+        return ((self.person(name), self.portraits(name)) for name in names)
 
     def person(self, name: str) -> Person:
         """One person.

@@ -9,12 +9,12 @@ import numpy as np
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.binding import ALIGNMENT, Binding
-from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.records import Portrait
 from edgefr.verify import Verifier
 
 
-def rebuild(gallery: Gallery, verifier: Verifier, advance: Callable[[int], None]) -> None:
+def rebuild(gallery: AnyGallery, verifier: Verifier, advance: Callable[[int], None]) -> None:
     """Embed all kept crops with `verifier` and bind the gallery to it; all or nothing.
 
     The detector stays the one that found the faces. `advance` is told of every person.

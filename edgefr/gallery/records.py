@@ -106,13 +106,22 @@ def checked_name(name: str) -> str:
     Raises:
         EdgefrError: it is empty, too long, or holds what no terminal should be sent.
     """
-    name = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+    if not is_name(name):
         raise EdgefrError(
             f"expected a name of 1 to {LONGEST_NAME} printable characters, found {name[:LONGEST_NAME]!r}: choose "
             "another name"
         )
-    return name
+    return _composed(name)
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody can have this name."""
+    name = _composed(text)
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable()
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def fused(portraits: Sequence[Portrait]) -> Floats:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from os import SEEK_CUR
 from pathlib import Path
 from typing import BinaryIO
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.binding import Binding
-from edgefr.gallery.gallery import Gallery
+from edgefr.gallery.contract import AnyGallery, Entry
 from edgefr.gallery.lock import Passphrase, locked, unlocked
 from edgefr.gallery.records import Event, Person, Portrait, checked_name
+from edgefr.gallery.rows import MODULUS
 from edgefr.gallery.seal import DamagedError, Place, new_key, seal, unseal
 from edgefr.manifest import written_whole
 
@@ -27,10 +29,8 @@ LONGEST_LINE = 4096
 LARGEST = 64 << 20
 """Bytes of a chunk: twice a person with as many images as there may be, each with its crop."""
 
-Entry = tuple[Person, list[Portrait]]
 
-
-def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, advance: Callable[[int], None]) -> int:
+def export_gallery(gallery: AnyGallery, path: Path, secret: Passphrase, advance: Callable[[int], None]) -> int:
     """Write everybody to `path`; how many they are.
 
     Raises:
@@ -79,6 +79,16 @@ class Export:
             self._key = unlocked(raw["lock"], secret, self._place, str(path))
             self.binding = Binding(**json.loads(self._opened(_read(file, path), "chunk", 0)))
 
+    def count(self) -> int:
+        """How many people there are, by the file's structure: a number to expect, which nothing proves yet."""
+        chunks = 0
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            while len(head := file.read(4)) == 4:
+                file.seek(int.from_bytes(head, "big"), SEEK_CUR)
+                chunks += 1
+        return max(chunks - 2, 0)  # what made the templates is the first, the end the last
+
     def people(self) -> Iterator[Entry]:
         """Everybody; only where the iteration ends without an error is it all of them.
 
@@ -103,27 +113,69 @@ class Export:
         return unseal(self._key, sealed, self._place.of(kind, *number), str(self._path))
 
 
-def import_people(gallery: Gallery, export: Export) -> int:
-    """Enrol everybody in an export, or nobody; how many they are.
+def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], None]) -> int:
+    """Enrol everybody in an export, or nobody, and compare what is enrolled then with the export; how many they are.
+
+    `advance` is told of everybody twice.
 
     Raises:
-        EdgefrError: another model made it, somebody's name is taken, or the file is damaged.
+        EdgefrError: another model made it, somebody's name is taken, the file is damaged, or the gallery gives back
+            something else.
     """
     gallery.binding.insist_on(export.binding, gallery.path)
+    names, given = [], Tally()
 
-    return gallery.add_all(export.people(), f"made by {export.binding.model}")
+    def told() -> Iterator[Entry]:
+        for entry in export.people():
+            names.append(entry[0].name)
+            given.add(*entry)
+            yield entry
+            advance(1)
+
+    count = gallery.add_all(told(), f"made by {export.binding.model}")
+    found = Tally()
+    for entry in gallery.entries(names):
+        found.add(*entry)
+        advance(1)
+    if found != given:
+        raise EdgefrError(
+            f"expected {given} in {gallery.path} after the import, found {found}: see who else changed it meanwhile, "
+            "remove who was imported, and import again"
+        )
+    return count
+
+
+@dataclass
+class Tally:
+    """How many people, and the sum of the digests of all that is enrolled of them: the same in whatever order, and
+    wherever they are kept."""
+
+    people: int = 0
+    digests: int = 0
+
+    def add(self, person: Person, portraits: Sequence[Portrait]) -> None:
+        chunk = _chunk(replace(person, images=()), portraits)  # the rows of the images are others in every gallery
+        self.people += 1
+        self.digests = (self.digests + int.from_bytes(hashlib.sha256(chunk).digest(), "big")) % MODULUS
+
+    def __str__(self) -> str:
+        return f"{self.people:,} people with the digest {self.digests:064x}"
 
 
 def _chunks(
-    gallery: Gallery, binding: Binding, names: Sequence[str], advance: Callable[[int], None]
+    gallery: AnyGallery, binding: Binding, names: Sequence[str], advance: Callable[[int], None]
 ) -> Iterator[bytes]:
     yield json.dumps(asdict(binding)).encode()
-    for name in names:
-        parts = [gallery.person(name).part()]
-        for portrait in gallery.portraits(name):
-            parts += portrait.parts()
-        yield b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    for entry in gallery.entries(names):
+        yield _chunk(*entry)
         advance(1)
+
+
+def _chunk(person: Person, portraits: Iterable[Portrait]) -> bytes:
+    parts = [person.part()]
+    for portrait in portraits:
+        parts += portrait.parts()
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def _entry(chunk: bytes) -> Entry:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgefr.cli import main
+from tests.stores import milvus, place, postgres  # noqa: F401
 
 
 @dataclass(frozen=True)

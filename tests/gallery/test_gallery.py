@@ -236,7 +236,7 @@ def test_an_import_brings_everybody_with_all_images(gallery: Gallery, tmp_path: 
     assert b"Grace" not in path.read_bytes()
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
-    assert import_people(other, Export(path, SECRET)) == 3
+    assert import_people(other, Export(path, SECRET), lambda _count: None) == 3
     for name in gallery.names():
         assert [str(one) for one in other.portraits(name)] == [str(one) for one in gallery.portraits(name)]
         np.testing.assert_array_equal(other.person(name).template, gallery.person(name).template)
@@ -250,7 +250,7 @@ def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: Gallery, tmp_p
     other, _ = new_gallery(tmp_path / "other")
     other.enrol("Emmy", [portrait(99)])
     with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
-        import_people(other, Export(path, SECRET))
+        import_people(other, Export(path, SECRET), lambda _count: None)
     assert (other.names(), other.stray_images()) == (["Emmy"], 0)
     other.close()
 
@@ -260,7 +260,7 @@ def test_an_import_from_another_model_is_refused(gallery: Gallery, tmp_path: Pat
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other", binding=replace(BINDING, model_sha256="1" * 64))
     with pytest.raises(EdgefrError, match="expected the model"):
-        import_people(other, Export(path, SECRET))
+        import_people(other, Export(path, SECRET), lambda _count: None)
     other.close()
 
 
@@ -277,12 +277,12 @@ def test_a_changed_or_shortened_export_enrols_nobody(gallery: Gallery, tmp_path:
     for wrong in bad:
         path.write_bytes(wrong)
         with pytest.raises(EdgefrError):
-            import_people(other, Export(path, SECRET))
+            import_people(other, Export(path, SECRET), lambda _count: None)
         assert len(other) == 0
     path.write_bytes(content)
     with pytest.raises(EdgefrError, match="expected the passphrase"):
         Export(path, Passphrase("incorrect horse"))
-    assert import_people(other, Export(path, SECRET)) == 3
+    assert import_people(other, Export(path, SECRET), lambda _count: None) == 3
     other.close()
 
 
@@ -298,7 +298,7 @@ def test_an_export_without_its_last_people_is_refused(gallery: Gallery, tmp_path
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
     with pytest.raises(DamagedError):
-        import_people(other, Export(path, SECRET))
+        import_people(other, Export(path, SECRET), lambda _count: None)
     assert len(other) == 0
     other.close()
 

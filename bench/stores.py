@@ -1,0 +1,170 @@
+"""A gallery of many people in each store: how long it takes to build, what it takes of memory and disk, how fast and
+how rightly it is searched. `python -m bench stores --store milvus --server milvus://localhost:19530 --people 1000000`
+
+People are random directions with one image each, as in `bench.search`; half of the queries are noisy templates of
+enrolled people, half strangers. `recall_at_1` is how often the store's first is that of an exact search in float32.
+People come in by `add_all`, as from an import. Peak memory is this process's, which also holds all templates (given as
+`templates_gb`) to compare with; `server_gb` is what the server's processes hold, where `--server-pid` names one. The
+server's first search after the build, which loads what was built, is told apart as `first_ms`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.search import DIM, NOISE, crowd
+from edgefr.engines.bench import machine
+from edgefr.gallery.address import Address, address_of
+from edgefr.gallery.binding import Binding
+from edgefr.gallery.contract import AnyGallery
+from edgefr.gallery.lock import Plain
+from edgefr.gallery.places import create_gallery, open_gallery
+from edgefr.gallery.records import Person, Portrait
+from edgefr.spec import Floats
+
+BINDING = Binding("random directions", "0" * 64, "none", "none", "fp32", DIM)
+QUERIES = 500
+FILE, LITE, POSTGRES, MILVUS = STORES = ("file", "milvus-lite", "postgresql", "milvus")
+
+
+def run(people: int, store: str, server: str | None, pid: int | None, queries: int = QUERIES) -> dict[str, Any]:
+    """The row of the table for one store."""
+    templates = crowd(people)
+    asked = _queries(templates, queries)
+    with tempfile.TemporaryDirectory() as folder:
+        place = _place(store, server, Path(folder))
+        start = time.perf_counter()
+        with create_gallery(place, Plain(), BINDING, lambda _text: None) as gallery:
+            gallery.add_all(_entries(templates), "a bench")
+            inserted = time.perf_counter() - start
+            _settle(gallery)
+            built = time.perf_counter() - start
+        start = time.perf_counter()
+        with open_gallery(place, lambda _kind: Plain()) as gallery:
+            opened = time.perf_counter() - start
+            row = {
+                "store": store,
+                "people": people,
+                "insert_s": inserted,
+                "build_s": built,
+                "open_s": opened,
+                **_search(gallery, templates, asked),
+                "client_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                "templates_gb": templates.nbytes / 2**30,
+                "server_gb": None if pid is None else _memory(pid),
+                "disk_gb": _disk(Path(folder)) or None,
+            }
+            start = time.perf_counter()
+            gallery.enrol("One more", [_portrait(asked[0])])
+            row["enrol_one_ms"] = 1e3 * (time.perf_counter() - start)
+            start = time.perf_counter()
+            gallery.remove("One more")
+            return row | {"remove_one_ms": 1e3 * (time.perf_counter() - start)}
+
+
+def _place(store: str, server: str | None, folder: Path) -> Path | Address:
+    if store == FILE:
+        return folder / "people.gallery"
+    name = f"bench{time.time_ns()}"
+    if store == LITE:
+        return address_of(f"{LITE}:{folder}/people.db/{name}")
+    if server is None:
+        raise SystemExit(f"give --server, such as {store}://HOST:PORT" + "/DATABASE" * (store == POSTGRES))
+    return address_of(f"{server.rstrip('/')}/{name}")
+
+
+def _entries(templates: Floats) -> Iterator[tuple[Person, list[Portrait]]]:
+    start = time.perf_counter()
+    for number, template in enumerate(templates):
+        yield Person(0, f"person {number}", 1.0, None, template, ()), [_portrait(template)]
+        if number % 10_000 == 9_999:
+            rate = number / (time.perf_counter() - start)
+            print(f"{number + 1:,} people, {rate:,.0f}/s", file=sys.stderr)
+
+
+def _portrait(embedding: Floats) -> Portrait:
+    return Portrait("a.jpg", embedding, 20.0, -1.0, 2.5)
+
+
+def _settle(gallery: AnyGallery) -> None:
+    """Let Milvus close its segments and index them, which it does by itself in the course of minutes."""
+    from edgefr.gallery.milvus import MilvusShelf
+    from edgefr.gallery.served import ServedGallery
+
+    if not isinstance(gallery, ServedGallery) or not isinstance(gallery._shelf, MilvusShelf):
+        return
+    client, people = gallery._shelf._client, gallery._shelf._people
+    client.flush(people, timeout=600)
+    index = client.list_indexes(people, "template")[0]
+    while (left := client.describe_index(people, index).get("pending_index_rows", 0)) > 0:
+        print(f"{left:,} people are not indexed yet", file=sys.stderr)
+        time.sleep(1)
+
+
+def _queries(templates: Floats, count: int) -> list[Floats]:
+    rng = np.random.default_rng(1)
+    asked = []
+    for turn in range(count):
+        query = rng.standard_normal(DIM, np.float32)
+        if turn % 2:
+            query = templates[rng.integers(len(templates))] + np.float32(NOISE) * query
+        asked.append(query / np.linalg.norm(query))
+    return asked
+
+
+def _search(gallery: AnyGallery, templates: Floats, asked: list[Floats]) -> dict[str, Any]:
+    start = time.perf_counter()
+    gallery.search(asked[0], 5)
+    first, took, right = time.perf_counter() - start, [], []
+    for query in asked:
+        start = time.perf_counter()
+        hits = gallery.search(query, 5)
+        took.append(time.perf_counter() - start)
+        right.append(bool(hits) and hits[0].name == f"person {int(np.argmax(templates @ query))}")
+    return {
+        "first_ms": 1e3 * first,
+        "p50_ms": 1e3 * float(np.percentile(took, 50)),
+        "p99_ms": 1e3 * float(np.percentile(took, 99)),
+        "recall_at_1": float(np.mean(right)),
+        "recall_at_1_of_enrolled": float(np.mean(right[1::2])),
+        "queries": len(asked),
+    }
+
+
+def _memory(pid: int) -> float:
+    """GiB that a process and those that it has started hold; pages that several share are split among them."""
+    total, waiting = 0, [pid]
+    while waiting:
+        process = Path("/proc") / str(waiting.pop())
+        for task in process.glob("task/*/children"):
+            waiting += map(int, task.read_text().split())
+        rollup = (process / "smaps_rollup").read_text()
+        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total / 2**20
+
+
+def _disk(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
+
+
+def main(command: Sequence[str]) -> None:
+    arguments = argparse.ArgumentParser("python -m bench stores")
+    arguments.add_argument("--people", type=int, default=1_000_000)
+    arguments.add_argument("--store", choices=STORES, default=FILE)
+    arguments.add_argument("--server", help="milvus://HOST:PORT or postgresql://USER@HOST:PORT/DATABASE")
+    arguments.add_argument("--server-pid", type=int, help="whose memory is told, with that of its children")
+    arguments.add_argument("--queries", type=int, default=QUERIES)
+    given = arguments.parse_args(command)
+    row = run(given.people, given.store, given.server, given.server_pid, given.queries)
+    json.dump({"machine": machine(), **row}, sys.stdout, indent=2)
+    print()

@@ -1,0 +1,76 @@
+"""The commands on a gallery in each store: enrolled, identified, listed, carried to a file, removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgefr.gallery.address import Address
+from edgefr.manifest import Manifest, write_manifest
+from tests.gallery.people import StubDetector, photo, thresholds
+
+MODEL = ("-m", "fake")
+
+
+def test_the_commands_are_the_same_in_every_store(
+    place: Path | Address, edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgefr.verify.open_detector", lambda _path: StubDetector())
+    monkeypatch.setenv("SECRET", "correct horse battery")
+    monkeypatch.delenv("EDGEFR_GALLERY", raising=False)
+    monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
+    write_manifest(tmp_path / "fake", Manifest("onnx", "fake", thresholds=thresholds((1e-3, 0.5), (1e-5, 0.6))))
+    there = ("--gallery", place, "--key-file", tmp_path / "key")
+    for person, name in enumerate(("ada", "grace")):
+        for picture in range(2):
+            photo(tmp_path / "people" / name / f"{picture}.png", person, picture)
+
+    told = edgefr("gallery", "enroll", "--folder", "people", *there, *MODEL, "--json")
+    assert told.code == 0, told.err
+    assert told.json["gallery"] == str(place)
+    assert ("sees every template in clear" in told.err) == isinstance(place, Address)
+    seen = [photo(tmp_path / "seen" / f"{number}.png", number, 9) for number in (0, 1, 77)]
+    told = edgefr("gallery", "identify", *seen, *there, *MODEL, "--json")
+    assert told.code == 1, told.err
+    assert [answer["name"] for answer in told.json["answers"]] == ["ada", "grace", None]
+    assert told.err == ""
+
+    out, passphrase = tmp_path / "out", ("--file-passphrase-env", "SECRET")
+    assert edgefr("gallery", "export", out, *there, *passphrase).code == 0
+    file = ("--gallery", tmp_path / "carried.gallery")
+    told = edgefr("gallery", "import", out, *file, "--plain", *passphrase, "--json")
+    assert told.json["people"] == 2, told.err
+    before, after = (edgefr("gallery", "list", *where, "--json").json for where in (there, file))
+    assert before["people"] == after["people"]
+
+    assert edgefr("gallery", "remove", "ada", *there).out == "ada is removed; 1 people are left.\n"
+    told = edgefr("gallery", "identify", seen[0], *there, *MODEL, "--json")
+    assert [answer["name"] for answer in told.json["answers"]] == [None]
+    audit = edgefr("gallery", "audit", *there, "--json").json
+    assert (audit["people"], audit["images"]) == (1, 2)
+    assert [event["what"] for event in audit["events"]] == [
+        *["enrolled"] * 2,
+        *["matched"] * 2,
+        "exported",
+        "removed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("postgresql://me:secret@host/db/people", "set PGPASSWORD"),
+        ("milvus://token:secret@host/people", "MILVUS_TOKEN"),
+        ("postgresql://me:secret/12@host/db/people", "expected an address such as"),
+        ("postgresql://me:12/secret@host/db/people", "expected an address such as"),
+        ("postgresql://me:12/secret@host/people", "does not match"),
+        ("milvus://host:19530/people; DROP", "does not match"),
+        ("http://host/people", "expected an address such as milvus://"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_telling_its_password(edgefr, address: str, named: str) -> None:
+    told = edgefr("gallery", "list", "--gallery", address)
+    assert named in told.sentence
+    assert "secret" not in told.sentence

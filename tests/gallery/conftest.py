@@ -1,0 +1,1 @@
+from tests.stores import milvus, place, postgres  # noqa: F401
