@@ -44,9 +44,7 @@ class OnnxRuntimeBackend:
             `onnxruntime-cuda` or no library that uses it.
     """
 
-    def __init__(
-        self, path: Path, precision: str = "auto", runtime: str = RUNTIME, threads: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, precision: str = "auto", runtime: str = RUNTIME, threads: int | None = None) -> None:
         model_file(path, ".onnx", runtime)
         library = _library()
         providers = [CPU] if runtime == RUNTIME else _on_gpu(library)

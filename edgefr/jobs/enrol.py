@@ -11,6 +11,7 @@ from pathlib import Path
 from edgefr.bulk import Refusal
 from edgefr.errors import EdgefrError
 from edgefr.face.detect import Face
+from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.enrol import (
     Enrolment,
     doubts_of,
@@ -21,7 +22,6 @@ from edgefr.gallery.enrol import (
     insist_on_sharp,
     insist_on_sure,
 )
-from edgefr.gallery.gallery import Gallery
 from edgefr.gallery.records import MOST_IMAGES, Person, Portrait, checked_name, fused
 from edgefr.jobs.job import read_job
 from edgefr.jobs.shards import Row, read_rows
@@ -40,7 +40,7 @@ class _Sitting:
 
 
 def enrol_shards(
-    gallery: Gallery, verifier: Verifier, folder: Path, keep: float | None, advance: Callable[[int], None]
+    gallery: AnyGallery, verifier: Verifier, folder: Path, keep: float | None, advance: Callable[[int], None]
 ) -> Iterator[Enrolment]:
     """Enrol everybody in the shards of `folder`, each under the name of the folder that the photographs lie in.
 
@@ -75,7 +75,9 @@ def enrol_shards(
     yield from _added(gallery, verifier, new, keep)
 
 
-def _added(gallery: Gallery, verifier: Verifier, new: dict[str, _Sitting], keep: float | None) -> Iterator[Enrolment]:
+def _added(
+    gallery: AnyGallery, verifier: Verifier, new: dict[str, _Sitting], keep: float | None
+) -> Iterator[Enrolment]:
     """Enrol new people in one change; afterwards each is compared with everybody, the others of the change, too."""
     now = time.time()
     until = None if keep is None else now + keep
@@ -89,7 +91,7 @@ def _added(gallery: Gallery, verifier: Verifier, new: dict[str, _Sitting], keep:
         yield Enrolment(name, len(images), tuple(new[name].refused), unlike, similar, known)
 
 
-def _extended(gallery: Gallery, verifier: Verifier, name: str, sitting: _Sitting, keep: float | None) -> Enrolment:
+def _extended(gallery: AnyGallery, verifier: Verifier, name: str, sitting: _Sitting, keep: float | None) -> Enrolment:
     """Add to somebody who is enrolled what is not enrolled yet."""
     if not sitting.portraits:
         return Enrolment(name, 0, tuple(sitting.refused))
