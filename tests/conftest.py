@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import milvus, place, postgres  # noqa: F401
+
 REPOSITORY = Path(__file__).parent.parent
 
 
