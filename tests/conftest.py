@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.tritonserver import Tritonserver, missing
+from tests.stores import milvus, place, postgres  # noqa: F401
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from edgefr.cli import main
-from tests.stores import milvus, place, postgres  # noqa: F401
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-from tests.stores import milvus, place, postgres  # noqa: F401
