@@ -29,7 +29,7 @@ from edgefr.jobs.job import read_job
 from edgefr.jobs.shards import read_rows
 from edgefr.spec import Image
 
-SIDE = 128
+SIDE = 256
 """Longest side in pixels: detection takes the time, and it grows with the size."""
 BAD = 20
 """Of so many photographs one is damaged."""
