@@ -53,6 +53,7 @@ def outputs_of(answer: Any, wanted: tuple[TensorInfo, ...], batch: int) -> dict[
     Raises:
         EdgefrError: one is missing, or of another type or size.
     """
+    # A server may send fewer than it names: what is missing is seen below.
     raw = dict(zip((output.name for output in answer.outputs), answer.raw_output_contents, strict=False))
     kinds = {output.name: DTYPES.get(output.datatype) for output in answer.outputs}
     found = {}

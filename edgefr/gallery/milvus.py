@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, need
 from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.claim import CLAIM, Claims
-from edgefr.gallery.milvus_errors import explained, missing_client
+from edgefr.gallery.milvus_errors import explained
 from edgefr.gallery.milvus_rows import (
     PERSON,
     THING,
@@ -252,16 +252,14 @@ class MilvusShelf:
 
 
 def _connected(address: Address) -> MilvusClient:
-    with missing_client():
-        from pymilvus import MilvusClient
+    client = need("pymilvus", "scale").MilvusClient
     for chatty in ("pymilvus", "milvus_lite", "grpc._server"):  # tracebacks of errors that are told in a sentence
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     if address.kind == LITE:
-        with missing_client():
-            import milvus_lite  # noqa: F401
+        need("milvus_lite", "scale")
         file = Path(address.host).absolute()
         with explained(address):
             file.parent.mkdir(parents=True, exist_ok=True)
-            return MilvusClient(str(file), timeout=SECONDS)
+            return client(str(file), timeout=SECONDS)
     with explained(address):
-        return MilvusClient(f"http://{address.authority}", token=os.environ.get(TOKEN_VARIABLE, ""), timeout=SECONDS)
+        return client(f"http://{address.authority}", token=os.environ.get(TOKEN_VARIABLE, ""), timeout=SECONDS)

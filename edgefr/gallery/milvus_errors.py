@@ -41,18 +41,6 @@ def explained(address: Address) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def missing_client() -> Iterator[None]:
-    """The extra that brings the client, where it is missing."""
-    try:
-        yield
-    except ImportError as error:
-        raise EdgefrError(
-            "expected pymilvus and milvus-lite for a gallery on Milvus, found one of them missing: pip install "
-            "'edgefr[scale]'"
-        ) from error
-
-
 def _remedy(told: str, address: Address) -> str:
     small = told.lower()
     if address.kind == LITE and ("lock" in small or "open local milvus" in small):

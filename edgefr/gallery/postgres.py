@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, need
 from edgefr.gallery.address import Address
-from edgefr.gallery.postgres_errors import explained, missing_client
+from edgefr.gallery.postgres_errors import explained
 from edgefr.gallery.shelf import (
     HEADER,
     HNSW_BUILD,
@@ -238,10 +238,9 @@ class PostgresShelf:
 
 
 def _connected(address: Address) -> Connection:
-    with missing_client():
-        import psycopg
+    psycopg = need("psycopg", "scale")
     with explained(address):
-        return psycopg.connect(
+        connection: Connection = psycopg.connect(
             dbname=address.database,
             host=address.host or None,
             port=address.port,
@@ -251,6 +250,7 @@ def _connected(address: Address) -> Connection:
             application_name="edgefr",
             autocommit=True,
         )
+        return connection
 
 
 @contextmanager

@@ -25,17 +25,6 @@ def explained(address: Address) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def missing_client() -> Iterator[None]:
-    """The extra that brings the client, where it is missing."""
-    try:
-        yield
-    except ImportError as error:
-        raise EdgefrError(
-            "expected psycopg for a gallery in PostgreSQL, found it missing: pip install 'edgefr[scale]'"
-        ) from error
-
-
 ROOM = "free room at the server; nothing of the change was kept"
 
 
