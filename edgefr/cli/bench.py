@@ -42,7 +42,8 @@ def bench(
     rows: list[BenchRow] = []
     needed = operations(path)
     rates = {precision: gemm_rate(precision) for precision in ("fp32", "bf16")}
-    for file, runtime, precision in _present(path, cache):
+    present = _present(path, cache) + ([] if arch is None else _in_int8(path))
+    for file, runtime, precision in present:
         remark(f"Timing {runtime} {precision} ...")
         known = Known(file.stat().st_size, needed, rates.get(precision))
         rows += measure(open_recogniser(file, runtime, precision), sizes, seconds, known=known)
@@ -91,6 +92,19 @@ def _random_pair(arch: str) -> Path:
     remark(f"Exporting two random {arch} backbones, fused, once ...")
     onnx_of_random_pair(arch, path)
     return path
+
+
+def _in_int8(pair: Path) -> list[tuple[Path, str, str]]:
+    """The pair in INT8, kept beside it, in the runtimes that read it as it is."""
+    from edgefr.backends import available_runtimes
+    from edgefr.export.random_pair import int8_of_random_pair
+
+    path = pair.with_name(f"{pair.stem}-int8.onnx")
+    if not path.is_file():
+        remark("Converting them to INT8, once ...")
+        int8_of_random_pair(pair, path)
+    present = [runtime.name for runtime in available_runtimes() if runtime.version is not None]
+    return [(path, name, "int8") for name in ("onnxruntime", "openvino") if name in present]
 
 
 def _text(rows: list[BenchRow]) -> str:

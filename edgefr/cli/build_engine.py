@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import JsonOption
+from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, remark, warn
 from edgefr.errors import EdgefrError, need
 
@@ -19,7 +19,7 @@ CALIBRATION_FACES = 256
 
 
 def build_engine(
-    model: Annotated[Path, typer.Argument(help="The FP32 .onnx file that `edgefr export` wrote.")],
+    model: Annotated[Path, typer.Argument(help="The FP32 .onnx file that `edgefr export` wrote, or mini.")],
     fp32: Annotated[bool, typer.Option("--fp32", help="Compile only.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="For processors with bf16.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Mixed precision with islands of FP32, for GPUs.")] = False,
@@ -56,7 +56,7 @@ def build_engine(
     profile = read_profile(device_profile, runtime)
     precision = chosen[0] if chosen else profile.best
     sample = _sample(faces, pairs, limit, calibrate=precision in ("fp16", "int8"))
-    built = engine_from_onnx(model, precision, profile.runtime, profile, sample, cache, remark)
+    built = engine_from_onnx(chosen_model(model), precision, profile.runtime, profile, sample, cache, remark)
     if json:
         print_json({"engine": str(built.path), "found": built.found, **built.manifest.engine})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, RuntimeOption, folds_of
+from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, RuntimeOption, chosen_model, folds_of
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def eval(
-    model: Annotated[Path, typer.Argument(help="An .onnx file or a fused .safetensors; that brings its backbones.")],
+    model: Annotated[Path, typer.Argument(help="An .onnx file, mini, or a fused .safetensors with its backbones.")],
     datasets: Annotated[
         list[Path],
         typer.Argument(
@@ -85,8 +85,9 @@ def eval(
     if repeated := [path for path in datasets if datasets.count(path) > 1]:
         raise EdgefrError(f"expected every data set once, found {repeated[0]} {len(repeated)} times: leave it out")
     chosen, finder = conditions(protocol or ["all"]), Finder.open(detector, face)
-    entrants = open_entrants(model, beside or [], runtime, precision)
-    known, names = _held_out([model, *(beside or [])]), dict(zip(names_of(datasets), datasets, strict=True))
+    model, beside = chosen_model(model), [chosen_model(path) for path in beside or []]
+    entrants = open_entrants(model, beside, runtime, precision)
+    known, names = _held_out([model, *beside]), dict(zip(names_of(datasets), datasets, strict=True))
     named, folds = _pairs(pairs, folds, known)
     doubts = _doubts(known, pairs, named, names)
     trials = [trial for name in names for trial in _trials(name, names[name], named, limit, chosen, finder, entrants)]

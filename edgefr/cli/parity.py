@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import JsonOption
+from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, progress
 from edgefr.errors import EdgefrError
 
@@ -66,7 +66,8 @@ def _open(engine: str) -> tuple[Recogniser, Path]:
     runtime, _, precision = (rest, "", "") if is_address(rest) else rest.partition(":")
     if not model:
         raise EdgefrError(f"expected MODEL[@RUNTIME[:PRECISION]], found {engine!r}: name a model file first")
-    return open_recogniser(Path(model), runtime or "auto", precision or "auto"), Path(model)
+    path = chosen_model(Path(model))
+    return open_recogniser(path, runtime or "auto", precision or "auto"), path
 
 
 def _text(report: ParityReport, first: Recogniser, second: Recogniser) -> str:

@@ -10,8 +10,11 @@ import torch
 
 from edgefr import nn
 from edgefr.data.samples import astronaut_faces
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, need
+from edgefr.export.graph import read_graph
+from edgefr.export.int8 import calibrated
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
+from edgefr.manifest import written_whole
 from edgefr.nn.fused import FusedModel, save_fused
 from edgefr.spec import ModelSpec
 
@@ -24,6 +27,8 @@ PAIRS = {
     "mbf": ("mbf", "mobilefacenet"),
 }
 """An ArcFace and an AdaFace trunk of one size; AdaFace has none beyond ir_101."""
+
+CALIBRATION_FACES = 8
 
 
 def network_digest() -> str:
@@ -46,3 +51,11 @@ def onnx_of_random_pair(arch: str, output: Path) -> None:
         checkpoint = Path(folder) / "pair.safetensors"
         save_fused(model, checkpoint)
         onnx_from_checkpoint(checkpoint, output, astronaut_faces(2))
+
+
+def int8_of_random_pair(pair: Path, output: Path) -> None:
+    """Write the pair in INT8, which takes as long as a trained one; what random weights decide is not compared."""
+    onnx = need("onnx", "train")
+    model = calibrated(read_graph(pair), astronaut_faces(CALIBRATION_FACES), symmetric=False).int8()
+    with written_whole(output) as temporary:
+        onnx.save(model, temporary)

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from docs.make_cli import PAGE, page
+from edgefr.shipped import MINI, shipped
 
 PHOTOS = ("obama.jpg", "biden.jpg", "obama_and_biden.jpg", "astronaut.png")
 
@@ -105,6 +107,17 @@ def test_parity_of_models_that_differ_is_exit_one(edgefr, fused_onnx: Path, shar
     assert "expected every face's cosine above" in told.out
 
 
+def test_parity_knows_the_model_that_ships_by_its_name(edgefr, tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    from edgefr.data.samples import astronaut_faces
+
+    for number, face in enumerate(astronaut_faces(2)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), face[..., ::-1])
+    told = edgefr("parity", "mini@onnxruntime", "mini@openvino:fp32", "--faces", tmp_path, "--json")
+    assert told.code == 0, told.err
+    assert told.json["cosine_min"] > 0.999
+
+
 def test_parity_needs_two_models(edgefr, tmp_path: Path) -> None:
     assert "MODEL[@RUNTIME" in edgefr("parity", "@openvino", "fake", "--faces", tmp_path).sentence
 
@@ -130,6 +143,20 @@ def test_bench_times_every_engine_of_a_gpu_and_of_a_processor_those_that_differ(
     ]
     monkeypatch.setattr(cache, "engines_of", lambda model, root: engines)
     assert _present(tmp_path / "m.onnx", tmp_path)[-2:] == engines[:2]
+
+
+def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("torch")
+    from edgefr.backends.onnx_precision import graph_precision
+    from edgefr.cli.bench import _in_int8
+
+    pair = tmp_path / "pair.onnx"
+    shutil.copy(shipped(MINI), pair)
+    rows = _in_int8(pair)
+    assert {(runtime, precision) for _, runtime, precision in rows} >= {("onnxruntime", "int8"), ("openvino", "int8")}
+    assert {graph_precision(file).name for file, _, _ in rows} == {"int8"}
+    assert rows[0][0].stat().st_size < 0.4 * pair.stat().st_size
 
 
 def test_bench_refuses_other_sizes(edgefr) -> None:
