@@ -150,8 +150,8 @@ class MilvusShelf:
         return [thing(row) for row in rows]
 
     @contextmanager
-    def changing(self, mend: Mend, bulk: bool = False) -> Iterator[None]:
-        with self._claims.held(mend):
+    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> Iterator[None]:
+        with self._claims.held(mend, wait):
             yield
 
     def intend(self, intent: Intent) -> None:
@@ -166,6 +166,10 @@ class MilvusShelf:
     def drop(self, first: int, last: int) -> None:
         self._drop(self._people, f"id >= {first} and id <= {last}")
         self._drop(self._things, f'kind == "{IMAGE}" and owner >= {first} and owner <= {last}')
+
+    def drop_people(self, numbers: Sequence[int]) -> None:
+        self._drop(self._things, f'kind == "{IMAGE}" and owner in {list(numbers)}')
+        self._delete(self._people, numbers)
 
     def drop_things(self, kind: str, numbers: Sequence[int]) -> None:
         for start in range(0, len(numbers), PAGE):

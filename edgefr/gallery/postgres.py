@@ -20,7 +20,6 @@ from edgefr.gallery.shelf import (
     IMAGE,
     PAGE,
     SECONDS,
-    WAIT_SECONDS,
     Intent,
     Mend,
     PersonRow,
@@ -137,12 +136,12 @@ class PostgresShelf:
         return [Thing(*row) for row in self._run(query, kind, after, PAGE)]
 
     @contextmanager
-    def changing(self, mend: Mend, bulk: bool = False) -> Iterator[None]:
+    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> Iterator[None]:
         """One transaction, in which the header is locked; a bulk insert into an empty gallery is indexed at its end,
         which takes a fraction of the time, and lets no other client search before."""
         with self._transaction():
-            self._run(f"SET LOCAL statement_timeout = '{WAIT_SECONDS:g}s'")
-            self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=WAIT_SECONDS)
+            self._run(f"SET LOCAL statement_timeout = '{wait:g}s'")
+            self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=wait)
             self._run(f"SET LOCAL statement_timeout = '{SECONDS:g}s'")
             anew = bulk and self.count() == 0
             if anew:
@@ -170,6 +169,10 @@ class PostgresShelf:
     def drop(self, first: int, last: int) -> None:
         self._run(f"DELETE FROM {self._people} WHERE id BETWEEN %s AND %s", first, last)
         self._run(f"DELETE FROM {self._things} WHERE kind = '{IMAGE}' AND owner BETWEEN %s AND %s", first, last)
+
+    def drop_people(self, numbers: Sequence[int]) -> None:
+        self._run(f"DELETE FROM {self._things} WHERE kind = '{IMAGE}' AND owner = ANY(%s)", list(numbers))
+        self._run(f"DELETE FROM {self._people} WHERE id = ANY(%s)", list(numbers))
 
     def drop_things(self, kind: str, numbers: Sequence[int]) -> None:
         self._run(f"DELETE FROM {self._things} WHERE kind = %s AND id = ANY(%s)", kind, list(numbers))

@@ -60,12 +60,19 @@ class ServedPeople:
         self._shelf.put_things(things)
         self._shelf.put([row], [person.template])
 
-    def remove(self, row: PersonRow, what: str) -> None:
-        """Delete a person's row, and then the images; `what` happened is what the log says."""
+    def remove(self, row: PersonRow) -> None:
+        """Delete a person's row, and then the images."""
         name = self._rows.person(row).name
         self._shelf.intend(Intent(row.id, row.id))
         self._shelf.drop(row.id, row.id)
-        self.log([Event.now(what, name)])
+        self.log([Event.now("removed", name)])
+
+    def expire(self, now: int) -> None:
+        """Delete everybody whose time is over, many at a time; the row last, for by it the next writer goes on."""
+        while rows := self._shelf.due(now):
+            names = [self._rows.person(row).name for row in rows]
+            self._shelf.drop_people([row.id for row in rows])
+            self.log([Event.now("expired", name) for name in names])
 
     def mend(self, intent: Intent) -> None:
         """Clear away what a change left that was cut short."""

@@ -107,9 +107,9 @@ class Shelf(Protocol):
     def thing_page(self, kind: str, after: int) -> list[Thing]:
         """The next things of a kind by number, without `extra`."""
 
-    def changing(self, mend: Mend, bulk: bool = False) -> AbstractContextManager[None]:
-        """Hold the gallery for a change, alone among all clients. Where the database can, all of it happens or
-        nothing; else `mend` is called with what this change intended when it failed, and what a holder that died did.
+    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> AbstractContextManager[None]:
+        """Hold the gallery for a change, alone among all clients, for the end of whose changes it waits so many
+        seconds. Where the database can, all of it happens or nothing; else `mend` is called with what this change intended when it failed, and what a holder that died did.
         A `bulk` change may take long, and index what it inserts at its end."""
 
     def intend(self, intent: Intent) -> None:
@@ -123,6 +123,9 @@ class Shelf(Protocol):
 
     def drop(self, first: int, last: int) -> None:
         """Delete the people numbered `first` to `last`, and then all their images."""
+
+    def drop_people(self, numbers: Sequence[int]) -> None:
+        """Delete all images of the people of these numbers, and then the people."""
 
     def drop_things(self, kind: str, numbers: Sequence[int]) -> None: ...
 

@@ -23,6 +23,7 @@ from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.lock import KeyFile, Passphrase, Secret
 from edgefr.gallery.places import create_gallery, gallery_exists, open_gallery
 from edgefr.gallery.records import Person, Portrait
+from edgefr.gallery.shelf import PAGE
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from tests.conftest import REPOSITORY
 from tests.gallery.people import BINDING, DIM, new_gallery, portrait, unit
@@ -128,6 +129,23 @@ def test_whose_time_is_over_is_removed(gallery: AnyGallery, monkeypatch: pytest.
     assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("expired", "Ada")
     gallery.enrol("Ada", [portrait(3)])
     assert [hit.name for hit in gallery.search(unit(3), 1)] == ["Ada"]
+
+
+def test_all_whose_time_is_over_are_removed_at_the_next_opening(
+    place: Place, gallery: AnyGallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, many = time.time(), PAGE + 100
+    gallery.enrol("Ada", [portrait(1)])
+    visitors = (
+        (Person(0, f"visitor {number}", now, now + 3600, unit(number), ()), [portrait(number)])
+        for number in range(many)
+    )
+    gallery.add_all(visitors, "a test")
+    gallery.close()
+    monkeypatch.setattr("time.time", lambda: now + 3601)
+    with opened_again(place, key) as again:
+        assert (again.names(), len(again), again.stray_images()) == (["Ada"], 1, 0)
+        assert [event.what for event in again.events()].count("expired") == many
 
 
 def test_another_secret_opens_nothing_and_a_new_one_shuts_out_the_former(

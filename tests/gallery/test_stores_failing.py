@@ -142,6 +142,22 @@ def test_what_is_somebody_elses_is_refused_and_left_alone(at: Address, request: 
         assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(0,)]
 
 
+@pytest.mark.parametrize("at", SERVERS, indirect=True)
+def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
+    at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    gallery.enrol("Grace", [portrait(2)])
+    over = gallery.person("Ada").enrolled + 3601
+    monkeypatch.setattr("time.time", lambda: over)
+    shelf = shelf_at(at)
+    with shelf.changing(lambda _intent: None, 5.0), open_gallery(at, lambda _kind: Plain()) as reader:
+        assert [hit.name for hit in reader.search(unit(1), 1)] == ["Grace"]
+        assert reader.names() == ["Grace"]
+    shelf.close()
+    assert len(gallery) == 1  # and is removed when nobody is in the way
+
+
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_database_that_may_only_be_read_is_searched_and_not_written(
     at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
