@@ -42,6 +42,10 @@ BUILD_MEMORY = "1GB"
 PART = 100
 """Rows that are sent together, within one time limit; an image with its crop is 40 KB."""
 BUILD_SECONDS = 6 * 3600.0
+IDLE_SECONDS = 60.0
+"""How long a change may pause before the server takes it back: a client that lost its power or its line says no
+goodbye, and by the server's own means would keep all other writers out for two hours. Reading the next people of an
+import takes a few seconds."""
 SLACK = 5.0
 """Seconds after the server's own time limit until the connection is cut off."""
 
@@ -222,6 +226,7 @@ class PostgresShelf:
         self._run("BEGIN")
         self._within = True
         try:
+            self._run(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS:g}s'")
             yield
             self._run("COMMIT")
         except BaseException:
