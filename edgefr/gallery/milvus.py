@@ -115,11 +115,11 @@ class MilvusShelf:
         found = self._query(self._people, f"id == {number}", PERSON)
         return person(found[0]) if found else None
 
-    def nearest(self, query: Floats, top: int) -> list[PersonRow]:
+    def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
         with explained(self.address):
             found = self._client.search(
                 self._people,
-                data=[query],
+                data=list(queries),
                 limit=top,
                 output_fields=list(PERSON),
                 anns_field="template",
@@ -127,7 +127,7 @@ class MilvusShelf:
                 consistency_level="Strong",
                 timeout=SECONDS,
             )
-        return [person(hit["entity"]) for hit in found[0]]
+        return [[person(hit["entity"]) for hit in hits] for hits in found]
 
     def page(self, after: int) -> list[PersonRow]:
         return [person(row) for row in self._query(self._people, f"id > {after}", PERSON, PAGE)]

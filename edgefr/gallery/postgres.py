@@ -123,8 +123,9 @@ class PostgresShelf:
     def numbered(self, number: int) -> PersonRow | None:
         return next(iter(self._select_people("WHERE id = %s", number)), None)
 
-    def nearest(self, query: Floats, top: int) -> list[PersonRow]:
-        return self._select_people("ORDER BY template <#> %s::vector LIMIT %s", _vector(query), top)
+    def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
+        clause = "ORDER BY template <#> %s::vector LIMIT %s"
+        return [self._select_people(clause, _vector(query), top) for query in queries]
 
     def page(self, after: int) -> list[PersonRow]:
         return self._select_people("WHERE id > %s ORDER BY id LIMIT %s", after, PAGE)

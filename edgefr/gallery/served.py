@@ -32,7 +32,7 @@ from edgefr.gallery.rows import Header, Rows
 from edgefr.gallery.seal import Keys, Place, new_key
 from edgefr.gallery.served_people import BATCH, ServedPeople
 from edgefr.gallery.served_rows import ServedRows, new_number, new_range, outside, outside_of, over
-from edgefr.gallery.shelf import EVENT, HEADER, HNSW_SEARCH, IMAGE, WAIT_SECONDS, Shelf, Thing
+from edgefr.gallery.shelf import EVENT, HEADER, HNSW_SEARCH, IMAGE, TOGETHER, WAIT_SECONDS, Shelf, Thing
 from edgefr.spec import Floats
 
 VERSION = 1
@@ -188,13 +188,27 @@ class ServedGallery:
 
     def search(self, embedding: Floats, top: int = 5) -> list[Hit]:
         """The `top` people whom the database finds most similar, with similarities to their sealed templates."""
+        return self.search_all(embedding[None], top)[0]
+
+    def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
+        """What `search` finds for each of `embeddings` (N, K)."""
+        return [
+            hits
+            for start in range(0, len(embeddings), TOGETHER)
+            for hits in self._search(embeddings[start : start + TOGETHER], top)
+        ]
+
+    def _search(self, embeddings: Floats, top: int) -> list[list[Hit]]:
         with self._lock:
-            people = [self._rows.person(row) for row in self._shelf.nearest(embedding, top)]
-            if any(map(over, people)):
+            found = self._people.nearest(embeddings, top)
+            if any(over(person) for people in found for person in people):
                 self.purge()  # which may leave them: so others are looked for behind them
-                people = [self._rows.person(row) for row in self._shelf.nearest(embedding, max(HNSW_SEARCH, top))]
-        hits = [Hit(person.name, float(person.template @ embedding)) for person in people if not over(person)]
-        return sorted(hits, key=lambda hit: -hit.similarity)[:top]
+                found = self._people.nearest(embeddings, max(HNSW_SEARCH, top))
+        hits = [
+            [Hit(person.name, float(person.template @ embedding)) for person in people if not over(person)]
+            for embedding, people in zip(embeddings, found, strict=True)
+        ]
+        return [sorted(several, key=lambda hit: -hit.similarity)[:top] for several in hits]
 
     def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None:
         name = checked_name(name)

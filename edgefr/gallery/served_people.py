@@ -12,6 +12,7 @@ from edgefr.gallery.records import Event, Person, Portrait, checked_name
 from edgefr.gallery.seal import DamagedError, new_key
 from edgefr.gallery.served_rows import ServedRows, over
 from edgefr.gallery.shelf import IMAGE, Intent, PersonRow, Shelf, Thing
+from edgefr.spec import Floats
 
 BATCH = 500
 """People that are read with all their images at a time: some 200 MB if each had ten, with crops."""
@@ -98,6 +99,10 @@ class ServedPeople:
         if self._shelf.numbered(row.id) == row:
             raise DamagedError(f"the images of a person in {self._source}")
         raise EdgefrError(f"expected nobody to change a person of {self._source} just now, found a change: try again")
+
+    def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
+        """As `Shelf.nearest`, unsealed."""
+        return [[self._rows.person(row) for row in rows] for rows in self._shelf.nearest(queries, top)]
 
     def find(self, name: str) -> PersonRow | None:
         """The row of who has this name, if anybody has."""

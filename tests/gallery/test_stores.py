@@ -93,6 +93,17 @@ def test_a_search_is_as_an_exact_one(gallery: AnyGallery) -> None:
         np.testing.assert_allclose([hit.similarity for hit in found], np.sort(similarity)[:-5:-1], atol=1e-6)
 
 
+def test_many_searches_at_once_find_what_each_finds_alone(gallery: AnyGallery) -> None:
+    people = ((Person(0, f"person {number}", 1.0, None, unit(number), ()), [portrait(number)]) for number in range(300))
+    gallery.add_all(people, "a test")
+    asked = np.stack([unit(number) for number in range(0, 300, 2)])
+    together = gallery.search_all(asked, 3)
+    assert [hits[0].name for hits in together] == [f"person {number}" for number in range(0, 300, 2)]
+    for number in (0, 99, 149):
+        assert [hit.name for hit in together[number]] == [hit.name for hit in gallery.search(asked[number], 3)]
+    assert gallery.search_all(asked[:0]) == []
+
+
 def test_who_is_removed_is_gone_and_the_others_stay(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
     for number, name in enumerate(("Ada", "Grace")):
         gallery.enrol(name, [portrait(number, crop=True), portrait(number + 10)])
