@@ -217,6 +217,21 @@ def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_
         )
 
 
+def test_whose_time_is_over_since_the_export_is_left_out(
+    place: Place, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = new_gallery(tmp_path / "first", key)
+    first.enrol("Ada", [portrait(1)], keep=3600)
+    first.enrol("Grace", [portrait(2)])
+    export_gallery(first, tmp_path / "out", SECRET, nothing)
+    over = first.person("Ada").enrolled + 3601
+    monkeypatch.setattr("time.time", lambda: over)
+    seen: list[int] = []
+    with created(place, key) as gallery:
+        assert import_people(gallery, Export(tmp_path / "out", SECRET), seen.append) == 1
+        assert (gallery.names(), sum(seen)) == (["Grace"], 4)
+
+
 def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: AnyGallery) -> None:
     gallery.enrol("Emmy", [portrait(7)])
 
