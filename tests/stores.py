@@ -103,9 +103,9 @@ class MilvusServer:
         with (self._folder / "server.log").open("ab") as log:
             command = [self._command, "--data", self._folder / "data", "--proxy-port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120  # beside other work it has taken 105 seconds
         while not self._answers():
-            if time.monotonic() > deadline:
+            if self._process.poll() is not None or time.monotonic() > deadline:
                 return False
             time.sleep(0.2)
         return True

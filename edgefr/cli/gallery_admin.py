@@ -22,8 +22,9 @@ from edgefr.cli.gallery_options import (
     new_secret,
 )
 from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
-from edgefr.cli.output import print_json, progress, table
+from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
+from edgefr.gallery.address import Address
 
 NameArgument = Annotated[str, typer.Argument(help="An enrolled person.")]
 EXPORT_PROMPT = "Passphrase of the export: "
@@ -209,12 +210,21 @@ def rotate_key(
     passphrase_fd: PassphraseFdOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Lock the gallery with a new secret; the former opens it no more, but still opens older copies of the file."""
+    """Lock the gallery with a new secret; the former opens it no more, but still opens older copies of the file.
+
+    In a database only the lock is new: who copied the former lock and knows its secret keeps the gallery's key.
+    """
     access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
     with access.open() as opened:
         source = Source(new_passphrase_env, new_passphrase_fd, "New passphrase of the gallery: ")
         opened.rotate(new_secret(plain, new_key_file, source))
         count = len(opened)
+    if isinstance(access.path, Address):
+        warn(
+            "edgefr: the gallery's key beneath the lock is the same: who copied the former lock and knows its secret "
+            "still has it; to change that key, too, carry the people to a new gallery with `edgefr gallery export` and "
+            "`import`"
+        )
     _tell(json, f"{access.path} is locked anew, with {count} people in it.", {"gallery": str(access.path)})
 
 

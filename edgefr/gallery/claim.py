@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.seal import DamagedError
-from edgefr.gallery.shelf import SECONDS, WAIT_SECONDS, Intent, Mend, Thing
+from edgefr.gallery.shelf import SECONDS, Intent, Mend, Thing
 
 CLAIM = "claim"
 """A kind of things."""
@@ -52,10 +52,11 @@ class Claims:
     _seen: dict[int, tuple[bytes, float]] = field(default_factory=dict)
 
     @contextmanager
-    def held(self, mend: Mend) -> Iterator[None]:
-        """Hold the gallery, once what dead writers left is mended; what fails within is mended, too."""
+    def held(self, mend: Mend, wait: float) -> Iterator[None]:
+        """Hold the gallery, once what dead writers left is mended; what fails within is mended, too. `wait` is for
+        how many seconds others' changes are waited for."""
         try:
-            for claim in self._acquire():
+            for claim in self._acquire(wait):
                 if (intent := _intent_of(claim, self.source)) is not None:
                     mend(intent)
                 self.kept.drop_claim(claim.id)
@@ -102,9 +103,9 @@ class Claims:
             "else took over: look what is enrolled, and try again"
         )
 
-    def _acquire(self) -> list[Thing]:
+    def _acquire(self, wait: float) -> list[Thing]:
         """Get hold of the gallery; the claims of the dead."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + wait
         while True:
             if not self._living([])[0]:
                 self._number = 1 + secrets.randbits(61)
@@ -115,7 +116,7 @@ class Claims:
                 self._release()
             if time.monotonic() > deadline:
                 raise EdgefrError(
-                    f"expected to change {self.source} within {WAIT_SECONDS:g} seconds, found that others are changing "
+                    f"expected to change {self.source} within {wait:g} seconds, found that others are changing "
                     "it all the time: try again later"
                 )
             time.sleep(0.05 + secrets.randbelow(400) / 1000)  # at random, so that two do not meet for ever

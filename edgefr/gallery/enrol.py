@@ -126,7 +126,7 @@ def enrol_beside(
     Raises:
         EdgefrError: the gallery cannot be written.
     """
-    unlike, similar = doubts_of(gallery, verifier, name, kept, fresh)
+    ((unlike, similar),) = doubts_of(gallery, verifier, [(name, kept, fresh)])
     if fresh or keep is not None:  # the person stays longer, with the same images, too
         gallery.enrol(name, fresh, keep)
     return Enrolment(name, len(fresh), (), unlike, similar)
@@ -249,23 +249,34 @@ def pose(face: Face) -> tuple[float, float]:
 
 
 def doubts_of(
-    gallery: AnyGallery, verifier: Verifier, name: str, kept: Sequence[Portrait], fresh: Sequence[Portrait]
-) -> tuple[tuple[str, ...], tuple[Hit, ...] | None]:
-    """Which of the `fresh` portraits are unlike all others of the person, and who of another name looks the same.
+    gallery: AnyGallery, verifier: Verifier, people: Sequence[tuple[str, Sequence[Portrait], Sequence[Portrait]]]
+) -> list[tuple[tuple[str, ...], tuple[Hit, ...] | None]]:
+    """Of people with (name, kept, fresh portraits): which of the `fresh` are unlike all others of the person, and who
+    of another name looks the same.
 
     The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
     compared with everybody.
     """
     strict = strictest(verifier)
-    if strict is None:
-        return (), None
+    if strict is None or not people:
+        return [((), None) for _ in people]
+    near = gallery.search_all(np.stack([fused([*kept, *fresh]) for _, kept, fresh in people]), top=2)
+    return [
+        (
+            _unlike(verifier, kept, fresh),
+            tuple(hit for hit in hits if hit.name != name and hit.similarity >= strict.value),
+        )
+        for (name, kept, fresh), hits in zip(people, near, strict=True)
+    ]
+
+
+def _unlike(verifier: Verifier, kept: Sequence[Portrait], fresh: Sequence[Portrait]) -> tuple[str, ...]:
     unlike = []
     for entry in fresh:
         others = [other for other in (*kept, *fresh) if other is not entry]
         if others and float(entry.embedding @ fused(others)) < verifier.threshold().value:
             unlike.append(entry.source)
-    near = gallery.search(fused([*kept, *fresh]), top=2)
-    return tuple(unlike), tuple(hit for hit in near if hit.name != name and hit.similarity >= strict.value)
+    return tuple(unlike)
 
 
 def _unfit(path: Path, reason: str, mend: str) -> EdgefrError:

@@ -139,9 +139,13 @@ class Gallery:
     def search(self, embedding: Floats, top: int = 5) -> list[Hit]:
         """The `top` people most similar to `embedding` (K,) of unit length, best first, whoever they are: it is for
         `edgefr.gallery.threshold` to say from which similarity on somebody is known."""
+        return self.search_all(embedding[None], top)[0]
+
+    def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
+        """What `search` finds for each of `embeddings` (N, K)."""
         with self._fresh():
-            found = self._roster.index.search(embedding, top)
-            return [Hit(self._roster.name_of[match.id], match.similarity) for match in found]
+            found = (self._roster.index.search(embedding, top) for embedding in embeddings)
+            return [[Hit(self._roster.name_of[match.id], match.similarity) for match in matches] for matches in found]
 
     def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None:
         """Enrol somebody, or add images to who is enrolled; it is on the disk when this returns.

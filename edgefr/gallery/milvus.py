@@ -115,11 +115,11 @@ class MilvusShelf:
         found = self._query(self._people, f"id == {number}", PERSON)
         return person(found[0]) if found else None
 
-    def nearest(self, query: Floats, top: int) -> list[PersonRow]:
+    def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
         with explained(self.address):
             found = self._client.search(
                 self._people,
-                data=[query],
+                data=list(queries),
                 limit=top,
                 output_fields=list(PERSON),
                 anns_field="template",
@@ -127,7 +127,7 @@ class MilvusShelf:
                 consistency_level="Strong",
                 timeout=SECONDS,
             )
-        return [person(hit["entity"]) for hit in found[0]]
+        return [[person(hit["entity"]) for hit in hits] for hits in found]
 
     def page(self, after: int) -> list[PersonRow]:
         return [person(row) for row in self._query(self._people, f"id > {after}", PERSON, PAGE)]
@@ -150,8 +150,8 @@ class MilvusShelf:
         return [thing(row) for row in rows]
 
     @contextmanager
-    def changing(self, mend: Mend, bulk: bool = False) -> Iterator[None]:
-        with self._claims.held(mend):
+    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> Iterator[None]:
+        with self._claims.held(mend, wait):
             yield
 
     def intend(self, intent: Intent) -> None:
@@ -166,6 +166,10 @@ class MilvusShelf:
     def drop(self, first: int, last: int) -> None:
         self._drop(self._people, f"id >= {first} and id <= {last}")
         self._drop(self._things, f'kind == "{IMAGE}" and owner >= {first} and owner <= {last}')
+
+    def drop_people(self, numbers: Sequence[int]) -> None:
+        self._drop(self._things, f'kind == "{IMAGE}" and owner in {list(numbers)}')
+        self._delete(self._people, numbers)
 
     def drop_things(self, kind: str, numbers: Sequence[int]) -> None:
         for start in range(0, len(numbers), PAGE):

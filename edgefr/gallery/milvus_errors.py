@@ -37,12 +37,14 @@ def explained(address: Address) -> Iterator[None]:
     except (MilvusException, RpcError, OSError) as error:
         told = " ".join(str(getattr(error, "message", error)).split())
         raise EdgefrError(
-            f"expected an answer of Milvus at {address}, found {told[:LONGEST]!r}: {_remedy(told, address)}"
+            f"expected an answer of Milvus at {address}, found {told[:LONGEST]!r}: {_remedy(error, told, address)}"
         ) from error
 
 
-def _remedy(told: str, address: Address) -> str:
+def _remedy(error: Exception, told: str, address: Address) -> str:
     small = told.lower()
     if address.kind == LITE and ("lock" in small or "open local milvus" in small):
         return "one process at a time can have a file of Milvus Lite open; end the other, or use a Milvus server"
+    if address.kind == LITE and isinstance(error, OSError):
+        return "give a FILE.db in a folder that can be written"
     return next((remedy for words, remedy in REMEDIES if any(word in small for word in words)), OTHERWISE)

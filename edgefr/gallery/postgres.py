@@ -20,7 +20,6 @@ from edgefr.gallery.shelf import (
     IMAGE,
     PAGE,
     SECONDS,
-    WAIT_SECONDS,
     Intent,
     Mend,
     PersonRow,
@@ -43,6 +42,10 @@ BUILD_MEMORY = "1GB"
 PART = 100
 """Rows that are sent together, within one time limit; an image with its crop is 40 KB."""
 BUILD_SECONDS = 6 * 3600.0
+IDLE_SECONDS = 60.0
+"""How long a change may pause before the server takes it back: a client that lost its power or its line says no
+goodbye, and by the server's own means would keep all other writers out for two hours. Reading the next people of an
+import takes a few seconds."""
 SLACK = 5.0
 """Seconds after the server's own time limit until the connection is cut off."""
 
@@ -120,8 +123,9 @@ class PostgresShelf:
     def numbered(self, number: int) -> PersonRow | None:
         return next(iter(self._select_people("WHERE id = %s", number)), None)
 
-    def nearest(self, query: Floats, top: int) -> list[PersonRow]:
-        return self._select_people("ORDER BY template <#> %s::vector LIMIT %s", _vector(query), top)
+    def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
+        clause = "ORDER BY template <#> %s::vector LIMIT %s"
+        return [self._select_people(clause, _vector(query), top) for query in queries]
 
     def page(self, after: int) -> list[PersonRow]:
         return self._select_people("WHERE id > %s ORDER BY id LIMIT %s", after, PAGE)
@@ -137,12 +141,12 @@ class PostgresShelf:
         return [Thing(*row) for row in self._run(query, kind, after, PAGE)]
 
     @contextmanager
-    def changing(self, mend: Mend, bulk: bool = False) -> Iterator[None]:
+    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> Iterator[None]:
         """One transaction, in which the header is locked; a bulk insert into an empty gallery is indexed at its end,
         which takes a fraction of the time, and lets no other client search before."""
         with self._transaction():
-            self._run(f"SET LOCAL statement_timeout = '{WAIT_SECONDS:g}s'")
-            self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=WAIT_SECONDS)
+            self._run(f"SET LOCAL statement_timeout = '{wait:g}s'")
+            self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=wait)
             self._run(f"SET LOCAL statement_timeout = '{SECONDS:g}s'")
             anew = bulk and self.count() == 0
             if anew:
@@ -170,6 +174,10 @@ class PostgresShelf:
     def drop(self, first: int, last: int) -> None:
         self._run(f"DELETE FROM {self._people} WHERE id BETWEEN %s AND %s", first, last)
         self._run(f"DELETE FROM {self._things} WHERE kind = '{IMAGE}' AND owner BETWEEN %s AND %s", first, last)
+
+    def drop_people(self, numbers: Sequence[int]) -> None:
+        self._run(f"DELETE FROM {self._things} WHERE kind = '{IMAGE}' AND owner = ANY(%s)", list(numbers))
+        self._run(f"DELETE FROM {self._people} WHERE id = ANY(%s)", list(numbers))
 
     def drop_things(self, kind: str, numbers: Sequence[int]) -> None:
         self._run(f"DELETE FROM {self._things} WHERE kind = %s AND id = ANY(%s)", kind, list(numbers))
@@ -219,6 +227,7 @@ class PostgresShelf:
         self._run("BEGIN")
         self._within = True
         try:
+            self._run(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS:g}s'")
             yield
             self._run("COMMIT")
         except BaseException:

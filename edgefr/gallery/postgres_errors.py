@@ -33,6 +33,8 @@ def _remedy(error: Exception) -> str:
 
     if "disk space" in str(error):  # the server's own hint where a file cannot grow for another reason
         return ROOM
+    if "database" in str(error) and "does not exist" in str(error):  # which comes without its code while connecting
+        return "have the database made (createdb NAME), or correct it in the address"
     remedies: tuple[tuple[type[Exception], str], ...] = (
         (errors.DiskFull, ROOM),
         (errors.OutOfMemory, ROOM),
@@ -41,6 +43,7 @@ def _remedy(error: Exception) -> str:
         (errors.UndefinedFile, "have pgvector installed at the server"),
         (errors.FeatureNotSupported, "have pgvector installed at the server"),
         (errors.UniqueViolation, "somebody else has just made the same; try again"),
+        (errors.IdleInTransactionSessionTimeout, "the change paused for too long and was taken back; try again"),
         (errors.QueryCanceled, "the server is too slow, or others change the gallery all the time; try again later"),
         (errors.InvalidPassword, "set PGPASSWORD, or write the password into ~/.pgpass"),
         (errors.OperationalError, "see that the server runs, is reached and knows you (PGPASSWORD), and try again"),

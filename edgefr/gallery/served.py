@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from types import TracebackType
@@ -32,12 +32,14 @@ from edgefr.gallery.rows import Header, Rows
 from edgefr.gallery.seal import Keys, Place, new_key
 from edgefr.gallery.served_people import BATCH, ServedPeople
 from edgefr.gallery.served_rows import ServedRows, new_number, new_range, outside, outside_of, over
-from edgefr.gallery.shelf import EVENT, HEADER, IMAGE, Shelf, Thing
+from edgefr.gallery.shelf import EVENT, HEADER, HNSW_SEARCH, IMAGE, TOGETHER, WAIT_SECONDS, Shelf, Thing
 from edgefr.spec import Floats
 
 VERSION = 1
 COUNT_SECONDS = 5.0
 """How old an answer to `len` may be: the camera asks for every picture, and a server counts slowly."""
+PURGE_WAIT, PURGE_AGAIN = 1.0, 60.0
+"""Seconds that who reads waits for others' changes to remove people whose time is over, and until it tries again."""
 
 
 class ServedGallery:
@@ -56,6 +58,8 @@ class ServedGallery:
         self._header = header
         self._lock = threading.RLock()
         self._counted = (-math.inf, 0)
+        self._purging = -math.inf
+        """From when on people whose time is over may be removed by who reads."""
 
     @classmethod
     def create(cls, shelf: Shelf, secret: Secret, binding: Binding) -> ServedGallery:
@@ -184,13 +188,27 @@ class ServedGallery:
 
     def search(self, embedding: Floats, top: int = 5) -> list[Hit]:
         """The `top` people whom the database finds most similar, with similarities to their sealed templates."""
+        return self.search_all(embedding[None], top)[0]
+
+    def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
+        """What `search` finds for each of `embeddings` (N, K)."""
+        return [
+            hits
+            for start in range(0, len(embeddings), TOGETHER)
+            for hits in self._search(embeddings[start : start + TOGETHER], top)
+        ]
+
+    def _search(self, embeddings: Floats, top: int) -> list[list[Hit]]:
         with self._lock:
-            people = [self._rows.person(row) for row in self._shelf.nearest(embedding, top)]
-            if any(map(over, people)):
-                self.purge()
-                people = [self._rows.person(row) for row in self._shelf.nearest(embedding, top)]
-        hits = [Hit(person.name, float(person.template @ embedding)) for person in people if not over(person)]
-        return sorted(hits, key=lambda hit: -hit.similarity)
+            found = self._people.nearest(embeddings, top)
+            if any(over(person) for people in found for person in people):
+                self.purge()  # which may leave them: so others are looked for behind them
+                found = self._people.nearest(embeddings, max(HNSW_SEARCH, top))
+        hits = [
+            [Hit(person.name, float(person.template @ embedding)) for person in people if not over(person)]
+            for embedding, people in zip(embeddings, found, strict=True)
+        ]
+        return [sorted(several, key=lambda hit: -hit.similarity)[:top] for several in hits]
 
     def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None:
         name = checked_name(name)
@@ -237,16 +255,21 @@ class ServedGallery:
         """Delete a person's row, and with it the key, and all images; the log keeps that it happened. What is left in
         the server's files until it clears them away is said in docs/stores.md."""
         with self._changing():
-            self._people.remove(self._people.row(name), "removed")
+            self._people.remove(self._people.row(name))
         with self._lock:
             self._shelf.forget()
 
     def purge(self) -> None:
-        """Remove everybody whose time is over."""
+        """Remove everybody whose time is over, unless others are changing the gallery or it cannot be written just
+        now: then this is tried again later, for who reads should not have to wait, and finds nobody of them anyway."""
         with self._lock:
-            if self._shelf.due(int(time.time())):
-                with self._changing():  # which removes them
+            if time.monotonic() < self._purging or not self._shelf.due(int(time.time())):
+                return
+            self._purging = time.monotonic() + PURGE_AGAIN
+            with suppress(EdgefrError):
+                with self._changing(wait=PURGE_WAIT):  # which removes them
                     pass
+                self._purging = -math.inf
                 self._shelf.forget()
 
     def log(self, events: Sequence[Event]) -> None:
@@ -274,10 +297,9 @@ class ServedGallery:
         )
 
     @contextmanager
-    def _changing(self, bulk: bool = False) -> Iterator[None]:
+    def _changing(self, bulk: bool = False, wait: float = WAIT_SECONDS) -> Iterator[None]:
         """Hold the gallery for a change of who is left: a name whose time is over is free."""
-        with self._lock, self._shelf.changing(self._people.mend, bulk):
-            for row in self._shelf.due(int(time.time())):
-                self._people.remove(row, "expired")
+        with self._lock, self._shelf.changing(self._people.mend, wait, bulk):
+            self._people.expire(int(time.time()))
             yield
             self._counted = (-math.inf, 0)

@@ -12,6 +12,7 @@ from edgefr.gallery.records import Event, Person, Portrait, checked_name
 from edgefr.gallery.seal import DamagedError, new_key
 from edgefr.gallery.served_rows import ServedRows, over
 from edgefr.gallery.shelf import IMAGE, Intent, PersonRow, Shelf, Thing
+from edgefr.spec import Floats
 
 BATCH = 500
 """People that are read with all their images at a time: some 200 MB if each had ten, with crops."""
@@ -60,12 +61,19 @@ class ServedPeople:
         self._shelf.put_things(things)
         self._shelf.put([row], [person.template])
 
-    def remove(self, row: PersonRow, what: str) -> None:
-        """Delete a person's row, and then the images; `what` happened is what the log says."""
+    def remove(self, row: PersonRow) -> None:
+        """Delete a person's row, and then the images."""
         name = self._rows.person(row).name
         self._shelf.intend(Intent(row.id, row.id))
         self._shelf.drop(row.id, row.id)
-        self.log([Event.now(what, name)])
+        self.log([Event.now("removed", name)])
+
+    def expire(self, now: int) -> None:
+        """Delete everybody whose time is over, many at a time; the row last, for by it the next writer goes on."""
+        while rows := self._shelf.due(now):
+            names = [self._rows.person(row).name for row in rows]
+            self._shelf.drop_people([row.id for row in rows])
+            self.log([Event.now("expired", name) for name in names])
 
     def mend(self, intent: Intent) -> None:
         """Clear away what a change left that was cut short."""
@@ -91,6 +99,10 @@ class ServedPeople:
         if self._shelf.numbered(row.id) == row:
             raise DamagedError(f"the images of a person in {self._source}")
         raise EdgefrError(f"expected nobody to change a person of {self._source} just now, found a change: try again")
+
+    def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
+        """As `Shelf.nearest`, unsealed."""
+        return [[self._rows.person(row) for row in rows] for rows in self._shelf.nearest(queries, top)]
 
     def find(self, name: str) -> PersonRow | None:
         """The row of who has this name, if anybody has."""

@@ -22,6 +22,8 @@ WAIT_SECONDS = 60.0
 """How long a writer waits for others."""
 PAGE = 1000
 """Rows of one call at most."""
+TOGETHER = 100
+"""Searches of one call at most."""
 
 HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 200, 128
 """Neighbours of a person in the graph that is searched, candidates when it is built, and candidates of a search.
@@ -92,8 +94,9 @@ class Shelf(Protocol):
 
     def numbered(self, number: int) -> PersonRow | None: ...
 
-    def nearest(self, query: Floats, top: int) -> list[PersonRow]:
-        """The `top` people whose templates have the largest inner product with `query` (K,), nearly always."""
+    def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
+        """For each of at most TOGETHER `queries` (N, K) the `top` people whose templates have the largest inner
+        product with it, nearly always."""
 
     def page(self, after: int) -> list[PersonRow]:
         """The next people by number."""
@@ -107,10 +110,11 @@ class Shelf(Protocol):
     def thing_page(self, kind: str, after: int) -> list[Thing]:
         """The next things of a kind by number, without `extra`."""
 
-    def changing(self, mend: Mend, bulk: bool = False) -> AbstractContextManager[None]:
-        """Hold the gallery for a change, alone among all clients. Where the database can, all of it happens or
-        nothing; else `mend` is called with what this change intended when it failed, and what a holder that died did.
-        A `bulk` change may take long, and index what it inserts at its end."""
+    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> AbstractContextManager[None]:
+        """Hold the gallery for a change, alone among all clients, for the end of whose changes it waits so many
+        seconds. Where the database can, all of it happens or nothing; else `mend` is called with what this change
+        intended when it failed, and what a holder that died did. A `bulk` change may take long, and index what it
+        inserts at its end."""
 
     def intend(self, intent: Intent) -> None:
         """Say whom the following writes are about."""
@@ -123,6 +127,9 @@ class Shelf(Protocol):
 
     def drop(self, first: int, last: int) -> None:
         """Delete the people numbered `first` to `last`, and then all their images."""
+
+    def drop_people(self, numbers: Sequence[int]) -> None:
+        """Delete all images of the people of these numbers, and then the people."""
 
     def drop_things(self, kind: str, numbers: Sequence[int]) -> None: ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import SEEK_CUR
@@ -116,7 +117,7 @@ class Export:
 def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], None]) -> int:
     """Enrol everybody in an export, or nobody, and compare what is enrolled then with the export; how many they are.
 
-    `advance` is told of everybody twice.
+    Whose time is over since the export is left out. `advance` is told of everybody twice.
 
     Raises:
         EdgefrError: another model made it, somebody's name is taken, the file is damaged, or the gallery gives back
@@ -127,6 +128,9 @@ def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], 
 
     def told() -> Iterator[Entry]:
         for entry in export.people():
+            if entry[0].expires is not None and entry[0].expires <= time.time():  # who would be gone when compared
+                advance(2)
+                continue
             names.append(entry[0].name)
             given.add(*entry)
             yield entry

@@ -85,8 +85,8 @@ def _added(
     if fresh:
         people = ((Person(0, name, now, until, fused(images), ()), images) for name, images in fresh.items())
         gallery.add_all(people, f"{len(fresh)} people from shards")
-    for name, images in fresh.items():
-        unlike, similar = doubts_of(gallery, verifier, name, [], images)
+    doubts = doubts_of(gallery, verifier, [(name, [], images) for name, images in fresh.items()])
+    for (name, images), (unlike, similar) in zip(fresh.items(), doubts, strict=True):
         known = len(new[name].portraits) - len(images)
         yield Enrolment(name, len(images), tuple(new[name].refused), unlike, similar, known)
 

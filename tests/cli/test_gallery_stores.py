@@ -57,6 +57,10 @@ def test_the_commands_are_the_same_in_every_store(
         "removed",
     ]
 
+    told = edgefr("gallery", "rotate-key", "--new-key-file", tmp_path / "new", *there)
+    assert told.code == 0, told.err
+    assert ("the gallery's key beneath the lock is the same" in told.err) == isinstance(place, Address)
+
 
 @pytest.mark.parametrize(
     ("address", "named"),

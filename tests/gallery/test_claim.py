@@ -11,6 +11,8 @@ from edgefr.gallery import claim
 from edgefr.gallery.claim import Claims
 from edgefr.gallery.shelf import Intent, Thing
 
+WAIT = 1.0
+
 
 class Board:
     """Where claims are pinned, and every reader sees them."""
@@ -37,19 +39,18 @@ def unexpected(intent: Intent) -> None:
 
 
 @pytest.fixture
-def board(monkeypatch: pytest.MonkeyPatch) -> Board:
-    monkeypatch.setattr(claim, "WAIT_SECONDS", 1.0)
+def board() -> Board:
     return Board()
 
 
 def test_while_one_writes_no_other_does(board: Board) -> None:
     one, other = claims(board), claims(board)
-    with one.held(unexpected):
+    with one.held(unexpected, WAIT):
         one.intend(Intent(1, 1))
-        with pytest.raises(EdgefrError, match="others are changing it"), other.held(unexpected):
+        with pytest.raises(EdgefrError, match="others are changing it"), other.held(unexpected, WAIT):
             pass
         one.check()
-    with other.held(unexpected):
+    with other.held(unexpected, WAIT):
         pass
     assert board.pinned == {}
 
@@ -58,11 +59,11 @@ def test_what_a_dead_writer_left_is_mended_by_the_next(board: Board, monkeypatch
     dead = claims(board)
     with monkeypatch.context() as patched:
         patched.setattr(board, "drop_claim", lambda _number: (_ for _ in ()).throw(EdgefrError("dead")))
-        with pytest.raises(EdgefrError, match="dead"), dead.held(unexpected):
+        with pytest.raises(EdgefrError, match="dead"), dead.held(unexpected, WAIT):
             dead.intend(Intent(7, 7))
     monkeypatch.setattr(claim, "LEASE", 0.1)
     mended: list[Intent] = []
-    with claims(board).held(mended.append):
+    with claims(board).held(mended.append, WAIT):
         assert mended == [Intent(7, 7)]
     assert board.pinned == {}
 
@@ -71,7 +72,7 @@ def test_a_change_that_fails_is_mended_at_once(board: Board) -> None:
     writer, mended = claims(board), list[Intent]()
 
     def fail() -> None:
-        with writer.held(mended.append):
+        with writer.held(mended.append, WAIT):
             writer.intend(Intent(3, 9, whole=True))
             raise ValueError("no")
 
@@ -88,9 +89,9 @@ def test_who_was_taken_for_dead_writes_no_more(board: Board, monkeypatch: pytest
     slow, mended = claims(board), list[Intent]()
 
     def pause() -> None:
-        with slow.held(mended.append):
+        with slow.held(mended.append, WAIT):
             slow.intend(Intent(1, 1))
-            with claims(board).held(mended.append):
+            with claims(board).held(mended.append, WAIT):
                 pass
             slow.check()
 
@@ -102,11 +103,11 @@ def test_who_was_taken_for_dead_writes_no_more(board: Board, monkeypatch: pytest
 def test_where_no_other_process_can_be_every_claim_is_a_dead_writers(board: Board) -> None:
     board.put_claim(Thing(claim.CLAIM, 5, 0, b'{"intent": {"first": 2, "last": 2, "whole": false}}'))
     mended: list[Intent] = []
-    with claims(board, alone=True).held(mended.append):
+    with claims(board, alone=True).held(mended.append, WAIT):
         assert mended == [Intent(2, 2)]
 
 
 def test_a_claim_that_is_none_is_refused(board: Board) -> None:
     board.put_claim(Thing(claim.CLAIM, 5, 0, b"[]"))
-    with pytest.raises(EdgefrError, match="a claim on a gallery"), claims(board, alone=True).held(unexpected):
+    with pytest.raises(EdgefrError, match="a claim on a gallery"), claims(board, alone=True).held(unexpected, WAIT):
         pass

@@ -23,6 +23,7 @@ from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.lock import KeyFile, Passphrase, Secret
 from edgefr.gallery.places import create_gallery, gallery_exists, open_gallery
 from edgefr.gallery.records import Person, Portrait
+from edgefr.gallery.shelf import PAGE
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from tests.conftest import REPOSITORY
 from tests.gallery.people import BINDING, DIM, new_gallery, portrait, unit
@@ -92,6 +93,17 @@ def test_a_search_is_as_an_exact_one(gallery: AnyGallery) -> None:
         np.testing.assert_allclose([hit.similarity for hit in found], np.sort(similarity)[:-5:-1], atol=1e-6)
 
 
+def test_many_searches_at_once_find_what_each_finds_alone(gallery: AnyGallery) -> None:
+    people = ((Person(0, f"person {number}", 1.0, None, unit(number), ()), [portrait(number)]) for number in range(300))
+    gallery.add_all(people, "a test")
+    asked = np.stack([unit(number) for number in range(0, 300, 2)])
+    together = gallery.search_all(asked, 3)
+    assert [hits[0].name for hits in together] == [f"person {number}" for number in range(0, 300, 2)]
+    for number in (0, 99, 149):
+        assert [hit.name for hit in together[number]] == [hit.name for hit in gallery.search(asked[number], 3)]
+    assert gallery.search_all(asked[:0]) == []
+
+
 def test_who_is_removed_is_gone_and_the_others_stay(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
     for number, name in enumerate(("Ada", "Grace")):
         gallery.enrol(name, [portrait(number, crop=True), portrait(number + 10)])
@@ -128,6 +140,23 @@ def test_whose_time_is_over_is_removed(gallery: AnyGallery, monkeypatch: pytest.
     assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("expired", "Ada")
     gallery.enrol("Ada", [portrait(3)])
     assert [hit.name for hit in gallery.search(unit(3), 1)] == ["Ada"]
+
+
+def test_all_whose_time_is_over_are_removed_at_the_next_opening(
+    place: Place, gallery: AnyGallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, many = time.time(), PAGE + 100
+    gallery.enrol("Ada", [portrait(1)])
+    visitors = (
+        (Person(0, f"visitor {number}", now, now + 3600, unit(number), ()), [portrait(number)])
+        for number in range(many)
+    )
+    gallery.add_all(visitors, "a test")
+    gallery.close()
+    monkeypatch.setattr("time.time", lambda: now + 3601)
+    with opened_again(place, key) as again:
+        assert (again.names(), len(again), again.stray_images()) == (["Ada"], 1, 0)
+        assert [event.what for event in again.events()].count("expired") == many
 
 
 def test_another_secret_opens_nothing_and_a_new_one_shuts_out_the_former(
@@ -186,6 +215,21 @@ def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_
             images=(),
             template=0,  # type: ignore[arg-type]
         )
+
+
+def test_whose_time_is_over_since_the_export_is_left_out(
+    place: Place, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = new_gallery(tmp_path / "first", key)
+    first.enrol("Ada", [portrait(1)], keep=3600)
+    first.enrol("Grace", [portrait(2)])
+    export_gallery(first, tmp_path / "out", SECRET, nothing)
+    over = first.person("Ada").enrolled + 3601
+    monkeypatch.setattr("time.time", lambda: over)
+    seen: list[int] = []
+    with created(place, key) as gallery:
+        assert import_people(gallery, Export(tmp_path / "out", SECRET), seen.append) == 1
+        assert (gallery.names(), sum(seen)) == (["Grace"], 4)
 
 
 def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: AnyGallery) -> None:

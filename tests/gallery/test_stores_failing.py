@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,52 @@ def test_what_is_somebody_elses_is_refused_and_left_alone(at: Address, request: 
             attempt()
     if isinstance(server, Postgres):
         assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(0,)]
+
+
+@pytest.mark.parametrize("at", [POSTGRES], indirect=True)
+def test_a_client_that_is_gone_within_a_change_keeps_nobody_out_for_long(
+    at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgefr.gallery.postgres.IDLE_SECONDS", 1.0)
+    gone = shelf_at(at)
+
+    def change() -> None:
+        with gone.changing(lambda _intent: None, 5.0):
+            gallery.enrol("Ada", [portrait(1)])
+            gone.count()
+
+    with pytest.raises(EdgefrError, match="the change paused for too long and was taken back; try again"):
+        change()
+    gone.close()
+    assert gallery.names() == ["Ada"]
+
+
+@pytest.mark.parametrize("at", [POSTGRES], indirect=True)
+def test_a_database_that_is_not_there_is_told(at: Address, postgres: Postgres) -> None:
+    with pytest.raises(EdgefrError, match=r"createdb NAME.*correct it in the address"):
+        gallery_exists(replace(at, database="nowhere"))
+
+
+def test_a_folder_that_milvus_lite_cannot_make_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(EdgefrError, match="in a folder that can be written"):
+        gallery_exists(Address(LITE, str(tmp_path / "file" / "people.db"), "people"))
+
+
+@pytest.mark.parametrize("at", SERVERS, indirect=True)
+def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
+    at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    gallery.enrol("Grace", [portrait(2)])
+    over = gallery.person("Ada").enrolled + 3601
+    monkeypatch.setattr("time.time", lambda: over)
+    shelf = shelf_at(at)
+    with shelf.changing(lambda _intent: None, 5.0), open_gallery(at, lambda _kind: Plain()) as reader:
+        assert [hit.name for hit in reader.search(unit(1), 1)] == ["Grace"]
+        assert reader.names() == ["Grace"]
+    shelf.close()
+    assert len(gallery) == 1  # and is removed when nobody is in the way
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
