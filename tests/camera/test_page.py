@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,25 @@ def test_two_photographs_are_compared(page: Any, served: str, tmp_path: Path) ->
             assert crop.evaluate("image => image.decode().then(() => image.naturalWidth)") == 112
     assert "threshold of 0.70, at which about 1 in 1,000 pairs" in page.locator("#verdict .meaning").inner_text()
     assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth")
+
+
+def test_two_photographs_dropped_at_once_are_compared(page: Any, served: str, tmp_path: Path) -> None:
+    page.goto(served)
+    turn_to(page, "Compare")
+    photos = [photo(tmp_path, "ada.png", 1, 0), photo(tmp_path, "again.png", 1, 3)]
+    encoded = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in photos]
+    dragged = page.evaluate_handle(
+        """photos => photos.reduce((dragged, [name, bytes]) => {
+            const file = Uint8Array.from(atob(bytes), letter => letter.charCodeAt(0));
+            dragged.items.add(new File([file], name, { type: "image/png" }));
+            return dragged;
+        }, new DataTransfer())""",
+        encoded,
+    )
+    page.locator(".photo").first.dispatch_event("drop", {"dataTransfer": dragged})
+    page.locator("#verdict .answer", has_text="The same person").wait_for()
+    assert page.locator("#verdict .crops img").count() == 2
+    assert page.url.startswith(served)  # a dropped photograph does not open instead of the page
 
 
 def test_what_cannot_be_compared_is_said(page: Any, served: str, tmp_path: Path) -> None:
