@@ -78,14 +78,19 @@ class OpenVinoBackend:
 
     def layers(self) -> Counter[str]:
         """How many heavy layers really run in which number format, as the compiled model tells."""
-        told = (op.get_rt_info() for op in self._compiled.get_runtime_model().get_ops())
-        heavy = (info for info in told if info["layerType"].astype(str) in HEAVY_LAYERS)
-        names = (info["runtimePrecision"].astype(str) for info in heavy)
-        return Counter(NAMES.get(name, name) for name in names)
+        return heavy_layers(self._compiled)
 
     def export(self) -> bytes:
         """The compiled model as an engine file's bytes."""
         return bytes(self._compiled.export_model().getvalue())
+
+
+def heavy_layers(compiled: Any) -> Counter[str]:
+    """How many heavy layers of OpenVINO's compiled model run in which number format."""
+    told = (op.get_rt_info() for op in compiled.get_runtime_model().get_ops())
+    heavy = (info for info in told if info["layerType"].astype(str) in HEAVY_LAYERS)
+    names = (info["runtimePrecision"].astype(str) for info in heavy)
+    return Counter(NAMES.get(name, name) for name in names)
 
 
 def openvino_core() -> Any:

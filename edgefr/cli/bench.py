@@ -41,7 +41,7 @@ def bench(
     path = chosen_model(model) if arch is None else _random_pair(arch)
     rows: list[BenchRow] = []
     needed = operations(path)
-    rates = {precision: gemm_rate(precision) for precision in ("fp32", "bf16")}
+    rates = {precision: gemm_rate(precision) for precision in ("fp32", "bf16", "int8")}
     present = _present(path, cache) + ([] if arch is None else _in_int8(path))
     for file, runtime, precision in present:
         remark(f"Timing {runtime} {precision} ...")

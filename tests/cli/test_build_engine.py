@@ -8,6 +8,8 @@ import pytest
 
 from edgefr.cli.build_engine import _sample
 from edgefr.data.samples import astronaut_faces
+from edgefr.manifest import model_digest
+from edgefr.shipped import MINI, shipped
 from tests.backends.conftest import make_model, model  # noqa: F401
 
 onnx = pytest.importorskip("onnx")
@@ -33,6 +35,12 @@ def test_an_engine_is_built_once_and_then_compared_and_used(edgefr, model: Path,
     compared = edgefr("parity", f"{model}@onnxruntime", told.json["engine"], "--faces", faces, "--json")
     assert compared.code == 0
     assert 0.98 < compared.json["cosine_min"] < 0.99999
+
+
+def test_an_engine_of_the_model_that_ships(edgefr, tmp_path: Path) -> None:
+    told = edgefr("build-engine", "mini", "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path, "--json")
+    assert told.code == 0, told.err
+    assert told.json["key"]["onnx"] == model_digest(shipped(MINI))
 
 
 def test_an_engine_that_decides_otherwise_is_exit_one(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811

@@ -133,6 +133,13 @@ def test_bench_lists_a_row_for_every_runtime_precision_and_batch(edgefr, fused_o
     assert told["machine"]["cores"] >= 1
 
 
+def test_bench_knows_the_model_that_ships_by_its_name(edgefr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgefr.engines.ceiling.gemm_rate", lambda precision: None)  # which takes seconds
+    told = edgefr("bench", "mini", "--batch", "1", "--seconds", "0.01", "--json").json
+    assert told["model"] == "mini.onnx"
+    assert ("onnxruntime", "fp32") in {(row["runtime"], row["precision"]) for row in told["rows"]}
+
+
 def test_bench_times_every_engine_of_a_gpu_and_of_a_processor_those_that_differ(tmp_path: Path, monkeypatch) -> None:
     from edgefr.cli.bench import _present
     from edgefr.engines import cache

@@ -10,6 +10,7 @@ import pytest
 
 from edgefr.data.degrade import PROTOCOLS
 from edgefr.manifest import HeldOut, Manifest, sha256_of, write_manifest
+from edgefr.shipped import MINI, shipped
 from tests.cli.test_find import Centred, framed
 from tests.evaluate.planted import collection, named_pairs, write_pairs, write_zip
 
@@ -41,6 +42,12 @@ def test_one_command_evaluates_all_protocols_and_writes_a_report(edgefr, faces: 
     assert {"machine", "versions", "model fake"} <= told.json["origin"].keys()
     assert f"{100 * accuracy['value']:.2f} [" in report.read_text(encoding="utf-8")
     assert cv2.imread(str(det)).std() > 0
+
+
+def test_the_model_that_ships_is_known_by_its_name(edgefr, faces: Path, pairs: Path) -> None:
+    told = edgefr("eval", "mini", faces, "--pairs", pairs, "--protocol", "clean", "--runtime", "onnxruntime", "--json")
+    assert told.code == 0
+    assert [entry["sha256"] for entry in told.json["models"]] == [sha256_of(shipped(MINI))]
 
 
 def test_people_read_tables(edgefr, faces: Path, pairs: Path) -> None:
