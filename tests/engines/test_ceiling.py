@@ -19,7 +19,8 @@ def test_operations_of_one_image_are_counted(model: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_product_is_measured_in_the_precisions_that_have_one(precision: str) -> None:
-    pytest.importorskip("openvino")
+    if precision != "fp32":
+        pytest.importorskip("openvino")
     rate = gemm_rate(precision, 128)
     assert rate is not None
     assert rate > 1e7  # a two-hundredth of one core of any machine that runs this
