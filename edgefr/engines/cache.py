@@ -22,7 +22,7 @@ from pathlib import Path
 from edgefr.backends import place_here
 from edgefr.backends.engine_file import EngineKey, EngineRecord, checked_engine
 from edgefr.errors import EdgefrError
-from edgefr.manifest import model_digest, read_manifest
+from edgefr.manifest import Manifest, model_digest, read_manifest
 
 
 def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
@@ -34,16 +34,25 @@ def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
 def engines_of(model: Path, root: Path) -> list[tuple[Path, str, str]]:
     """The engines below `root` that were built from `model` and can run here, with their runtime and precision."""
     digest = model_digest(model)
-    found = []
+    return [
+        (engine, record.key.place.runtime, record.key.precision)
+        for engine, _, record in records(root)
+        if record.key.onnx == digest and _fits(engine, record)
+    ]
+
+
+def records(root: Path) -> Iterator[tuple[Path, Manifest, EngineRecord]]:
+    """The engines below `root`, whether they can run here or not, with what their manifests say.
+
+    Raises:
+        EdgefrError: a manifest there is none of this version.
+    """
     for path in sorted(root.glob("[!.]*/*.json")):  # one with a dot is being built, and not compared yet
-        engine = path.with_suffix("")
-        manifest = read_manifest(engine)
-        if manifest is None or manifest.kind != "engine":
-            continue
-        record = EngineRecord.from_manifest(manifest, engine)
-        if record.key.onnx == digest and _fits(engine, record):
-            found.append((engine, record.key.place.runtime, record.key.precision))
-    return found
+        engine, manifest = path.with_suffix(""), None
+        with suppress(FileNotFoundError):  # removed meanwhile by another process
+            manifest = read_manifest(engine)
+        if manifest is not None and manifest.kind == "engine":
+            yield engine, manifest, EngineRecord.from_manifest(manifest, engine)
 
 
 def _fits(engine: Path, record: EngineRecord) -> bool:
@@ -68,6 +77,21 @@ def discard(folder: Path) -> None:
         raise _unwritable(folder, error) from error
 
 
+def withdraw(folder: Path) -> None:
+    """Remove an engine in one step: out of sight, under a name that the next build of it sweeps up, and then for good.
+
+    Raises:
+        EdgefrError: it cannot be removed.
+    """
+    try:
+        aside = _beside(folder)
+        with suppress(FileNotFoundError):  # another process was faster
+            folder.rename(aside)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    discard(aside)
+
+
 @contextmanager
 def published(folder: Path) -> Iterator[Path]:
     """Give a folder beside `folder` to fill; rename it on success, remove it on failure.
@@ -77,14 +101,13 @@ def published(folder: Path) -> Iterator[Path]:
     Raises:
         EdgefrError: the disk is full, or the folder cannot be written.
     """
-    prefix = f".{folder.name}-"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{prefix}{os.getpid()}-"))
+        temporary = _beside(folder)
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
-        _sweep(folder.parent, prefix)
+        _sweep(folder)
         yield temporary
         on_disk(temporary)
         temporary.chmod(0o755)
@@ -113,9 +136,15 @@ def on_disk(folder: Path) -> None:
             os.close(handle)
 
 
-def _sweep(parent: Path, prefix: str) -> None:
+def _beside(folder: Path) -> Path:
+    """An empty folder beside `folder`, out of sight, whose name tells of which engine and process it is."""
+    return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-{os.getpid()}-"))
+
+
+def _sweep(folder: Path) -> None:
     """Remove what builds of this engine left that no longer run."""
-    for left in parent.glob(f"{prefix}*"):
+    prefix = f".{folder.name}-"
+    for left in folder.parent.glob(f"{prefix}*"):
         process = left.name.removeprefix(prefix).partition("-")[0]
         if process.isdigit() and not _runs(int(process)):
             shutil.rmtree(left, ignore_errors=True)

@@ -1,7 +1,7 @@
 """What this machine could do at best: how fast it multiplies matrices, and how much of that a model needs.
 
-NumPy multiplies in FP32, OpenVINO in what NumPy has not: of the libraries at hand they are the fastest (2 cores of an
-AMD EPYC, Zen 4: OpenVINO reached 110 to 190 GFLOP/s in FP32 where NumPy always reached 200, and in bf16 what torch did).
+NumPy multiplies in FP32, OpenVINO in what NumPy has not: of the libraries at hand they are the fastest. (On 2 cores of
+an AMD EPYC, Zen 4, OpenVINO reached 110 to 190 GFLOP/s in FP32 where NumPy reached 200, and in bf16 what torch did.)
 """
 
 from __future__ import annotations
