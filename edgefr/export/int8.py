@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 BATCH = 8
 QUANTISED = ("Conv", "Gemm")
-"""Operators with weights. MatMul of activations (attention) stays: its time is small and its error is not."""
+"""Operators with weights. MatMul of activations (attention) stays, as depthwise convolutions do, whose channels share
+a scale but no sum: their time is small and their error is not."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Calibrated:
     def nodes(self) -> tuple[str, ...]:
         """Names of the nodes that may become INT8, in the graph's order."""
         weights = {tensor.name for tensor in self.model.graph.initializer}
-        heavy = (node for node in self.model.graph.node if node.op_type in QUANTISED)
+        heavy = (node for node in self.model.graph.node if node.op_type in QUANTISED and not _in_groups(node))
         return tuple(node.name for node in heavy if node.input[1] in weights)
 
     def int8(self, keep: Collection[str] = ()) -> onnx.ModelProto:
@@ -72,6 +73,10 @@ class Calibrated:
             quantiser.model.topological_sort()
         model: onnx.ModelProto = quantiser.model.model
         return model
+
+
+def _in_groups(node: onnx.NodeProto) -> bool:
+    return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
 
 
 def calibrated(model: onnx.ModelProto, faces: Faces, symmetric: bool) -> Calibrated:

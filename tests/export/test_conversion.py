@@ -135,6 +135,20 @@ def test_an_overflow_before_a_layer_norm_is_named_and_kept_out(
     assert overflowing(conversion.model, faces) == ()
 
 
+def test_depthwise_convolutions_stay_out_of_int8(model: Path, faces) -> None:
+    graph = read_graph(model)
+    each = numpy_helper.from_array(np.ones((8, 1, 1, 1), np.float32), "each")
+    depthwise = helper.make_node("Conv", ["positive", "each"], ["spread"], "depthwise", group=8)
+    (pool,) = (node for node in graph.graph.node if node.op_type == "AveragePool")
+    pool.input[0] = "spread"
+    graph.graph.initializer.append(each)
+    graph.graph.node.insert(list(graph.graph.node).index(pool), depthwise)
+    ready = calibrated(graph, faces[:2], symmetric=False)
+    convolutions = [node.name for node in graph.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 2
+    assert ready.nodes() == (convolutions[0],)
+
+
 def test_int8_is_explicit_and_really_int8(model: Path, faces, tmp_path: Path) -> None:
     graph = read_graph(model)
     for symmetric in (False, True):
