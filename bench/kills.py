@@ -38,6 +38,8 @@ BEFORE_OPEN = 0.3
 MOST_PEOPLE = 12
 AFRESH = 0.02
 """How often a new gallery is begun, so that creation is killed, too."""
+TOLD = 500
+"""Kills after which it is told that it goes on."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def run(kills: int, folder: Path, seed: int) -> dict[str, object]:
     changes = torn = 0
     start = time.perf_counter()
     for number in range(kills):
+        if number and number % TOLD == 0:
+            print(f"{number:,} kills, {changes:,} changes acknowledged, none lost", file=sys.stderr, flush=True)
         if known is None or rng.random() < AFRESH:
             for file in folder.glob("people.gallery*"):
                 file.unlink()
