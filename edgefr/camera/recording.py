@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,6 +22,9 @@ RATE = 10.0
 """Pictures a second of a recording."""
 STILLS = 2.0
 """Writings a second, at most, of a picture that changes: each goes through to the disk."""
+
+
+FONTS = "/usr/share/fonts"
 
 
 class Picture:
@@ -43,19 +49,31 @@ class Picture:
 
 
 class Window:
-    """A window on the desktop; the key q ends."""
+    """A window on the desktop; the key q ends, and so does closing it."""
 
     TITLE = "edgefr"
 
+    def __init__(self) -> None:
+        """Raises EdgefrError where this OpenCV or machine has no windows."""
+        # OpenCV 5 names a folder of fonts that its wheels do not have, of which Qt complains for every label.
+        if not Path(os.environ.get("QT_QPA_FONTDIR", FONTS)).is_dir():
+            os.environ["QT_QPA_FONTDIR"] = FONTS
+        # In a process of its own: where there is no desktop Qt ends it.
+        probe = "import cv2; cv2.namedWindow('edgefr')"
+        if subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode != 0:  # noqa: S603
+            raise EdgefrError("expected a desktop to open a window on, found none: use --picture FILE or --web instead")
+        self._open = False
+
     def show(self, scene: Scene) -> None:
-        """Raises EdgefrError where this OpenCV or machine has no windows; KeyboardInterrupt when q is pressed."""
+        """Raises KeyboardInterrupt when q is pressed or the window was closed."""
         try:
+            if self._open and cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) < 1:
+                raise KeyboardInterrupt  # else imshow opens another
             cv2.imshow(self.TITLE, cv2.cvtColor(drawn(scene), cv2.COLOR_RGB2BGR))
+            self._open = True
             pressed = cv2.waitKey(1) & 0xFF
-        except cv2.error as error:
-            raise EdgefrError(
-                "expected a desktop to open a window on, found none: use --picture FILE or --web instead"
-            ) from error
+        except cv2.error as error:  # Qt ends with its last window
+            raise KeyboardInterrupt from error
         if pressed == ord("q"):
             raise KeyboardInterrupt
 

@@ -54,7 +54,7 @@ def watch(
     hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL.")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish every event on mqtt://HOST[:PORT]/TOPIC.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Keep what is seen, with boxes and names, in this JPEG.")] = None,
-    window: Annotated[bool, typer.Option("--window", help="Show it in a window; q ends.")] = False,
+    window: Annotated[bool, typer.Option("--window", help="Show it in a window; q or closing it ends.")] = False,
     record: Annotated[Path | None, typer.Option(help="Record it into this MP4; nothing is recorded unasked.")] = None,
     web: Annotated[bool, typer.Option("--web", help="Serve a page to watch and to enrol people.")] = False,
     host: Annotated[str, typer.Option(help="Where the page listens; beyond this machine it asks for a token.")] = (
