@@ -66,16 +66,19 @@ class Window:
 
     def show(self, scene: Scene) -> None:
         """Raises KeyboardInterrupt when q is pressed or the window was closed."""
-        try:
-            if self._open and cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) < 1:
-                raise KeyboardInterrupt  # else imshow opens another
-            cv2.imshow(self.TITLE, cv2.cvtColor(drawn(scene), cv2.COLOR_RGB2BGR))
-            self._open = True
-            pressed = cv2.waitKey(1) & 0xFF
-        except cv2.error as error:  # Qt ends with its last window
-            raise KeyboardInterrupt from error
+        if self._open and not self._is_visible():
+            raise KeyboardInterrupt  # else imshow opens another
+        cv2.imshow(self.TITLE, cv2.cvtColor(drawn(scene), cv2.COLOR_RGB2BGR))
+        self._open = True
+        pressed = cv2.waitKey(1) & 0xFF
         if pressed == ord("q"):
             raise KeyboardInterrupt
+
+    def _is_visible(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt has ended with its last window
+            return False
 
     def close(self) -> None:
         cv2.destroyAllWindows()
