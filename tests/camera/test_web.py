@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import cv2
 import numpy as np
@@ -100,18 +100,19 @@ def test_the_live_picture_goes_on(served: str) -> None:
     connection.close()
 
 
-def test_the_face_in_view_is_enrolled_then_known_then_removed(served: str) -> None:
+@pytest.mark.parametrize("name", ["Émilie/Ü", ".."])
+def test_the_face_in_view_is_enrolled_then_known_then_removed(served: str, name: str) -> None:
     stranger = until(lambda: [face for face in faces(served).values() if face["state"] == "unknown"])[0]
-    enrolled = ask(served, "POST", "/api/people", {"name": "Émilie/Ü", "track": stranger["track"]})
+    enrolled = ask(served, "POST", "/api/people", {"name": name, "track": stranger["track"]})
     assert enrolled.status == 201, enrolled.body
-    assert enrolled.json == {"name": "Émilie/Ü", "images": 1, "doubts": []}
-    until(lambda: [face for face in faces(served).values() if face["name"] == "Émilie/Ü"])
+    assert enrolled.json == {"name": name, "images": 1, "doubts": []}
+    until(lambda: [face for face in faces(served).values() if face["name"] == name])
     people = ask(served, "GET", "/api/people")
-    assert [person["name"] for person in people.json["people"]] == ["Ada", "Grace", "Émilie/Ü"]
+    assert {person["name"] for person in people.json["people"]} == {"Ada", "Grace", name}
     assert b"template" not in people.body
-    assert ask(served, "DELETE", "/api/people?name=%C3%89milie%2F%C3%9C").status == 204
-    assert ask(served, "DELETE", "/api/people?name=%C3%89milie%2F%C3%9C").status == 404
-    until(lambda: all(face["name"] != "Émilie/Ü" for face in faces(served).values()))
+    assert ask(served, "DELETE", f"/api/people?name={quote(name, safe='')}").status == 204
+    assert ask(served, "DELETE", f"/api/people?name={quote(name, safe='')}").status == 404
+    until(lambda: all(face["name"] != name for face in faces(served).values()))
 
 
 def test_who_looks_like_somebody_enrolled_is_told_of(served: str) -> None:
