@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from edgefr.errors import EdgefrError, need
 from edgefr.gallery.address import Address
 from edgefr.gallery.postgres_errors import explained
+from edgefr.gallery.postgres_vector import Vector, take_vectors
 from edgefr.gallery.shelf import (
     HEADER,
-    HNSW_BUILD,
     HNSW_LINKS,
     HNSW_SEARCH,
     IMAGE,
@@ -37,8 +37,14 @@ SETTINGS = {
     "hnsw.ef_search": str(HNSW_SEARCH),
     "synchronous_commit": "on",  # whatever the server's default: what is acknowledged is on its disk
 }
-BUILD_MEMORY = "1GB"
-"""What the server may use while it indexes a bulk insert: a graph of 500,000 people with 512 numbers each fits."""
+CANDIDATES = 64
+"""When a person's neighbours in the index are looked for, pgvector's own number: with the 200 that Milvus looks at,
+20,000 people took 142 s instead of 54 s, and enrolled people were found no more often (all, of 300)."""
+BUILD_MEMORY = 1 << 20
+"""KiB that the server may use while it indexes a bulk insert of few people, and what it needs for more: a graph that
+does not fit is finished on the disk, which takes ten times as long."""
+LINK_BYTES = 600
+"""Of a person's place in the graph, besides the template."""
 PART = 100
 """Rows that are sent together, within one time limit; an image with its crop is 40 KB."""
 BUILD_SECONDS = 6 * 3600.0
@@ -125,7 +131,7 @@ class PostgresShelf:
 
     def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
         clause = "ORDER BY template <#> %s::vector LIMIT %s"
-        return [self._select_people(clause, _vector(query), top) for query in queries]
+        return [self._select_people(clause, Vector(query), top) for query in queries]
 
     def page(self, after: int) -> list[PersonRow]:
         return self._select_people("WHERE id > %s ORDER BY id LIMIT %s", after, PAGE)
@@ -153,16 +159,14 @@ class PostgresShelf:
                 self._run(f"DROP INDEX {self._people}_nearest")
             yield
             if anew:
-                self._run(f"SET LOCAL maintenance_work_mem = '{BUILD_MEMORY}'")
-                self._run(f"SET LOCAL statement_timeout = '{BUILD_SECONDS:g}s'")
-                self._index()
+                self._index_all()
 
     def intend(self, intent: Intent) -> None:
         """Nothing: what a transaction leaves is taken back by the server."""
 
     def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
         rows = [
-            (row.id, row.token, row.due, row.key, row.record, _vector(template))
+            (row.id, row.token, row.due, row.key, row.record, Vector(template))
             for row, template in zip(people, templates, strict=True)
         ]
         self._replace(self._people, (*PERSON, "template"), rows)
@@ -188,10 +192,27 @@ class PostgresShelf:
             self._run(f"VACUUM {self._people}")
             self._run(f"VACUUM {self._things}")
 
+    def _index_all(self) -> None:
+        """Index a bulk insert, by several of the server's processes where they have room for a graph between them: a
+        container's /dev/shm often has not."""
+        self._run(f"SET LOCAL statement_timeout = '{BUILD_SECONDS:g}s'")
+        people = self.count()
+        dim = sum(row[0] for row in self._run(f"SELECT vector_dims(template) FROM {self._people} LIMIT 1"))
+        self._run(f"SET LOCAL maintenance_work_mem = {max(BUILD_MEMORY, people * (4 * dim + LINK_BYTES) // 1024)}")
+        self._run("SAVEPOINT alone")
+        try:
+            self._index()
+        except EdgefrError as error:
+            if "shared memory" not in str(error):
+                raise
+            self._run("ROLLBACK TO SAVEPOINT alone")
+            self._run("SET LOCAL max_parallel_maintenance_workers = 0")
+            self._index()
+
     def _index(self) -> None:
         self._run(
             f"CREATE INDEX {self._people}_nearest ON {self._people} USING hnsw (template vector_ip_ops) "
-            f"WITH (m = {HNSW_LINKS}, ef_construction = {HNSW_BUILD})",
+            f"WITH (m = {HNSW_LINKS}, ef_construction = {CANDIDATES})",
             seconds=BUILD_SECONDS,
         )
 
@@ -259,6 +280,7 @@ def _connected(address: Address) -> Connection:
             application_name="edgefr",
             autocommit=True,
         )
+        take_vectors(connection)
         return connection
 
 
@@ -275,7 +297,3 @@ def _cut_off(connection: Connection, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _vector(template: Floats) -> str:
-    return "[" + ",".join(map(repr, template.tolist())) + "]"
