@@ -31,9 +31,6 @@ from edgefr.gallery.milvus_rows import (
 )
 from edgefr.gallery.shelf import (
     HEADER,
-    HNSW_BUILD,
-    HNSW_LINKS,
-    HNSW_SEARCH,
     IMAGE,
     PAGE,
     SECONDS,
@@ -89,8 +86,8 @@ class MilvusShelf:
         if self.exists():
             raise EdgefrError(f"expected no gallery at {self.address}, found one: choose another name")
         # The description makes the collections differ, so that the second of two who create them is refused.
-        self._create(self._people, people_schema(dim, header.body[:16].hex()), "template", self._lite)
-        self._create(self._things, things_schema(header.body[:16].hex()), "nowhere", True)
+        self._create(self._people, people_schema(dim, header.body[:16].hex()), "template")
+        self._create(self._things, things_schema(header.body[:16].hex()), "nowhere")
         self._upsert(self._things, [thing_row(header)])
 
     def header(self) -> Thing:
@@ -123,7 +120,7 @@ class MilvusShelf:
                 limit=top,
                 output_fields=list(PERSON),
                 anns_field="template",
-                search_params={"metric_type": "IP", "params": {"ef": max(HNSW_SEARCH, 2 * top)}},
+                search_params={"metric_type": "IP"},
                 consistency_level="Strong",
                 timeout=SECONDS,
             )
@@ -150,7 +147,7 @@ class MilvusShelf:
         return [thing(row) for row in rows]
 
     @contextmanager
-    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> Iterator[None]:
+    def changing(self, mend: Mend, wait: float) -> Iterator[None]:
         with self._claims.held(mend, wait):
             yield
 
@@ -208,10 +205,9 @@ class MilvusShelf:
             self._client.load_collection(collection, timeout=LOAD_SECONDS)
         return True
 
-    def _create(self, collection: str, schema: Any, vector: str, flat: bool) -> None:
-        kind, params = ("FLAT", {}) if flat else ("HNSW", {"M": HNSW_LINKS, "efConstruction": HNSW_BUILD})
+    def _create(self, collection: str, schema: Any, vector: str) -> None:
         index = self._client.prepare_index_params()
-        index.add_index(vector, index_type=kind, metric_type="IP", params=params)
+        index.add_index(vector, index_type="FLAT", metric_type="IP")
         if collection == self._people and not self._lite:
             index.add_index("token", index_type="Trie")
         with explained(self.address):

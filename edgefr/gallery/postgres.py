@@ -15,8 +15,6 @@ from edgefr.gallery.postgres_errors import explained
 from edgefr.gallery.postgres_vector import Vector, take_vectors
 from edgefr.gallery.shelf import (
     HEADER,
-    HNSW_LINKS,
-    HNSW_SEARCH,
     IMAGE,
     PAGE,
     SECONDS,
@@ -34,20 +32,12 @@ PERSON = ("id", "token", "due", "key", "record")
 THING = ("kind", "id", "owner", "body", "extra")
 SETTINGS = {
     "statement_timeout": f"{SECONDS:g}s",
-    "hnsw.ef_search": str(HNSW_SEARCH),
     "synchronous_commit": "on",  # whatever the server's default: what is acknowledged is on its disk
 }
-CANDIDATES = 64
-"""When a person's neighbours in the index are looked for, pgvector's own number: with the 200 that Milvus looks at,
-20,000 people took 142 s instead of 54 s, and enrolled people were found no more often (all, of 300)."""
-BUILD_MEMORY = 1 << 20
-"""KiB that the server may use while it indexes a bulk insert of few people, and what it needs for more: a graph that
-does not fit is finished on the disk, which takes ten times as long."""
-LINK_BYTES = 600
-"""Of a person's place in the graph, besides the template."""
+INLINE = 1500
+"""Numbers of a template that fit into a row, which may have 8 KB."""
 PART = 100
 """Rows that are sent together, within one time limit; an image with its crop is 40 KB."""
-BUILD_SECONDS = 6 * 3600.0
 IDLE_SECONDS = 60.0
 """How long a change may pause before the server takes it back: a client that lost its power or its line says no
 goodbye, and by the server's own means would keep all other writers out for two hours. Reading the next people of an
@@ -103,13 +93,15 @@ class PostgresShelf:
                 f"CREATE TABLE {self._people} (id bigint PRIMARY KEY, token text NOT NULL UNIQUE, due bigint NOT NULL, "
                 f"key bytea NOT NULL, record bytea NOT NULL, template vector({int(dim)}) NOT NULL)"
             )
+            # Kept beside its row a template takes 3.6 times as long to read (200,000 people), and a search reads all.
+            storage = "PLAIN" if dim <= INLINE else "EXTERNAL"
+            self._run(f"ALTER TABLE {self._people} ALTER template SET STORAGE {storage}")
             self._run(
                 f"CREATE TABLE {self._things} (id bigint PRIMARY KEY, kind text NOT NULL, owner bigint NOT NULL, "
                 "body bytea NOT NULL, extra bytea NOT NULL)"
             )
             self._run(f"CREATE INDEX ON {self._people} (due) WHERE due > 0")
             self._run(f"CREATE INDEX ON {self._things} (owner) WHERE kind = '{IMAGE}'")
-            self._index()
             self.put_things([header])
 
     def header(self) -> Thing:
@@ -147,19 +139,13 @@ class PostgresShelf:
         return [Thing(*row) for row in self._run(query, kind, after, PAGE)]
 
     @contextmanager
-    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> Iterator[None]:
-        """One transaction, in which the header is locked; a bulk insert into an empty gallery is indexed at its end,
-        which takes a fraction of the time, and lets no other client search before."""
+    def changing(self, mend: Mend, wait: float) -> Iterator[None]:
+        """One transaction, in which the header is locked."""
         with self._transaction():
             self._run(f"SET LOCAL statement_timeout = '{wait:g}s'")
             self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=wait)
             self._run(f"SET LOCAL statement_timeout = '{SECONDS:g}s'")
-            anew = bulk and self.count() == 0
-            if anew:
-                self._run(f"DROP INDEX {self._people}_nearest")
             yield
-            if anew:
-                self._index_all()
 
     def intend(self, intent: Intent) -> None:
         """Nothing: what a transaction leaves is taken back by the server."""
@@ -191,30 +177,6 @@ class PostgresShelf:
         with suppress(EdgefrError):
             self._run(f"VACUUM {self._people}")
             self._run(f"VACUUM {self._things}")
-
-    def _index_all(self) -> None:
-        """Index a bulk insert, by several of the server's processes where they have room for a graph between them: a
-        container's /dev/shm often has not."""
-        self._run(f"SET LOCAL statement_timeout = '{BUILD_SECONDS:g}s'")
-        people = self.count()
-        dim = sum(row[0] for row in self._run(f"SELECT vector_dims(template) FROM {self._people} LIMIT 1"))
-        self._run(f"SET LOCAL maintenance_work_mem = {max(BUILD_MEMORY, people * (4 * dim + LINK_BYTES) // 1024)}")
-        self._run("SAVEPOINT alone")
-        try:
-            self._index()
-        except EdgefrError as error:
-            if "shared memory" not in str(error):
-                raise
-            self._run("ROLLBACK TO SAVEPOINT alone")
-            self._run("SET LOCAL max_parallel_maintenance_workers = 0")
-            self._index()
-
-    def _index(self) -> None:
-        self._run(
-            f"CREATE INDEX {self._people}_nearest ON {self._people} USING hnsw (template vector_ip_ops) "
-            f"WITH (m = {HNSW_LINKS}, ef_construction = {CANDIDATES})",
-            seconds=BUILD_SECONDS,
-        )
 
     def _columns(self, table: str) -> set[str]:
         query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"

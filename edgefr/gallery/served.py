@@ -32,12 +32,14 @@ from edgefr.gallery.rows import Header, Rows
 from edgefr.gallery.seal import Keys, Place, new_key
 from edgefr.gallery.served_people import BATCH, ServedPeople
 from edgefr.gallery.served_rows import ServedRows, new_number, new_range, outside, outside_of, over
-from edgefr.gallery.shelf import EVENT, HEADER, HNSW_SEARCH, IMAGE, TOGETHER, WAIT_SECONDS, Shelf, Thing
+from edgefr.gallery.shelf import EVENT, HEADER, IMAGE, TOGETHER, WAIT_SECONDS, Shelf, Thing
 from edgefr.spec import Floats
 
 VERSION = 1
 COUNT_SECONDS = 5.0
 """How old an answer to `len` may be: the camera asks for every picture, and a server counts slowly."""
+BEHIND = 128
+"""How many are looked for where some of the found are no longer to be found."""
 PURGE_WAIT, PURGE_AGAIN = 1.0, 60.0
 """Seconds that who reads waits for others' changes to remove people whose time is over, and until it tries again."""
 
@@ -203,7 +205,7 @@ class ServedGallery:
             found = self._people.nearest(embeddings, top)
             if any(over(person) for people in found for person in people):
                 self.purge()  # which may leave them: so others are looked for behind them
-                found = self._people.nearest(embeddings, max(HNSW_SEARCH, top))
+                found = self._people.nearest(embeddings, max(BEHIND, top))
         hits = [
             [Hit(person.name, float(person.template @ embedding)) for person in people if not over(person)]
             for embedding, people in zip(embeddings, found, strict=True)
@@ -235,7 +237,7 @@ class ServedGallery:
         """As `Gallery.add_all`. Where the database has no transactions, people are found while others are still
         written; they are taken out again if it fails, or, if this process dies, by the next writer."""
         intent = new_range()
-        with self._changing(bulk=True):
+        with self._changing():
             self._shelf.intend(intent)
             count = self._people.add(iter(entries), intent.first)
             self._people.log([Event.now("imported", detail=detail)])
@@ -297,9 +299,9 @@ class ServedGallery:
         )
 
     @contextmanager
-    def _changing(self, bulk: bool = False, wait: float = WAIT_SECONDS) -> Iterator[None]:
+    def _changing(self, wait: float = WAIT_SECONDS) -> Iterator[None]:
         """Hold the gallery for a change of who is left: a name whose time is over is free."""
-        with self._lock, self._shelf.changing(self._people.mend, wait, bulk):
+        with self._lock, self._shelf.changing(self._people.mend, wait):
             self._people.expire(int(time.time()))
             yield
             self._counted = (-math.inf, 0)

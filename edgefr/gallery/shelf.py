@@ -25,10 +25,6 @@ PAGE = 1000
 TOGETHER = 100
 """Searches of one call at most."""
 
-HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 200, 128
-"""Neighbours of a person in the graph that is searched, candidates when it is built, and candidates of a search.
-`python -m bench stores` measures how often the nearest person is found with these."""
-
 
 @dataclass(frozen=True)
 class PersonRow:
@@ -96,7 +92,7 @@ class Shelf(Protocol):
 
     def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
         """For each of at most TOGETHER `queries` (N, K) the `top` people whose templates have the largest inner
-        product with it, nearly always."""
+        product with it, found among all: of a graph's walk (HNSW) a million people hide seven in ten."""
 
     def page(self, after: int) -> list[PersonRow]:
         """The next people by number."""
@@ -110,11 +106,10 @@ class Shelf(Protocol):
     def thing_page(self, kind: str, after: int) -> list[Thing]:
         """The next things of a kind by number, without `extra`."""
 
-    def changing(self, mend: Mend, wait: float, bulk: bool = False) -> AbstractContextManager[None]:
+    def changing(self, mend: Mend, wait: float) -> AbstractContextManager[None]:
         """Hold the gallery for a change, alone among all clients, for the end of whose changes it waits so many
         seconds. Where the database can, all of it happens or nothing; else `mend` is called with what this change
-        intended when it failed, and what a holder that died did. A `bulk` change may take long, and index what it
-        inserts at its end."""
+        intended when it failed, and what a holder that died did."""
 
     def intend(self, intent: Intent) -> None:
         """Say whom the following writes are about."""
