@@ -133,6 +133,8 @@ class Claims:
             self._seen[claim.id] = claim.body, since
             over = self.alone or claim.id in self._given_up or now - since > LEASE
             (dead if over else living).append(claim)
+        there = {claim.id for claim in others}
+        self._seen = {number: told for number, told in self._seen.items() if number in there}
         return living, dead
 
     def _write(self) -> None:

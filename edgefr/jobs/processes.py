@@ -46,7 +46,8 @@ def run_processes(
         number = waiting.popleft()
         connection, process = _start(settings)
         crew[connection] = _Busy(process, number)
-        connection.send(number)
+        with suppress(ConnectionError):  # of one that died at once, whose end is heard of as any other's
+            connection.send(number)
 
     def bury(connection: Connection) -> None:
         worker = crew.pop(connection)

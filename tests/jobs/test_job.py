@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.bulk import check, run
+from edgefr.errors import EdgefrError
 from edgefr.jobs.job import read_job
+from edgefr.jobs.processes import run_processes
 from edgefr.jobs.shards import read_rows
+from edgefr.jobs.worker import Settings
 from tests.conftest import REPOSITORY
 from tests.jobs.photographs import photographs
 
@@ -184,3 +190,20 @@ def test_words_that_cannot_work_are_sentences(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert match in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_worker_that_is_dead_before_it_hears_of_its_shard_counts_as_one_that_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stillborn(_settings: Settings) -> tuple[Connection, BaseProcess]:
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
+        process.start()
+        process.join()
+        theirs.close()
+        return ours, process
+
+    monkeypatch.setattr("edgefr.jobs.processes._start", stillborn)
+    settings = Settings(Path(), "", Path(), None, "", "", 1)
+    with pytest.raises(EdgefrError, match=r"2 workers died at it \(exit code 3\)"):
+        run_processes(settings, [0], 1, lambda _count: None, lambda _text: None)
