@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105
 LOAD_SECONDS = 60.0
 """How long creating or loading a collection may take."""
+LITE_SECONDS = 3600.0
+"""How long a call of Milvus Lite may take: it writes its file anew every few thousand people, and nobody who has it open
+waits for a network."""
 
 
 class MilvusShelf:
@@ -60,6 +63,8 @@ class MilvusShelf:
         """
         self.address = address
         self._lite = address.kind == LITE
+        self._seconds = LITE_SECONDS if self._lite else SECONDS
+        self._load_seconds = LITE_SECONDS if self._lite else LOAD_SECONDS
         self.sees = (
             "Whoever has this file" if self._lite else f"Whoever administers the Milvus server at {address.authority}"
         ) + (
@@ -101,7 +106,7 @@ class MilvusShelf:
     def count(self) -> int:
         with explained(self.address):
             found = self._client.query(
-                self._people, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=SECONDS
+                self._people, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=self._seconds
             )
         return int(found[0]["count(*)"])
 
@@ -122,7 +127,7 @@ class MilvusShelf:
                 anns_field="template",
                 search_params={"metric_type": "IP"},
                 consistency_level="Strong",
-                timeout=SECONDS,
+                timeout=self._seconds,
             )
         return [[person(hit["entity"]) for hit in hits] for hits in found]
 
@@ -177,32 +182,32 @@ class MilvusShelf:
         and compacts from time to time unasked."""
         for collection in (self._people, self._things):
             with suppress(EdgefrError), explained(self.address):
-                self._client.flush(collection, timeout=SECONDS)
-                self._client.compact(collection, timeout=SECONDS)
+                self._client.flush(collection, timeout=self._seconds)
+                self._client.compact(collection, timeout=self._seconds)
 
     def claims(self) -> list[Thing]:
         return [thing(row) for row in self._query(self._things, f'kind == "{CLAIM}"', THING)]
 
     def put_claim(self, claim: Thing) -> None:
         with explained(self.address):
-            self._client.upsert(self._things, [thing_row(claim)], timeout=SECONDS)
+            self._client.upsert(self._things, [thing_row(claim)], timeout=self._seconds)
 
     def drop_claim(self, number: int) -> None:
         with explained(self.address):
-            self._client.delete(self._things, filter=f"id in [{number}]", timeout=SECONDS)
+            self._client.delete(self._things, filter=f"id in [{number}]", timeout=self._seconds)
 
     def _is_ours(self, collection: str, fields: Sequence[str], vector: str) -> bool:
         with explained(self.address):
-            if not self._client.has_collection(collection, timeout=SECONDS):
+            if not self._client.has_collection(collection, timeout=self._seconds):
                 return False
-            found = {field["name"] for field in self._client.describe_collection(collection, timeout=SECONDS)["fields"]}
+            found = {field["name"] for field in self._client.describe_collection(collection, timeout=self._seconds)["fields"]}
         if found != {*fields, vector}:
             raise EdgefrError(
                 f"expected the gallery {self.address.name} at {self.address}, found something else in the collection "
                 f"{collection} (with the fields {', '.join(sorted(found))[:200]}): choose another name"
             )
         with explained(self.address):  # Milvus Lite forgets what is loaded when it ends
-            self._client.load_collection(collection, timeout=LOAD_SECONDS)
+            self._client.load_collection(collection, timeout=self._load_seconds)
         return True
 
     def _create(self, collection: str, schema: Any, vector: str) -> None:
@@ -217,7 +222,7 @@ class MilvusShelf:
                 index_params=index,
                 consistency_level="Strong",
                 num_shards=1,
-                timeout=LOAD_SECONDS,
+                timeout=self._load_seconds,
             )
 
     def _query(self, collection: str, where: str, fields: Sequence[str], limit: int | None = None) -> list[Any]:
@@ -230,7 +235,7 @@ class MilvusShelf:
                     filter=where,
                     output_fields=list(fields),
                     consistency_level="Strong",
-                    timeout=SECONDS,
+                    timeout=self._seconds,
                     **paged,
                 )
             )
@@ -239,7 +244,7 @@ class MilvusShelf:
         for part in parts(rows):
             self._claims.check()
             with explained(self.address):
-                self._client.upsert(collection, part, timeout=SECONDS)
+                self._client.upsert(collection, part, timeout=self._seconds)
 
     def _drop(self, collection: str, where: str) -> None:
         while found := self._query(collection, where, ("id",), PAGE):
@@ -248,7 +253,7 @@ class MilvusShelf:
     def _delete(self, collection: str, numbers: Sequence[int]) -> None:
         self._claims.check()
         with explained(self.address):
-            self._client.delete(collection, filter=f"id in {list(numbers)}", timeout=SECONDS)
+            self._client.delete(collection, filter=f"id in {list(numbers)}", timeout=self._seconds)
 
 
 def _connected(address: Address) -> MilvusClient:
