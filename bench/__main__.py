@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefr.engines.bench import machine
-from edgefr.manifest import sha256_of, written_whole
+from edgefr.files import sha256_of, written_whole
 from edgefr.shipped import MINI, shipped
 
 RESULTS = Path(__file__).with_name("results")

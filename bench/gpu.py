@@ -18,7 +18,7 @@ from edgefr.backends import available_runtimes
 from edgefr.backends.cuda_probe import need_gpu
 from edgefr.engines.bench import machine
 from edgefr.errors import EdgefrError
-from edgefr.manifest import sha256_of, written_whole
+from edgefr.files import sha256_of, written_whole
 
 PRECISIONS = ("fp32", "fp16", "int8")
 BATCHES = "1,2,4,8,16,32,64"

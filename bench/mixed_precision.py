@@ -17,7 +17,7 @@ from edgefr.backends.recogniser import open_recogniser
 from edgefr.data.faces import open_faces, person_of
 from edgefr.engines.bench import machine
 from edgefr.evaluate.threshold import threshold_at_fmr
-from edgefr.manifest import sha256_of
+from edgefr.files import sha256_of
 
 MOST = 500
 FMR = 1e-3

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgefr.errors import EdgefrError
 from edgefr.face.detect import Policy
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.picture_header import PICTURE_SUFFIXES
 from edgefr.verify import EmbeddedFace, FoundFace, Verifier
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefr.data.degrade import jpeg
 from edgefr.errors import EdgefrError, need
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.spec import Image
 from edgefr.verify import Verdict, Verifier
 

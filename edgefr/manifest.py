@@ -1,4 +1,4 @@
-"""Manifests and safe writing: every artifact says what it was made from, and none is ever half-written.
+"""Manifests: every artifact says what it was made from.
 
 An artifact `model.onnx` has its manifest beside it as `model.onnx.json`; an ONNX file also carries the same
 text in its metadata under the key `edgefr`, so that a lone file still knows its thresholds.
@@ -9,11 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
+from edgefr.files import sha256_of, written_whole
 from edgefr.protobuf import mapped, metadata_of, with_metadata
 from edgefr.spec import METADATA_KEY
 
@@ -222,57 +219,6 @@ def _no_model(model: Path, error: Exception) -> EdgefrError:
         f"expected an ONNX model in {model}, found another or a damaged file ({found}): make it again with "
         "`edgefr export`"
     )
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; rename it to `path` on success, remove it on failure.
-
-    Raises:
-        EdgefrError: the folder cannot be written.
-    """
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays, for libraries (numpy, cv2) that choose a format by it or append it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; an artifact is not
-        temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _unwritable(path: Path, error: OSError) -> EdgefrError:
-    return EdgefrError(
-        f"expected to write {path}, found that this cannot be done ({error.strerror or error}): choose another output "
-        "path or make room"
-    )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def model_digest(model: Path) -> str:

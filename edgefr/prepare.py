@@ -14,7 +14,7 @@ from edgefr.data.faces import FaceFolder
 from edgefr.errors import EdgefrError
 from edgefr.face.align import align
 from edgefr.face.detect import Detector, Policy, choose_face
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.spec import Image
 
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jfif"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "edgefr"
-GROUND = {"spec", "manifest", "recipe", "errors", "protobuf", "picture_header", "shipped", "lock"}
+GROUND = {"spec", "manifest", "files", "recipe", "errors", "protobuf", "picture_header", "shipped", "lock"}
 MAY_IMPORT = {
     "nn": set(),
     "data": set(),

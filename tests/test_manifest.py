@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
+from edgefr.files import sha256_of, written_whole
 from edgefr.manifest import (
     HeldOut,
     Manifest,
@@ -18,10 +19,8 @@ from edgefr.manifest import (
     model_digest,
     model_manifest,
     read_manifest,
-    sha256_of,
     write_manifest,
     write_model_manifest,
-    written_whole,
 )
 from edgefr.protobuf import encoded, fields, metadata_of, with_metadata
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, read_manifest, sha256_of
+from edgefr.files import sha256_of
+from edgefr.manifest import Manifest, read_manifest
 
 LARGEST_ENGINE = 4 << 30
 

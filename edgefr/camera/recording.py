@@ -15,7 +15,7 @@ import numpy as np
 from edgefr.camera.draw import drawn, jpeg
 from edgefr.camera.watch import Scene
 from edgefr.errors import EdgefrError
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.spec import Image
 
 RATE = 10.0

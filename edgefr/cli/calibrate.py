@@ -84,7 +84,7 @@ def _doubted(
 ) -> Chosen:
     """The same people, said to be those that the model was trained on if they are; told on stderr before the work."""
     from edgefr.evaluate.held_out import doubts
-    from edgefr.manifest import sha256_of
+    from edgefr.files import sha256_of
 
     if held_out is None:
         return chosen

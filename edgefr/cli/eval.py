@@ -126,7 +126,7 @@ def _pairs(
     """The pairs of the chosen folds, and which these are: those that training held out where none are named."""
     from edgefr.data.lfw import read_pairs
     from edgefr.evaluate.held_out import common_folds, told
-    from edgefr.manifest import sha256_of
+    from edgefr.files import sha256_of
 
     if path is None:
         if folds is not None:
@@ -151,7 +151,7 @@ def _doubts(
     """Which models were trained on these people; told on stderr before the work is done."""
     from edgefr.data.faces import open_faces
     from edgefr.evaluate.held_out import doubts
-    from edgefr.manifest import sha256_of
+    from edgefr.files import sha256_of
 
     faces = {name: path for name, path in datasets.items() if not _is_published(path)}
     sha256 = None if pairs is None else sha256_of(pairs)

@@ -17,7 +17,7 @@ from edgefr.data.jpeg import decode
 from edgefr.data.recordio import RecordPictures
 from edgefr.data.zip_file import ZipPictures
 from edgefr.errors import EdgefrError
-from edgefr.manifest import sha256_of
+from edgefr.files import sha256_of
 from edgefr.picture_header import PICTURE_SUFFIXES
 from edgefr.spec import FACE_SIZE, Faces, Image
 

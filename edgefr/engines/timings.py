@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefr.backends.engine_file import Place
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 
 LARGEST = 256 << 20
 """Bytes; measured ones are a few megabytes."""

@@ -12,7 +12,7 @@ from edgefr.errors import EdgefrError
 from edgefr.evaluate.bootstrap import Estimate
 from edgefr.evaluate.figures import Against, Judged
 from edgefr.evaluate.tables import Table, judged_cells, judged_header, percent, points, times
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 
 MAX_BYTES = 16 << 20
 

@@ -16,7 +16,7 @@ import numpy as np
 from edgefr.errors import EdgefrError, need
 from edgefr.evaluate.bootstrap import Doubles
 from edgefr.evaluate.rates import FAILURE, Comparisons, Det
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

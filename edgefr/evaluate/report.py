@@ -29,7 +29,7 @@ from edgefr.evaluate.tables import (
     times,
     trial_table,
 )
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.spec import Image
 
 HARDEST = 6

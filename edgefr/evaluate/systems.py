@@ -12,7 +12,7 @@ from edgefr.backends import FAKE
 from edgefr.backends.recogniser import open_recogniser
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.bin import unit
-from edgefr.manifest import sha256_of
+from edgefr.files import sha256_of
 from edgefr.spec import Faces, Floats
 
 SUM = "sum"

@@ -27,12 +27,12 @@ from edgefr.evaluate.pairs import Pairs
 from edgefr.export.conversion import Conversion, converted
 from edgefr.export.graph import read_graph
 from edgefr.export.opset import lowered
+from edgefr.files import sha256_of
 from edgefr.manifest import (
     Manifest,
     model_digest,
     model_manifest,
     read_manifest,
-    sha256_of,
     source_of,
     versions_of,
     write_manifest,

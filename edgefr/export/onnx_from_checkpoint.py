@@ -16,7 +16,8 @@ from edgefr.engines.parity import FP32
 from edgefr.errors import EdgefrError
 from edgefr.export.contract import BackboneClassic, BackboneContract, FusedClassic, FusedContract
 from edgefr.export.from_torch import write_onnx
-from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.files import written_whole
+from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
 from edgefr.nn.fused import FusedModel, is_fused, load_fused, normalised
 from edgefr.nn.upstream import Colour, backbone_from_checkpoint
 from edgefr.spec import (

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from edgefr.backends import open_backend
 from edgefr.errors import EdgefrError, need
 from edgefr.export.from_torch import write_onnx
-from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.files import written_whole
+from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
 from edgefr.nn.spot import Spot, SpotContract
 from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
 

@@ -14,7 +14,7 @@ from edgefr.errors import EdgefrError, need
 from edgefr.export.graph import read_graph
 from edgefr.export.int8 import calibrated
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.nn.fused import FusedModel, save_fused
 from edgefr.spec import ModelSpec
 

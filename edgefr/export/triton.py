@@ -29,7 +29,8 @@ from edgefr.backends.recogniser import INPUT, Recogniser
 from edgefr.backends.served import PLAN, Served, checked_name, parameter, served_name
 from edgefr.engines.cache import on_disk
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, model_manifest, write_manifest, written_whole
+from edgefr.files import written_whole
+from edgefr.manifest import Manifest, model_manifest, write_manifest
 from edgefr.spec import EMBEDDING, NORM, UNCERTAINTY
 
 Kind = Literal["onnx", "plan", "python"]

@@ -48,8 +48,8 @@ TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105
 LOAD_SECONDS = 60.0
 """How long creating or loading a collection may take."""
 LITE_SECONDS = 3600.0
-"""How long a call of Milvus Lite may take: it writes its file anew every few thousand people, and nobody who has it open
-waits for a network."""
+"""How long a call of Milvus Lite may take: it writes its file anew every few thousand people, and nobody who has it
+open waits for a network."""
 
 
 class MilvusShelf:
@@ -200,7 +200,9 @@ class MilvusShelf:
         with explained(self.address):
             if not self._client.has_collection(collection, timeout=self._seconds):
                 return False
-            found = {field["name"] for field in self._client.describe_collection(collection, timeout=self._seconds)["fields"]}
+            found = {
+                field["name"] for field in self._client.describe_collection(collection, timeout=self._seconds)["fields"]
+            }
         if found != {*fields, vector}:
             raise EdgefrError(
                 f"expected the gallery {self.address.name} at {self.address}, found something else in the collection "

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edgefr.errors import EdgefrError
 from edgefr.face.detect import Policy
+from edgefr.files import written_whole
 from edgefr.gallery.binding import Binding
 from edgefr.jobs.photographs import Paths, digest_of, write_list
-from edgefr.manifest import written_whole
 
 FORMAT = "edgefr embed job 1"
 FILE, LOCK = "job.json", "lock"

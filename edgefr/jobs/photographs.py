@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgefr.errors import EdgefrError, need
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.picture_header import PICTURE_SUFFIXES
 
 LONGEST_PATH = 4096

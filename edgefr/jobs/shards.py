@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgefr.errors import EdgefrError, need
+from edgefr.files import written_whole
 from edgefr.jobs.job import Job
-from edgefr.manifest import written_whole
 from edgefr.spec import METADATA_KEY, Floats
 
 ROWS = 512

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.bottleneck import Bottleneck, Code

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import written_whole
+from edgefr.files import written_whole
 
 
 def save_state(

@@ -18,7 +18,8 @@ from edgefr.data.faces import FaceFolder, open_faces, person_of
 from edgefr.data.lfw import people_of, read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.held_out import told
-from edgefr.manifest import HeldOut, read_manifest, sha256_of
+from edgefr.files import sha256_of
+from edgefr.manifest import HeldOut, read_manifest
 from edgefr.spec import FACE_SIZE, Faces, Image
 from edgefr.train.recipe import Data
 

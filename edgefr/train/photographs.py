@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import sha256_of, written_whole
+from edgefr.files import sha256_of, written_whole
 from edgefr.spec import Floats, Image
 from edgefr.train.faces import TrainingFaces
 from edgefr.train.looks import ROW, SIZES, looks_at

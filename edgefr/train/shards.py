@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
+from edgefr.files import sha256_of, written_whole
 from edgefr.lock import alone
-from edgefr.manifest import sha256_of, written_whole
 from edgefr.spec import MAP_SIZE
 from edgefr.train.parallel import World
 from edgefr.train.progress import Progress

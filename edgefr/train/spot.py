@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from edgefr.manifest import Manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.files import written_whole
+from edgefr.manifest import Manifest, source_of, versions_of, write_manifest
 from edgefr.nn.spot import STRIDES, Spot, decoded, places
 from edgefr.train.composites import Composite, Composites
 from edgefr.train.faces import read_training_faces

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest, written_whole
+from edgefr.files import written_whole
+from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.heads import Head, build_head

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgefr.manifest import sha256_of
+from edgefr.files import sha256_of
 from edgefr.nn.fused import FusedModel, is_fused, load_fused
 from edgefr.nn.upstream import backbone_from_checkpoint
 from edgefr.train.faces import Pictures

@@ -15,7 +15,8 @@ from edgefr.backends.cuda_probe import Gpu
 from edgefr.backends.engine_file import EngineKey, EngineRecord, Place
 from edgefr.backends.tensorrt import Session, TensorRtBackend
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, sha256_of, write_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import Manifest, write_manifest
 from tests.backends.fake_cuda import TRT, FakeCuda, FakeEngine
 
 

@@ -14,7 +14,8 @@ from edgefr.backends import FAKE
 from edgefr.backends.recogniser import open_recogniser
 from edgefr.data.faces import open_faces
 from edgefr.errors import EdgefrError
-from edgefr.manifest import HeldOut, Manifest, Threshold, model_manifest, read_manifest, sha256_of, write_model_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import HeldOut, Manifest, Threshold, model_manifest, read_manifest, write_model_manifest
 from edgefr.verify import Verifier
 from tests.backends.conftest import make_model, model  # noqa: F401 - fixtures
 from tests.cli.test_find import Centred, framed

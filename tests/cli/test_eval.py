@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgefr.data.degrade import PROTOCOLS
-from edgefr.manifest import HeldOut, Manifest, sha256_of, write_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import HeldOut, Manifest, write_manifest
 from edgefr.shipped import MINI, shipped
 from tests.cli.test_find import Centred, framed
 from tests.evaluate.planted import collection, named_pairs, write_pairs, write_zip

@@ -18,7 +18,8 @@ from edgefr.backends.engine_file import EngineKey, EngineRecord, Place, checked_
 from edgefr.engines import cache
 from edgefr.engines.cache import discard, engine_folder, engines_of, published
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, manifest_path, sha256_of, write_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import Manifest, manifest_path, write_manifest
 
 HERE = Place("openvino", "2026.4", "a processor", "")
 KEY = EngineKey("0" * 64, "int8", HERE)

@@ -12,7 +12,8 @@ from edgefr.engines import prune as pruning
 from edgefr.engines.cache import engine_folder, published, withdraw
 from edgefr.engines.prune import WRITTEN, prune
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, sha256_of, source_of, write_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import Manifest, source_of, write_manifest
 from edgefr.shipped import MINI, shipped
 
 HERE = Place("openvino", "2026.4", "a processor")

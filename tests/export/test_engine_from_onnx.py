@@ -23,15 +23,8 @@ from edgefr.evaluate.pairs import Pairs  # noqa: E402
 from edgefr.export import engine_from_onnx as module  # noqa: E402
 from edgefr.export.conversion import Conversion  # noqa: E402
 from edgefr.export.engine_from_onnx import Built, GateError, Sample, engine_from_onnx  # noqa: E402
-from edgefr.manifest import (  # noqa: E402
-    Manifest,
-    Threshold,
-    manifest_path,
-    model_digest,
-    model_manifest,
-    sha256_of,
-    write_model_manifest,
-)
+from edgefr.files import sha256_of  # noqa: E402
+from edgefr.manifest import Manifest, Threshold, manifest_path, model_digest, model_manifest, write_model_manifest  # noqa: E402
 
 Build = Callable[..., Built]
 

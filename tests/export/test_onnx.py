@@ -16,7 +16,8 @@ from edgefr.data.samples import astronaut_faces  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.export import onnx_from_checkpoint as module  # noqa: E402
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint  # noqa: E402
-from edgefr.manifest import HeldOut, Manifest, model_manifest, read_manifest, sha256_of, write_manifest  # noqa: E402
+from edgefr.files import sha256_of  # noqa: E402
+from edgefr.manifest import HeldOut, Manifest, model_manifest, read_manifest, write_manifest  # noqa: E402
 from edgefr.nn.fused import FusedModel, save_fused  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 

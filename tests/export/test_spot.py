@@ -19,7 +19,8 @@ from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.export import onnx_from_spot as module  # noqa: E402
 from edgefr.export.onnx_from_spot import onnx_from_spot  # noqa: E402
 from edgefr.face.detect import open_detector  # noqa: E402
-from edgefr.manifest import Manifest, model_manifest, sha256_of, write_manifest  # noqa: E402
+from edgefr.files import sha256_of  # noqa: E402
+from edgefr.manifest import Manifest, model_manifest, write_manifest  # noqa: E402
 from edgefr.nn.spot import Spot, SpotContract  # noqa: E402
 
 

@@ -18,7 +18,8 @@ from edgefr.backends.served import Served
 from edgefr.engines.profile import Batch
 from edgefr.errors import EdgefrError
 from edgefr.export.triton import triton_from_model
-from edgefr.manifest import Manifest, model_digest, model_manifest, read_manifest, sha256_of, write_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import Manifest, model_digest, model_manifest, read_manifest, write_manifest
 from edgefr.shipped import MINI, SPOT, shipped
 from tests.backends.conftest import MakeModel
 

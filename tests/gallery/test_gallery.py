@@ -10,6 +10,7 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.templates import inverse_variance, template
+from edgefr.files import sha256_of
 from edgefr.gallery import roster
 from edgefr.gallery.binding import Binding
 from edgefr.gallery.gallery import Gallery
@@ -18,7 +19,7 @@ from edgefr.gallery.lock import Passphrase, Plain
 from edgefr.gallery.rebuild import rebuild
 from edgefr.gallery.seal import DamagedError
 from edgefr.gallery.transfer import Export, export_gallery, import_people
-from edgefr.manifest import Manifest, sha256_of
+from edgefr.manifest import Manifest
 from edgefr.verify import Verifier
 from tests.gallery.people import BINDING, new_gallery, portrait, unit, verifier
 

@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import HeldOut, Manifest, sha256_of, write_manifest
+from edgefr.files import sha256_of
+from edgefr.manifest import HeldOut, Manifest, write_manifest
 from edgefr.train.faces import TrainingFaces, read_training_faces
 from edgefr.train.recipe import Data
 

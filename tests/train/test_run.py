@@ -16,8 +16,9 @@ from edgefr.backends.recogniser import open_recogniser  # noqa: E402
 from edgefr.cli.output import progress  # noqa: E402
 from edgefr.data.lfw import people_of, read_pairs  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.files import sha256_of  # noqa: E402
 from edgefr.lock import alone  # noqa: E402
-from edgefr.manifest import read_manifest, sha256_of  # noqa: E402
+from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.nn.fused import load_fused  # noqa: E402
 from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.faces import read_training_faces  # noqa: E402

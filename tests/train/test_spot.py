@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.manifest import read_manifest, sha256_of  # noqa: E402
+from edgefr.files import sha256_of  # noqa: E402
+from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.nn.spot import Spot  # noqa: E402
 from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.composites import Composites  # noqa: E402

@@ -15,14 +15,8 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint  # noqa: E402
-from edgefr.manifest import (  # noqa: E402
-    HeldOut,
-    Manifest,
-    model_manifest,
-    read_manifest,
-    sha256_of,
-    write_manifest,
-)
+from edgefr.files import sha256_of  # noqa: E402
+from edgefr.manifest import HeldOut, Manifest, model_manifest, read_manifest, write_manifest  # noqa: E402
 from edgefr.nn.architectures import build_backbone  # noqa: E402
 from edgefr.nn.fused import FusedModel, save_fused  # noqa: E402
 from edgefr.nn.upstream import backbone_from_checkpoint  # noqa: E402

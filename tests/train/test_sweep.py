@@ -17,7 +17,8 @@ from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.evaluate.ablation import Row, read_rows, rows_table, write_rows  # noqa: E402
 from edgefr.evaluate.metrics import accuracy_difference  # noqa: E402
 from edgefr.evaluate.rates import error_ratio  # noqa: E402
-from edgefr.manifest import HeldOut, read_manifest, sha256_of  # noqa: E402
+from edgefr.files import sha256_of  # noqa: E402
+from edgefr.manifest import HeldOut, read_manifest  # noqa: E402
 from edgefr.nn.fused import load_fused  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
