@@ -25,7 +25,7 @@ from edgefr.evaluate.bootstrap import interval, resampled_sums, share
 from edgefr.face.detect import Detector, Face, open_detector
 from edgefr.face.photo import load_photo
 from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, Floats, Image
-from edgefr.train.photographs import moved
+from edgefr.train.looks import moved
 
 TEST_FOLDS = (6, 7, 8, 9, 10)
 FOUND = 0.5

@@ -16,18 +16,16 @@ from edgefr.errors import EdgefrError
 from edgefr.files import sha256_of, written_whole
 from edgefr.spec import Floats, Image
 from edgefr.train.faces import TrainingFaces
+from edgefr.train.looks import ROW, SIZES, looks_at
 from edgefr.train.progress import Progress
 
 CERTAIN, DOUBTFUL = 0.6, 0.3
-"""The teacher's scores from which a find is a face, and from which it may be one."""
+"""The teacher's scores from which a find is a face, and from which it may be one: that is neither taught nor denied."""
 
 EASY = 0.92
 """The teacher's score below which a face is a hard one; nine in ten of LFW's reach it."""
 
 OVERLAP = 0.3
-
-ROW = 15
-"""Values of a find in OpenCV's order: box as x, y, width, height, five points as x, y, score."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def labelled(faces: TrainingFaces, teacher: Path, kept: Path, progress: Progress
         for name in faces.names:
             pictures.append(faces.folder.read(name))
             advance(1)
-    told = f"{faces.digest()} {sha256_of(teacher)} {DOUBTFUL} {OVERLAP}"
+    told = f"{faces.digest()} {sha256_of(teacher)} {DOUBTFUL} {OVERLAP} {SIZES}"
     path = kept / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
     if not path.is_file():
         _write(path, _looked_at(pictures, teacher, progress))
@@ -81,9 +79,7 @@ def _looked_at(pictures: list[Image], teacher: Path, progress: Progress) -> list
         finds = []
         with progress("Labelling photographs", len(pictures)) as advance:
             for picture in pictures:
-                net.setInputSize(picture.shape[1::-1])
-                _, rows = net.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-                finds.append(np.zeros((0, ROW), np.float32) if rows is None else rows)
+                finds.append(looks_at(picture, net))
                 advance(1)
     except cv2.error as error:
         raise EdgefrError(
@@ -109,15 +105,3 @@ def _read(path: Path, pictures: int) -> list[Floats]:
             f"expected the labels of {pictures} photographs in {path}, found {error}: remove the file"
         ) from error
     return np.split(rows, np.cumsum(counts)[:-1])
-
-
-def moved(finds: Floats, matrix: npt.NDArray[np.float64]) -> Floats:
-    """Finds (F, 15) after an affine map (2, 3) of the picture: upright boxes around the turned ellipses in the old
-    ones, and the points of left and right exchanged where the map mirrors."""
-    linear, shift = matrix[:, :2], matrix[:, 2]
-    centre = (finds[:, :2] + finds[:, 2:4] / 2) @ linear.T + shift
-    size = np.sqrt(finds[:, 2:4] ** 2 @ (linear**2).T)
-    points = finds[:, 4:14].reshape(-1, 5, 2) @ linear.T + shift
-    if np.linalg.det(linear) < 0:
-        points = points[:, (1, 0, 2, 4, 3)]
-    return np.hstack([centre - size / 2, size, points.reshape(-1, 10), finds[:, 14:]]).astype(np.float32)
