@@ -40,7 +40,9 @@ class World:
     def autocast(self) -> torch.autocast:
         """bf16 where it is safe; it needs no loss scaling. A processor that has no instructions for it takes ten times
         as long as in FP32, so it computes in that."""
-        able = self.device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        able = self.device.type != "cpu" or (
+            torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
         return torch.autocast(self.device.type, torch.bfloat16, enabled=able)
 
     def mean(self, tensors: Iterable[Tensor]) -> None:
