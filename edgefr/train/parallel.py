@@ -40,9 +40,8 @@ class World:
     def autocast(self) -> torch.autocast:
         """bf16 where it is safe; it needs no loss scaling. A processor that has no instructions for it takes ten times
         as long as in FP32, so it computes in that."""
-        able = self.device.type != "cpu" or (
-            torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
+        with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        able = self.device.type != "cpu" or (with_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
         return torch.autocast(self.device.type, torch.bfloat16, enabled=able)
 
     def mean(self, tensors: Iterable[Tensor]) -> None:
