@@ -50,13 +50,13 @@ class Block(nn.Module):
 
 
 class Head(nn.Sequential):
-    """What a level says: a block, then 15 values at each place."""
+    """What a level says: blocks, then 15 values at each place."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int) -> None:
         last = nn.Conv2d(WIDTH, ROW, 1)
         nn.init.normal_(last.weight, std=0.01)
         last.bias = nn.Parameter(torch.tensor([0.0] * (ROW - 1) + [RARE]))
-        super().__init__(Block(WIDTH), last)
+        super().__init__(*(Block(WIDTH) for _ in range(blocks)), last)
 
 
 class Spot(nn.Module):
@@ -65,10 +65,10 @@ class Spot(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.eighth = nn.Sequential(Shrink(3, 16), Shrink(16, 32), Block(32), Shrink(32, 64), Block(64), Block(64))
-        self.sixteenth = nn.Sequential(Shrink(64, 96), *(Block(96) for _ in range(3)))
-        self.thirtysecond = nn.Sequential(Shrink(96, 128), *(Block(128, 5) for _ in range(3)))
+        self.sixteenth = nn.Sequential(Shrink(64, 96), *(Block(96) for _ in range(5)))
+        self.thirtysecond = nn.Sequential(Shrink(96, 128), *(Block(128, 5) for _ in range(4)))
         self.lateral = nn.ModuleList(nn.Conv2d(width, WIDTH, 1) for width in (64, 96, 128))
-        self.heads = nn.ModuleList(Head() for _ in STRIDES)
+        self.heads = nn.ModuleList(Head(blocks) for blocks in (1, 2, 2))  # coarse grids are cheap
 
     def forward(self, image: Tensor) -> Tensor:
         """float (B, 3, H, W) RGB from 0 to 255, sides multiples of 32 -> what each place says (B, P, 15).

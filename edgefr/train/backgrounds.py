@@ -18,21 +18,35 @@ THINGS = ("brick", "cell", "chelsea", "clock", "coins", "grass", "gravel", "hors
 LARGEST_THING = 500
 """Longest side in pixels that they are brought to."""
 
+GROWN = 1.9
+"""Of a face's box, what is painted over: hair and chin, too."""
+
 TRIES = 8
 INSIDE = 0.1
 """Of a face's box, at most this share may reach into a part that counts as faceless."""
 
 
 def background(photographs: Photographs, side: int, rng: Rng) -> Image:
-    """A faceless picture (side, side, 3)."""
+    """A faceless picture (side, side, 3), flat or bent."""
     kind = rng.random()
     if kind < 0.4:
-        return faceless_part(photographs, side, rng)
-    if kind < 0.5:
-        return scrambled(photographs, side, rng)
-    if kind < 0.65:
-        return thing(side, rng)
-    return pattern(side, rng)
+        picture = faceless_part(photographs, side, rng)
+    elif kind < 0.5:
+        picture = scrambled(photographs, side, rng)
+    elif kind < 0.65:
+        picture = thing(side, rng)
+    else:
+        picture = pattern(side, rng)
+    return bent(picture, rng) if rng.random() < 0.3 else picture
+
+
+def bent(picture: Image, rng: Rng) -> Image:
+    """The picture (S, S, 3) as on cloth: flags and curtains have folds, and some of those look like faces."""
+    side, waves = len(picture), int(rng.integers(3, 7))
+    bends = rng.normal(0, side * rng.uniform(0.02, 0.1), (waves, waves, 2)).astype(np.float32)
+    at = np.indices((side, side), np.float32)[::-1].transpose(1, 2, 0)  # x and y of each pixel
+    where = at + cv2.resize(bends, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.uint8)
 
 
 def faceless_part(photographs: Photographs, side: int, rng: Rng) -> Image:
@@ -58,6 +72,20 @@ def _reaching(boxes: Floats, left: int, top: int, size: int) -> float:
     high = np.minimum(boxes[:, :2] + boxes[:, 2:], (left + size, top + size))
     common = np.prod(np.clip(high - low, 0, None), axis=1)
     return float((common / np.prod(boxes[:, 2:], axis=1)).max(initial=0))
+
+
+def headless(photographs: Photographs, side: int, rng: Rng) -> Image:
+    """A photograph (side, side, 3) whose heads are painted over with what is around them."""
+    index = int(rng.integers(len(photographs)))
+    picture, finds = photographs.pictures[index], photographs.finds[index]
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    for x, y, width, height in finds[:, :4].tolist():
+        reach = round(width * GROWN / 2), round(height * GROWN / 2)
+        cv2.ellipse(mask, (round(x + width / 2), round(y + height / 2)), reach, 0, 0, 360, 255, -1)
+    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    hole = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
+    painted = cv2.inpaint(small, hole, 3, cv2.INPAINT_TELEA)
+    return np.ascontiguousarray(painted[:, ::-1] if rng.random() < 0.5 else painted, np.uint8)
 
 
 def scrambled(photographs: Photographs, side: int, rng: Rng) -> Image:

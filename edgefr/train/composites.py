@@ -1,11 +1,14 @@
-"""Pictures that a detector learns from, the n-th always alike: photographs turned, scaled, cut out and laid side by
-side over faceless backgrounds, partly covered, in poor light, blurred and compressed - and where their faces went.
+"""Pictures that a detector learns from, the n-th always alike: photographs nearly as they were taken; photographs
+turned, scaled, cut out and laid side by side over faceless backgrounds, partly covered; and faceless ones. In poor
+light, blurred and compressed - and what the teacher answers to each, corrected by what is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -16,8 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgefr.data.degrade import Rng, blur, jpeg, low_resolution, noise
 from edgefr.spec import FACE_SIZE, Floats, Image
-from edgefr.train.backgrounds import background
-from edgefr.train.laying import NOTHING, cover, lay, seen
+from edgefr.train.answers import Answers, corrected
+from edgefr.train.backgrounds import background, headless
+from edgefr.train.laying import chosen, cover, lay
+from edgefr.train.looks import moved
 from edgefr.train.parallel import World
 from edgefr.train.photographs import Photographs
 from edgefr.train.variations import recolour
@@ -25,39 +30,45 @@ from edgefr.train.variations import recolour
 STREAM = 5
 """Random stream of a recipe's seed."""
 
-MOST = 24
-"""Faces that a composite may have; those beyond are the smallest, which are not taught."""
+AS_TAKEN, FACELESS = 0.5, 0.15
+"""Shares of the pictures; the others are composites."""
 
 
-class Composite(NamedTuple):
-    """Pictures (B, S, S, 3) uint8 and their faces (B, 24, 15) in pixels: box, five points, and 1 for a face, 0 for what
-    may be one, -1 for an empty row."""
+class Lesson(NamedTuple):
+    """Pictures (B, S, S, 3) uint8 and the teacher's answers at each of their places (B, P, 15) in pixels."""
 
     image: Tensor
-    faces: Tensor
+    answers: Tensor
 
 
 @dataclass(frozen=True)
-class Composites(Dataset[Composite]):
-    """Composites without end, `side` pixels wide and high."""
+class Composites(Dataset[Lesson]):
+    """Composites without end, `side` pixels wide and high, answered by the YuNet file `teacher`."""
 
     photographs: Photographs
+    teacher: Path
     side: int
     seed: int
     workers: int = 0
 
-    def __getitem__(self, number: int) -> Composite:
-        """The composite of this number, always the same."""
-        image, faces = composite(self.photographs, self.side, np.random.default_rng((self.seed, STREAM, number)))
-        rows = np.full((MOST, faces.shape[1]), -1, np.float32)
-        rows[: len(faces)] = faces
-        return Composite(torch.from_numpy(image), torch.from_numpy(rows))
+    @cached_property
+    def _answers(self) -> Answers:
+        """Opened by the process that asks it."""
+        return Answers(self.teacher)
 
-    def batches(self, size: int, first: int, world: World) -> Iterator[Composite]:
+    def __getitem__(self, number: int) -> Lesson:
+        """The composite of this number, always the same."""
+        rng = np.random.default_rng((self.seed, STREAM, number))
+        image, faces, no_others = composite(self.photographs, self.side, rng)
+        answers = corrected(self._answers.of(image), faces, no_others)
+        return Lesson(torch.from_numpy(image), torch.from_numpy(answers))
+
+    def batches(self, size: int, first: int, world: World) -> Iterator[Lesson]:
         """This process's parts of batches of so many, from the `first` batch on."""
         numbers = _Endless(size, first, world)
-        loader = DataLoader(self, batch_sampler=numbers, num_workers=self.workers, collate_fn=_stacked)
-        return iter(loader)
+        if self.workers:
+            cv2.setNumThreads(1)  # a forked process waits forever for OpenCV's other threads, which it has not
+        return iter(DataLoader(self, batch_sampler=numbers, num_workers=self.workers, collate_fn=_stacked))
 
 
 @dataclass(frozen=True)
@@ -75,32 +86,47 @@ class _Endless:
             at += self.size
 
 
-def _stacked(composites: list[Composite]) -> Composite:
-    return Composite(*(torch.stack(column) for column in zip(*composites, strict=True)))
+def _stacked(lessons: list[Lesson]) -> Lesson:
+    return Lesson(*(torch.stack(column) for column in zip(*lessons, strict=True)))
 
 
-def composite(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Floats]:
-    """A picture (side, side, 3) and its faces (F, 15), the last value 1 for a face, 0 for what may be one."""
-    canvas = background(photographs, side, rng)
-    owners = np.full((side, side), NOTHING, np.int16)
-    faces = []
-    for number, (x, y, size) in enumerate(layout(side, rng)):
-        faces.append(lay(photographs, canvas, owners, number, (x, y), size, rng))
+def composite(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Floats, bool]:
+    """A picture (side, side, 3), the faces (F, 15) known to be in it, and whether it is known that it has no others."""
+    kind = rng.random()
+    if kind < AS_TAKEN:
+        canvas, faces = as_taken(photographs, side, rng)
+        return (spoiled(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
+    canvas = headless(photographs, side, rng) if rng.random() < 0.3 else background(photographs, side, rng)
+    laid = []
+    if kind < 1 - FACELESS:
+        laid = [lay(photographs, canvas, (x, y), size, rng) for x, y, size in layout(side, rng)]
     if rng.random() < 0.35:
         for _ in range(int(rng.integers(1, 4))):
-            cover(photographs, canvas, owners, faces, rng)
-    rows = [seen(rows, owners, number) for number, rows in enumerate(faces)]
-    known = np.concatenate([np.zeros((0, 15), np.float32), *rows])
-    known = known[np.argsort(-known[:, 2] * known[:, 3])][:MOST]
-    return spoiled(canvas, known, rng), known
+            cover(photographs, canvas, laid, rng)
+    faces = np.concatenate([np.zeros((0, 15), np.float32), *laid])
+    return spoiled(canvas, faces, rng), faces, True
+
+
+def as_taken(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Floats]:
+    """A window (side, side, 3) of a photograph, mirrored or not, a little turned and scaled, and its finds."""
+    index, _ = chosen(photographs, rng)
+    picture = photographs.pictures[index]
+    scale, turn = (float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 10))) if rng.random() < 0.7 else (1.0, 0.0)
+    matrix = cv2.getRotationMatrix2D((0, 0), turn, scale)
+    if rng.random() < 0.5:
+        matrix[0] *= -1
+    height, width = picture.shape[:2]
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) @ matrix[:, :2].T
+    low, room = corners.min(0), np.ptp(corners, 0) - side
+    at = rng.uniform(np.minimum(room, 0), np.maximum(room, 0))
+    matrix[:, 2] = -np.rint(low + at)
+    window = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    return np.asarray(window, np.uint8), moved(photographs.finds[index], matrix)
 
 
 def layout(side: int, rng: Rng) -> list[tuple[float, float, float]]:
-    """Where faces go in a composite, x, y and size of each: none, one of any size, or a group of smaller ones."""
-    kind = rng.random()
-    if kind < 0.06:
-        return []
-    if kind < 0.45:
+    """Where faces go in a composite, x, y and size of each: one of any size, or a group of smaller ones."""
+    if rng.random() < 0.42:
         size = float(np.exp(rng.uniform(np.log(12), np.log(1.05 * side))))
         x, y = side * rng.uniform(0.05, 0.95, 2)
         return [(x, y, size)]
@@ -118,13 +144,12 @@ def layout(side: int, rng: Rng) -> list[tuple[float, float, float]]:
 
 
 def spoiled(image: Image, faces: Floats, rng: Rng) -> Image:
-    """The picture in other light, and made worse as far as its smallest face bears."""
+    """The picture in other light, and made worse as far as the smallest of its faces (F, 15) bears."""
     if rng.random() < 0.6:
         image = recolour(image, rng)
     if rng.random() < 0.12:
         image = np.asarray(cv2.convertScaleAbs(image, alpha=rng.uniform(0.12, 0.5)), np.uint8)
-    taught = faces[faces[:, 14] == 1]
-    smallest = float(np.sqrt(taught[:, 2:4].prod(1)).min()) if len(taught) else float(len(image))
+    smallest = float(np.sqrt(faces[:, 2:4].prod(1)).min()) if len(faces) else float(len(image))
     if rng.random() < 0.2:
         image = blur(image, rng.uniform(0.3, max(0.6, smallest / 18)))
     elif rng.random() < 0.15 and smallest > 16:

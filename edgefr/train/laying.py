@@ -1,4 +1,4 @@
-"""A photograph laid on a canvas: turned, scaled, mirrored, cut out - and where its faces went, if seen."""
+"""A photograph laid on a canvas: turned, scaled, mirrored, cut out - and where its faces went."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from edgefr.spec import Floats, Image
 from edgefr.train.backgrounds import background
 from edgefr.train.faces import mix
 from edgefr.train.looks import moved
-from edgefr.train.photographs import CERTAIN, Photographs
-
-SMALLEST = 8
-"""Side in pixels below which a face is too small to be taught or denied."""
-
-SEEN, HIDDEN = 0.5, 0.25
-"""Shares of a face that must be seen to teach it, and above which it is not denied either."""
+from edgefr.train.photographs import Photographs
 
 HARD = 0.3
 """Share of the photographs laid for a face that the teacher found hard: they are a tenth of all faces, and bystanders
@@ -26,24 +20,10 @@ mostly, whom a choice by size would hardly show."""
 EDGE = 6
 """Pixels by which a soft edge reaches beyond an outline."""
 
-NOTHING = -1
-"""In the map of what lies where: a background."""
 
-Owners = npt.NDArray[np.int16]
-"""(H, W): which photograph, by its number, is seen at each pixel of a canvas."""
-
-
-def lay(
-    photographs: Photographs,
-    canvas: Image,
-    owners: Owners,
-    number: int,
-    at: tuple[float, float],
-    size: float,
-    rng: Rng,
-) -> Floats:
+def lay(photographs: Photographs, canvas: Image, at: tuple[float, float], size: float, rng: Rng) -> Floats:
     """Lay a photograph or a part of it on the canvas, its main face of `size` pixels `at` a place; its finds there."""
-    index, place = _chosen(photographs, rng)
+    index, place = chosen(photographs, rng)
     picture, finds = photographs.pictures[index], photographs.finds[index]
     if len(finds) == 0:
         return np.zeros((0, 15), np.float32)
@@ -69,11 +49,10 @@ def lay(
         warped = np.asarray(cv2.warpAffine(picture, into, mask.shape[::-1], flags=cv2.INTER_LINEAR), np.uint8)
         window = canvas[top:bottom, left:right]
         window[:] = mix(warped, window, mask[..., None].astype(np.float32) / np.float32(255))
-        owners[top:bottom, left:right][mask > 127] = number
     return moved(finds, matrix)
 
 
-def _chosen(photographs: Photographs, rng: Rng) -> tuple[int, int]:
+def chosen(photographs: Photographs, rng: Rng) -> tuple[int, int]:
     """Which photograph, and which of its finds is the main one: the largest, or one that the teacher found hard."""
     if len(photographs.hard) and rng.random() < HARD:
         index, place = photographs.hard[rng.integers(len(photographs.hard))]
@@ -110,7 +89,7 @@ def _outline(size: npt.NDArray[np.int64], centre: Floats, box: Floats, rng: Rng)
     return np.array([low, (high[0], low[1]), high, (low[0], high[1])])
 
 
-def cover(photographs: Photographs, canvas: Image, owners: Owners, faces: list[Floats], rng: Rng) -> None:
+def cover(photographs: Photographs, canvas: Image, faces: list[Floats], rng: Rng) -> None:
     """Lay something without a face over part of a face, or anywhere."""
     side = len(canvas)
     x, y = rng.uniform(0, side, 2)
@@ -125,17 +104,3 @@ def cover(photographs: Photographs, canvas: Image, owners: Owners, faces: list[F
     if right > left and bottom > top:
         over = background(photographs, side, rng)
         canvas[top:bottom, left:right] = cv2.resize(over, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-        owners[top:bottom, left:right] = NOTHING
-
-
-def seen(finds: Floats, owners: Owners, number: int) -> Floats:
-    """Of a photograph's finds (F, 15) those that the canvas still shows; the last value becomes 1 or 0."""
-    low = np.clip(np.rint(finds[:, :2]), 0, len(owners)).astype(int)
-    high = np.clip(np.rint(finds[:, :2] + finds[:, 2:4]), 0, len(owners)).astype(int)
-    windows = [owners[top:bottom, left:right] for (left, top), (right, bottom) in zip(low, high, strict=True)]
-    visible = np.array([np.count_nonzero(window == number) for window in windows])
-    area = finds[:, 2:4].prod(1)
-    share = visible / area
-    face = (share >= SEEN) & (finds[:, 14] >= CERTAIN) & (area >= SMALLEST**2)
-    rows: Floats = np.hstack([finds[:, :14], face[:, None]]).astype(np.float32)
-    return np.asarray(rows[face | (share >= HIDDEN)], np.float32)

@@ -1,4 +1,5 @@
-"""The training of the face detector `spot`: from nothing, on composites of photographs whose faces a teacher found."""
+"""The training of the face detector `spot`: from nothing, on composites of photographs, by imitating what a
+teacher answers to each at every place."""
 
 from __future__ import annotations
 
@@ -16,14 +17,14 @@ from torch.optim.swa_utils import update_bn
 from edgefr.files import written_whole
 from edgefr.manifest import Manifest, source_of, versions_of, write_manifest
 from edgefr.nn.spot import STRIDES, Spot, decoded, places
-from edgefr.train.composites import Composite, Composites
+from edgefr.train.composites import Composites, Lesson
 from edgefr.train.faces import read_training_faces
 from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.parallel import World
 from edgefr.train.photographs import labelled
 from edgefr.train.progress import Progress
 from edgefr.train.recipe import Data, Schedule, check_named, require
-from edgefr.train.spot_losses import losses, targets
+from edgefr.train.spot_losses import losses
 from edgefr.train.stages import Stages
 
 SETTLING = 60
@@ -61,7 +62,7 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
     """
     faces = read_training_faces(recipe.data)
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
-    composites = Composites(photographs, recipe.side, recipe.seed, recipe.data.workers)
+    composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers)
     made_from = {"teacher": source_of(recipe.teacher)}
     torch.manual_seed(recipe.seed)
     net = Spot().to(world.device)
@@ -84,30 +85,30 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
             kind="detector",
             name=recipe.name,
             made_from=made_from,
-            trained_on=f"{pictures:,} composites of {told}, labelled by {recipe.teacher.name} (seed {recipe.seed}).",
+            trained_on=f"{pictures:,} composites of {told}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
             versions=versions_of("torch", "numpy", "opencv-python", "scikit-image"),
         ))  # fmt: skip
     world.wait()
     return result
 
 
-def settle(net: Spot, batches: Iterator[Composite], world: World) -> None:
+def settle(net: Spot, batches: Iterator[Lesson], world: World) -> None:
     """Measure BatchNorm's statistics anew: averaged weights have others than the average of all that were, and a short
     training's average still remembers those that it began with."""
     with world.autocast():
         update_bn((_pixels(batch.image, world) for batch in islice(batches, SETTLING)), net)
 
 
-def losses_of(net: Spot, world: World) -> Callable[[Composite], dict[str, Tensor]]:
+def losses_of(net: Spot, world: World) -> Callable[[Lesson], dict[str, Tensor]]:
     """What the net loses by what it says of a batch of composites."""
     net.train()
 
-    def of(composite: Composite) -> dict[str, Tensor]:
-        pixels, faces = _pixels(composite.image, world), composite.faces.to(world.device)
+    def of(lesson: Lesson) -> dict[str, Tensor]:
+        pixels = _pixels(lesson.image, world)
         grid = places(pixels.shape[2], pixels.shape[3], world.device)
         with world.autocast():
             answers = net(pixels)
-        return losses(decoded(answers.float(), grid), targets(faces, grid))
+        return losses(decoded(answers.float(), grid), lesson.answers.to(world.device))
 
     return of
 

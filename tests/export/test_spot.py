@@ -30,8 +30,8 @@ def random_net() -> Spot:
     net = Spot().eval()
     with torch.no_grad():
         for head in net.heads:
-            head[1].weight.normal_(std=0.3)
-            head[1].bias.zero_()
+            head[-1].weight.normal_(std=0.3)
+            head[-1].bias.zero_()
     return net
 
 

@@ -1,6 +1,8 @@
-"""What composites teach lies where they say it does."""
+"""Faces lie in composites where they were laid, and their answers are the teacher's, corrected by that."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
 from edgefr.spec import Floats  # noqa: E402
-from edgefr.train.backgrounds import background, faceless_part, scrambled  # noqa: E402
-from edgefr.train.composites import Composites, composite  # noqa: E402
-from edgefr.train.laying import NOTHING, lay, seen  # noqa: E402
+from edgefr.train.answers import Answers, corrected  # noqa: E402
+from edgefr.train.backgrounds import background, bent, faceless_part, headless, scrambled  # noqa: E402
+from edgefr.train.composites import STREAM, Composites, as_taken, composite, layout  # noqa: E402
+from edgefr.train.laying import lay  # noqa: E402
 from edgefr.train.looks import moved  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.photographs import Photographs  # noqa: E402
@@ -20,12 +23,11 @@ from tests.train.photographs import COLOURS, SKIN, painted, photographs  # noqa:
 SIDE = 160
 
 
-def laid(seed: int, size: float = 60) -> tuple[np.ndarray, np.ndarray, Floats]:
-    """A canvas with one face in its middle, who owns what on it, and the finds."""
+def laid(seed: int, size: float = 60) -> tuple[np.ndarray, Floats]:
+    """A canvas with one face in its middle, and the finds."""
     canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    owners = np.full((SIDE, SIDE), NOTHING, np.int16)
-    finds = lay(photographs(), canvas, owners, 0, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed))
-    return canvas, owners, finds
+    finds = lay(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed))
+    return canvas, finds
 
 
 def names_of(canvas: np.ndarray, points: np.ndarray) -> list[int]:
@@ -38,7 +40,7 @@ def names_of(canvas: np.ndarray, points: np.ndarray) -> list[int]:
 def test_points_lie_on_the_parts_and_mirrored_faces_exchange_left_and_right(size: float) -> None:
     orders = []
     for seed in range(20):
-        canvas, _, finds = laid(seed, size)
+        canvas, finds = laid(seed, size)
         points = finds[0, 4:14].reshape(5, 2)
         orders.append(tuple(names_of(canvas, points)))
         assert points[0, 0] < points[1, 0]  # "left" is the viewer's left
@@ -48,11 +50,11 @@ def test_points_lie_on_the_parts_and_mirrored_faces_exchange_left_and_right(size
 @pytest.mark.parametrize("size", [16, 40, 120])
 def test_the_box_has_the_size_asked_for_and_lies_around_the_face(size: float) -> None:
     for seed in range(20):
-        canvas, owners, finds = laid(seed, size)
+        canvas, finds = laid(seed, size)
         x, y, width, height = finds[0, :4]
         assert (x + width / 2, y + height / 2) == pytest.approx((SIDE / 2, SIDE / 2), abs=1)
         assert size * 0.98 < np.sqrt(width * height) < size * 1.2  # a turned ellipse needs a larger upright box
-        skin = (np.abs(canvas.astype(int) - SKIN).sum(2) < 30) & (owners == 0)
+        skin = np.abs(canvas.astype(int) - SKIN).sum(2) < 30
         rows, columns = np.nonzero(skin)
         margin = 2 + 0.05 * size
         assert columns.min() > x - margin
@@ -65,8 +67,8 @@ def test_parts_lie_where_their_points_are_to_a_fraction_of_a_pixel() -> None:
     """Also where the picture was shrunk on the way: half a pixel is much for a small face."""
     away = []
     for seed in range(40):
-        canvas, owners, finds = laid(seed, 24)
-        red = np.clip(canvas[..., 0].astype(float) - canvas[..., 1:].max(2), 0, None) * (owners == 0)
+        canvas, finds = laid(seed, 24)
+        red = np.clip(canvas[..., 0].astype(float) - canvas[..., 1:].max(2), 0, None)
         red[red < 30] = 0
         points = finds[0, 4:14].reshape(5, 2)
         rows, columns = np.mgrid[:SIDE, :SIDE]
@@ -83,27 +85,19 @@ def test_a_face_turned_by_a_right_angle_lies_on_its_side() -> None:
     assert row[4:6].tolist() == pytest.approx([500 - 200, 190])
 
 
-def test_what_is_covered_is_not_taught_and_what_is_hidden_is_not_denied() -> None:
-    _, finds = painted()
-    counts = {}
-    for covered in (0.3, 0.6, 0.9):
-        owners = np.zeros((250, 250), np.int16)
-        owners[:, 70 : 70 + int(100 * covered)] = NOTHING
-        counts[covered] = seen(finds, owners, 0)[:, 14].tolist()
-    assert counts == {0.3: [1.0], 0.6: [0.0], 0.9: []}
-
-
-def test_a_face_beyond_the_edge_counts_by_what_is_left_of_it() -> None:
-    finds = painted()[1]
-    owners = np.zeros((250, 250), np.int16)
-    for shift, expected in ((0, [1.0]), (110, [1.0]), (140, [0.0]), (400, [])):
-        away = moved(finds, np.array([[1.0, 0, shift], [0, 1, 0]]))
-        assert seen(away, owners, 0)[:, 14].tolist() == expected
-
-
-def test_a_find_the_teacher_doubts_is_not_taught() -> None:
-    owners = np.zeros((250, 250), np.int16)
-    assert seen(painted(0.4)[1], owners, 0)[:, 14].tolist() == [0.0]
+def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
+    orders, whole = set(), 0
+    for seed in range(40):
+        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed))
+        assert window.shape == (192, 192, 3)
+        whole += int((window > 0).all())
+        points = finds[0, 4:14].reshape(5, 2)
+        if points.min() > 3 and points.max() < 188:
+            orders.add(tuple(names_of(window, points)))
+    assert orders == {(0, 1, 2, 3, 4), (1, 0, 2, 4, 3)}
+    assert whole == 0  # the painted eyes have channels of 0
+    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0))
+    assert (narrow == 0).all(2).mean() > 0.2  # what lies beyond the photograph is black, as a detector pads
 
 
 def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None:
@@ -113,8 +107,8 @@ def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None
     crowd = Photographs([picture], [np.concatenate([easy, hard])])
     shown = []
     for seed in range(200):
-        canvas, owners = np.zeros((SIDE, SIDE, 3), np.uint8), np.full((SIDE, SIDE), NOTHING, np.int16)
-        finds = lay(crowd, canvas, owners, 0, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed))
+        canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
+        finds = lay(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed))
         middles = finds[:, :2] + finds[:, 2:4] / 2
         shown.append(int(np.abs(middles - SIDE / 2).sum(1).argmin()))
     assert 40 < sum(shown) < 80
@@ -139,6 +133,15 @@ def test_scrambled_pictures_keep_their_colours_but_not_their_place() -> None:
     assert y.std() > 28
 
 
+def test_bent_stripes_are_stripes_of_the_same_colours_elsewhere() -> None:
+    stripes = np.repeat(np.tile(np.uint8([0, 200]), 6), 10)[:, None, None] * np.ones((1, 120, 3), np.uint8)
+    cloth = bent(stripes, np.random.default_rng(0))
+    assert cloth.shape == stripes.shape
+    assert np.isin(cloth, (0, 200)).mean() > 0.8
+    assert 0.1 < (cloth != stripes).mean() < 0.8
+    assert 0.3 < (cloth > 100).mean() < 0.7
+
+
 @pytest.mark.parametrize("side", [64, 192])
 def test_backgrounds_fill_the_canvas(side: int) -> None:
     rng = np.random.default_rng(0)
@@ -148,20 +151,51 @@ def test_backgrounds_fill_the_canvas(side: int) -> None:
         assert picture.dtype == np.uint8
 
 
-def test_composites_have_none_one_and_many_faces_of_all_sizes_within_reach() -> None:
-    faces = [composite(photographs(), 192, np.random.default_rng(seed))[1] for seed in range(80)]
-    counts = [int((rows[:, 14] == 1).sum()) for rows in faces]
-    assert min(counts) == 0
-    assert max(counts) > 8
-    taught = np.concatenate(faces)
-    taught = taught[taught[:, 14] == 1]
-    sides = np.sqrt(taught[:, 2] * taught[:, 3])
-    assert 8 <= sides.min() < 16
-    assert sides.max() > 120
+def test_heads_are_painted_over_with_what_is_around_them() -> None:
+    picture = headless(photographs(), 192, np.random.default_rng(0))
+    assert (np.abs(picture.astype(int) - 90).max(2) < 20).all()
 
 
-def test_the_same_number_is_the_same_composite_whoever_makes_it() -> None:
-    composites = Composites(photographs(), 64, seed=1)
+def test_groups_have_many_faces_of_all_sizes_within_reach() -> None:
+    laid = [layout(192, np.random.default_rng(seed)) for seed in range(80)]
+    assert min(map(len, laid)) == 1
+    assert max(map(len, laid)) > 8
+    sizes = [size for faces in laid for _, _, size in faces]
+    assert 5 < min(sizes) < 16
+    assert max(sizes) > 150
+
+
+def test_one_in_seven_pictures_is_known_to_be_faceless() -> None:
+    made = [composite(photographs(), 64, np.random.default_rng(seed)) for seed in range(300)]
+    faceless = [image for image, faces, no_others in made if no_others and len(faces) == 0]
+    assert 25 < len(faceless) < 70
+    assert np.mean([(np.abs(image.astype(int) - SKIN).sum(2) < 30).mean() for image in faceless]) < 0.1
+
+
+def test_only_of_photographs_as_taken_it_is_open_whether_they_show_others() -> None:
+    made = [composite(photographs(), 64, np.random.default_rng(seed)) for seed in range(200)]
+    open_ones = [faces for _, faces, no_others in made if not no_others]
+    assert 75 < len(open_ones) < 125
+    assert all(len(faces) == 1 for faces in open_ones)
+
+
+@pytest.mark.shared
+def test_answers_are_the_teachers_corrected_by_where_the_faces_were_laid(yunet: Path) -> None:
+    composites = Composites(photographs(), yunet, 64, seed=1)
+    teacher, kinds = Answers(yunet), set()
+    for number in range(40):
+        lesson = composites[number]
+        image, faces, no_others = composite(photographs(), 64, np.random.default_rng((1, STREAM, number)))
+        assert np.array_equal(image, lesson.image.numpy())
+        expected = corrected(teacher.of(image), faces, no_others)
+        assert np.array_equal(lesson.answers.numpy(), expected)
+        kinds.add((len(faces) > 0, no_others))
+    assert kinds == {(True, False), (True, True), (False, True)}
+
+
+@pytest.mark.shared
+def test_the_same_number_is_the_same_composite_whoever_makes_it(yunet: Path) -> None:
+    composites = Composites(photographs(), yunet, 64, seed=1)
     first, later = composites.batches(4, 0, World()), composites.batches(4, 1, World())
     next(first)
     for a, b in zip(next(first), next(later), strict=True):

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -18,6 +19,7 @@ from edgefr.nn.spot import Spot  # noqa: E402
 from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.composites import Composites  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
+from edgefr.train.photographs import Photographs  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
 from edgefr.train.recipe import Data, Schedule  # noqa: E402
 from edgefr.train.spot import SpotRecipe, losses_of, settle, train_spot  # noqa: E402
@@ -58,9 +60,14 @@ ema = 0.5
     return lambda *settings: read_recipe(SpotRecipe, path, settings)
 
 
-def test_all_parts_of_the_loss_fall_on_what_was_seen_before() -> None:
+@pytest.mark.shared
+def test_all_parts_of_the_loss_fall_on_what_was_seen_before(yunet: Path) -> None:
+    from skimage import data
+
     torch.manual_seed(0)
-    batch = next(Composites(photographs(), 64, seed=2).batches(4, 0, World()))
+    face = np.array([[72, 44, 72, 100, 92, 82, 126, 82, 110, 104, 94, 120, 124, 120, 0.9]], np.float32)
+    astronaut = Photographs([np.ascontiguousarray(data.astronaut()[20:220, 110:330])], [face])
+    batch = next(Composites(astronaut, yunet, 96, seed=2).batches(8, 0, World()))
     net = Spot()
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
     of = losses_of(net, World())
@@ -73,7 +80,8 @@ def test_all_parts_of_the_loss_fall_on_what_was_seen_before() -> None:
         assert float(value.detach()) < 0.75 * first[name], name
 
 
-def test_statistics_are_those_of_the_pictures_whatever_they_were() -> None:
+@pytest.mark.shared
+def test_statistics_are_those_of_the_pictures_whatever_they_were(yunet: Path) -> None:
     """A net whose average still holds what it began with says the same as one that never averaged."""
     torch.manual_seed(0)
     net, spoilt = Spot(), Spot()
@@ -82,9 +90,9 @@ def test_statistics_are_those_of_the_pictures_whatever_they_were() -> None:
         if name.endswith("running_var"):
             buffer.fill_(30.0)
     for each in (net, spoilt):
-        settle(each, Composites(photographs(), 64, seed=2).batches(4, 0, World()), World())
+        settle(each, Composites(photographs(), yunet, 64, seed=2).batches(4, 0, World()), World())
         each.eval()
-    batch = next(Composites(photographs(), 64, seed=3).batches(4, 0, World()))
+    batch = next(Composites(photographs(), yunet, 64, seed=3).batches(4, 0, World()))
     pixels = batch.image.permute(0, 3, 1, 2).float()
     with torch.no_grad():
         assert torch.equal(net(pixels), spoilt(pixels))
