@@ -165,7 +165,8 @@ def _any_change(state: State, rng: random.Random) -> tuple[str, str, str]:
 def _do(gallery: Gallery, change: Sequence[str], key: KeyFile, rng: random.Random) -> None:
     what, name, more = change
     if what == "enrol":
-        embedding = np.eye(DIM, dtype=np.float32)[rng.randrange(DIM)]
+        embedding = np.array([rng.gauss(0, 1) for _ in range(DIM)], np.float32)
+        embedding /= np.linalg.norm(embedding)
         gallery.enrol(name, [Portrait(more, embedding, 1.0, rng.random(), 2.0)])
     elif what == "remove":
         gallery.remove(name)

@@ -15,7 +15,7 @@ from edgefr.face.detect import Face
 from edgefr.face.photo import load_photo
 from edgefr.face.quality import sharpness
 from edgefr.gallery.contract import AnyGallery, Hit
-from edgefr.gallery.records import Portrait, checked_name, fused
+from edgefr.gallery.records import Portrait, checked_name, fresh_of, fused
 from edgefr.gallery.threshold import strictest
 from edgefr.spec import Image
 from edgefr.verify import EmbeddedFace, FoundFace, Verifier
@@ -101,16 +101,6 @@ def enrol_portraits(
     kept = gallery.portraits(name) if name in gallery else []
     fresh = fresh_of(kept, portraits)
     return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(portraits) - len(fresh))
-
-
-def fresh_of(kept: Sequence[Portrait], portraits: Sequence[Portrait]) -> list[Portrait]:
-    """Those of `portraits` whose embedding is none of the `kept` ones, each once."""
-    seen = {entry.embedding.tobytes() for entry in kept}
-    fresh: dict[bytes, Portrait] = {}
-    for entry in portraits:
-        if (embedding := entry.embedding.tobytes()) not in seen:
-            fresh.setdefault(embedding, entry)
-    return list(fresh.values())
 
 
 def enrol_beside(

@@ -18,7 +18,7 @@ from edgefr.gallery.binding import Binding
 from edgefr.gallery.change import Change
 from edgefr.gallery.contract import Entry, Hit
 from edgefr.gallery.lock import Secret
-from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fused, is_name
+from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fresh_of, fused, is_name
 from edgefr.gallery.roster import Roster
 from edgefr.gallery.store import Store
 from edgefr.spec import Floats
@@ -164,7 +164,9 @@ class Gallery:
                 change.add(Person(0, name, time.time(), until, fused(portraits), ()), portraits)
             else:
                 known = self._store.person(number)
-                together = [*self._store.portraits(known), *portraits]
+                kept = self._store.portraits(known)
+                portraits = fresh_of(kept, portraits)  # others may have enrolled one meanwhile
+                together = [*kept, *portraits]
                 if len(together) > MOST_IMAGES:
                     raise EdgefrError(
                         f"expected at most {MOST_IMAGES:,} images of {name}, found {len(together):,}: enrol fewer"

@@ -6,50 +6,23 @@ for strong consistency, which waits for the server's next tick of time, 200 ms a
 
 from __future__ import annotations
 
-import logging
-import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError
 from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.claim import CLAIM, Claims
+from edgefr.gallery.milvus_collections import LITE_SECONDS, Collections, connected
 from edgefr.gallery.milvus_errors import explained
-from edgefr.gallery.milvus_rows import (
-    PERSON,
-    THING,
-    parts,
-    people_schema,
-    person,
-    person_row,
-    texts,
-    thing,
-    thing_row,
-    things_schema,
-)
-from edgefr.gallery.shelf import (
-    HEADER,
-    IMAGE,
-    PAGE,
-    SECONDS,
-    Intent,
-    Mend,
-    PersonRow,
-    Thing,
-)
+from edgefr.gallery.milvus_rows import PERSON, THING, parts, person, person_row, texts, thing, thing_row
+from edgefr.gallery.shelf import HEADER, IMAGE, PAGE, SECONDS, Intent, Mend, PersonRow, Thing
 from edgefr.spec import Floats
 
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
-TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105
-LOAD_SECONDS = 60.0
-"""How long creating or loading a collection may take."""
-LITE_SECONDS = 3600.0
-"""How long a call of Milvus Lite may take: among some 40,000 people writing a batch once took longer than SECONDS, and
-no network is waited for."""
+HALF_MADE_SECONDS, HALF_MADE_LITE_SECONDS = 60.0, 2.0
+"""From when on a gallery without a header is one whose creation was cut short: a server's may be under way in another
+process, Milvus Lite's only in another thread."""
 
 
 class MilvusShelf:
@@ -63,36 +36,36 @@ class MilvusShelf:
         """
         self.address = address
         self._lite = address.kind == LITE
-        self._seconds = LITE_SECONDS if self._lite else SECONDS
-        self._load_seconds = LITE_SECONDS if self._lite else LOAD_SECONDS
         self.sees = (
             "Whoever has this file" if self._lite else f"Whoever administers the Milvus server at {address.authority}"
         ) + (
             " sees every template in clear, how many images each person has and when each is to be removed; names, "
             "images, times and the log are sealed, unless the gallery is --plain"
         )
-        self._people, self._things = f"{address.name}_people", f"{address.name}_things"
-        self._client = _connected(address)
+        self._client = connected(address)
+        self._collections = Collections(self._client, address)
+        self._people, self._things = self._collections.people, self._collections.things
         self._claims = Claims(self, str(address), self._lite)
 
     def close(self) -> None:
         self._client.close()
 
+    @property
+    def _seconds(self) -> float:
+        return LITE_SECONDS if self._lite else SECONDS
+
     def exists(self) -> bool:
-        there = [self._is_ours(self._people, PERSON, "template"), self._is_ours(self._things, THING, "nowhere")]
-        if any(there) and not (all(there) and self._query(self._things, f'kind == "{HEADER}"', ("id",))):
-            raise EdgefrError(
-                f"expected a gallery at {self.address}, found one whose creation was cut short or is under way: wait a "
-                f"moment, or have the collections {self._people} and {self._things} dropped and make it again"
-            )
-        return all(there)
+        there = self._collections.there()
+        return len(there) == 2 and bool(self._query(self._things, f'kind == "{HEADER}"', ("id",)))
 
     def create(self, dim: int, header: Thing) -> None:
+        end = time.monotonic() + (HALF_MADE_LITE_SECONDS if self._lite else HALF_MADE_SECONDS)
+        while not self.exists() and self._collections.there() and time.monotonic() < end:
+            time.sleep(0.5)  # another client may be making it
         if self.exists():
             raise EdgefrError(f"expected no gallery at {self.address}, found one: choose another name")
-        # The description makes the collections differ, so that the second of two who create them is refused.
-        self._create(self._people, people_schema(dim, header.body[:16].hex()), "template")
-        self._create(self._things, things_schema(header.body[:16].hex()), "nowhere")
+        self._collections.clear()
+        self._collections.create(dim, header.body[:16].hex())
         self._upsert(self._things, [thing_row(header)])
 
     def header(self) -> Thing:
@@ -196,37 +169,6 @@ class MilvusShelf:
         with explained(self.address):
             self._client.delete(self._things, filter=f"id in [{number}]", timeout=self._seconds)
 
-    def _is_ours(self, collection: str, fields: Sequence[str], vector: str) -> bool:
-        with explained(self.address):
-            if not self._client.has_collection(collection, timeout=self._seconds):
-                return False
-            found = {
-                field["name"] for field in self._client.describe_collection(collection, timeout=self._seconds)["fields"]
-            }
-        if found != {*fields, vector}:
-            raise EdgefrError(
-                f"expected the gallery {self.address.name} at {self.address}, found something else in the collection "
-                f"{collection} (with the fields {', '.join(sorted(found))[:200]}): choose another name"
-            )
-        with explained(self.address):  # Milvus Lite forgets what is loaded when it ends
-            self._client.load_collection(collection, timeout=self._load_seconds)
-        return True
-
-    def _create(self, collection: str, schema: Any, vector: str) -> None:
-        index = self._client.prepare_index_params()
-        index.add_index(vector, index_type="FLAT", metric_type="IP")
-        if collection == self._people and not self._lite:
-            index.add_index("token", index_type="Trie")
-        with explained(self.address):
-            self._client.create_collection(
-                collection,
-                schema=schema,
-                index_params=index,
-                consistency_level="Strong",
-                num_shards=1,
-                timeout=self._load_seconds,
-            )
-
     def _query(self, collection: str, where: str, fields: Sequence[str], limit: int | None = None) -> list[Any]:
         """Rows; where there is a limit the first by number, which is what `iterator` asks for."""
         paged = {} if limit is None else {"limit": limit, "iterator": "True"}
@@ -256,17 +198,3 @@ class MilvusShelf:
         self._claims.check()
         with explained(self.address):
             self._client.delete(collection, filter=f"id in {list(numbers)}", timeout=self._seconds)
-
-
-def _connected(address: Address) -> MilvusClient:
-    client = need("pymilvus", "scale").MilvusClient
-    for chatty in ("pymilvus", "milvus_lite", "grpc._server"):  # tracebacks of errors that are told in a sentence
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    if address.kind == LITE:
-        need("milvus_lite", "scale")
-        file = Path(address.host).absolute()
-        with explained(address):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            return client(str(file), timeout=SECONDS)
-    with explained(address):
-        return client(f"http://{address.authority}", token=os.environ.get(TOKEN_VARIABLE, ""), timeout=SECONDS)

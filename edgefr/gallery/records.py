@@ -124,6 +124,16 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
+def fresh_of(kept: Sequence[Portrait], portraits: Sequence[Portrait]) -> list[Portrait]:
+    """Those of `portraits` whose embedding is none of the `kept` ones, each once: another would weigh twice."""
+    seen = {entry.embedding.tobytes() for entry in kept}
+    fresh: dict[bytes, Portrait] = {}
+    for entry in portraits:
+        if (embedding := entry.embedding.tobytes()) not in seen:
+            fresh.setdefault(embedding, entry)
+    return list(fresh.values())
+
+
 def fused(portraits: Sequence[Portrait]) -> Floats:
     """One template (K,) of a person's portraits, by inverse variance where the model tells it, else by norm.
 

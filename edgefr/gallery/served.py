@@ -27,7 +27,7 @@ from edgefr.gallery.address import Address
 from edgefr.gallery.binding import Binding
 from edgefr.gallery.contract import Entry, Hit
 from edgefr.gallery.lock import Secret, locked, unlocked
-from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fused, is_name
+from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fresh_of, fused, is_name
 from edgefr.gallery.rows import Header, Rows
 from edgefr.gallery.seal import Keys, Place, new_key
 from edgefr.gallery.served_people import BATCH, ServedPeople
@@ -221,8 +221,9 @@ class ServedGallery:
                 person = Person(new_number(), name, time.time(), until, fused(portraits), ())
                 self._people.write(person, new_key(), portraits)
             else:
-                known = self._rows.person(row)
-                together = [*self._people.portraits([row])[row.id], *portraits]
+                known, kept = self._rows.person(row), self._people.portraits([row])[row.id]
+                portraits = fresh_of(kept, portraits)  # others may have enrolled one meanwhile
+                together = [*kept, *portraits]
                 if len(together) > MOST_IMAGES:
                     raise EdgefrError(
                         f"expected at most {MOST_IMAGES:,} images of {name}, found {len(together):,}: enrol fewer"

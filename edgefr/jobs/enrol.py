@@ -16,13 +16,12 @@ from edgefr.gallery.enrol import (
     Enrolment,
     doubts_of,
     enrol_beside,
-    fresh_of,
     insist_on_alone,
     insist_on_pose,
     insist_on_sharp,
     insist_on_sure,
 )
-from edgefr.gallery.records import MOST_IMAGES, Person, Portrait, checked_name, fused
+from edgefr.gallery.records import MOST_IMAGES, Person, Portrait, checked_name, fresh_of, fused
 from edgefr.jobs.job import read_job
 from edgefr.jobs.shards import Row, read_rows
 from edgefr.verify import EmbeddedFace, Verifier

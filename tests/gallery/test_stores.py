@@ -387,6 +387,17 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
         assert [one.source for one in again.portraits("Ada")] == [*sources, "3.jpg"]
 
 
+def test_an_image_that_is_enrolled_already_is_not_enrolled_again(gallery: AnyGallery) -> None:
+    """Two who enrol the same photograph at once have both looked before either wrote."""
+    gallery.enrol("Ada", [portrait(1, "1.jpg"), portrait(2, "2.jpg")])
+    template = gallery.person("Ada").template
+    gallery.enrol("Ada", [portrait(2, "again.jpg")])
+    assert [one.source for one in gallery.portraits("Ada")] == ["1.jpg", "2.jpg"]
+    assert np.array_equal(gallery.person("Ada").template, template)
+    gallery.enrol("Ada", [portrait(2, "again.jpg"), portrait(3, "3.jpg")])
+    assert [one.source for one in gallery.portraits("Ada")] == ["1.jpg", "2.jpg", "3.jpg"]
+
+
 def test_of_two_who_make_a_gallery_at_once_one_succeeds(place: Place, key: KeyFile) -> None:
     done: list[AnyGallery] = []
     refused: list[EdgefrError] = []

@@ -20,6 +20,7 @@ from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.lock import Plain
 from edgefr.gallery.places import create_gallery, gallery_exists, open_gallery, shelf_at
 from edgefr.gallery.seal import DamagedError
+from edgefr.gallery.shelf import HEADER
 from tests.conftest import REPOSITORY
 from tests.gallery.people import BINDING, portrait, unit
 from tests.stores import MilvusServer, Postgres, Wire, place_in
@@ -114,7 +115,7 @@ def test_where_nobody_answers_the_server_is_named(monkeypatch: pytest.MonkeyPatc
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        monkeypatch.setattr("edgefr.gallery.milvus.SECONDS", 1.0)
+        monkeypatch.setattr("edgefr.gallery.milvus_collections.SECONDS", 1.0)
         for address in (
             Address(POSTGRES, "127.0.0.1", "people", port, "postgres", "nobody"),
             Address(MILVUS, "127.0.0.1", "people", port),
@@ -141,6 +142,47 @@ def test_what_is_somebody_elses_is_refused_and_left_alone(at: Address, request: 
             attempt()
     if isinstance(server, Postgres):
         assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(0,)]
+
+
+@pytest.mark.parametrize("at", [LITE, MILVUS], indirect=True)
+@pytest.mark.parametrize("moment", ["one collection", "no header"])
+def test_a_creation_that_was_cut_short_is_no_gallery_and_the_next_one_takes_its_place(
+    at: Address, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HALF_MADE_SECONDS", "HALF_MADE_LITE_SECONDS"):
+        monkeypatch.setattr(f"edgefr.gallery.milvus.{name}", 0.1)
+    cut = "milvus.MilvusShelf._upsert" if moment == "no header" else "milvus_collections.things_schema"
+    with monkeypatch.context() as killed:
+        killed.setattr(f"edgefr.gallery.{cut}", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            create_gallery(at, Plain(), BINDING, lambda _text: None)
+    assert not gallery_exists(at)
+    with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
+        gallery.enrol("Ada", [portrait(1)])
+    with open_gallery(at, lambda _kind: Plain()) as again:
+        assert again.names() == ["Ada"]
+
+
+@pytest.mark.parametrize("at", [LITE, MILVUS], indirect=True)
+def test_people_whose_gallery_lost_its_header_are_not_cleared_away(
+    at: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgefr.gallery.milvus.HALF_MADE_SECONDS", 0.1)
+    with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
+        gallery.enrol("Ada", [portrait(1)])
+    shelf = shelf_at(at)
+    header = shelf.header()
+    with shelf.changing(lambda _intent: None, 5):
+        shelf.drop_things(HEADER, [header.id])
+    shelf.close()
+    with pytest.raises(EdgefrError, match=r"lost its header.*backup"):
+        create_gallery(at, Plain(), BINDING, lambda _text: None)
+    shelf = shelf_at(at)
+    with shelf.changing(lambda _intent: None, 5):
+        shelf.put_things([header])
+    shelf.close()
+    with open_gallery(at, lambda _kind: Plain()) as again:
+        assert again.names() == ["Ada"]
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
