@@ -1,6 +1,7 @@
 """Pictures that a detector learns from, the n-th always alike: photographs nearly as they were taken; photographs
 turned, scaled, cut out and laid side by side over faceless backgrounds, partly covered; and faceless ones. In poor
-light, blurred and compressed - and what the teacher answers to each, corrected by what is known.
+light, blurred and compressed, some turned as a whole - and what the teacher answers to each, corrected by what is
+known.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgefr.data.degrade import Rng, blur, jpeg, low_resolution, noise
 from edgefr.spec import FACE_SIZE, Floats, Image
-from edgefr.train.answers import Answers, corrected
+from edgefr.train.answers import Answers, corrected, turned
 from edgefr.train.backgrounds import background, headless
 from edgefr.train.laying import chosen, cover, lay
 from edgefr.train.looks import moved
@@ -32,6 +33,9 @@ STREAM = 5
 
 AS_TAKEN, FACELESS = 0.5, 0.15
 """Shares of the pictures; the others are composites."""
+
+TURNED, FARTHEST = 0.4, 50.0
+"""Share of all pictures that are turned as a whole after the teacher has answered, by at most so many degrees."""
 
 
 class Lesson(NamedTuple):
@@ -61,6 +65,8 @@ class Composites(Dataset[Lesson]):
         rng = np.random.default_rng((self.seed, STREAM, number))
         image, faces, no_others = composite(self.photographs, self.side, rng)
         answers = corrected(self._answers.of(image), faces, no_others)
+        if rng.random() < TURNED:
+            image, answers = turned(image, answers, rng.uniform(-FARTHEST, FARTHEST))
         return Lesson(torch.from_numpy(image), torch.from_numpy(answers))
 
     def batches(self, size: int, first: int, world: World) -> Iterator[Lesson]:
@@ -111,7 +117,7 @@ def as_taken(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Floa
     """A window (side, side, 3) of a photograph, mirrored or not, a little turned and scaled, and its finds."""
     index, _ = chosen(photographs, rng)
     picture = photographs.pictures[index]
-    scale, turn = (float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 10))) if rng.random() < 0.7 else (1.0, 0.0)
+    scale, turn = (float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 6))) if rng.random() < 0.7 else (1.0, 0.0)
     matrix = cv2.getRotationMatrix2D((0, 0), turn, scale)
     if rng.random() < 0.5:
         matrix[0] *= -1

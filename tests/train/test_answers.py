@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError
 from edgefr.nn.spot import places
-from edgefr.train.answers import Answers, corrected
+from edgefr.train.answers import Answers, corrected, turned
 from edgefr.train.looks import moved
 
 
@@ -89,3 +89,41 @@ def test_corrected_points_of_a_turned_head_lie_on_it_unlike_the_teachers(yunet: 
     )
     assert before > 5
     assert after == 0
+
+
+@pytest.mark.parametrize("degrees", [-45.0, 20.0, 180.0])
+def test_a_turned_pictures_answers_are_those_of_the_places_where_its_parts_came_from(degrees: float) -> None:
+    side = 128
+    at = places(side, side).numpy()
+    middle = at[:, :2] - 0.5
+    answers = np.zeros((len(at), 15), np.float32)
+    answers[:, :2], answers[:, 2:4] = middle - 5, 10
+    answers[:, 4:14] = np.tile(middle, 5)  # every place says where it is
+    answers[:, 14] = (middle[:, 0] > 64) & (middle[:, 1] > 64)  # of the lower right quarter it is sure
+    picture = np.zeros((side, side, 3), np.uint8)
+    picture[64:, 64:] = 255
+    image, new = turned(picture, answers, degrees)
+    off = np.abs(new[:, 4:6] - middle)
+    within = np.linalg.norm(middle - 63.5, axis=1) < 50
+    assert (off[within] <= 0.75 * at[within, 2:]).all()  # half a stride, turned
+    sure = new[:, 14] > 0
+    x, y = np.rint(middle[sure]).astype(int).T
+    assert image[y, x].mean() > 230
+    x, y = np.rint(middle[~sure]).astype(int).T
+    assert image[y, x].mean() < 15
+    assert np.array_equal(answers[:, 4:6], middle.astype(np.float32))  # what was given is left alone
+
+
+@pytest.mark.shared
+def test_a_turned_heads_points_lie_on_it(yunet: Path) -> None:
+    from skimage import data
+
+    photo = np.ascontiguousarray(data.astronaut()[:256, 96:352])
+    answers = Answers(yunet).of(photo)
+    best = answers[answers[:, 14].argmax()]
+    _, new = turned(photo, answers, 40)
+    expected = moved(best[None], cv2.getRotationMatrix2D((127.5, 127.5), 40, 1))[0]
+    sure = new[new[:, 14] > 0.6]
+    assert len(sure) > 3
+    assert np.abs(sure[:, 4:14] - expected[4:14]).max() < 12
+    assert new[:, 14].max() == pytest.approx(best[14], abs=0.1)
