@@ -107,12 +107,13 @@ class ServedGallery:
         self.close()
 
     def __len__(self) -> int:
-        """How many people there are; what other clients changed may be seen a few seconds later."""
+        """How many people there are; what other clients changed may be seen a few seconds later. Of those whose time is
+        over while others keep the gallery from being written, a page at most is left out."""
         with self._lock:
             at, count = self._counted
             if time.monotonic() - at > COUNT_SECONDS:
                 self.purge()
-                count = self._shelf.count()
+                count = self._shelf.count() - len(self._shelf.due(int(time.time())))
                 self._counted = (time.monotonic(), count)
             return count
 

@@ -227,6 +227,7 @@ def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
     with shelf.changing(lambda _intent: None, 5.0), open_gallery(at, lambda _kind: Plain()) as reader:
         assert [hit.name for hit in reader.search(unit(1), 1)] == ["Grace"]
         assert reader.names() == ["Grace"]
+        assert len(reader) == 1  # though Ada cannot be removed
     shelf.close()
     assert len(gallery) == 1  # and is removed when nobody is in the way
 
