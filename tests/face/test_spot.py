@@ -69,6 +69,6 @@ def test_large_pictures_are_shrunk_and_only_large_faces_count_in_the_smaller_vie
     faces = detect([row(0, 0, 40, 0.9), row(50, 50, 80, 0.8)], 2048, 2048)
     boxes = sorted(face.box for face in faces)
     seen_at_1024 = [(0, 0, 80, 80), (100, 100, 160, 160)]
-    seen_at_384 = (50 * 2048 / 384, 50 * 2048 / 384, 80 * 2048 / 384, 80 * 2048 / 384)
-    seen_at_144 = (50 * 2048 / 144, 50 * 2048 / 144, 80 * 2048 / 144, 80 * 2048 / 144)
-    assert boxes == [pytest.approx(box, rel=1e-4) for box in sorted([*seen_at_1024, seen_at_384, seen_at_144])]
+    seen_at_320 = (50 * 2048 / 320, 50 * 2048 / 320, 80 * 2048 / 320, 80 * 2048 / 320)
+    seen_at_112 = (50 * 2048 / 112, 50 * 2048 / 112, 80 * 2048 / 112, 80 * 2048 / 112)
+    assert boxes == [pytest.approx(box, rel=1e-4) for box in sorted([*seen_at_1024, seen_at_320, seen_at_112])]
