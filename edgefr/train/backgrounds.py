@@ -41,7 +41,7 @@ def background(photographs: Photographs, side: int, rng: Rng) -> Image:
 
 
 def bent(picture: Image, rng: Rng) -> Image:
-    """The picture (S, S, 3) as on cloth: flags and curtains have folds, and some of those look like faces."""
+    """The picture (S, S, 3) as on cloth: folds make round shapes, which flat patterns have not."""
     side, waves = len(picture), int(rng.integers(3, 7))
     bends = rng.normal(0, side * rng.uniform(0.02, 0.1), (waves, waves, 2)).astype(np.float32)
     at = np.indices((side, side), np.float32)[::-1].transpose(1, 2, 0)  # x and y of each pixel

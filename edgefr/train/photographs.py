@@ -20,7 +20,7 @@ from edgefr.train.looks import ROW, SIZES, looks_at
 from edgefr.train.progress import Progress
 
 CERTAIN, DOUBTFUL = 0.6, 0.3
-"""The teacher's scores from which a find is a face, and from which it may be one: that is neither taught nor denied."""
+"""The teacher's scores from which a find is a face, and from which it may be one."""
 
 EASY = 0.92
 """The teacher's score below which a face is a hard one; nine in ten of LFW's reach it."""
