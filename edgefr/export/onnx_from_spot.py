@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from edgefr.backends import open_backend
 from edgefr.errors import EdgefrError, need
 from edgefr.export.from_torch import write_onnx
 from edgefr.files import written_whole
 from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
-from edgefr.nn.spot import Spot, SpotContract
+from edgefr.nn.spot import SpotContract, load_spot
 from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
 
 SIDES = ((64, 96), (512, 512), (192, 320))
@@ -45,7 +43,7 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedSpot:
     """
     if output.suffix.lower() != ".onnx":
         raise EdgefrError(f"expected an output that ends in .onnx, found {output}: choose another name")
-    graph = SpotContract(_load(checkpoint)).eval()
+    graph = SpotContract(load_spot(checkpoint)).eval()
     known = read_manifest(checkpoint) or Manifest("detector", checkpoint.stem)
     manifest = replace(
         known,
@@ -59,18 +57,6 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedSpot:
         _compare(graph, temporary)
     write_manifest(output, manifest)
     return ExportedSpot(output, manifest)
-
-
-def _load(checkpoint: Path) -> Spot:
-    net = Spot()
-    try:
-        net.load_state_dict(load_file(checkpoint), strict=True)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise EdgefrError(
-            f"expected a detector's checkpoint in {checkpoint}, found another file or none: make one with `edgefr "
-            "train-detector train/spot.toml`"
-        ) from error
-    return net
 
 
 def _compare(graph: SpotContract, path: Path) -> None:

@@ -23,6 +23,8 @@ from edgefr.spec import Floats
 HALF_MADE_SECONDS, HALF_MADE_LITE_SECONDS = 60.0, 2.0
 """From when on a gallery without a header is one whose creation was cut short: a server's may be under way in another
 process, Milvus Lite's only in another thread."""
+MADE_SECONDS = HALF_MADE_SECONDS - SECONDS
+"""How long a creation may take before its header is written: later, another client may have taken its place."""
 
 
 class MilvusShelf:
@@ -65,7 +67,13 @@ class MilvusShelf:
         if self.exists():
             raise EdgefrError(f"expected no gallery at {self.address}, found one: choose another name")
         self._collections.clear()
+        begun = time.monotonic()
         self._collections.create(dim, header.body[:16].hex())
+        if not self._lite and (taken := time.monotonic() - begun) > MADE_SECONDS:
+            raise EdgefrError(
+                f"expected the gallery at {self.address} to be made within {MADE_SECONDS:.0f} seconds, found that its "
+                f"collections took {taken:.0f}: see that the server runs, and try again"
+            )
         self._upsert(self._things, [thing_row(header)])
 
     def header(self) -> Thing:

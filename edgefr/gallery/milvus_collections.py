@@ -117,6 +117,7 @@ def connected(address: Address) -> MilvusClient:
     Raises:
         EdgefrError: pymilvus is missing, nobody answers, or another process has the file of Milvus Lite open.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it tells stderr that Milvus Lite finds an idle client too lively
     client = need("pymilvus", "scale").MilvusClient
     for chatty in ("pymilvus", "milvus_lite", "grpc._server"):  # tracebacks of errors that are told in a sentence
         logging.getLogger(chatty).setLevel(logging.CRITICAL)

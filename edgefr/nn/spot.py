@@ -6,10 +6,15 @@ arithmetic than the wider separable one of equal cost. Each place speaks of itse
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgefr.errors import EdgefrError
 from edgefr.nn.backbone import batch_norm, conv1x1, conv3x3
 from edgefr.spec import SPOT_STRIDE
 
@@ -83,6 +88,23 @@ class Spot(nn.Module):
         maps[0] = maps[0] + F.interpolate(maps[1], scale_factor=2.0)
         answers = [head(torch.relu(x)).flatten(2) for head, x in zip(self.heads, maps, strict=True)]
         return torch.cat(answers, 2).transpose(1, 2)  # (B, P, 15)
+
+
+def load_spot(checkpoint: Path) -> Spot:
+    """The detector in a file that `edgefr train-detector` wrote.
+
+    Raises:
+        EdgefrError: there is no such file, or it is another one.
+    """
+    net = Spot()
+    try:
+        net.load_state_dict(load_file(checkpoint), strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise EdgefrError(
+            f"expected a detector's checkpoint in {checkpoint}, found another file or none: make one with `edgefr "
+            "train-detector train/spot-first.toml`"
+        ) from error
+    return net
 
 
 def places(height: int, width: int, device: torch.device | None = None) -> Tensor:

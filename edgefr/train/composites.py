@@ -7,7 +7,7 @@ known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -26,16 +26,14 @@ from edgefr.train.laying import chosen, cover, lay
 from edgefr.train.looks import moved
 from edgefr.train.parallel import World
 from edgefr.train.photographs import Photographs
+from edgefr.train.recipe import Mix
 from edgefr.train.variations import recolour
 
 STREAM = 5
 """Random stream of a recipe's seed."""
 
-AS_TAKEN, FACELESS = 0.5, 0.15
-"""Shares of the pictures; the others are composites."""
-
-TURNED, FARTHEST = 0.4, 50.0
-"""Share of all pictures that are turned as a whole after the teacher has answered, by at most so many degrees."""
+FARTHEST = 50.0
+"""Degrees by which a picture is turned at most as a whole, after the teacher has answered."""
 
 
 class Lesson(NamedTuple):
@@ -54,6 +52,7 @@ class Composites(Dataset[Lesson]):
     side: int
     seed: int
     workers: int = 0
+    mix: Mix = field(default_factory=Mix)
 
     @cached_property
     def _answers(self) -> Answers:
@@ -63,9 +62,9 @@ class Composites(Dataset[Lesson]):
     def __getitem__(self, number: int) -> Lesson:
         """The composite of this number, always the same."""
         rng = np.random.default_rng((self.seed, STREAM, number))
-        image, faces, no_others = composite(self.photographs, self.side, rng)
+        image, faces, no_others = composite(self.photographs, self.side, rng, self.mix)
         answers = corrected(self._answers.of(image), faces, no_others)
-        if rng.random() < TURNED:
+        if rng.random() < self.mix.turned:
             image, answers = turned(image, answers, rng.uniform(-FARTHEST, FARTHEST))
         return Lesson(torch.from_numpy(image), torch.from_numpy(answers))
 
@@ -96,16 +95,16 @@ def _stacked(lessons: list[Lesson]) -> Lesson:
     return Lesson(*(torch.stack(column) for column in zip(*lessons, strict=True)))
 
 
-def composite(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Floats, bool]:
+def composite(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[Image, Floats, bool]:
     """A picture (side, side, 3), the faces (F, 15) known to be in it, and whether it is known that it has no others."""
     kind = rng.random()
-    if kind < AS_TAKEN:
-        canvas, faces = as_taken(photographs, side, rng)
+    if kind < mix.as_taken:
+        canvas, faces = as_taken(photographs, side, rng, mix.hard)
         return (spoiled(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
     canvas = headless(photographs, side, rng) if rng.random() < 0.3 else background(photographs, side, rng)
     laid = []
-    if kind < 1 - FACELESS:
-        laid = [lay(photographs, canvas, (x, y), size, rng) for x, y, size in layout(side, rng)]
+    if kind < 1 - mix.faceless:
+        laid = [lay(photographs, canvas, (x, y), size, rng, mix.hard) for x, y, size in layout(side, rng)]
     if rng.random() < 0.35:
         for _ in range(int(rng.integers(1, 4))):
             cover(photographs, canvas, laid, rng)
@@ -113,9 +112,9 @@ def composite(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Flo
     return spoiled(canvas, faces, rng), faces, True
 
 
-def as_taken(photographs: Photographs, side: int, rng: Rng) -> tuple[Image, Floats]:
+def as_taken(photographs: Photographs, side: int, rng: Rng, hard: float) -> tuple[Image, Floats]:
     """A window (side, side, 3) of a photograph, mirrored or not, a little turned and scaled, and its finds."""
-    index, _ = chosen(photographs, rng)
+    index, _ = chosen(photographs, rng, hard)
     picture = photographs.pictures[index]
     scale, turn = (float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 6))) if rng.random() < 0.7 else (1.0, 0.0)
     matrix = cv2.getRotationMatrix2D((0, 0), turn, scale)

@@ -13,17 +13,14 @@ from edgefr.train.faces import mix
 from edgefr.train.looks import moved
 from edgefr.train.photographs import Photographs
 
-HARD = 0.3
-"""Share of the photographs laid for a face that the teacher found hard: they are a tenth of all faces, and bystanders
-mostly, whom a choice by size would hardly show."""
-
 EDGE = 6
 """Pixels by which a soft edge reaches beyond an outline."""
 
 
-def lay(photographs: Photographs, canvas: Image, at: tuple[float, float], size: float, rng: Rng) -> Floats:
-    """Lay a photograph or a part of it on the canvas, its main face of `size` pixels `at` a place; its finds there."""
-    index, place = chosen(photographs, rng)
+def lay(photographs: Photographs, canvas: Image, at: tuple[float, float], size: float, rng: Rng, hard: float) -> Floats:
+    """Lay a photograph or a part of it on the canvas, its main face of `size` pixels `at` a place; its finds there.
+    A share of `hard` is chosen for a hard face."""
+    index, place = chosen(photographs, rng, hard)
     picture, finds = photographs.pictures[index], photographs.finds[index]
     if len(finds) == 0:
         return np.zeros((0, 15), np.float32)
@@ -52,9 +49,10 @@ def lay(photographs: Photographs, canvas: Image, at: tuple[float, float], size: 
     return moved(finds, matrix)
 
 
-def chosen(photographs: Photographs, rng: Rng) -> tuple[int, int]:
-    """Which photograph, and which of its finds is the main one: the largest, or one that the teacher found hard."""
-    if len(photographs.hard) and rng.random() < HARD:
+def chosen(photographs: Photographs, rng: Rng, hard: float) -> tuple[int, int]:
+    """Which photograph, and which of its finds is the main one: the largest or, for a share of `hard`, one that the
+    teacher found hard. Those are a tenth of all faces, bystanders mostly, whom a choice by size would hardly show."""
+    if len(photographs.hard) and rng.random() < hard:
         index, place = photographs.hard[rng.integers(len(photographs.hard))]
         return int(index), int(place)
     index = int(rng.integers(len(photographs)))

@@ -58,6 +58,23 @@ class Views:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """What a detector is shown, as shares: pictures nearly `as_taken` and `faceless` ones, all others composites; of
+    all these, those `turned` as a whole; of the photographs in them, those chosen for a face that is `hard` to find."""
+
+    as_taken: float = 0.5
+    faceless: float = 0.15
+    turned: float = 0.4
+    hard: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, share in vars(self).items():
+            require(0 <= share <= 1, f"mix.{name}", "0 to 1", share)
+        both = self.as_taken + self.faceless
+        require(both <= 1, "mix.as_taken and mix.faceless", "at most 1 together", both)
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How far and how fast: `steps`, or `epochs` over all views.
 

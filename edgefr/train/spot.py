@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from torch.optim.swa_utils import update_bn
 
 from edgefr.files import written_whole
 from edgefr.manifest import Manifest, source_of, versions_of, write_manifest
-from edgefr.nn.spot import STRIDES, Spot, decoded, places
+from edgefr.nn.spot import STRIDES, Spot, decoded, load_spot, places
 from edgefr.train.composites import Composites, Lesson
 from edgefr.train.faces import read_training_faces
 from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.parallel import World
 from edgefr.train.photographs import labelled
 from edgefr.train.progress import Progress
-from edgefr.train.recipe import Data, Schedule, check_named, require
+from edgefr.train.recipe import Data, Mix, Schedule, check_named, require
 from edgefr.train.spot_losses import losses
 from edgefr.train.stages import Stages
 
@@ -34,12 +34,14 @@ SETTLING = 60
 @dataclass(frozen=True)
 class SpotRecipe:
     """A detector's training: `data.faces` are photographs as they were taken, `teacher` is YuNet's file, `side` that of
-    the composites in pixels."""
+    the composites in pixels. `begin` is a detector's checkpoint to go on from, else the weights are random."""
 
     name: str
     data: Data
     teacher: Path
     schedule: Schedule
+    begin: Path | None = None
+    mix: Mix = field(default_factory=Mix)
     side: int = 192
     seed: int = 0
     runs: Path = Path("train/runs")
@@ -62,13 +64,17 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
     """
     faces = read_training_faces(recipe.data)
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
-    composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers)
+    composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     made_from = {"teacher": source_of(recipe.teacher)}
     torch.manual_seed(recipe.seed)
-    net = Spot().to(world.device)
+    net = Spot() if recipe.begin is None else load_spot(recipe.begin)
+    net.to(world.device)
+    if recipe.begin is not None:
+        made_from["begin"] = source_of(recipe.begin)
     schedule = recipe.schedule
     pictures = schedule.length(0) * schedule.batch * schedule.accumulate
-    asked = [asdict(schedule), recipe.side, made_from["teacher"]["sha256"], faces.digest()]
+    sources = [source["sha256"] for source in made_from.values()]
+    asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *sources, faces.digest()]
     with ExitStack() as stack:
         stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
         stage_of = stages.open("Spotting", asked, stack)

@@ -100,7 +100,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(
         found[3, column] += by
         assert module._alike(found, expected) == same
     monkeypatch.setattr(module, "write_onnx", lambda *given: shutil.copy(exported, given[-1]))
-    monkeypatch.setattr(module, "_load", lambda _path: Spot())  # other weights than the file has
+    monkeypatch.setattr(module, "load_spot", lambda _path: Spot())  # other weights than the file has
     with pytest.raises(EdgefrError, match="nothing was written"):
         onnx_from_spot(checkpoint, checkpoint.with_name("other.onnx"))
     assert not checkpoint.with_name("other.onnx").exists()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from edgefr.errors import EdgefrError
 from edgefr.gallery.address import LITE, MILVUS, POSTGRES, Address
 from edgefr.gallery.contract import AnyGallery
 from edgefr.gallery.lock import Plain
+from edgefr.gallery.milvus_collections import Collections
 from edgefr.gallery.places import create_gallery, gallery_exists, open_gallery, shelf_at
 from edgefr.gallery.seal import DamagedError
 from edgefr.gallery.shelf import HEADER
@@ -159,6 +161,33 @@ def test_a_creation_that_was_cut_short_is_no_gallery_and_the_next_one_takes_its_
     assert not gallery_exists(at)
     with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
         gallery.enrol("Ada", [portrait(1)])
+    with open_gallery(at, lambda _kind: Plain()) as again:
+        assert again.names() == ["Ada"]
+
+
+@pytest.mark.parametrize("at", [MILVUS], indirect=True)
+def test_a_creation_that_took_too_long_writes_no_header_over_anothers(
+    at: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it was stopped another client cleared it away, and enrolled somebody."""
+    monkeypatch.setattr("edgefr.gallery.milvus.HALF_MADE_SECONDS", 0.1)
+    create, late = Collections.create, 0.0
+
+    def stopped(self: Collections, dim: int, mark: str) -> None:
+        nonlocal late
+        create(self, dim, mark)
+        with monkeypatch.context() as other:
+            other.setattr(Collections, "create", create)
+            with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
+                gallery.enrol("Ada", [portrait(1)])
+        late = 600.0
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Collections, "create", stopped)
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
+        slow.setattr("edgefr.gallery.milvus.time", clock)  # of that module only, not the client's
+        with pytest.raises(EdgefrError, match=r"made within.*try again"):
+            create_gallery(at, Plain(), BINDING, lambda _text: None)
     with open_gallery(at, lambda _kind: Plain()) as again:
         assert again.names() == ["Ada"]
 

@@ -18,6 +18,7 @@ from edgefr.train.laying import lay  # noqa: E402
 from edgefr.train.looks import moved  # noqa: E402
 from edgefr.train.parallel import World  # noqa: E402
 from edgefr.train.photographs import Photographs  # noqa: E402
+from edgefr.train.recipe import Mix  # noqa: E402
 from tests.train.photographs import COLOURS, SKIN, painted, photographs  # noqa: E402
 
 SIDE = 160
@@ -26,7 +27,7 @@ SIDE = 160
 def laid(seed: int, size: float = 60) -> tuple[np.ndarray, Floats]:
     """A canvas with one face in its middle, and the finds."""
     canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    finds = lay(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed))
+    finds = lay(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed), 0.3)
     return canvas, finds
 
 
@@ -88,7 +89,7 @@ def test_a_face_turned_by_a_right_angle_lies_on_its_side() -> None:
 def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
     orders, whole = set(), 0
     for seed in range(40):
-        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed))
+        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed), 0.3)
         assert window.shape == (192, 192, 3)
         whole += int((window > 0).all())
         points = finds[0, 4:14].reshape(5, 2)
@@ -96,7 +97,7 @@ def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
             orders.add(tuple(names_of(window, points)))
     assert orders == {(0, 1, 2, 3, 4), (1, 0, 2, 4, 3)}
     assert whole == 0  # the painted eyes have channels of 0
-    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0))
+    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0), 0.3)
     assert (narrow == 0).all(2).mean() > 0.2  # what lies beyond the photograph is black, as a detector pads
 
 
@@ -108,7 +109,7 @@ def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None
     shown = []
     for seed in range(200):
         canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-        finds = lay(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed))
+        finds = lay(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed), 0.3)
         middles = finds[:, :2] + finds[:, 2:4] / 2
         shown.append(int(np.abs(middles - SIDE / 2).sum(1).argmin()))
     assert 40 < sum(shown) < 80
@@ -166,14 +167,25 @@ def test_groups_have_many_faces_of_all_sizes_within_reach() -> None:
 
 
 def test_one_in_seven_pictures_is_known_to_be_faceless() -> None:
-    made = [composite(photographs(), 64, np.random.default_rng(seed)) for seed in range(300)]
+    made = [composite(photographs(), 64, np.random.default_rng(seed), Mix()) for seed in range(300)]
     faceless = [image for image, faces, no_others in made if no_others and len(faces) == 0]
     assert 25 < len(faceless) < 70
     assert np.mean([(np.abs(image.astype(int) - SKIN).sum(2) < 30).mean() for image in faceless]) < 0.1
 
 
+def test_a_recipe_says_what_is_shown_how_often() -> None:
+    kinds = {"as_taken": (1, 0), "faceless": (0, 1), "laid": (0, 0)}
+    for kind, (as_taken_share, faceless_share) in kinds.items():
+        mix = Mix(as_taken_share, faceless_share)
+        for seed in range(20):
+            _, faces, no_others = composite(photographs(), 64, np.random.default_rng(seed), mix)
+            assert (no_others, len(faces) > 0) == {"as_taken": (False, True), "faceless": (True, False)}.get(
+                kind, (True, True)
+            )
+
+
 def test_only_of_photographs_as_taken_it_is_open_whether_they_show_others() -> None:
-    made = [composite(photographs(), 64, np.random.default_rng(seed)) for seed in range(200)]
+    made = [composite(photographs(), 64, np.random.default_rng(seed), Mix()) for seed in range(200)]
     open_ones = [faces for _, faces, no_others in made if not no_others]
     assert 75 < len(open_ones) < 125
     assert all(len(faces) == 1 for faces in open_ones)
@@ -185,7 +197,7 @@ def test_answers_are_the_teachers_corrected_by_where_the_faces_were_laid(yunet: 
     teacher, kinds = Answers(yunet), set()
     for number in range(40):
         lesson = composites[number]
-        image, faces, no_others = composite(photographs(), 64, np.random.default_rng((1, STREAM, number)))
+        image, faces, no_others = composite(photographs(), 64, np.random.default_rng((1, STREAM, number)), Mix())
         whole = np.array_equal(image, lesson.image.numpy())
         expected = corrected(teacher.of(image), faces, no_others)
         assert np.array_equal(lesson.answers.numpy(), expected) == whole

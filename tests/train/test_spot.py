@@ -115,6 +115,23 @@ def test_the_checkpoint_is_a_detectors_and_says_what_it_was_made_from(make: Make
 
 
 @pytest.mark.shared
+def test_a_second_training_goes_on_from_the_first_ones_weights(make: Make) -> None:
+    from safetensors.torch import load_file
+
+    first = train_spot(make("name=first"), silent, World())
+    second = train_spot(make("name=second", f"begin={first}", "schedule.lr=1e-9"), silent, World())
+    anew = train_spot(make("name=anew", "seed=5"), silent, World())
+    weights = {path: load_file(path)["heads.0.1.weight"] for path in (first, second, anew)}
+    assert torch.allclose(weights[second], weights[first], atol=1e-6)
+    assert not torch.allclose(weights[anew], weights[first], atol=1e-3)
+    manifest = read_manifest(second)
+    assert manifest is not None
+    assert manifest.made_from["begin"]["sha256"] == sha256_of(first)
+    with pytest.raises(EdgefrError, match="expected a detector's checkpoint in"):
+        train_spot(make(f"begin={first.parent / 'log.jsonl'}"), silent, World())
+
+
+@pytest.mark.shared
 def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
     recipe = make()
@@ -128,7 +145,13 @@ def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pyte
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("setting", "found"),
-    [("side=100", "a multiple of 32"), ("side=32", "from 64"), ("schedule={epochs=3}", "schedule.steps")],
+    [
+        ("mix.turned=1.5", "mix.turned to be 0 to 1"),
+        ("mix.as_taken=0.9", "at most 1 together"),
+        ("side=100", "a multiple of 32"),
+        ("side=32", "from 64"),
+        ("schedule={epochs=3}", "schedule.steps"),
+    ],
 )
 def test_what_cannot_work_is_refused(make: Make, setting: str, found: str) -> None:
     with pytest.raises(EdgefrError, match=found):
