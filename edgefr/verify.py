@@ -1,6 +1,6 @@
 """The verifier: photograph -> face -> embedding -> decision.
 
-verifier = Verifier.open(Path("model.onnx"))
+verifier = Verifier.open()
 print(verifier.verify(Path("a.jpg"), Path("b.jpg")).same)
 """
 
@@ -21,6 +21,7 @@ from edgefr.face.detect import Detector, Face, Policy, choose_face, open_detecto
 from edgefr.face.photo import load_photo
 from edgefr.face.quality import sharpness
 from edgefr.manifest import Manifest, Quality, Signal, Threshold, model_digest, model_manifest
+from edgefr.shipped import MINI, shipped
 from edgefr.spec import Floats, Image
 
 
@@ -95,20 +96,23 @@ class Verifier:
     @classmethod
     def open(
         cls,
-        model: Path,
+        model: Path = MINI,
         detector: Path | None = None,
         runtime: str = "auto",
         precision: str = "auto",
         images: int | None = None,
         threads: int | None = None,
     ) -> Verifier:
-        """Open the files; `images` is how many to expect, for the choice of the runtime, and `threads` how many each of
-        detector and recogniser may keep busy, by default as many as there are cores.
+        """Open the files, by default those that come with edgefr; `images` is how many to expect, for the choice of
+        the runtime, and `threads` how many each of detector and recogniser may keep busy, by default as many as there
+        are cores.
 
         Raises:
             EdgefrError: a file is missing or is not what it should be (a model that its runtime refuses shows
                 when it is first used).
         """
+        if model == MINI:
+            model = shipped(MINI)
         manifest = model_manifest(model)
         # Getting a model ready takes longer than finding two faces: both at once make a cold start shorter.
         opening = ThreadPoolExecutor(1).submit(open_recogniser, model, runtime, precision, images, threads)

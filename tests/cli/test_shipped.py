@@ -50,6 +50,7 @@ def test_verify_needs_neither_model_nor_detector(edgefr, tmp_path: Path) -> None
     cv2.imwrite(str(photo), data.astronaut()[..., ::-1])
     told = edgefr("verify", photo, photo, "--json")
     assert told.code == 0
+    assert Verifier.open().verify(photo, photo).similarity == pytest.approx(told.json["similarity"], abs=1e-5)
     assert told.json["similarity"] == pytest.approx(1, abs=1e-3)
     assert (told.json["model"], told.json["detector"]) == ("mini.onnx", "spot")
 
@@ -58,6 +59,6 @@ def test_the_detector_that_ships_is_taken_where_there_is_no_other(monkeypatch: p
     data = pytest.importorskip("skimage.data")
     monkeypatch.delenv("EDGEFR_DETECTOR", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/nonexistent")
-    faces = Verifier.open(shipped(MINI)).detector.detect(data.astronaut())
+    faces = Verifier.open().detector.detect(data.astronaut())
     assert len(faces) == 1
     assert abs(faces[0].landmarks - ASTRONAUT_LANDMARKS).max() < 12
