@@ -57,6 +57,8 @@ def address_of(text: str) -> Address | Path:
             raise _refusal(text, "no FILE.db before the name")
         return Address(LITE, file, _checked(NAME, name, text))
     if "://" not in text:
+        if text.startswith(tuple(f"{kind}:" for kind in PORTS)):  # as a file it would lie in a folder `milvus:`
+            raise _refusal(text, "no // before the host")
         return Path(text)
     try:
         parts = urlsplit(text)

@@ -71,6 +71,8 @@ def test_the_commands_are_the_same_in_every_store(
         ("postgresql://me:12/secret@host/db/people", "expected an address such as"),
         ("postgresql://me:12/secret@host/people", "does not match"),
         ("milvus://host:19530/people; DROP", "does not match"),
+        ("milvus:/host/people", "no // before the host"),
+        ("postgresql:me@host/db/people", "no // before the host"),
         ("http://host/people", "expected an address such as milvus://"),
     ],
 )
