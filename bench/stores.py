@@ -41,7 +41,8 @@ def run(people: int, store: str, server: str | None, pid: int | None, queries: i
     """The row of the table for one store."""
     templates = crowd(people)
     asked = _queries(templates, queries)
-    with tempfile.TemporaryDirectory() as folder:
+    # Milvus Lite may still be writing when its folder is cleared away, which must not lose the row.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = _place(store, server, Path(folder))
         start = time.perf_counter()
         with create_gallery(place, Plain(), BINDING, lambda _text: None) as gallery:
