@@ -17,7 +17,7 @@ from edgefr.train.recipe import Data, Recipe, Schedule, Seat, Vib, Views
 TRAIN = Path(__file__).parent.parent / "train"
 RECIPES = sorted(TRAIN.glob("*.toml"))
 FIRST = TRAIN / "first.toml"
-STUDENTS = {"student", "mini-a", "mini-b"}
+STUDENTS = {"student", "mini-a-first", "mini-b-first", "mini-a", "mini-b"}
 VARIABLES = ("EDGEFR_SHARED", "EDGEFR_DATA", "EDGEFR_FACES", "EDGEFR_ARCFACE", "EDGEFR_ADAFACE")
 
 
