@@ -45,9 +45,12 @@ def begun(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def begin(*arguments: object) -> subprocess.Popen[str]:
         words = command("photographs", "-o", "shards", "--workers", 2, "--shard", 8, *arguments)
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        # A shell makes what it starts in the background deaf to Ctrl-C, and all that this starts: not this job.
+        hearing = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             words, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True
         )
+        signal.signal(signal.SIGINT, hearing)
         running.append(process)
         return process
 
