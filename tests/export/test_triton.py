@@ -59,7 +59,7 @@ def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
     assert (config.name, config.platform, config.backend, config.max_batch_size) == ("mini", "onnxruntime_onnx", "", 32)
     assert [(one.name, one.data_type, list(one.dims)) for one in config.input] == [("image", 2, [112, 112, 3])]
     assert [(one.name, one.data_type, list(one.dims), one.HasField("reshape")) for one in config.output] == [
-        ("embedding", 11, [128], False),
+        ("embedding", 11, [256], False),
         ("norm", 11, [1], True),
         ("uncertainty", 11, [1], True),
     ]
