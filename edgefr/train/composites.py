@@ -99,7 +99,7 @@ def composite(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[
     """A picture (side, side, 3), the faces (F, 15) known to be in it, and whether it is known that it has no others."""
     kind = rng.random()
     if kind < mix.as_taken:
-        canvas, faces = as_taken(photographs, side, rng, mix.hard)
+        canvas, faces = as_taken(photographs, side, rng, mix)
         return (spoiled(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
     canvas = headless(photographs, side, rng) if rng.random() < 0.3 else background(photographs, side, rng)
     laid = []
@@ -112,12 +112,14 @@ def composite(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[
     return spoiled(canvas, faces, rng), faces, True
 
 
-def as_taken(photographs: Photographs, side: int, rng: Rng, hard: float) -> tuple[Image, Floats]:
-    """A window (side, side, 3) of a photograph, mirrored or not, a little turned and scaled, and its finds."""
-    index, _ = chosen(photographs, rng, hard)
+def as_taken(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[Image, Floats]:
+    """A window (side, side, 3) of a photograph, mirrored or not, exact or a little tilted and scaled, and its finds."""
+    index, _ = chosen(photographs, rng, mix.hard)
     picture = photographs.pictures[index]
-    scale, turn = (float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 6))) if rng.random() < 0.7 else (1.0, 0.0)
-    matrix = cv2.getRotationMatrix2D((0, 0), turn, scale)
+    scale, tilt = 1.0, 0.0
+    if rng.random() >= mix.exact:
+        scale, tilt = float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 6))
+    matrix = cv2.getRotationMatrix2D((0, 0), tilt, scale)
     if rng.random() < 0.5:
         matrix[0] *= -1
     height, width = picture.shape[:2]

@@ -60,9 +60,11 @@ class Views:
 @dataclass(frozen=True)
 class Mix:
     """What a detector is shown, as shares: pictures nearly `as_taken` and `faceless` ones, all others composites; of
-    all these, those `turned` as a whole; of the photographs in them, those chosen for a face that is `hard` to find."""
+    those as taken, the ones that are `exact`, neither scaled nor tilted; of all, those `turned` as a whole; of the
+    photographs in them, those chosen for a face that is `hard` to find."""
 
     as_taken: float = 0.5
+    exact: float = 0.3
     faceless: float = 0.15
     turned: float = 0.4
     hard: float = 0.3

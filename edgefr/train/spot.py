@@ -20,7 +20,7 @@ from edgefr.nn.spot import STRIDES, Spot, decoded, load_spot, places
 from edgefr.train.composites import Composites, Lesson
 from edgefr.train.faces import read_training_faces
 from edgefr.train.loop import decayed_apart, descend
-from edgefr.train.parallel import World
+from edgefr.train.parallel import World, cores_left_by
 from edgefr.train.photographs import labelled
 from edgefr.train.progress import Progress
 from edgefr.train.recipe import Data, Mix, Schedule, check_named, require
@@ -76,6 +76,7 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
     sources = [source["sha256"] for source in made_from.values()]
     asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *sources, faces.digest()]
     with ExitStack() as stack:
+        stack.enter_context(cores_left_by(recipe.data.workers))
         stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
         stage_of = stages.open("Spotting", asked, stack)
         stage = stage_of({"spot": net}, decayed_apart(net), schedule, 1)

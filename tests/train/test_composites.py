@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -89,7 +90,7 @@ def test_a_face_turned_by_a_right_angle_lies_on_its_side() -> None:
 def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
     orders, whole = set(), 0
     for seed in range(40):
-        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed), 0.3)
+        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed), Mix())
         assert window.shape == (192, 192, 3)
         whole += int((window > 0).all())
         points = finds[0, 4:14].reshape(5, 2)
@@ -97,8 +98,21 @@ def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
             orders.add(tuple(names_of(window, points)))
     assert orders == {(0, 1, 2, 3, 4), (1, 0, 2, 4, 3)}
     assert whole == 0  # the painted eyes have channels of 0
-    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0), 0.3)
+    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0), Mix())
     assert (narrow == 0).all(2).mean() > 0.2  # what lies beyond the photograph is black, as a detector pads
+
+
+def test_an_exact_window_is_a_part_of_the_photograph_pixel_by_pixel() -> None:
+    picture, _ = painted()
+    parts = [np.ascontiguousarray(each) for each in (picture, picture[:, ::-1])]
+
+    def is_part(window: np.ndarray) -> bool:
+        found = [(part, cv2.minMaxLoc(cv2.matchTemplate(part, window, cv2.TM_SQDIFF))[2]) for part in parts]
+        return any(np.array_equal(part[y : y + 128, x : x + 128], window) for part, (x, y) in found)
+
+    for share in (0.0, 1.0):
+        windows = [as_taken(photographs(), 128, np.random.default_rng(seed), Mix(exact=share))[0] for seed in range(20)]
+        assert [is_part(window) for window in windows] == [share == 1] * 20
 
 
 def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None:
@@ -176,7 +190,7 @@ def test_one_in_seven_pictures_is_known_to_be_faceless() -> None:
 def test_a_recipe_says_what_is_shown_how_often() -> None:
     kinds = {"as_taken": (1, 0), "faceless": (0, 1), "laid": (0, 0)}
     for kind, (as_taken_share, faceless_share) in kinds.items():
-        mix = Mix(as_taken_share, faceless_share)
+        mix = Mix(as_taken_share, faceless=faceless_share)
         for seed in range(20):
             _, faces, no_others = composite(photographs(), 64, np.random.default_rng(seed), mix)
             assert (no_others, len(faces) > 0) == {"as_taken": (False, True), "faceless": (True, False)}.get(

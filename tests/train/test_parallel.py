@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -22,7 +23,7 @@ from torch import distributed as dist  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.train.loop import Stage, decayed_apart, descend  # noqa: E402
-from edgefr.train.parallel import World  # noqa: E402
+from edgefr.train.parallel import World, cores_left_by  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
 from edgefr.train.recipe import Schedule  # noqa: E402
 from edgefr.train.run import Run, train_fused  # noqa: E402
@@ -217,3 +218,16 @@ def test_torchrun_killed_and_started_again_ends_with_the_same_weights(folder: Pa
         if name.startswith(("fusion", "bottleneck")):
             assert torch.equal(second[name], value), name
     assert not torch.equal(first["head/weight"], second["head/weight"]), "each has classes of its own"
+
+
+def test_loading_processes_get_cores_of_their_own_while_training_lasts() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for workers, left in ((0, 3), (1, 2), (8, 1)):
+            with contextlib.suppress(EdgefrError), cores_left_by(workers):
+                assert torch.get_num_threads() == left
+                raise EdgefrError("stopped")
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
