@@ -22,10 +22,11 @@ from torch import Tensor, multiprocessing, nn  # noqa: E402
 from torch import distributed as dist  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.recipe import read_recipe  # noqa: E402
 from edgefr.train.loop import Stage, decayed_apart, descend  # noqa: E402
 from edgefr.train.parallel import World, cores_left_by  # noqa: E402
 from edgefr.train.progress import silent  # noqa: E402
-from edgefr.train.recipe import Schedule  # noqa: E402
+from edgefr.train.recipe import Recipe, Schedule  # noqa: E402
 from edgefr.train.run import Run, train_fused  # noqa: E402
 from tests.train import tiny  # noqa: E402
 
@@ -88,7 +89,7 @@ def normed(folder: Path, world: World) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def run_rank(rank: int, folder: Path, faces: Path) -> None:
+def run_rank(rank: int, folder: Path, recipe: Path) -> None:
     """One of two processes."""
     torch.set_num_threads(1)
     tiny.use()
@@ -100,10 +101,9 @@ def run_rank(rank: int, folder: Path, faces: Path) -> None:
     told["agreed"] = {"mean": tensors[0], "one": tensors[1], "largest": torch.tensor(world.largest(-rank))}
     told["fitted"] = fitted(folder, world)
     told["normed"] = normed(folder, world)
-    recipes = [tiny.tiny_recipe(folder, faces, *settings) for settings in (ALIKE, SHARED_CLASSES)]
-    dist.barrier()  # both wrote the same files, which nobody may read before the other is done
-    for recipe in recipes:
-        train_fused(recipe, silent, world)
+    recipes = [read_recipe(Recipe, recipe, settings) for settings in (ALIKE, SHARED_CLASSES)]
+    for each in recipes:
+        train_fused(each, silent, world)
     dist.barrier()
     if rank:
         for path in (folder / "runs/states").glob("*.1.safetensors"):
@@ -121,7 +121,7 @@ def run_rank(rank: int, folder: Path, faces: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     """What two processes left."""
     folder = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(run_rank, (folder, faces), nprocs=2)
+    multiprocessing.spawn(run_rank, (folder, tiny.write_recipe(folder, faces)), nprocs=2)
     return folder
 
 
