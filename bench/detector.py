@@ -55,7 +55,9 @@ def turned(degrees: float) -> Callable[[Image], tuple[Image, np.ndarray]]:
 def scaled(scale: float) -> Callable[[Image], tuple[Image, np.ndarray]]:
     def resize(photo: Image) -> tuple[Image, np.ndarray]:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how), np.diag([scale, scale, 1.0])[:2].copy()
+        half = (scale - 1) / 2  # pixels are measured from the middle of the first
+        matrix = np.array([[scale, 0, half], [0, scale, half]])
+        return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how), matrix
 
     return resize
 

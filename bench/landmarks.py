@@ -38,7 +38,7 @@ def averaged(yunet: Detector, photo: Image, face: Face) -> Floats:
                     points[:, 0] = view.shape[1] - 1 - points[:, 0]
                     points = points[[1, 0, 2, 4, 3]]
                 if overlap((x / size, y / size, width / size, height / size), face.box) > SAME:
-                    looks.append(points / size)
+                    looks.append((points + 0.5) / size - 0.5)  # from the middle of the first pixel, as OpenCV resizes
     return np.asarray(np.mean(looks, axis=0), np.float32)
 
 

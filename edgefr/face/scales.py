@@ -1,4 +1,4 @@
-"""One photograph seen at two sizes, so that a detector finds small faces and those that fill the picture."""
+"""One photograph seen at several sizes, so that a detector finds small faces and those that fill the picture."""
 
 from __future__ import annotations
 
