@@ -80,7 +80,13 @@ def demo_photos() -> dict[str, Image]:
 
     astronaut: Image = data.astronaut()
     half = np.asarray(cv2.resize(astronaut, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-    hopper = cv2.imread(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    path = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    if not path.is_file():  # Debian's matplotlib has it in a package of its own
+        raise EdgefrError(
+            f"expected matplotlib's sample photograph {path}, found none: install matplotlib by `pip install "
+            "--force-reinstall matplotlib`, which brings it"
+        )
+    hopper = cv2.imread(str(path))
     return {
         "the astronaut": astronaut,
         "her bad copy": jpeg(half, 20),

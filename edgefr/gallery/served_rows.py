@@ -34,7 +34,7 @@ class ServedRows:
     def person(self, row: PersonRow) -> Person:
         """Raises DamagedError where the row is not as it was written."""
         person = self._rows.person(row.id, row.key, row.record)
-        if self.token(person.name) != row.token:
+        if (self.token(person.name), due_of(person)) != (row.token, row.due):
             raise DamagedError(f"a person of {self._source}")
         return person
 
@@ -55,9 +55,8 @@ class ServedRows:
             number = new_number()
             things.append(Thing(IMAGE, number, person.id, *self._rows.sealed_portrait(number, portrait, data_key)))
         person = replace(person, images=(*person.images, *(thing.id for thing in things)))
-        due = 0 if person.expires is None else max(1, int(person.expires))
         wrapped, record = self._rows.wrapped(person.id, data_key), self._rows.sealed_person(person, data_key)
-        return things, PersonRow(person.id, self.token(person.name), due, wrapped, record)
+        return things, PersonRow(person.id, self.token(person.name), due_of(person), wrapped, record)
 
     def event(self, thing: Thing) -> Event:
         return self._rows.event(thing.id, thing.body)
@@ -77,6 +76,11 @@ def new_range() -> Intent:
     """Numbers for an import that nothing else has."""
     first = (1 << 34 | secrets.randbits(34)) << IMPORT_BITS
     return Intent(first, first + (1 << IMPORT_BITS) - 1, whole=True)
+
+
+def due_of(person: Person) -> int:
+    """The second since 1970 in which a person is to be removed, 0: never."""
+    return 0 if person.expires is None else max(1, int(person.expires))
 
 
 def over(person: Person) -> bool:

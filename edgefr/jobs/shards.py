@@ -73,15 +73,16 @@ def read_rows(folder: Path, job: Job, columns: Sequence[str] | None = None) -> I
     """All rows of all shards in the order of the job's list, or of each these `columns`, `path` among them.
 
     Raises:
-        EdgefrError: a shard is missing, damaged, or of another job.
+        EdgefrError: a shard is missing, damaged, or of another job; said before the first row.
     """
+    whole = whole_shards(folder, job)
     for number in range(job.shards):
-        if not shard_path(folder, number).is_file():
+        if number not in whole:
             raise EdgefrError(
                 f"expected all {job.shards:,} shards of the job in {folder}, found no part {number:05d}: finish it "
                 "with the `edgefr embed` command that began it"
             )
-        _refused_of(folder, job, number)
+    for number in range(job.shards):
         with _opened(folder, number) as file:
             for batch in file.iter_batches(ROWS, columns=columns):
                 yield from _rows(batch)

@@ -44,6 +44,14 @@ def test_the_demonstration_is_right_without_any_file(edgefr, tmp_path: Path, mon
     assert cv2.imread("demo.png") is not None
 
 
+def test_a_matplotlib_without_its_photographs_is_told_of(edgefr, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("skimage")
+    cbook = pytest.importorskip("matplotlib.cbook")
+    monkeypatch.setattr(cbook, "get_sample_data", lambda name, asfileobj: tmp_path / name)
+    sentence = edgefr("demo", "-o", tmp_path / "demo.png").sentence
+    assert "found none: install matplotlib" in sentence
+
+
 def test_verify_needs_neither_model_nor_detector(edgefr, tmp_path: Path) -> None:
     data = pytest.importorskip("skimage.data")
     photo = tmp_path / "astronaut.png"

@@ -344,6 +344,19 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
+def test_a_server_that_changes_when_somebody_is_to_be_removed_is_found_out(
+    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
+) -> None:
+    gallery.enrol("Ada", [portrait(1)])
+    server = server_of(at, request)
+    assert isinstance(server, Postgres)
+    server.sql(f"UPDATE {at.name}_people SET due = 1")
+    with pytest.raises(DamagedError):
+        gallery.search(unit(1), 1)
+    assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(1,)]
+
+
+@pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_server_that_swaps_people_is_found_out(
     at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
 ) -> None:

@@ -72,7 +72,7 @@ def test_a_missing_a_damaged_and_anothers_shard_are_refused(tmp_path: Path) -> N
     path.unlink()
     assert list(whole_shards(folder, job)) == [0, 2]
     with pytest.raises(EdgefrError, match=r"found no part 00001: finish it"):
-        list(read_rows(folder, job))
+        next(read_rows(folder, job))  # before anything of part 00000 is done
 
 
 def test_a_job_is_what_it_was_begun_as(tmp_path: Path) -> None:
