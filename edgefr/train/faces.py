@@ -19,7 +19,7 @@ from edgefr.data.lfw import people_of, read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluate.held_out import told
 from edgefr.files import sha256_of
-from edgefr.manifest import HeldOut, read_manifest
+from edgefr.manifest import HeldOut, model_manifest
 from edgefr.spec import FACE_SIZE, Faces, Image
 from edgefr.train.recipe import Data
 
@@ -96,7 +96,7 @@ class TrainingFaces:
         Raises:
             EdgefrError: a checkpoint was trained on some of them, as its manifest says.
         """
-        manifests = {path: read_manifest(path) for path in checkpoints}
+        manifests = {path: model_manifest(path) for path in checkpoints}
         trained = {path: known.held_out for path, known in manifests.items() if known and known.held_out}
         if data.pairs is None or not trained:
             return

@@ -26,6 +26,7 @@ from edgefr.train.progress import Progress
 from edgefr.train.recipe import Data, Mix, Schedule, check_named, require
 from edgefr.train.spot_losses import losses
 from edgefr.train.stages import Stages
+from edgefr.train.unfold import unfolded
 
 SETTLING = 60
 """Batches that BatchNorm's statistics are measured on in the end."""
@@ -34,7 +35,8 @@ SETTLING = 60
 @dataclass(frozen=True)
 class SpotRecipe:
     """A detector's training: `data.faces` are photographs as they were taken, `teacher` is YuNet's file, `side` that of
-    the composites in pixels. `begin` is a detector's checkpoint to go on from, else the weights are random."""
+    the composites in pixels. `begin` is a detector to go on from, its checkpoint or its ONNX file; else the weights are
+    random."""
 
     name: str
     data: Data
@@ -63,12 +65,12 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
         EdgefrError: the recipe, its data or its teacher are not as expected, or training diverges.
     """
     faces = read_training_faces(recipe.data)
+    faces.check_unseen(recipe.data, [] if recipe.begin is None else [recipe.begin])
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
     composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     made_from = {"teacher": source_of(recipe.teacher)}
     torch.manual_seed(recipe.seed)
-    net = Spot() if recipe.begin is None else load_spot(recipe.begin)
-    net.to(world.device)
+    net = begun(recipe, composites, world)
     if recipe.begin is not None:
         made_from["begin"] = source_of(recipe.begin)
     schedule = recipe.schedule
@@ -94,9 +96,20 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
             made_from=made_from,
             trained_on=f"{pictures:,} composites of {told}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
             versions=versions_of("torch", "numpy", "opencv-python", "scikit-image"),
+            held_out=faces.held_out(recipe.data),
         ))  # fmt: skip
     world.wait()
     return result
+
+
+def begun(recipe: SpotRecipe, composites: Composites, world: World) -> Spot:
+    """The net as the training begins with it."""
+    if recipe.begin is None:
+        return Spot().to(world.device)
+    if recipe.begin.suffix.lower() != ".onnx":
+        return load_spot(recipe.begin).to(world.device)
+    batches = islice(composites.batches(recipe.schedule.batch, 0, World()), SETTLING)
+    return unfolded(recipe.begin, (_pixels(batch.image, world) for batch in batches), world)
 
 
 def settle(net: Spot, batches: Iterator[Lesson], world: World) -> None:

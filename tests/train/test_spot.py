@@ -132,6 +132,19 @@ def test_a_second_training_goes_on_from_the_first_ones_weights(make: Make) -> No
 
 
 @pytest.mark.shared
+def test_weights_that_know_the_people_held_out_are_no_beginning(make: Make, shared: Path) -> None:
+    held_out = (f"data.pairs={shared / 'lfw-pairs.txt'}", "data.test_folds=[6]")
+    everybody = train_spot(make("name=everybody"), silent, World())
+    with pytest.raises(EdgefrError, match="trained on those of folds 6"):
+        train_spot(make("name=second", f"begin={everybody}", *held_out), silent, World())
+    others = train_spot(make("name=others", *held_out), silent, World())
+    second = read_manifest(train_spot(make("name=second", f"begin={others}", *held_out), silent, World()))
+    assert second is not None
+    assert second.held_out is not None
+    assert second.held_out.folds == (6,)
+
+
+@pytest.mark.shared
 def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
     recipe = make()
