@@ -24,6 +24,7 @@ from edgefr.errors import EdgefrError
 from edgefr.evaluate.bootstrap import interval, resampled_sums, share
 from edgefr.face.detect import Detector, Face, open_detector
 from edgefr.face.photo import load_photo
+from edgefr.face.spot import OVERLAP, SCORE, VOTES
 from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, Floats, Image
 from edgefr.train.looks import moved
 
@@ -185,8 +186,8 @@ def one_core(spot: Path, yunet: Path) -> dict[str, Any]:
 
     def with_spot() -> int:
         rows = session.run(None, {INPUT_NAME: picture[None]})[0]
-        rows = rows[rows[:, 14] >= 0.5]
-        return len(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, 0.4))
+        rows = rows[rows[:, 14] >= VOTES]
+        return len(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), SCORE, OVERLAP))
 
     works: dict[str, Callable[[], Any]] = {"spot": with_spot, "yunet": lambda: net.detect(picture[..., ::-1].copy())}
     times: dict[str, list[float]] = {name: [] for name in works}

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, PrecisionOption, RuntimeOption, folds_of
+from edgefr.cli.options import (
+    FaceOption,
+    JsonOption,
+    PhotographsDetectorOption,
+    PrecisionOption,
+    RuntimeOption,
+    folds_of,
+)
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Signal
@@ -31,7 +38,7 @@ def calibrate(
         Signal | None,
         typer.Option(help="Also measure below which value of this signal a face is too poor to be judged."),
     ] = None,
-    detector: DetectorOption = None,
+    detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "fp32",

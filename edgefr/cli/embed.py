@@ -60,8 +60,8 @@ def embed(
     The .npz file holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is
     named on stderr and left out; exit 2 if there was any.
 
-    A folder (-o NAME without .npz) gets shards, each whole or absent, with a row for every photograph: its face, or why
-    there is none. A job that was stopped or killed goes on when the same command is given again; exit 0 when it is
+    A folder (-o NAME without a suffix) gets shards, each whole or absent, with a row for every photograph: its face, or
+    why there is none. A job that was stopped or killed goes on when the same command is given again; exit 0 when it is
     done.
     """
     from edgefr.jobs.embed import Means

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import DetectorOption, FaceOption, JsonOption, RuntimeOption, chosen_model, folds_of
+from edgefr.cli.options import FaceOption, JsonOption, PhotographsDetectorOption, RuntimeOption, chosen_model, folds_of
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 
@@ -43,7 +43,7 @@ def eval(
     beside: Annotated[
         list[Path] | None, typer.Option(help="Another model to compare with; two give a sum and a concatenation.")
     ] = None,
-    detector: DetectorOption = None,
+    detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
     precision: Annotated[

@@ -132,8 +132,12 @@ def audit(
                 advance(1)
         if stray := opened.stray_images():
             raise EdgefrError(
-                f"expected images of enrolled people only in {opened.path}, found {stray} more: somebody else wrote "
-                "the file; restore a copy"
+                f"expected images of enrolled people only in {opened.path}, found {stray} more: "
+                + (
+                    "somebody else wrote the file; restore a copy"
+                    if isinstance(opened.path, Path)
+                    else "a change is under way or was cut short; give the command again after the next one"
+                )
             )
         events, binding = opened.events(), opened.binding
     if json:

@@ -20,9 +20,11 @@ def enroll_from(shards: Path, access: Access, plain: bool, verifier: Verifier, k
     from edgefr.gallery.binding import Binding
     from edgefr.jobs.enrol import enrol_shards
     from edgefr.jobs.job import read_job
+    from edgefr.jobs.shards import insist_on_all
 
     job = read_job(shards)
     job.binding.insist_on(Binding.of(verifier), shards)
+    insist_on_all(shards, job)  # before a gallery is made
     images = known = refused = 0
     with access.open_or_create(plain, job.binding) as opened, progress("Enrolling", job.photographs) as advance:
         before = len(opened)

@@ -28,6 +28,15 @@ DetectorOption = Annotated[
         "--detector", "-d", help="Face detector: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR, else spot."
     ),
 ]
+PhotographsDetectorOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector",
+        "-d",
+        help="Face detector for photographs: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR. Aligned faces "
+        "need none.",
+    ),
+]
 RuntimeOption = Annotated[
     str,
     typer.Option(

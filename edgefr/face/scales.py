@@ -33,6 +33,7 @@ def detect_at(
     least: float | None = None,
     score: float = 0.0,
     vote: float | None = None,
+    corner: float = 0.0,
 ) -> list[Face]:
     """Join what `candidates` finds in `image` at each of `sides`; of boxes with IoU over `overlap` one stays, if its
     score reaches `score`.
@@ -40,7 +41,8 @@ def detect_at(
     `candidates` gets the resized picture and its longest side; it gives rows of 15 in pixels of that picture:
     x, y, width, height, five points as x, y, score (OpenCV's order). What a smaller view adds has a side of at least
     `least` of its pixels, by default of LARGE. With `vote`, a face lies where all candidates with at least that IoU
-    see it, on the average weighted by the squares of their scores (box voting: Gidaris & Komodakis 2015).
+    see it, on the average weighted by the squares of their scores (box voting: Gidaris & Komodakis 2015). `corner` is
+    where the candidates have the picture's upper left corner: -0.5 if they count from the middle of the first pixel.
     """
     height, width = image.shape[:2]
     found = []
@@ -50,7 +52,8 @@ def detect_at(
         if side < sides[0]:
             rows = rows[rows[:, 2] * rows[:, 3] > (LARGE * side if least is None else least) ** 2]
         back = width / small.shape[1], height / small.shape[0]
-        found.append(rows * np.array([*back * 7, 1], np.float32))
+        shift = [corner * (1 - scale) for scale in back]
+        found.append(rows * np.array([*back * 7, 1], np.float32) + np.array([*shift, 0, 0, *shift * 5, 0], np.float32))
     rows = np.concatenate(found)
     kept = np.array(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), score, overlap), np.intp).ravel()
     return [_face(rows[index] if vote is None else _voted(rows[index], rows, vote)) for index in kept]

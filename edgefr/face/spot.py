@@ -28,6 +28,10 @@ LEAST = 56
 faces of 8 to 200."""
 
 
+CORNER = -0.5
+"""Where it sees a picture's upper left corner: it learned from pictures warped by OpenCV, whose first pixel's middle is
+at 0. (YuNet and SCRFD are taken as their own tools take them, at 0.)"""
+
 NESTED = 0.6
 """A find that lies so far within a better one is that face's mouth and chin, which in portraits look like a face."""
 
@@ -50,7 +54,7 @@ class Spot:
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
         found: list[Face] = []
-        for face in detect_at(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE):
+        for face in detect_at(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE, CORNER):
             if all(_inside(face, better) <= NESTED for better in found):
                 found.append(face)
         return found

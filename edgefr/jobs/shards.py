@@ -69,12 +69,8 @@ def whole_shards(folder: Path, job: Job) -> dict[int, int]:
     }
 
 
-def read_rows(folder: Path, job: Job, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """All rows of all shards in the order of the job's list, or of each these `columns`, `path` among them.
-
-    Raises:
-        EdgefrError: a shard is missing, damaged, or of another job; said before the first row.
-    """
+def insist_on_all(folder: Path, job: Job) -> None:
+    """Raises EdgefrError where a shard is missing, of another job, or evidently damaged."""
     whole = whole_shards(folder, job)
     for number in range(job.shards):
         if number not in whole:
@@ -82,6 +78,15 @@ def read_rows(folder: Path, job: Job, columns: Sequence[str] | None = None) -> I
                 f"expected all {job.shards:,} shards of the job in {folder}, found no part {number:05d}: finish it "
                 "with the `edgefr embed` command that began it"
             )
+
+
+def read_rows(folder: Path, job: Job, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """All rows of all shards in the order of the job's list, or of each these `columns`, `path` among them.
+
+    Raises:
+        EdgefrError: a shard is missing or of another job, said before the first row; or damaged.
+    """
+    insist_on_all(folder, job)
     for number in range(job.shards):
         with _opened(folder, number) as file:
             for batch in file.iter_batches(ROWS, columns=columns):

@@ -102,7 +102,7 @@ def load_spot(checkpoint: Path) -> Spot:
     except (SafetensorError, OSError, RuntimeError) as error:
         raise EdgefrError(
             f"expected a detector's checkpoint in {checkpoint}, found another file or none: make one with `edgefr "
-            "train-detector` and the recipe of that name, such as train/spot-first.toml"
+            "train-detector train/spot-first.toml`"
         ) from error
     return net
 

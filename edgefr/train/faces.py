@@ -90,6 +90,14 @@ class TrainingFaces:
             return HeldOut(None, (), self.folder.digest())
         return HeldOut(sha256_of(data.pairs), data.test_folds, self.folder.digest())
 
+    def held_out_after(self, data: Data, begin: Path) -> HeldOut | None:
+        """The same of a training that goes on from `begin`: None where that may know people whom these faces do not."""
+        ours, known = self.held_out(data), model_manifest(begin)
+        theirs = None if known is None else known.held_out
+        if theirs is None or theirs.pairs != ours.pairs or not set(ours.folds) <= set(theirs.folds):
+            return None
+        return ours if ours.pairs is not None or theirs.faces == ours.faces else None
+
     def check_unseen(self, data: Data, checkpoints: Iterable[Path]) -> None:
         """Find out whether what goes into a training knows the people held out: what imitates it would, too.
 

@@ -60,8 +60,8 @@ class Views:
 @dataclass(frozen=True)
 class Mix:
     """What a detector is shown, as shares: pictures nearly `as_taken` and `faceless` ones, all others composites; of
-    those as taken, the ones that are `exact`, neither scaled nor tilted; of all, those `turned` as a whole; of the
-    photographs in them, those chosen for a face that is `hard` to find."""
+    those as taken, the ones that are `exact`, neither scaled nor tilted (but spoiled and turned like others); of all,
+    those `turned` as a whole; of the photographs in them, those chosen for a face that is `hard` to find."""
 
     as_taken: float = 0.5
     exact: float = 0.3

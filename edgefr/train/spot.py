@@ -1,5 +1,5 @@
-"""The training of the face detector `spot`: from nothing, on composites of photographs, by imitating what a
-teacher answers to each at every place."""
+"""The training of the face detector `spot`: from nothing or from an earlier one, on composites of photographs, by
+imitating what a teacher answers to each at every place."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
+from edgefr.errors import EdgefrError
 from edgefr.files import written_whole
 from edgefr.manifest import Manifest, source_of, versions_of, write_manifest
 from edgefr.nn.spot import STRIDES, Spot, decoded, load_spot, places
 from edgefr.train.composites import Composites, Lesson
-from edgefr.train.faces import read_training_faces
+from edgefr.train.faces import TrainingFaces, read_training_faces
 from edgefr.train.loop import decayed_apart, descend
 from edgefr.train.parallel import World, cores_left_by
 from edgefr.train.photographs import labelled
@@ -29,7 +30,7 @@ from edgefr.train.stages import Stages
 from edgefr.train.unfold import unfolded
 
 SETTLING = 60
-"""Batches that BatchNorm's statistics are measured on in the end."""
+"""Batches that BatchNorm's statistics are measured on in the end, and of a graph to begin with."""
 
 
 @dataclass(frozen=True)
@@ -65,41 +66,61 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
         EdgefrError: the recipe, its data or its teacher are not as expected, or training diverges.
     """
     faces = read_training_faces(recipe.data)
-    faces.check_unseen(recipe.data, [] if recipe.begin is None else [recipe.begin])
+    made_from = sources(recipe, faces)
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
     composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
-    made_from = {"teacher": source_of(recipe.teacher)}
     torch.manual_seed(recipe.seed)
-    net = begun(recipe, composites, world)
-    if recipe.begin is not None:
-        made_from["begin"] = source_of(recipe.begin)
-    schedule = recipe.schedule
-    pictures = schedule.length(0) * schedule.batch * schedule.accumulate
-    sources = [source["sha256"] for source in made_from.values()]
-    asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *sources, faces.digest()]
+    schedule, digests = recipe.schedule, [source["sha256"] for source in made_from.values()]
+    asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
+    result = recipe.runs / recipe.name / "spot.safetensors"
     with ExitStack() as stack:
         stack.enter_context(cores_left_by(recipe.data.workers))
+        net = begun(recipe, composites, world)
         stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
         stage_of = stages.open("Spotting", asked, stack)
         stage = stage_of({"spot": net}, decayed_apart(net), schedule, 1)
         descend(stage, lambda first: composites.batches(schedule.batch, first, world), losses_of(net, world))
-    result = recipe.runs / recipe.name / "spot.safetensors"
-    if world.first:
-        settle(net, composites.batches(schedule.batch, 0, World()), world)
-        weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-        with written_whole(result) as temporary:
-            save_file(weights, temporary)
-        told = faces.describe(recipe.data).replace("aligned faces", "photographs")
-        write_manifest(result, Manifest(
-            kind="detector",
-            name=recipe.name,
-            made_from=made_from,
-            trained_on=f"{pictures:,} composites of {told}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
-            versions=versions_of("torch", "numpy", "opencv-python", "scikit-image"),
-            held_out=faces.held_out(recipe.data),
-        ))  # fmt: skip
+        if world.first:
+            settle(net, composites.batches(schedule.batch, 0, World()), world)
+            weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+            with written_whole(result) as temporary:
+                save_file(weights, temporary)
+            write_manifest(result, told_of(recipe, faces, made_from))
     world.wait()
     return result
+
+
+def sources(recipe: SpotRecipe, faces: TrainingFaces) -> dict[str, dict[str, str]]:
+    """The files that the net is made from beside its photographs.
+
+    Raises:
+        EdgefrError: the net to begin with is not there, or was trained on people whom this recipe holds out.
+    """
+    made_from = {"teacher": source_of(recipe.teacher)}
+    if recipe.begin is None:
+        return made_from
+    if not recipe.begin.is_file():
+        raise EdgefrError(
+            f"expected a detector to go on from in {recipe.begin}, found no file: train it first by the recipe that "
+            "its folder is called as, with `edgefr train-detector`, or give another with --set begin=FILE"
+        )
+    faces.check_unseen(recipe.data, [recipe.begin])
+    return made_from | {"begin": source_of(recipe.begin)}
+
+
+def told_of(recipe: SpotRecipe, faces: TrainingFaces, made_from: dict[str, dict[str, str]]) -> Manifest:
+    """The checkpoint's manifest."""
+    pictures = recipe.schedule.length(0) * recipe.schedule.batch * recipe.schedule.accumulate
+    told = faces.describe(recipe.data).replace("aligned faces", "photographs")
+    begin = recipe.begin
+    return Manifest(
+        kind="detector",
+        name=recipe.name,
+        made_from=made_from,
+        trained_on=f"{pictures:,} composites of {told}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
+        versions=versions_of("torch", "numpy", "opencv-python", "scikit-image"),
+        held_out=faces.held_out(recipe.data) if begin is None else faces.held_out_after(recipe.data, begin),
+    )
 
 
 def begun(recipe: SpotRecipe, composites: Composites, world: World) -> Spot:

@@ -21,8 +21,8 @@ BLUR = 4.0
 
 def losses(found: Tensor, taught: Tensor) -> dict[str, Tensor]:
     """Of decoded faces (B, P, 15), scores as logits, against the teacher's, scores from 0 to 1: those of score, box and
-    points. The score counts at every place, box and points where the teacher is sure, weighted by its score; each sum is
-    divided by that of all scores that the teacher is sure of."""
+    points. The score counts at every place, box and points where the teacher is sure, weighted by its score; each sum
+    is divided by that of all scores that the teacher is sure of."""
     score = taught[..., 14]
     weight = score * (score >= SURE)
     mass = weight.sum().clamp(min=1)

@@ -33,8 +33,8 @@ def unfolded(graph: Path, pictures: Iterable[Tensor], world: World) -> Spot:
         net.load_state_dict(weights, strict=True)
     except (KeyError, RuntimeError) as error:
         raise EdgefrError(
-            f"expected the graph of a detector as `edgefr export` writes it in {graph}, found another: take an "
-            "edgefr/assets/spot.onnx, or a checkpoint"
+            f"expected a detector's graph in {graph}, found another: give edgefr/assets/spot.onnx, or what `edgefr "
+            "train-detector` wrote, with --set begin=FILE"
         ) from error
     net.to(world.device).eval()
     _measure(net, pictures)
@@ -48,7 +48,10 @@ def _weights(graph: Path) -> dict[str, Tensor]:
         constants = onnx.load(str(graph)).graph.initializer
         named = {constant.name: onnx.numpy_helper.to_array(constant) for constant in constants}
     except (OSError, ValueError, TypeError, protobuf.DecodeError) as error:
-        raise EdgefrError(f"expected an ONNX file in {graph}, found another or none: choose another `begin`") from error
+        raise EdgefrError(
+            f"expected an ONNX file in {graph}, found another or none: give edgefr/assets/spot.onnx, or what `edgefr "
+            "train-detector` wrote, with --set begin=FILE"
+        ) from error
     ours = (name for name in named if name.startswith(PREFIX))
     return {name.removeprefix(PREFIX): torch.tensor(named[name]) for name in ours}
 
@@ -76,25 +79,23 @@ def _divide(weights: dict[str, Tensor], conv: str, norm: nn.BatchNorm2d, name: s
 
 
 def _measure(net: Spot, pictures: Iterable[Tensor]) -> None:
-    """Give every BatchNorm the mean and variance of what it is shown, and change what it says of that by nothing."""
-    sums: dict[nn.BatchNorm2d, list[Tensor]] = {norm: [] for _, norm in _normalised(net)}
+    """Give every BatchNorm the mean and variance of what it is shown, as batches have them on the average, and change
+    what it says of that by nothing."""
+    seen: dict[nn.BatchNorm2d, list[Tensor]] = {norm: [] for _, norm in _normalised(net)}
 
     def see(norm: nn.BatchNorm2d, shown: tuple[Tensor], _: Tensor) -> None:
-        values = shown[0].double().transpose(0, 1).flatten(1)  # (C, everything else)
-        count = torch.full_like(values[:, 0], values.shape[1])
-        sums[norm].append(torch.stack([values.sum(1), values.square().sum(1), count]))
+        values = shown[0].transpose(0, 1).flatten(1)  # (C, everything else)
+        seen[norm].append(torch.stack([values.mean(1), values.var(1)]))
 
-    hooks = [norm.register_forward_hook(see) for norm in sums]
+    hooks = [norm.register_forward_hook(see) for norm in seen]
     with torch.no_grad():
         for batch in pictures:
             net(batch)
     for hook in hooks:
         hook.remove()
-    for norm, seen in sums.items():
-        total, squares, count = torch.stack(seen).sum(0)
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp(min=0)
+    for norm, batches in seen.items():
+        mean, variance = torch.stack(batches).mean(0)
         scale = norm.weight.data / (1 + norm.eps) ** 0.5
         norm.weight.data.copy_(scale * (variance + norm.eps).sqrt())
         norm.bias.data.add_(scale * mean)
-        norm.running_mean, norm.running_var = mean.float(), variance.float()
+        norm.running_mean, norm.running_var = mean, variance

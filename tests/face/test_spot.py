@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from edgefr.face.detect import Face, open_detector
+from edgefr.face.scales import detect_at
+from edgefr.face.spot import CORNER
 from tests.face.pictures import gradient
 
 
@@ -68,7 +70,27 @@ def test_a_mouth_within_a_face_is_none(detect) -> None:
 def test_large_pictures_are_shrunk_and_only_large_faces_count_in_the_smaller_views(detect) -> None:
     faces = detect([row(0, 0, 40, 0.9), row(50, 50, 80, 0.8)], 2048, 2048)
     boxes = sorted(face.box for face in faces)
-    seen_at_1024 = [(0, 0, 80, 80), (100, 100, 160, 160)]
-    seen_at_320 = (50 * 2048 / 320, 50 * 2048 / 320, 80 * 2048 / 320, 80 * 2048 / 320)
-    seen_at_112 = (50 * 2048 / 112, 50 * 2048 / 112, 80 * 2048 / 112, 80 * 2048 / 112)
-    assert boxes == [pytest.approx(box, rel=1e-4) for box in sorted([*seen_at_1024, seen_at_320, seen_at_112])]
+    seen_at_1024 = [seen(2048 / 1024, 0, 40), seen(2048 / 1024, 50, 80)]
+    others = [seen(2048 / 320, 50, 80), seen(2048 / 112, 50, 80)]
+    assert boxes == [pytest.approx(box, rel=1e-4) for box in sorted([*seen_at_1024, *others])]
+
+
+def seen(times: float, at: float, side: float) -> tuple[float, ...]:
+    """A box of a view in a picture so many times as large: what lies in the middle of a pixel stays there."""
+    corner = (at + 0.5) * times - 0.5
+    return (corner, corner, side * times, side * times)
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_points_lie_in_the_middle_of_what_became_a_pixel(times: int) -> None:
+    """A point in a shrunk view is where area averaging took its light from, not half a view's pixel beside it."""
+    picture = np.zeros((64 * times, 64 * times, 3), np.uint8)
+    picture[20 * times : 21 * times, 30 * times : 31 * times] = 255
+
+    def brightest(view: np.ndarray, _side: int) -> np.ndarray:
+        y, x = np.unravel_index(view[..., 0].argmax(), view.shape[:2])
+        return np.array([[0, 0, 60, 60, *([x, y] * 5), 0.9]], np.float32)
+
+    (face,) = detect_at(picture, (64,), brightest, 0.4, corner=CORNER)
+    rows, columns = np.nonzero(picture[..., 0])
+    np.testing.assert_allclose(face.landmarks, np.tile([columns.mean(), rows.mean()], (5, 1)))

@@ -343,16 +343,20 @@ os._exit(0)
         assert again.stray_images() == 0
 
 
+@pytest.mark.parametrize(("keep", "due"), [(None, 1), (3600.0, 0)])
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_server_that_changes_when_somebody_is_to_be_removed_is_found_out(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
+    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest, keep: float | None, due: int
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [portrait(1)], keep=keep)
     server = server_of(at, request)
     assert isinstance(server, Postgres)
-    server.sql(f"UPDATE {at.name}_people SET due = 1")
+    server.sql(f"UPDATE {at.name}_people SET due = {due}")
     with pytest.raises(DamagedError):
         gallery.search(unit(1), 1)
+    if due:
+        with pytest.raises(DamagedError):  # a change removes whose time is over
+            gallery.enrol("Grace", [portrait(2)])
     assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(1,)]
 
 

@@ -129,6 +129,32 @@ def test_a_second_training_goes_on_from_the_first_ones_weights(make: Make) -> No
     assert manifest.made_from["begin"]["sha256"] == sha256_of(first)
     with pytest.raises(EdgefrError, match="expected a detector's checkpoint in"):
         train_spot(make(f"begin={first.parent / 'log.jsonl'}"), silent, World())
+    with pytest.raises(EdgefrError, match="found no file: train it first"):
+        train_spot(make(f"begin={first.parent / 'none.safetensors'}"), silent, World())
+
+
+@pytest.mark.shared
+def test_a_training_goes_on_from_a_graph(make: Make, yunet: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from edgefr.export.onnx_from_spot import onnx_from_spot
+    from edgefr.nn.spot import load_spot
+
+    first = train_spot(make("name=first", "side=128", "schedule.batch=8"), silent, World())
+    graph = onnx_from_spot(first, first.with_suffix(".onnx")).path
+    recipe = make("name=second", f"begin={graph}", "schedule.lr=1e-9", "side=128", "schedule.batch=8")
+    second = train_spot(recipe, silent, World())
+    pictures = next(Composites(photographs(), yunet, 128, seed=3).batches(4, 0, World())).image
+    pixels = pictures.permute(0, 3, 1, 2).float()
+    anew = train_spot(make("name=anew", "seed=5"), silent, World())
+    before, after, other = (
+        load_spot(path).eval()(pixels)[..., :14].flatten().detach() for path in (first, second, anew)
+    )
+    alike, unlike = torch.corrcoef(torch.stack([before, after, other]))[0, 1:]
+    assert alike > 0.95  # its statistics are of other batches
+    assert unlike < 0.5
+    manifest = read_manifest(second)
+    assert manifest is not None
+    assert manifest.made_from["begin"]["sha256"] == sha256_of(graph)
 
 
 @pytest.mark.shared
@@ -142,6 +168,11 @@ def test_weights_that_know_the_people_held_out_are_no_beginning(make: Make, shar
     assert second is not None
     assert second.held_out is not None
     assert second.held_out.folds == (6,)
+    (others.parent / "unknown.safetensors").write_bytes(others.read_bytes())  # nobody says whom it knows
+    unknown = f"begin={others.parent / 'unknown.safetensors'}"
+    third = read_manifest(train_spot(make("name=third", unknown, *held_out), silent, World()))
+    assert third is not None
+    assert third.held_out is None
 
 
 @pytest.mark.shared
