@@ -88,8 +88,8 @@ def _installed_detector() -> Path:
 def choose_face(faces: list[Face], shape: tuple[int, int], policy: Policy, source: str) -> Face:
     """The face that is meant in a photograph of `shape` (height, width); among equals the best score.
 
-    `largest` takes the largest box, `centre` the box whose centre is nearest to the picture's, `only` insists
-    that there is a single face.
+    `largest` takes the largest box, its area counted by its score, for a doubtful find may be a pattern behind a face;
+    `centre` the box whose centre is nearest to the picture's; `only` insists that there is a single face.
 
     Raises:
         EdgefrError: there is no face, or more than one where `only` one may be.
@@ -105,12 +105,12 @@ def choose_face(faces: list[Face], shape: tuple[int, int], policy: Policy, sourc
             "largest or the most central face"
         )
 
-    def area(face: Face) -> float:
-        return face.box[2] * face.box[3]
+    def sure_area(face: Face) -> float:
+        return face.box[2] * face.box[3] * face.score
 
     def nearness(face: Face) -> float:
         x, y, width, height = face.box
         return -((x + width / 2 - shape[1] / 2) ** 2) - (y + height / 2 - shape[0] / 2) ** 2
 
-    merit: Callable[[Face], float] = nearness if policy == "centre" else area
+    merit: Callable[[Face], float] = nearness if policy == "centre" else sure_area
     return max(faces, key=lambda face: (merit(face), face.score))

@@ -27,6 +27,11 @@ def test_policies_choose_different_faces() -> None:
     assert choose_face(BOTH[:1], SHAPE, "only", "a.jpg") is SMALL_IN_THE_MIDDLE
 
 
+def test_a_doubtful_find_as_large_as_the_head_is_not_the_largest_face() -> None:
+    lake, head = face(0, 16, 43, 66, 0.48), face(43, 17, 45, 60, 0.95)
+    assert choose_face([head, lake], SHAPE, "largest", "a.jpg") is head
+
+
 def test_among_equals_the_best_score_is_chosen() -> None:
     twins = [face(10, 10, 50, 50, 0.7), face(140, 40, 50, 50, 0.9)]
     assert choose_face(twins, SHAPE, "largest", "a.jpg").score == 0.9
