@@ -66,10 +66,13 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
         EdgefrError: the recipe, its data or its teacher are not as expected, or training diverges.
     """
     faces = read_training_faces(recipe.data)
-    made_from = sources(recipe, faces)
+    insist_on_beginning(recipe, faces)
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
     composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     torch.manual_seed(recipe.seed)
+    made_from = {"teacher": source_of(recipe.teacher)}
+    if recipe.begin is not None:
+        made_from["begin"] = source_of(recipe.begin)
     schedule, digests = recipe.schedule, [source["sha256"] for source in made_from.values()]
     asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
     result = recipe.runs / recipe.name / "spot.safetensors"
@@ -90,22 +93,17 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
     return result
 
 
-def sources(recipe: SpotRecipe, faces: TrainingFaces) -> dict[str, dict[str, str]]:
-    """The files that the net is made from beside its photographs.
-
-    Raises:
-        EdgefrError: the net to begin with is not there, or was trained on people whom this recipe holds out.
-    """
-    made_from = {"teacher": source_of(recipe.teacher)}
+def insist_on_beginning(recipe: SpotRecipe, faces: TrainingFaces) -> None:
+    """Raises EdgefrError where the net to begin with is not there, or was trained on people whom this recipe holds
+    out: before the photographs are labelled, which takes minutes."""
     if recipe.begin is None:
-        return made_from
+        return
     if not recipe.begin.is_file():
         raise EdgefrError(
             f"expected a detector to go on from in {recipe.begin}, found no file: train it first by the recipe that "
             "its folder is called as, with `edgefr train-detector`, or give another with --set begin=FILE"
         )
     faces.check_unseen(recipe.data, [recipe.begin])
-    return made_from | {"begin": source_of(recipe.begin)}
 
 
 def told_of(recipe: SpotRecipe, faces: TrainingFaces, made_from: dict[str, dict[str, str]]) -> Manifest:

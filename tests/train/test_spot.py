@@ -176,6 +176,12 @@ def test_weights_that_know_the_people_held_out_are_no_beginning(make: Make, shar
 
 
 @pytest.mark.shared
+def test_a_teacher_that_is_not_there_is_told_of(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(EdgefrError, match=r"expected YuNet as teacher at .*found no file"):
+        train_spot(make(f"teacher={tmp_path / 'none.onnx'}"), silent, World())
+
+
+@pytest.mark.shared
 def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.train.loop.SAVE_SECONDS", 0.0)
     recipe = make()
