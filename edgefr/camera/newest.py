@@ -73,7 +73,7 @@ class Newest:
                     self._failed = error
                     self._change.notify_all()
                 return
-            if not lost:
+            if not (lost or self._over.is_set()):
                 self._tell("lost", reason)
             lost = True
             self._over.wait(wait)

@@ -190,7 +190,10 @@ def test_a_lost_source_is_reached_again_and_told_of() -> None:
         newest = Newest(Mjpeg(url), lambda *what: told.append(what))
         frame = next(iter(newest))
         newest.stop()
-        hold.set()
+        hold.set()  # what ends after that was not lost
+        for thread in threading.enumerate():
+            if thread.name == "frames":
+                thread.join(10)
     assert round(frame.image.mean()) == 90
     assert told == [("lost", "the server answers 503"), ("back", "it gives frames again")]
 
