@@ -33,7 +33,7 @@ soak: .venv/test
 
 stores: .venv/test .venv/milvus/bin/milvus-server
 	EDGEFR_MILVUS=.venv/milvus/bin/milvus-server $(BIN)/python -m pytest -k 'milvus and not milvus-lite' \
-		tests/gallery/test_stores.py tests/gallery/test_stores_failing.py tests/cli/test_gallery_stores.py
+		tests/gallery/stores/test_store_contract.py tests/gallery/stores/test_store_failures.py tests/cli/test_gallery_stores.py
 
 export/artifacts/first.onnx: | .venv/test
 	$(BIN)/edgefr train train/first.toml

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgefr.engines.bench import machine
-from edgefr.files import sha256_of, written_whole
-from edgefr.shipped import MINI, shipped
+from edgefr.engines.latency import machine
+from edgefr.io.files import sha256_of, written_whole
+from edgefr.models import MINI, shipped
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 
 from edgefr.demo import demo_photos
-from edgefr.face.scales import resized
-from edgefr.jobs.job import read_job
-from edgefr.jobs.shards import read_rows
-from edgefr.spec import Image
+from edgefr.detection.multiscale import resized
+from edgefr.jobs.embedding_shards import read_rows
+from edgefr.jobs.job_description import read_job
+from edgefr.types import Image
 
 SIDE = 256
 """Longest side in pixels: detection takes the time, and it grows with the size."""

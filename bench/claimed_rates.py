@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.__main__ import data
-from edgefr.backends.recogniser import open_recogniser
-from edgefr.data.faces import open_faces, person_of
-from edgefr.data.lfw import people_of, read_pairs
+from edgefr.data.collections import open_faces, person_of
+from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.manifest import model_manifest
+from edgefr.recognition.recogniser import open_recogniser
 
 
 def run(data: Path, model: Path, faces: Path) -> list[dict[str, float]]:

@@ -18,15 +18,16 @@ import numpy as np
 
 from bench.faceless import faceless
 from edgefr.cli.output import progress
-from edgefr.data.faces import FaceFolder, open_faces, person_of
-from edgefr.data.lfw import people_of, read_pairs
+from edgefr.data.collections import FaceFolder, open_faces, person_of
+from edgefr.data.lfw_pairs import people_of, read_pairs
+from edgefr.detection.base import Detector, Face
+from edgefr.detection.registry import open_detector
+from edgefr.detection.spot import OVERLAP, SCORE, VOTES
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.bootstrap import interval, resampled_sums, share
-from edgefr.face.detect import Detector, Face, open_detector
-from edgefr.face.photo import load_photo
-from edgefr.face.spot import OVERLAP, SCORE, VOTES
-from edgefr.spec import INPUT_NAME, SPOT_OUTPUT, Floats, Image
-from edgefr.train.looks import moved
+from edgefr.evaluation.bootstrap import interval, resampled_sums, share
+from edgefr.io.photo import load_photo
+from edgefr.training.detector.label_averaging import moved
+from edgefr.types import INPUT_NAME, SPOT_OUTPUT, Floats, Image
 
 TEST_FOLDS = (6, 7, 8, 9, 10)
 FOUND = 0.5

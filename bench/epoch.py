@@ -19,17 +19,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefr.nn.fused import FusedModel
-from edgefr.nn.heads import build_head
-from edgefr.spec import FACE_SIZE, FusionSpec, ModelSpec
-from edgefr.train.faces import TrainingFaces, read_training_faces
-from edgefr.train.loop import Stage, Step, decayed_apart, descend
-from edgefr.train.losses import labelled
-from edgefr.train.parallel import World, world
-from edgefr.train.progress import silent
-from edgefr.train.recipe import Data, Schedule, Vib, Views
-from edgefr.train.source import Cached, Online, Source
-from edgefr.train.views import ViewSet
+from edgefr.nn.fused_model import FusedModel
+from edgefr.nn.margin_heads import build_head
+from edgefr.spec import FusionSpec, ModelSpec
+from edgefr.training.common.loop import Stage, Step, decayed_apart, descend
+from edgefr.training.common.parallel import World, world
+from edgefr.training.common.progress import silent
+from edgefr.training.common.recipes import Data, Schedule, Vib, Views
+from edgefr.training.recogniser.augmented_views import ViewSet
+from edgefr.training.recogniser.feature_source import Cached, Online, Source
+from edgefr.training.recogniser.losses import labelled
+from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
+from edgefr.types import FACE_SIZE
 
 ROUNDS = 2
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from edgefr.data.faces import FaceFolder
-from edgefr.face.detect import Detector, Face
-from edgefr.spec import Image
-from edgefr.train.backgrounds import THINGS, pattern
+from edgefr.data.collections import FaceFolder
+from edgefr.detection.base import Detector, Face
+from edgefr.training.detector.backgrounds import THINGS, pattern
+from edgefr.types import Image
 
 OTHER_THINGS = ("coffee", "rocket", "moon", "text", "hubble_deep_field", "immunohistochemistry", "colorwheel", "logo")
 """scikit-image's pictures of things that training does not show."""

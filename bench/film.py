@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.face.photo import load_photo
-from edgefr.spec import Image
+from edgefr.io.photo import load_photo
+from edgefr.types import Image
 
 WIDTH, HEIGHT, RATE = 1280, 720, 30
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.__main__ import BASELINE, MODEL, RESULTS, data, edgefr
-from edgefr.backends import available_runtimes
-from edgefr.backends.cuda_probe import need_gpu
-from edgefr.engines.bench import machine
+from edgefr.engines.latency import machine
 from edgefr.errors import EdgefrError
-from edgefr.files import sha256_of, written_whole
+from edgefr.io.files import sha256_of, written_whole
+from edgefr.runtimes import available_runtimes
+from edgefr.runtimes.cuda_probe import need_gpu
 
 PRECISIONS = ("fp32", "fp16", "int8")
 BATCHES = "1,2,4,8,16,32,64"

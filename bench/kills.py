@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.binding import Binding
-from edgefr.gallery.gallery import Gallery
-from edgefr.gallery.lock import KeyFile
+from edgefr.gallery.crypto.key_wrapping import KeyFile
+from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Portrait
 
 DIM = 8

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 
 from bench.__main__ import data
-from edgefr.data.faces import open_faces, person_of
-from edgefr.data.lfw import people_of, read_pairs
-from edgefr.face.detect import Detector, Face, open_detector
-from edgefr.spec import Floats, Image
+from edgefr.data.collections import open_faces, person_of
+from edgefr.data.lfw_pairs import people_of, read_pairs
+from edgefr.detection.base import Detector, Face
+from edgefr.detection.registry import open_detector
+from edgefr.types import Floats, Image
 
 SIZES = (0.7, 0.85, 1.2, 1.5)
 SAME = 0.5

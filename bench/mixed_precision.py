@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.backends.recogniser import open_recogniser
-from edgefr.data.faces import open_faces, person_of
-from edgefr.engines.bench import machine
-from edgefr.evaluate.threshold import threshold_at_fmr
-from edgefr.files import sha256_of
+from edgefr.data.collections import open_faces, person_of
+from edgefr.engines.latency import machine
+from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
+from edgefr.io.files import sha256_of
+from edgefr.recognition.recogniser import open_recogniser
 
 MOST = 500
 FMR = 1e-3

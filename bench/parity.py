@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgefr.backends import available_runtimes
-from edgefr.backends.recogniser import Embeddings, Recogniser, open_recogniser
 from edgefr.cli.output import progress
-from edgefr.data.lfw import read_pairs
-from edgefr.engines.parity import BOUNDS, check, compare
-from edgefr.evaluate.lfw import faces_and_pairs
+from edgefr.data.lfw_pairs import read_pairs
+from edgefr.engines.parity_gate import BOUNDS, check, compare
+from edgefr.evaluation.lfw_protocol import faces_and_pairs
 from edgefr.manifest import model_manifest
-from edgefr.spec import Faces
+from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
+from edgefr.runtimes import available_runtimes
+from edgefr.types import Faces
 
 
 class Remembered(Recogniser):

@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.backends.recogniser import Recogniser, open_recogniser
 from edgefr.cli.output import progress
-from edgefr.data.degrade import PROTOCOLS, degrade
-from edgefr.data.faces import FaceFolder, open_faces, person_of
-from edgefr.data.lfw import NamedPair, people_of, read_pairs
+from edgefr.data.collections import FaceFolder, open_faces, person_of
+from edgefr.data.degradations import PROTOCOLS, degrade
+from edgefr.data.lfw_pairs import NamedPair, people_of, read_pairs
+from edgefr.detection.base import Detector, choose_face
+from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.lfw import index_pairs
-from edgefr.evaluate.metrics import accuracy_difference
-from edgefr.evaluate.pairs import similarities
-from edgefr.evaluate.threshold import threshold_at_fmr
-from edgefr.face.align import align
-from edgefr.face.detect import Detector, choose_face, open_detector
+from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
+from edgefr.evaluation.lfw_protocol import index_pairs
+from edgefr.evaluation.metrics import accuracy_difference
+from edgefr.evaluation.pairs import similarities
+from edgefr.recognition.alignment import align
+from edgefr.recognition.recogniser import Recogniser, open_recogniser
 
 SCALE = 1.0
 """A face in LFW's 250x250 photographs is about as wide as in an aligned crop of 112."""

@@ -17,21 +17,28 @@ import numpy as np
 import torch
 
 from edgefr.cli.output import progress
-from edgefr.data.degrade import PROTOCOLS, degrade
-from edgefr.data.faces import open_faces, person_of
-from edgefr.data.lfw import NamedPair, read_pairs
+from edgefr.data.collections import open_faces, person_of
+from edgefr.data.degradations import PROTOCOLS, degrade
+from edgefr.data.lfw_pairs import NamedPair, read_pairs
+from edgefr.detection.base import Detector, choose_face
+from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.discard import DiscardCurve, area_difference, discard_curve, pair_quality, threshold_at_fnmr
-from edgefr.evaluate.lfw import index_pairs
-from edgefr.evaluate.metrics import accuracy_difference
-from edgefr.evaluate.pairs import Pairs, similarities
-from edgefr.evaluate.rates import Comparisons, tar_at_far
-from edgefr.evaluate.templates import inverse_variance, only_best, template
-from edgefr.face.align import align
-from edgefr.face.detect import Detector, choose_face, open_detector
-from edgefr.face.quality import sharpness
-from edgefr.nn.fused import FusedModel, load_fused
-from edgefr.spec import Faces, Floats, Image
+from edgefr.evaluation.error_rates import Comparisons, tar_at_far
+from edgefr.evaluation.error_versus_discard import (
+    DiscardCurve,
+    area_difference,
+    discard_curve,
+    pair_quality,
+    threshold_at_fnmr,
+)
+from edgefr.evaluation.lfw_protocol import index_pairs
+from edgefr.evaluation.metrics import accuracy_difference
+from edgefr.evaluation.pairs import Pairs, similarities
+from edgefr.nn.fused_model import FusedModel, load_fused
+from edgefr.recognition.alignment import align
+from edgefr.recognition.quality import sharpness
+from edgefr.recognition.template_fusion import inverse_variance, only_best, template
+from edgefr.types import Faces, Floats, Image
 
 TRAINING, TEST = range(1, 6), range(6, 11)
 BATCH = 64

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.backends.recogniser import Recogniser, open_recogniser
-from edgefr.engines.bench import machine
-from edgefr.engines.ceiling import gemm_rate, operations
-from edgefr.spec import FACE_SIZE
+from edgefr.engines.latency import machine
+from edgefr.engines.roofline import gemm_rate, operations
+from edgefr.recognition.recogniser import Recogniser, open_recogniser
+from edgefr.types import FACE_SIZE
 
 PRECISIONS = ("fp32", "bf16", "int8")
 

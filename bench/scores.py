@@ -16,11 +16,11 @@ import numpy as np
 
 from bench.__main__ import data
 from bench.detector import FOUND, TEST_FOLDS, overlap
-from edgefr.data.degrade import Rng
-from edgefr.data.faces import open_faces, person_of
-from edgefr.data.lfw import people_of, read_pairs
-from edgefr.face import spot, yunet
-from edgefr.spec import Image
+from edgefr.data.collections import open_faces, person_of
+from edgefr.data.degradations import Rng
+from edgefr.data.lfw_pairs import people_of, read_pairs
+from edgefr.detection import spot, yunet
+from edgefr.types import Image
 
 SCORES = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.67, 0.7)
 SOMETHING = 0.3

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.engines.bench import machine
-from edgefr.gallery.index import ROWS, THREADS, Codes, Index, numkong_scan, numpy_scan
-from edgefr.spec import Floats
+from edgefr.engines.latency import machine
+from edgefr.gallery.search.int8_index import ROWS, THREADS, Codes, Index, numkong_scan, numpy_scan
+from edgefr.types import Floats
 
 DIM, TOP, TURNS = 512, 5, 12
 NOISE = 0.03

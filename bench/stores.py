@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 
 from bench.search import DIM, NOISE, crowd
-from edgefr.engines.bench import machine
+from edgefr.engines.latency import machine
 from edgefr.gallery.address import Address, address_of
-from edgefr.gallery.binding import Binding
-from edgefr.gallery.contract import AnyGallery
-from edgefr.gallery.lock import Plain
-from edgefr.gallery.places import create_gallery, open_gallery
+from edgefr.gallery.base import AnyGallery
+from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.gallery.factory import create_gallery, open_gallery
+from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Person, Portrait
-from edgefr.spec import Floats
+from edgefr.types import Floats
 
 BINDING = Binding("random directions", "0" * 64, "none", "none", "fp32", DIM)
 QUERIES = 500
@@ -99,8 +99,8 @@ def _portrait(embedding: Floats) -> Portrait:
 
 def _settle(gallery: AnyGallery) -> None:
     """Let Milvus close its segments and index them, which it does by itself in the course of minutes."""
-    from edgefr.gallery.milvus import MilvusShelf
-    from edgefr.gallery.served import ServedGallery
+    from edgefr.gallery.database_gallery import ServedGallery
+    from edgefr.gallery.stores.milvus import MilvusShelf
 
     if not isinstance(gallery, ServedGallery) or not isinstance(gallery._shelf, MilvusShelf):
         return

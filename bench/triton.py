@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from bench.tritonserver import Tritonserver, missing
-from edgefr.backends import open_backend
-from edgefr.data.samples import astronaut_faces
-from edgefr.export.triton import triton_from_model
-from edgefr.shipped import MINI, shipped
-from edgefr.spec import INPUT_NAME, Faces
+from edgefr.data.sample_faces import astronaut_faces
+from edgefr.export.triton_repository import triton_from_model
+from edgefr.models import MINI, shipped
+from edgefr.runtimes import open_backend
+from edgefr.types import INPUT_NAME, Faces
 
 SECONDS = 10.0
 CLIENTS = (1, 4, 16)

@@ -16,14 +16,15 @@ from time import monotonic
 from typing import Any
 
 from bench.film import RATE, Shot, write
+from edgefr.camera.base import Frame
 from edgefr.camera.session import Session
-from edgefr.camera.sources import Frame, Video
-from edgefr.camera.watch import Scene, Watcher
-from edgefr.gallery.binding import Binding
-from edgefr.gallery.enrol import enrol
-from edgefr.gallery.gallery import Gallery
-from edgefr.gallery.lock import Plain
-from edgefr.verify import Verifier
+from edgefr.camera.sources import Video
+from edgefr.camera.watcher import Scene, Watcher
+from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.gallery.enrolment import enrol
+from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.model_binding import Binding
+from edgefr.recognition.verifier import Verifier
 
 ENROLLED = {"Obama": ("obama1.jpg", "obama2.jpg"), "Biden": ("biden2.jpg",)}
 

@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefr.data.degrade import jpeg
+from edgefr.data.degradations import jpeg
 from edgefr.errors import EdgefrError, need
-from edgefr.files import written_whole
-from edgefr.spec import Image
-from edgefr.verify import Verdict, Verifier
+from edgefr.io.files import written_whole
+from edgefr.recognition.verifier import Verdict, Verifier
+from edgefr.types import Image
 
 HEIGHT = 480
 GREEN, RED, WHITE = (90, 200, 90), (230, 80, 80), (255, 255, 255)

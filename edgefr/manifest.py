@@ -17,9 +17,9 @@ from typing import Any, Literal, get_args
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
-from edgefr.files import sha256_of, written_whole
-from edgefr.protobuf import mapped, metadata_of, with_metadata
-from edgefr.spec import METADATA_KEY
+from edgefr.io.files import sha256_of, written_whole
+from edgefr.io.protobuf import mapped, metadata_of, with_metadata
+from edgefr.types import METADATA_KEY
 
 Signal = Literal["certainty", "norm", "detector", "sharpness"]
 """What may tell a good face from a poor one, each higher for a better face: the negated uncertainty, the norm of the

@@ -1,54 +1,11 @@
-"""The contract between training and runtime: tensor names and shapes, the alignment template, network choices.
-
-Training and runtime meet only here, in the manifest and in the .onnx file. Nothing here imports torch.
-"""
+"""The choices that make up a recognition network: its backbones and the fusion between them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from edgefr.errors import EdgefrError
-
-Image = npt.NDArray[np.uint8]
-"""(H, W, 3) uint8, RGB."""
-Faces = npt.NDArray[np.uint8]
-"""(B, 112, 112, 3) uint8, RGB, aligned."""
-Floats = npt.NDArray[np.float32]
-
-FACE_SIZE = 112
-"""Side of an aligned face in pixels."""
-
-MAP_CHANNELS = 512
-MAP_SIZE = 7
-"""Every published backbone gives a feature map of (512, 7, 7) for an aligned face; our `mini` has fewer channels."""
-
-TEMPLATE: Floats = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ],
-    np.float32,
-)
-"""Left eye, right eye, nose, left and right mouth corner in an aligned face, (5, 2) as x, y pixels; "left" is
-the viewer's left. Source: ArcFace (insightface `face_align.py`)."""
-
-INPUT_NAME = "image"
-EMBEDDING, NORM, UNCERTAINTY = "embedding", "norm", "uncertainty"
-CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME = "input.1", "output"
-"""Names in the classic float graph that insightface's `ArcFaceONNX` takes."""
-
-SPOT_OUTPUT, SPOT_STRIDE = "faces", 32
-"""Of the detector `spot`: its output, and what the sides of its pictures are multiples of."""
-
-METADATA_KEY = "edgefr"
-"""Key of the manifest in an ONNX file's metadata."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def fused_checkpoint(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def fused_onnx(fused_checkpoint: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as one ONNX file, exported as a user does."""
-    from edgefr.data.samples import comparison_faces
+    from edgefr.data.sample_faces import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 
     output = tmp_path_factory.mktemp("onnx") / "model.onnx"

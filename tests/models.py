@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from edgefr.manifest import Manifest, Threshold, write_manifest
-from edgefr.nn.fused import FusedModel, save_fused
-from edgefr.nn.upstream import backbone_from_checkpoint
+from edgefr.nn.fused_model import FusedModel, save_fused
+from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint
 from edgefr.spec import FusionSpec, ModelSpec
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.files import sha256_of, written_whole
+from edgefr.io.files import sha256_of, written_whole
+from edgefr.io.protobuf import encoded, fields, metadata_of, with_metadata
 from edgefr.manifest import (
     HeldOut,
     Manifest,
@@ -22,7 +23,6 @@ from edgefr.manifest import (
     write_manifest,
     write_model_manifest,
 )
-from edgefr.protobuf import encoded, fields, metadata_of, with_metadata
 
 FINITE = st.floats(-1, 1)
 THRESHOLDS = st.builds(Threshold, FINITE, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text())

@@ -13,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from edgefr.evaluate.templates import trusted
-from edgefr.face.detect import Face
-from edgefr.gallery.contract import Hit
-from edgefr.gallery.enrol import pose
-from edgefr.spec import Floats
-from edgefr.verify import EmbeddedFace
+from edgefr.detection.base import Face
+from edgefr.gallery.base import Hit
+from edgefr.gallery.enrolment import pose
+from edgefr.recognition.template_fusion import trusted
+from edgefr.recognition.verifier import EmbeddedFace
+from edgefr.types import Floats
 
 AGREE = 2
 """Looks that a name or the answer unknown needs at least."""

@@ -17,12 +17,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edgefr.camera.sources import PATIENCE, Frame, LostError, fits, without_secret
+from edgefr.camera.base import PATIENCE, Frame, LostError, fits, without_secret
 from edgefr.errors import EdgefrError
-from edgefr.face.photo import MAX_PIXELS
-from edgefr.face.quiet import quiet_opencv
-from edgefr.picture_header import read_header
-from edgefr.spec import Image
+from edgefr.io.opencv import quiet_opencv
+from edgefr.io.photo import MAX_PIXELS
+from edgefr.io.picture_header import read_header
+from edgefr.types import Image
 
 BEGIN, END = b"\xff\xd8\xff", b"\xff\xd9"
 LARGEST = 16 << 20

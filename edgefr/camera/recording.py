@@ -12,11 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefr.camera.draw import drawn, jpeg
-from edgefr.camera.watch import Scene
+from edgefr.camera.overlay import drawn, jpeg
+from edgefr.camera.watcher import Scene
 from edgefr.errors import EdgefrError
-from edgefr.files import written_whole
-from edgefr.spec import Image
+from edgefr.io.files import written_whole
+from edgefr.types import Image
 
 RATE = 10.0
 """Pictures a second of a recording."""

@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from time import monotonic
 from typing import Any, Protocol
 
-from edgefr.camera.newest import Newest, paced
-from edgefr.camera.sources import Frame, Source
-from edgefr.camera.watch import Event, Scene, Watcher
+from edgefr.camera.base import Frame, Source
+from edgefr.camera.latest_frame import Newest, paced
+from edgefr.camera.watcher import Event, Scene, Watcher
 
 
 class Listener(Protocol):

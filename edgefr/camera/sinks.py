@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 from urllib.parse import urlsplit
 
-from edgefr.camera.sources import without_secret
+from edgefr.camera.base import without_secret
 from edgefr.errors import EdgefrError
 
 WAITING = 1000

@@ -5,53 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
 import cv2
-import numpy as np
 
-from edgefr.bulk import photos_of
+from edgefr.camera.base import PATIENCE, Frame, LostError, Source, fits, without_secret
 from edgefr.errors import EdgefrError
-from edgefr.face.photo import MAX_PIXELS, MIN_SIDE, load_photo
-from edgefr.face.quiet import quiet_opencv
-from edgefr.spec import Image
+from edgefr.io.opencv import quiet_opencv
+from edgefr.io.photo import load_photo
+from edgefr.recognition.batch import photos_of
+from edgefr.types import Image
 
-PATIENCE = 10.0
-"""Seconds after which a stream that gives nothing is lost."""
 FOLDER_RATE = 25.0
 """Pictures of a folder stand for so many frames a second."""
-
-
-class LostError(Exception):
-    """A stream that could not be opened, or gives no more frames for the reason said."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A picture, (H, W, 3) uint8 RGB, and when it was taken: seconds since 1970 where it is `live`, else since the
-    recording's beginning."""
-
-    image: Image
-    at: float
-
-
-class Source(Protocol):
-    """Gives frames, anew each time it is asked. A `live` one may be behind its time and come back when it is lost."""
-
-    name: str
-    live: bool
-
-    def frames(self) -> Iterator[Frame]:
-        """Frames in order; a recording's end is the end.
-
-        Raises:
-            LostError: the stream cannot be had any more, or not yet.
-            EdgefrError: there is no such source.
-        """
-        ...
 
 
 def open_source(text: str) -> Source:
@@ -79,12 +46,6 @@ def open_source(text: str) -> Source:
     raise EdgefrError(
         f"expected a camera's number, a video file, a folder of pictures or a URL, found no file {text}: check the name"
     )
-
-
-def without_secret(url: str) -> str:
-    """A URL to be shown or logged: without user, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class Video:
@@ -185,8 +146,3 @@ def _grabbed(capture: Any) -> Iterator[Image]:
             return
         if fits(bgr):
             yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def fits(image: np.ndarray[Any, Any] | None) -> bool:
-    """Whether a decoded picture is one of a size that is worked on."""
-    return image is not None and image.ndim == 3 and min(image.shape[:2]) >= MIN_SIDE and image.size <= 3 * MAX_PIXELS

@@ -13,7 +13,7 @@ from edgefr.cli.output import print_json, remark, table
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.engines.bench import BenchRow
+    from edgefr.engines.latency import BenchRow
 
 
 def bench(
@@ -31,9 +31,9 @@ def bench(
 
     Each precision, and each engine of the model, stands beside ONNX Runtime in FP32.
     """
-    from edgefr.backends.recogniser import open_recogniser
-    from edgefr.engines.bench import Known, machine, measure
-    from edgefr.engines.ceiling import gemm_rate, operations
+    from edgefr.engines.latency import Known, machine, measure
+    from edgefr.engines.roofline import gemm_rate, operations
+    from edgefr.recognition.recogniser import open_recogniser
 
     if not all(size.strip().isdigit() for size in batch.split(",")):
         raise EdgefrError(f"expected batch sizes such as 1,8,32, found {batch!r}: correct --batch")
@@ -58,8 +58,8 @@ def bench(
 
 def _present(model: Path, cache: Path) -> list[tuple[Path, str, str]]:
     """What can be timed: the model in every runtime and precision present, and the engines built from it."""
-    from edgefr.backends import available_runtimes
-    from edgefr.engines.cache import engines_of
+    from edgefr.engines.engine_cache import engines_of
+    from edgefr.runtimes import available_runtimes
 
     found = [
         (model, runtime.name, precision)
@@ -83,7 +83,7 @@ def _random_pair(arch: str) -> Path:
     from edgefr.errors import need
 
     need("torch", "train")
-    from edgefr.export.random_pair import network_digest, onnx_of_random_pair
+    from edgefr.export.random_weights import network_digest, onnx_of_random_pair
 
     path = Path(platformdirs.user_cache_dir("edgefr")) / f"{arch}-pair-{network_digest()}.onnx"
     if path.is_file():
@@ -96,8 +96,8 @@ def _random_pair(arch: str) -> Path:
 
 def _in_int8(pair: Path) -> list[tuple[Path, str, str]]:
     """The pair in INT8, kept beside it, in the runtimes that read it as it is."""
-    from edgefr.backends import available_runtimes
-    from edgefr.export.random_pair import int8_of_random_pair
+    from edgefr.export.random_weights import int8_of_random_pair
+    from edgefr.runtimes import available_runtimes
 
     path = pair.with_name(f"{pair.stem}-int8.onnx")
     if not path.is_file():

@@ -12,7 +12,7 @@ from edgefr.cli.output import print_json, remark, warn
 from edgefr.errors import EdgefrError, need
 
 if TYPE_CHECKING:
-    from edgefr.export.engine_from_onnx import Built, Sample
+    from edgefr.engines.engine_from_onnx import Built, Sample
 
 CALIBRATION_FACES = 256
 """Faces that INT8 is calibrated on, none of them in the pairs that are compared."""
@@ -50,8 +50,8 @@ def build_engine(
             f"{' and '.join(chosen) or 'none'}: choose one"
         )
     need("onnx", "train")
-    from edgefr.engines.profile import read_profile
-    from edgefr.export.engine_from_onnx import engine_from_onnx
+    from edgefr.engines.device_profile import read_profile
+    from edgefr.engines.engine_from_onnx import engine_from_onnx
 
     profile = read_profile(device_profile, runtime)
     precision = chosen[0] if chosen else profile.best
@@ -68,11 +68,11 @@ def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate
     are no others it warns: what is compared on the faces of its calibration looks nearer than it is."""
     import numpy as np
 
-    from edgefr.data.faces import open_faces
-    from edgefr.data.lfw import read_pairs
-    from edgefr.data.samples import astronaut_faces
-    from edgefr.evaluate.lfw import draw, faces_and_pairs
-    from edgefr.export.engine_from_onnx import Sample
+    from edgefr.data.collections import open_faces
+    from edgefr.data.lfw_pairs import read_pairs
+    from edgefr.data.sample_faces import astronaut_faces
+    from edgefr.engines.engine_from_onnx import Sample
+    from edgefr.evaluation.lfw_protocol import draw, faces_and_pairs
 
     if faces is None:
         if pairs is not None:

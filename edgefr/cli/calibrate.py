@@ -21,9 +21,9 @@ from edgefr.errors import EdgefrError
 from edgefr.manifest import Signal
 
 if TYPE_CHECKING:
-    from edgefr.backends.base import Description
-    from edgefr.evaluate.calibrate import Chosen
+    from edgefr.evaluation.calibration import Chosen
     from edgefr.manifest import HeldOut, Quality, Threshold
+    from edgefr.runtimes.base import Description
 
 
 def calibrate(
@@ -50,10 +50,10 @@ def calibrate(
     and those of fp32 for a precision that has none. A limit of quality is what all but 1 % of the faces reach, of
     which there have to be 3,000; `edgefr verify` warns of faces below it. The detector's score is that of photographs.
     """
-    from edgefr.backends.recogniser import open_recogniser
-    from edgefr.cli.find import Finder
-    from edgefr.evaluate.calibrate import choose, measure
+    from edgefr.evaluation.calibration import choose, measure
+    from edgefr.evaluation.face_provider import Finder
     from edgefr.manifest import Manifest, model_manifest, write_model_manifest
+    from edgefr.recognition.recogniser import open_recogniser
 
     if not model.is_file():
         raise EdgefrError(f"expected a model file to write thresholds into, found none at {model}: check the path")
@@ -90,8 +90,8 @@ def _doubted(
     chosen: Chosen, pairs: Path | None, folds: tuple[int, ...], model: Path, held_out: HeldOut | None
 ) -> Chosen:
     """The same people, said to be those that the model was trained on if they are; told on stderr before the work."""
-    from edgefr.evaluate.held_out import doubts
-    from edgefr.files import sha256_of
+    from edgefr.evaluation.train_test_overlap import doubts
+    from edgefr.io.files import sha256_of
 
     if held_out is None:
         return chosen

@@ -15,7 +15,7 @@ from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.data.check import Report
+    from edgefr.data.collection_check import Report
 
 PathArgument = Annotated[
     Path,
@@ -45,8 +45,8 @@ def check(
     """
     import numpy as np
 
-    from edgefr.data import check as checks
-    from edgefr.data.faces import open_faces
+    from edgefr.data import collection_check as checks
+    from edgefr.data.collections import open_faces
 
     folder = open_faces(faces)
     names = folder.names
@@ -104,9 +104,9 @@ def align(
     Faces are 112x112 JPEG files of the same names in a zip. Photographs without a usable face are left out and
     named on stderr.
     """
-    from edgefr.data.faces import open_faces
-    from edgefr.face.detect import open_detector
-    from edgefr.prepare import align_faces
+    from edgefr.data.collections import open_faces
+    from edgefr.detection.registry import open_detector
+    from edgefr.jobs.align_photographs import align_faces
 
     if output.suffix.lower() != ".zip":
         raise EdgefrError(f"expected an output that ends in .zip, found {output}: choose another name with -o")

@@ -22,7 +22,7 @@ def demo(
     An astronaut, a bad copy of her photograph, and a rear admiral; an annotated picture shows what happened.
     """
     from edgefr.demo import run_demo
-    from edgefr.verify import Verifier
+    from edgefr.recognition.verifier import Verifier
 
     verifier = Verifier.open(chosen_model(model), detector, images=3)
     answers = run_demo(verifier, output)

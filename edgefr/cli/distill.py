@@ -25,10 +25,10 @@ def distill(
 
     need("torch", "train")
     need("safetensors", "train")
-    from edgefr.recipe import read_recipe
-    from edgefr.train.parallel import world
-    from edgefr.train.progress import silent
-    from edgefr.train.student import Student, distill_student
+    from edgefr.io.toml_dataclass import read_recipe
+    from edgefr.training.common.parallel import world
+    from edgefr.training.common.progress import silent
+    from edgefr.training.recogniser.distillation import Student, distill_student
 
     with world() as here:
         student = read_recipe(Student, recipe, settings or ())

@@ -35,10 +35,10 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _report() -> dict[str, Any]:
-    from edgefr.backends import available_runtimes
-    from edgefr.backends.cuda_probe import find_gpu
-    from edgefr.engines.bench import machine
-    from edgefr.face.detect import open_detector
+    from edgefr.detection.registry import open_detector
+    from edgefr.engines.latency import machine
+    from edgefr.runtimes import available_runtimes
+    from edgefr.runtimes.cuda_probe import find_gpu
 
     try:
         detector, advice = open_detector(None).name, ""

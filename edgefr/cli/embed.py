@@ -20,13 +20,13 @@ from edgefr.cli.options import (
     chosen_model,
 )
 from edgefr.cli.output import print_json, progress, remark, warn
+from edgefr.detection.base import Policy
 from edgefr.errors import EdgefrError
-from edgefr.face.detect import Policy
-from edgefr.shipped import SPOT
+from edgefr.models import SPOT
 
 if TYPE_CHECKING:
-    from edgefr.jobs.embed import Means
-    from edgefr.verify import Verifier
+    from edgefr.jobs.embedding_job import Means
+    from edgefr.recognition.verifier import Verifier
 
 SHOWN = 10
 """Refused photographs of a job that are named on stderr; all are in its shards."""
@@ -64,8 +64,8 @@ def embed(
     why there is none. A job that was stopped or killed goes on when the same command is given again; exit 0 when it is
     done.
     """
-    from edgefr.jobs.embed import Means
-    from edgefr.jobs.job import SHARD
+    from edgefr.jobs.embedding_job import Means
+    from edgefr.jobs.job_description import SHARD
 
     by = _By(chosen_model(model), detector, batch, face, runtime, precision)
     if not output.suffix or output.is_dir():
@@ -94,13 +94,13 @@ class _By:
     precision: str
 
     def open(self, images: int) -> Verifier:
-        from edgefr.verify import Verifier
+        from edgefr.recognition.verifier import Verifier
 
         return Verifier.open(self.model, self.detector, self.runtime, self.precision, images=images)
 
 
 def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None:
-    from edgefr.bulk import embed_photos, photos_of, save_npz
+    from edgefr.recognition.batch import embed_photos, photos_of, save_npz
 
     photos = photos_of(images)
     if not photos:
@@ -134,13 +134,13 @@ def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None
 def _into_folder(
     images: Sequence[str], listed: Path | None, output: Path, shard: int, means: Means, by: _By, json: bool
 ) -> None:
-    from edgefr.backends import FAKE
-    from edgefr.gallery.binding import Binding
-    from edgefr.jobs.embed import embed_job
-    from edgefr.jobs.job import Job
-    from edgefr.jobs.photographs import photographs
-    from edgefr.jobs.shards import refusals
-    from edgefr.jobs.worker import Settings
+    from edgefr.gallery.model_binding import Binding
+    from edgefr.jobs.embedding_job import embed_job
+    from edgefr.jobs.embedding_shards import refusals
+    from edgefr.jobs.job_description import Job
+    from edgefr.jobs.photograph_list import photographs
+    from edgefr.jobs.shard_worker import Settings
+    from edgefr.runtimes import FAKE
 
     remark("edgefr: looking for photographs ...")
     paths = photographs(images, listed)

@@ -13,11 +13,11 @@ from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.cli.find import Finder
-    from edgefr.data.lfw import NamedPair
-    from edgefr.evaluate.protocols import Condition, Trial
-    from edgefr.evaluate.report import Evaluation
-    from edgefr.evaluate.systems import Entrants
+    from edgefr.data.lfw_pairs import NamedPair
+    from edgefr.evaluation.face_provider import Finder
+    from edgefr.evaluation.model_set import Entrants
+    from edgefr.evaluation.protocols import Condition, Trial
+    from edgefr.evaluation.report import Evaluation
     from edgefr.manifest import HeldOut
 
 
@@ -65,14 +65,14 @@ def eval(
     aligned to 112x112 need a detector, before which they are degraded; one without a face is counted (FTA), and its
     comparisons are rejections. A model that was trained on the people it is evaluated on is warned of.
     """
-    from edgefr.cli.find import Finder
-    from edgefr.evaluate.ablation import read_rows, rows_table
-    from edgefr.evaluate.figures import discards, measure, pool
-    from edgefr.evaluate.plots import check_plot
-    from edgefr.evaluate.protocols import conditions
-    from edgefr.evaluate.report import Evaluation, write_report
-    from edgefr.evaluate.systems import names_of, open_entrants
-    from edgefr.evaluate.tables import Result, document
+    from edgefr.evaluation.face_provider import Finder
+    from edgefr.evaluation.figures import discards, measure, pool
+    from edgefr.evaluation.model_set import names_of, open_entrants
+    from edgefr.evaluation.plots import check_plot
+    from edgefr.evaluation.protocols import conditions
+    from edgefr.evaluation.report import Evaluation, write_report
+    from edgefr.evaluation.tables import Result, document
+    from edgefr.evaluation.variants import read_rows, rows_table
 
     if det is not None:
         check_plot(det)  # before the work is done
@@ -112,7 +112,7 @@ def eval(
 
 def _held_out(models: Sequence[Path]) -> dict[str, HeldOut]:
     """Whom each model never saw, by its name, of those that tell."""
-    from edgefr.evaluate.systems import names_of
+    from edgefr.evaluation.model_set import names_of
     from edgefr.manifest import model_manifest
 
     manifests = {name: model_manifest(path) for name, path in zip(names_of(models), models, strict=True)}
@@ -124,9 +124,9 @@ def _pairs(
     path: Path | None, folds: str | None, known: Mapping[str, HeldOut]
 ) -> tuple[list[NamedPair] | None, str | None]:
     """The pairs of the chosen folds, and which these are: those that training held out where none are named."""
-    from edgefr.data.lfw import read_pairs
-    from edgefr.evaluate.held_out import common_folds, told
-    from edgefr.files import sha256_of
+    from edgefr.data.lfw_pairs import read_pairs
+    from edgefr.evaluation.train_test_overlap import common_folds, told
+    from edgefr.io.files import sha256_of
 
     if path is None:
         if folds is not None:
@@ -149,9 +149,9 @@ def _doubts(
     known: Mapping[str, HeldOut], pairs: Path | None, named: Sequence[NamedPair] | None, datasets: Mapping[str, Path]
 ) -> list[str]:
     """Which models were trained on these people; told on stderr before the work is done."""
-    from edgefr.data.faces import open_faces
-    from edgefr.evaluate.held_out import doubts
-    from edgefr.files import sha256_of
+    from edgefr.data.collections import open_faces
+    from edgefr.evaluation.train_test_overlap import doubts
+    from edgefr.io.files import sha256_of
 
     faces = {name: path for name, path in datasets.items() if not _is_published(path)}
     sha256 = None if pairs is None else sha256_of(pairs)
@@ -175,12 +175,12 @@ def _trials(
     entrants: Entrants,
 ) -> list[Trial]:
     """What a data set allows: IJB's protocols, upstream's of a .bin, LFW's pairs, or everyone with everyone."""
-    from edgefr.data.bin import open_bin
-    from edgefr.data.faces import open_faces
-    from edgefr.data.ijb import read_crops
-    from edgefr.evaluate.lfw import check_present, draw, index_pairs, lfw_trials
-    from edgefr.evaluate.trials import all_against_all, bin_trial, ijb_trial
-    from edgefr.face.align import align
+    from edgefr.data.collections import open_faces
+    from edgefr.data.ijb_files import read_crops
+    from edgefr.data.verification_bin import open_bin
+    from edgefr.evaluation.lfw_protocol import check_present, draw, index_pairs, lfw_trials
+    from edgefr.evaluation.trials import all_against_all, bin_trial, ijb_trial
+    from edgefr.recognition.alignment import align
 
     if (path / "meta").is_dir():
         crops = read_crops(path)
@@ -207,9 +207,9 @@ def _origin(
     entrants: Entrants, datasets: Sequence[Path], pairs: Path | None, folds: str | None, limit: int | None
 ) -> dict[str, str]:
     """Which files, which machine, which versions."""
-    from edgefr.backends import available_runtimes
-    from edgefr.backends.processor import memory_gib, processor
     from edgefr.manifest import versions_of
+    from edgefr.runtimes import available_runtimes
+    from edgefr.runtimes.processor import memory_gib, processor
 
     origin = {
         f"model {model.name}": f"SHA-256 {model.sha256 or 'none'}, {model.runtime} {model.precision}"
@@ -230,8 +230,8 @@ def _origin(
 
 
 def _draw(path: Path, evaluation: Evaluation) -> None:
-    from edgefr.evaluate.plots import det_curves
-    from edgefr.evaluate.rates import Det, det
+    from edgefr.evaluation.error_rates import Det, det
+    from edgefr.evaluation.plots import det_curves
 
     def curves(trial: Trial) -> dict[str, Det]:
         return {name: det(comparisons) for name, comparisons in trial.comparisons.items()}
@@ -240,7 +240,7 @@ def _draw(path: Path, evaluation: Evaluation) -> None:
 
 
 def _print(evaluation: Evaluation) -> None:
-    from edgefr.evaluate.report import tables_of
+    from edgefr.evaluation.report import tables_of
 
     said: set[str] = set()
     for doubt in evaluation.doubts:

@@ -63,7 +63,7 @@ def export(
 
 
 def _serve(model: Path, repository: Path, python: bool, name: str | None, json: bool) -> None:
-    from edgefr.export.triton import triton_from_model
+    from edgefr.export.triton_repository import triton_from_model
 
     added = triton_from_model(model, repository, python, name)
     if json:
@@ -96,7 +96,7 @@ def _export(
     from edgefr.errors import need
 
     need("torch", "train")
-    from edgefr.data.samples import comparison_faces
+    from edgefr.data.sample_faces import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 
     remark(f"Exporting {checkpoint} and comparing it with torch ...")

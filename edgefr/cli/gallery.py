@@ -32,9 +32,9 @@ from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
-    from edgefr.gallery.contract import AnyGallery
-    from edgefr.gallery.enrol import Enrolment
-    from edgefr.verify import Verifier
+    from edgefr.gallery.base import AnyGallery
+    from edgefr.gallery.enrolment import Enrolment
+    from edgefr.recognition.verifier import Verifier
 
 DAY = 86_400.0
 
@@ -72,9 +72,9 @@ def enroll(
     A photograph that is not good enough is named on stderr with the reason and left out; exit 2 if there was any. Who
     is enrolled already gets further images. With --from the exit is 0, and the same command goes on after a kill.
     """
-    from edgefr.gallery.binding import Binding
-    from edgefr.gallery.enrol import enrol
-    from edgefr.verify import Verifier
+    from edgefr.gallery.enrolment import enrol
+    from edgefr.gallery.model_binding import Binding
+    from edgefr.recognition.verifier import Verifier
 
     if shards is not None:
         insist_on_shards_alone(name, images, folder, camera, keep_crops)
@@ -106,9 +106,9 @@ def _before(
     camera: str, name: str, gallery: AnyGallery, verifier: Verifier, crops: bool, keep: float | None
 ) -> Enrolment:
     """Enrol who stands before a camera."""
-    from edgefr.camera.enrol import VIEWS, portraits_before
+    from edgefr.camera.camera_enrolment import VIEWS, portraits_before
     from edgefr.camera.sources import open_source
-    from edgefr.gallery.enrol import enrol_portraits
+    from edgefr.gallery.enrolment import enrol_portraits
 
     with progress("Look into the camera", VIEWS) as advance:
         views = portraits_before(open_source(camera), verifier, crops, lambda text: warn(f"edgefr: {text}"), advance)
@@ -139,11 +139,11 @@ def identify(
 
     Exit 0 if everybody is known, 1 if somebody is not, 2 if a photograph has no usable face. Matches go into the log.
     """
-    from edgefr.bulk import embed_photos, photos_of
-    from edgefr.gallery.binding import Binding
+    from edgefr.gallery.model_binding import Binding
     from edgefr.gallery.records import Event
     from edgefr.gallery.threshold import limit_of
-    from edgefr.verify import Verifier
+    from edgefr.recognition.batch import embed_photos, photos_of
+    from edgefr.recognition.verifier import Verifier
 
     photos = photos_of(images)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
@@ -179,7 +179,7 @@ def _people(name: str | None, images: Sequence[str], folder: Path | None) -> dic
     Raises:
         EdgefrError: neither or both of a name with photographs and a folder are given, or there are no photographs.
     """
-    from edgefr.bulk import photos_of
+    from edgefr.recognition.batch import photos_of
 
     if folder is None and name is not None and images:
         return {name: photos_of(images)}

@@ -245,7 +245,7 @@ def rebuild(
 ) -> None:
     """Make all templates anew with another model, from the crops that `enroll --keep-crops` kept."""
     from edgefr.gallery.rebuild import rebuild as rebuilt
-    from edgefr.verify import Verifier
+    from edgefr.recognition.verifier import Verifier
 
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
         count = len(opened)

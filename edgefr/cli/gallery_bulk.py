@@ -11,16 +11,16 @@ from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.gallery.enrol import Enrolment
-    from edgefr.verify import Verifier
+    from edgefr.gallery.enrolment import Enrolment
+    from edgefr.recognition.verifier import Verifier
 
 
 def enroll_from(shards: Path, access: Access, plain: bool, verifier: Verifier, keep: float | None, json: bool) -> None:
     """Enrol who is in shards, however many they are: what became of each is told at once, and in the end the sums."""
-    from edgefr.gallery.binding import Binding
-    from edgefr.jobs.enrol import enrol_shards
-    from edgefr.jobs.job import read_job
-    from edgefr.jobs.shards import insist_on_all
+    from edgefr.gallery.model_binding import Binding
+    from edgefr.jobs.embedding_shards import insist_on_all
+    from edgefr.jobs.enrolment_job import enrol_shards
+    from edgefr.jobs.job_description import read_job
 
     job = read_job(shards)
     job.binding.insist_on(Binding.of(verifier), shards)

@@ -16,9 +16,9 @@ from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
-    from edgefr.gallery.binding import Binding
-    from edgefr.gallery.contract import AnyGallery
-    from edgefr.gallery.lock import Passphrase, Secret
+    from edgefr.gallery.base import AnyGallery
+    from edgefr.gallery.crypto.key_wrapping import Passphrase, Secret
+    from edgefr.gallery.model_binding import Binding
 
 GALLERY_VARIABLE = "EDGEFR_GALLERY"
 KEY_VARIABLE = "EDGEFR_GALLERY_KEY"
@@ -64,7 +64,7 @@ class Source:
         Raises:
             EdgefrError: there is none, or it is too short.
         """
-        from edgefr.gallery.lock import Passphrase
+        from edgefr.gallery.crypto.key_wrapping import Passphrase
 
         return Passphrase(self._text(twice))
 
@@ -113,7 +113,7 @@ class Access:
         Raises:
             EdgefrError: there is none, or it cannot be unlocked, or needs no secret where one is given.
         """
-        from edgefr.gallery.places import open_gallery
+        from edgefr.gallery.factory import open_gallery
 
         return open_gallery(self.path, self._secret)
 
@@ -123,7 +123,7 @@ class Access:
         Raises:
             EdgefrError: it cannot be unlocked or made, or something else made its templates.
         """
-        from edgefr.gallery.places import create_gallery, gallery_exists
+        from edgefr.gallery.factory import create_gallery, gallery_exists
 
         if not gallery_exists(self.path):
             secret = new_secret(plain, self.key_file, self.passphrase)
@@ -134,7 +134,7 @@ class Access:
 
     def _secret(self, wanted: str) -> Secret:
         """The secret of the kind that the gallery wants."""
-        from edgefr.gallery.lock import KeyFile, Plain
+        from edgefr.gallery.crypto.key_wrapping import KeyFile, Plain
 
         if wanted == "plain":
             self._insist_on_no_secret()
@@ -166,7 +166,7 @@ def new_secret(plain: bool, key_file: Path | None, passphrase: Source) -> Secret
     Raises:
         EdgefrError: a secret is given beside --plain, or none can be read.
     """
-    from edgefr.gallery.lock import KeyFile, Plain
+    from edgefr.gallery.crypto.key_wrapping import KeyFile, Plain
 
     if plain and key_file is not None:
         raise EdgefrError("expected --plain or a key file, found both: choose one")

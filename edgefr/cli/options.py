@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from edgefr.detection.base import Policy
 from edgefr.errors import EdgefrError
-from edgefr.face.detect import Policy
-from edgefr.shipped import MINI, shipped
+from edgefr.models import MINI, shipped
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 

@@ -52,7 +52,7 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def _shown_bars() -> Iterator[Progress]:
-    from edgefr.cli.bars import bars
+    from edgefr.cli.progress_bars import bars
 
     with bars() as shown:
         outside = _BARS.set(shown)

@@ -13,8 +13,8 @@ from edgefr.cli.output import print_json, progress
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.backends.recogniser import Recogniser
-    from edgefr.engines.parity import ParityReport
+    from edgefr.engines.parity_gate import ParityReport
+    from edgefr.recognition.recogniser import Recogniser
 
 Engine = Annotated[str, typer.Argument(metavar="MODEL[@RUNTIME[:PRECISION]]", help="Such as model.onnx@openvino:bf16.")]
 
@@ -36,9 +36,9 @@ def parity(
 
     Exit 0 within the bounds, 1 not, 2 error.
     """
-    from edgefr.data.lfw import read_pairs
-    from edgefr.engines.parity import check, compare, looser
-    from edgefr.evaluate.lfw import faces_and_pairs
+    from edgefr.data.lfw_pairs import read_pairs
+    from edgefr.engines.parity_gate import check, compare, looser
+    from edgefr.evaluation.lfw_protocol import faces_and_pairs
     from edgefr.manifest import model_manifest
 
     first, model = _open(reference)
@@ -59,8 +59,8 @@ def parity(
 
 
 def _open(engine: str) -> tuple[Recogniser, Path]:
-    from edgefr.backends.recogniser import open_recogniser
-    from edgefr.backends.triton_address import is_address
+    from edgefr.recognition.recogniser import open_recogniser
+    from edgefr.runtimes.triton.server_address import is_address
 
     model, _, rest = engine.partition("@")
     runtime, _, precision = (rest, "", "") if is_address(rest) else rest.partition(":")

@@ -25,7 +25,7 @@ def prune_engines(
     Nothing loads them any more. Engines for other devices stay. With MODEL those go as well that were built from
     another file of its name: they can still be loaded, and a gallery may have been enrolled with one.
     """
-    from edgefr.engines.prune import prune
+    from edgefr.engines.pruning import prune
 
     removed = []
     for pruned in prune(cache, None if model is None else chosen_model(model)):

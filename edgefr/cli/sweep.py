@@ -14,9 +14,9 @@ from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.cli.train import SetOption
 
 if TYPE_CHECKING:
-    from edgefr.evaluate.ablation import Row
-    from edgefr.evaluate.bootstrap import Estimate
-    from edgefr.train.sweep import Variant
+    from edgefr.evaluation.bootstrap import Estimate
+    from edgefr.evaluation.variants import Row
+    from edgefr.training.recogniser.recipe_sweep import Variant
 
 
 def sweep(
@@ -40,14 +40,14 @@ def sweep(
     over people. On several processes: torchrun --nproc-per-node 2 -m edgefr sweep ...
     """
     from edgefr.errors import need
-    from edgefr.evaluate.ablation import rows_table, write_rows
+    from edgefr.evaluation.variants import rows_table, write_rows
 
     need("torch", "train")
     need("safetensors", "train")
-    from edgefr.train.parallel import world
-    from edgefr.train.progress import silent
-    from edgefr.train.sweep import sweep as run
-    from edgefr.train.sweep import variants
+    from edgefr.training.common.parallel import world
+    from edgefr.training.common.progress import silent
+    from edgefr.training.recogniser.recipe_sweep import sweep as run
+    from edgefr.training.recogniser.recipe_sweep import variants
 
     chosen = variants(recipes, over, settings or ())
     if plot is not None:
@@ -79,7 +79,7 @@ def _check_plot(path: Path, over: str | None, chosen: Sequence[Variant]) -> None
         EdgefrError: there are no values, or others than numbers from 0 on, or the file cannot be written.
     """
     from edgefr.errors import EdgefrError
-    from edgefr.evaluate.plots import check_plot
+    from edgefr.evaluation.plots import check_plot
 
     check_plot(path)
     if over is None:
@@ -95,7 +95,7 @@ def _draw(path: Path, rows: Sequence[Row], chosen: Sequence[Variant], key: str) 
     """Accuracy over the values in good light and in poor, a line a recipe; 0 stands a decade below the others."""
     import numpy as np
 
-    from edgefr.evaluate.plots import Series, line_panels
+    from edgefr.evaluation.plots import Series, line_panels
 
     by_name = {row.name: row for row in rows}
     numbers = {variant.name: variant.value for variant in chosen if isinstance(variant.value, float)}

@@ -30,11 +30,11 @@ def train(
 
     need("torch", "train")
     need("safetensors", "train")
-    from edgefr.recipe import read_recipe
-    from edgefr.train.parallel import world
-    from edgefr.train.progress import silent
-    from edgefr.train.recipe import Recipe
-    from edgefr.train.run import train_fused
+    from edgefr.io.toml_dataclass import read_recipe
+    from edgefr.training.common.parallel import world
+    from edgefr.training.common.progress import silent
+    from edgefr.training.common.recipes import Recipe
+    from edgefr.training.recogniser.fusion_training import train_fused
 
     with world() as here:
         result = train_fused(read_recipe(Recipe, recipe, settings or ()), progress if here.first else silent, here)

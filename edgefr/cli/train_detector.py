@@ -25,16 +25,16 @@ def train_detector(
 
     for library in ("torch", "safetensors", "skimage"):
         need(library, "train")
-    from edgefr.recipe import read_recipe
-    from edgefr.train.parallel import world
-    from edgefr.train.progress import silent
-    from edgefr.train.spot import SpotRecipe, train_spot
+    from edgefr.io.toml_dataclass import read_recipe
+    from edgefr.training.common.parallel import world
+    from edgefr.training.common.progress import silent
+    from edgefr.training.detector.detector_training import SpotRecipe, train_spot
 
     with world() as here:
         result = train_spot(read_recipe(SpotRecipe, recipe, settings or ()), progress if here.first else silent, here)
     if not here.first:
         return
-    from edgefr.export.onnx_from_spot import onnx_from_spot
+    from edgefr.export.onnx_from_detector import onnx_from_spot
 
     exported = onnx_from_spot(result, result.with_suffix(".onnx"))
     if json:

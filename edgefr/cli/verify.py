@@ -20,7 +20,7 @@ from edgefr.cli.output import print_json, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.verify import EmbeddedFace, Verdict, Verifier
+    from edgefr.recognition.verifier import EmbeddedFace, Verdict, Verifier
 
 
 def verify(
@@ -48,7 +48,7 @@ def verify(
 
     Exit 0 same, 1 different, 2 error. A face of lower quality than the limit in the model's manifest is warned of.
     """
-    from edgefr.verify import Verifier
+    from edgefr.recognition.verifier import Verifier
 
     if threshold is not None and fmr is not None:
         raise EdgefrError("expected --threshold or --fmr, found both: give one of them")

@@ -27,7 +27,7 @@ from edgefr.errors import EdgefrError
 if TYPE_CHECKING:
     from edgefr.camera.session import Session
     from edgefr.camera.sinks import Sink
-    from edgefr.camera.watch import Scene, Watcher
+    from edgefr.camera.watcher import Scene, Watcher
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
 TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (its name, not what it holds)
@@ -77,8 +77,8 @@ def watch(
     """
     from edgefr.camera.session import Session
     from edgefr.camera.sources import open_source
-    from edgefr.camera.watch import Watcher
-    from edgefr.verify import Verifier
+    from edgefr.camera.watcher import Watcher
+    from edgefr.recognition.verifier import Verifier
 
     opened_source = open_source(_source(source))
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
@@ -190,7 +190,7 @@ def _views(picture: Path | None, window: bool, record: Path | None) -> list[Any]
 
 def _page(watcher: Watcher, source: str, listener: _Listener, host: str, port: int) -> Any:
     """The page's server, which listens, too."""
-    from edgefr.camera.serve import Page
+    from edgefr.server.web_server import Page
 
     page = Page(watcher, source, host, port, os.environ.get(TOKEN_VARIABLE), warn)
     listener.sinks.append(page)

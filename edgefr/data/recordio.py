@@ -19,9 +19,9 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.data.jpeg import MAX_PICTURE_BYTES
-from edgefr.data.shared_file import SharedFile
 from edgefr.errors import EdgefrError
+from edgefr.io.jpeg import MAX_PICTURE_BYTES
+from edgefr.io.shared_file import SharedFile
 
 Integers = npt.NDArray[np.int64]
 

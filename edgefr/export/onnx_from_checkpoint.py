@@ -10,25 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgefr.backends import open_backend
-from edgefr.backends.base import Array
-from edgefr.engines.parity import FP32
+from edgefr.engines.parity_gate import FP32
 from edgefr.errors import EdgefrError
-from edgefr.export.contract import BackboneClassic, BackboneContract, FusedClassic, FusedContract
-from edgefr.export.from_torch import write_onnx
-from edgefr.files import written_whole
+from edgefr.export.graph_wrappers import BackboneClassic, BackboneContract, FusedClassic, FusedContract
+from edgefr.export.onnx_from_torch import write_onnx
+from edgefr.io.files import written_whole
 from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
-from edgefr.nn.fused import FusedModel, is_fused, load_fused, normalised
-from edgefr.nn.upstream import Colour, backbone_from_checkpoint
-from edgefr.spec import (
-    CLASSIC_INPUT_NAME,
-    CLASSIC_OUTPUT_NAME,
-    EMBEDDING,
-    INPUT_NAME,
-    NORM,
-    UNCERTAINTY,
-    Faces,
-)
+from edgefr.nn.fused_model import FusedModel, is_fused, load_fused, normalised
+from edgefr.nn.upstream_checkpoints import Colour, backbone_from_checkpoint
+from edgefr.runtimes import open_backend
+from edgefr.runtimes.base import Array
+from edgefr.types import CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME, EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY, Faces
 
 TOLERANCE = 1e-4
 """Largest difference of norm and uncertainty, as a share of the largest value."""

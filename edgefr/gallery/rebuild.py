@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.binding import ALIGNMENT, Binding
-from edgefr.gallery.contract import AnyGallery
+from edgefr.gallery.base import AnyGallery
+from edgefr.gallery.model_binding import ALIGNMENT, Binding
 from edgefr.gallery.records import Portrait
-from edgefr.verify import Verifier
+from edgefr.recognition.verifier import Verifier
 
 
 def rebuild(gallery: AnyGallery, verifier: Verifier, advance: Callable[[int], None]) -> None:

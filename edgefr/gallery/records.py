@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluate.templates import trusted
-from edgefr.spec import Floats, Image
+from edgefr.recognition.template_fusion import trusted
+from edgefr.types import Floats, Image
 
 LONGEST_NAME = 200
 MOST_IMAGES = 1000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Threshold
-from edgefr.verify import Verifier
+from edgefr.recognition.verifier import Verifier
 
 DEFAULT_FPIR = 0.01
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgefr.errors import EdgefrError
-from edgefr.files import written_whole
-from edgefr.gallery.binding import Binding
-from edgefr.gallery.contract import AnyGallery, Entry
-from edgefr.gallery.lock import Passphrase, locked, unlocked
+from edgefr.gallery.base import AnyGallery, Entry
+from edgefr.gallery.crypto.encryption import DamagedError, Place, new_key, seal, unseal
+from edgefr.gallery.crypto.key_wrapping import Passphrase, locked, unlocked
+from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Event, Person, Portrait, checked_name
-from edgefr.gallery.rows import MODULUS
-from edgefr.gallery.seal import DamagedError, Place, new_key, seal, unseal
+from edgefr.gallery.stores.row_codec import MODULUS
+from edgefr.io.files import written_whole
 
 FORMAT = "edgefr gallery export 1"
 LONGEST_LINE = 4096

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from edgefr.spec import MAP_CHANNELS
+from edgefr.types import MAP_CHANNELS
 
 BN_EPS = 1e-5
 """BatchNorm epsilon of every upstream repository."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from edgefr.errors import EdgefrError
 from edgefr.nn.attention import EncoderLayer
 from edgefr.nn.backbone import batch_norm
-from edgefr.spec import MAP_SIZE, FusionSpec
+from edgefr.spec import FusionSpec
+from edgefr.types import MAP_SIZE
 
 TOKENS = MAP_SIZE * MAP_SIZE
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefr.nn.backbone import BN_EPS, Backbone, BackboneOutput, batch_norm, conv1x1, conv3x3
-from edgefr.spec import MAP_CHANNELS, MAP_SIZE
+from edgefr.types import MAP_CHANNELS, MAP_SIZE
 
 SE_REDUCTION = 16
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefr.nn.backbone import BN_EPS, Backbone, BackboneOutput, batch_norm
-from edgefr.spec import MAP_CHANNELS, MAP_SIZE
+from edgefr.types import MAP_CHANNELS, MAP_SIZE
 
 
 class ConvBlock(nn.Module):

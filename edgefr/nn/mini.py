@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1, conv3x3
-from edgefr.spec import MAP_SIZE
+from edgefr.types import MAP_SIZE
 
 STEM = (16, 32)
 """Channels at 56x56 and 28x28."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1
-from edgefr.spec import MAP_CHANNELS, MAP_SIZE
+from edgefr.types import MAP_CHANNELS, MAP_SIZE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from edgefr.errors import EdgefrError
-from edgefr.nn.heads import WEIGHT_STD, build_margin, known_rows, length_of, nothing
+from edgefr.nn.margin_heads import WEIGHT_STD, build_margin, known_rows, length_of, nothing
 
 
 class SampledHead(nn.Module):

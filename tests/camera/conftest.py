@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from edgefr.backends import FAKE
-from edgefr.backends.recogniser import Recogniser, open_recogniser
-from edgefr.camera.serve import Page
 from edgefr.camera.session import event_document
-from edgefr.camera.watch import Watcher
-from edgefr.gallery.gallery import Gallery
+from edgefr.camera.watcher import Watcher
+from edgefr.gallery.file_gallery import Gallery
 from edgefr.manifest import Manifest
-from edgefr.verify import Verifier
+from edgefr.recognition.recogniser import Recogniser, open_recogniser
+from edgefr.recognition.verifier import Verifier
+from edgefr.runtimes import FAKE
+from edgefr.server.web_server import Page
 from tests.camera.people import PatchDetector, enrolled, frame
 from tests.gallery.people import thresholds
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.camera.sources import Frame
-from edgefr.face.detect import Face
-from edgefr.gallery.binding import Binding
-from edgefr.gallery.gallery import Gallery
-from edgefr.gallery.lock import Plain
+from edgefr.camera.base import Frame
+from edgefr.detection.base import Face
+from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Portrait
-from edgefr.spec import TEMPLATE, Image
-from edgefr.verify import FoundFace, Verifier
+from edgefr.recognition.verifier import FoundFace, Verifier
+from edgefr.types import TEMPLATE, Image
 
 GROUND = 7
 """The colour of an empty frame; no pattern has it."""

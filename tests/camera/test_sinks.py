@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from edgefr.camera import sinks
+from edgefr.camera.base import Frame
 from edgefr.camera.recording import Picture, Recording
 from edgefr.camera.session import Session
-from edgefr.camera.sources import Frame
-from edgefr.camera.watch import Scene, Watcher
+from edgefr.camera.watcher import Scene, Watcher
 from edgefr.errors import EdgefrError
 from tests.camera.people import frame
 

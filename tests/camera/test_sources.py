@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefr.camera import mjpeg
+from edgefr.camera.base import Frame, LostError, without_secret
+from edgefr.camera.latest_frame import Newest, paced
 from edgefr.camera.mjpeg import Mjpeg, pictures
-from edgefr.camera.newest import Newest, paced
-from edgefr.camera.sources import FOLDER_RATE, Frame, LostError, open_source, without_secret
+from edgefr.camera.sources import FOLDER_RATE, open_source
 from edgefr.errors import EdgefrError
 from tests.camera.servers import HEAD, part, picture, sends, served
 

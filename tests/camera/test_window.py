@@ -15,8 +15,8 @@ import sys
 import cv2
 import numpy as np
 from edgefr.camera.recording import Window
-from edgefr.camera.sources import Frame
-from edgefr.camera.watch import Scene
+from edgefr.camera.base import Frame
+from edgefr.camera.watcher import Scene
 
 scene = Scene(Frame(np.zeros((120, 160, 3), np.uint8), 0.0), (), ())
 window = Window()

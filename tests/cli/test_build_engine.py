@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgefr.cli.build_engine import _sample
-from edgefr.data.samples import astronaut_faces
+from edgefr.data.sample_faces import astronaut_faces
 from edgefr.manifest import model_digest
-from edgefr.shipped import MINI, shipped
-from tests.backends.conftest import make_model, model  # noqa: F401
+from edgefr.models import MINI, shipped
+from tests.runtimes.conftest import make_model, model  # noqa: F401
 
 onnx = pytest.importorskip("onnx")
 
@@ -44,7 +44,7 @@ def test_an_engine_of_the_model_that_ships(edgefr, tmp_path: Path) -> None:
 
 
 def test_an_engine_that_decides_otherwise_is_exit_one(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
-    from edgefr.engines import parity
+    from edgefr.engines import parity_gate as parity
 
     monkeypatch.setitem(parity.BOUNDS, "fp32", parity.Bound(1.5, 0, 0.0))  # which nothing keeps
     told = edgefr("build-engine", model, "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path / "cache")

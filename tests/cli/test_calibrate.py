@@ -10,18 +10,18 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from edgefr.backends import FAKE
-from edgefr.backends.recogniser import open_recogniser
-from edgefr.data.faces import open_faces
+from edgefr.data.collections import open_faces
 from edgefr.errors import EdgefrError
-from edgefr.files import sha256_of
+from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, Manifest, Threshold, model_manifest, read_manifest, write_model_manifest
-from edgefr.verify import Verifier
-from tests.backends.conftest import make_model, model  # noqa: F401 - fixtures
-from tests.cli.test_find import Centred, framed
-from tests.evaluate.planted import write_zip
-from tests.evaluate.test_calibrate import faces, pairs  # noqa: F401
+from edgefr.recognition.recogniser import open_recogniser
+from edgefr.recognition.verifier import Verifier
+from edgefr.runtimes import FAKE
+from tests.evaluation.planted import write_zip
+from tests.evaluation.test_calibration import faces, pairs  # noqa: F401
+from tests.evaluation.test_face_provider import Centred, framed
 from tests.gallery.people import StubDetector, photo
+from tests.runtimes.conftest import make_model, model  # noqa: F401 - fixtures
 
 OLD = Threshold(1e-2, 0.9, (0.8, 0.95), "before", "fp32")
 KEPT = Threshold(1e-2, 0.8, (0.7, 0.9), "before", "bf16")
@@ -67,7 +67,7 @@ def test_a_model_without_a_manifest_gets_one_and_people_a_table(
 ) -> None:
     chosen = (copied, faces, "--fmr", "0.02", "--pairs", pairs, "--folds", "1", "--quality", "norm")
     assert "at least 3,000 faces" in edgefr("calibrate", *chosen).sentence, "a limit that all but 1 % reach"
-    monkeypatch.setattr("edgefr.evaluate.calibrate.DISCARD", 0.3)
+    monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.3)
     told = edgefr("calibrate", *chosen)
     assert (told.code, told.err) == (0, "")
     first, header, row, poor = told.out.splitlines()
@@ -92,8 +92,8 @@ def test_the_detectors_score_is_calibrated_on_photographs_and_for_this_detector(
 ) -> None:
     options = ("--fmr", "0.02", "--quality", "detector")
     assert "expected a detector" in edgefr("calibrate", copied, faces, *options).sentence
-    monkeypatch.setattr("edgefr.cli.find.open_detector", lambda _path: Centred())
-    monkeypatch.setattr("edgefr.evaluate.calibrate.DISCARD", 0.3)
+    monkeypatch.setattr("edgefr.evaluation.face_provider.open_detector", lambda _path: Centred())
+    monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.3)
     assert "found aligned faces" in edgefr("calibrate", copied, faces, *options, "-d", "stub.onnx").sentence
     known = open_faces(faces)
     photographs = {name: framed(known.read(name)) for name in known.names}
@@ -116,7 +116,7 @@ def test_a_gallery_goes_on_when_its_model_is_calibrated_anew(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: StubDetector())
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     assert edgefr("calibrate", copied, faces, "--fmr", "1e-2").code == 0
     first = photo(tmp_path / "ada.png", 0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from docs.make_cli import PAGE, page
-from edgefr.shipped import MINI, shipped
+from edgefr.models import MINI, shipped
 
 PHOTOS = ("obama.jpg", "biden.jpg", "obama_and_biden.jpg", "astronaut.png")
 
@@ -109,7 +109,7 @@ def test_parity_of_models_that_differ_is_exit_one(edgefr, fused_onnx: Path, shar
 
 def test_parity_knows_the_model_that_ships_by_its_name(edgefr, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
-    from edgefr.data.samples import astronaut_faces
+    from edgefr.data.sample_faces import astronaut_faces
 
     for number, face in enumerate(astronaut_faces(2)):
         cv2.imwrite(str(tmp_path / f"{number}.png"), face[..., ::-1])
@@ -134,7 +134,7 @@ def test_bench_lists_a_row_for_every_runtime_precision_and_batch(edgefr, fused_o
 
 
 def test_bench_knows_the_model_that_ships_by_its_name(edgefr, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefr.engines.ceiling.gemm_rate", lambda precision: None)  # which takes seconds
+    monkeypatch.setattr("edgefr.engines.roofline.gemm_rate", lambda precision: None)  # which takes seconds
     told = edgefr("bench", "mini", "--batch", "1", "--seconds", "0.01", "--json").json
     assert told["model"] == "mini.onnx"
     assert ("onnxruntime", "fp32") in {(row["runtime"], row["precision"]) for row in told["rows"]}
@@ -142,7 +142,7 @@ def test_bench_knows_the_model_that_ships_by_its_name(edgefr, monkeypatch: pytes
 
 def test_bench_times_every_engine_of_a_gpu_and_of_a_processor_those_that_differ(tmp_path: Path, monkeypatch) -> None:
     from edgefr.cli.bench import _present
-    from edgefr.engines import cache
+    from edgefr.engines import engine_cache as cache
 
     engines = [
         (tmp_path / f"{runtime}-{precision}", runtime, precision)
@@ -155,8 +155,8 @@ def test_bench_times_every_engine_of_a_gpu_and_of_a_processor_those_that_differ(
 def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("torch")
-    from edgefr.backends.onnx_precision import graph_precision
     from edgefr.cli.bench import _in_int8
+    from edgefr.io.onnx_precision import graph_precision
 
     pair = tmp_path / "pair.onnx"
     shutil.copy(shipped(MINI), pair)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.data.faces import open_faces
+from edgefr.data.collections import open_faces
 from tests.cli.conftest import Told
-from tests.data.test_check import face, png
+from tests.data.test_collection_check import face, png
 from tests.data.test_recordio import image, write_records
 
 Edgefr = Callable[..., Told]

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefr.data.degrade import PROTOCOLS
-from edgefr.files import sha256_of
+from edgefr.data.degradations import PROTOCOLS
+from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, Manifest, write_manifest
-from edgefr.shipped import MINI, shipped
-from tests.cli.test_find import Centred, framed
-from tests.evaluate.planted import collection, named_pairs, write_pairs, write_zip
+from edgefr.models import MINI, shipped
+from tests.evaluation.planted import collection, named_pairs, write_pairs, write_zip
+from tests.evaluation.test_face_provider import Centred, framed
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_signals_at_hand_are_measured_against_errors(
     edgefr, faces: Path, pairs: Path, monkeypatch, detected: bool
 ) -> None:
     if detected:
-        monkeypatch.setattr("edgefr.cli.find.open_detector", lambda _path: Centred())
+        monkeypatch.setattr("edgefr.evaluation.face_provider.open_detector", lambda _path: Centred())
         pictures = {key: framed(picture) for key, picture in collection(12, 2, noise=90).items()}
         faces = write_zip(faces.with_name("photographs.zip"), pictures)
     more = ["-d", "stub.onnx"] if detected else []

@@ -16,7 +16,7 @@ from tests.gallery.people import NOBODY, TWO, StubDetector, photo, thresholds
 def gallery(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Commands on one plain gallery, with the fake model, whose manifest lies in the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: StubDetector())
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
     limits = thresholds((1e-2, 0.4), (1e-3, 0.5), (1e-5, 0.6))
@@ -166,7 +166,7 @@ def test_a_folder_enrolled_twice_changes_nobody(gallery, three: Told) -> None:
 def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     gallery, three: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgefr.verify.Verifier.digest", lambda _self: "ab" * 32)
+    monkeypatch.setattr("edgefr.recognition.verifier.Verifier.digest", lambda _self: "ab" * 32)
     seen = photo(tmp_path / "seen.png", 0, 9)
     assert "expected the model" in gallery("identify", seen, *MODEL).sentence
     assert "rebuild --model" in gallery("enroll", "new", seen, *MODEL).sentence

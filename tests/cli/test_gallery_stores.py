@@ -17,7 +17,7 @@ def test_the_commands_are_the_same_in_every_store(
     place: Path | Address, edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: StubDetector())
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("SECRET", "correct horse battery")
     monkeypatch.delenv("EDGEFR_GALLERY", raising=False)
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.progress import Progress
 
-from edgefr.cli.bars import RateColumn
 from edgefr.cli.output import progress
+from edgefr.cli.progress_bars import RateColumn
 
 
 class Terminal(io.StringIO):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgefr.backends.engine_file import EngineRecord
-from edgefr.engines.cache import engine_folder
+from edgefr.engines.engine_cache import engine_folder
 from edgefr.manifest import read_manifest, write_manifest
+from edgefr.runtimes.engine_file import EngineRecord
 
 pytest.importorskip("onnx")
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgefr.data.samples import ASTRONAUT_LANDMARKS
+from edgefr.data.sample_faces import ASTRONAUT_LANDMARKS
 from edgefr.manifest import model_manifest
-from edgefr.shipped import MINI, SPOT, shipped
-from edgefr.verify import Verifier
+from edgefr.models import MINI, SPOT, shipped
+from edgefr.recognition.verifier import Verifier
+from tests.conftest import REPOSITORY
 
-CARDS = Path(__file__).parents[2] / "edgefr/assets"
+CARDS = REPOSITORY / "edgefr/assets"
 
 
 @pytest.mark.parametrize(("name", "megabytes"), [(MINI, 10), (SPOT, 2)])

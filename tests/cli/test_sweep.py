@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("torch")
 
 from edgefr.cli.sweep import _draw
-from edgefr.evaluate.ablation import Row
-from edgefr.evaluate.bootstrap import Estimate
-from edgefr.evaluate.figures import Against
-from edgefr.evaluate.plots import Series
-from edgefr.train.sweep import variants
-from tests.train import tiny
+from edgefr.evaluation.bootstrap import Estimate
+from edgefr.evaluation.figures import Against
+from edgefr.evaluation.plots import Series
+from edgefr.evaluation.variants import Row
+from edgefr.training.recogniser.recipe_sweep import variants
+from tests.training import tiny
 
 STAGE = ("distill.schedule.steps=1", "distill.schedule.batch=8")
 
@@ -55,7 +55,7 @@ def test_every_recipe_is_a_line_that_rises_in_its_values(recipe: Path, tmp_path:
 
     drawn: list[tuple[str, list[Series]]] = []
     monkeypatch.setattr(
-        "edgefr.evaluate.plots.line_panels", lambda _path, panels, *_more, **_named: drawn.extend(panels)
+        "edgefr.evaluation.plots.line_panels", lambda _path, panels, *_more, **_named: drawn.extend(panels)
     )
     rows = [row("backbone A", 0), *(row(variant.name, float(variant.value)) for variant in chosen)]
     _draw(tmp_path / "a.png", rows, chosen, "distill.pairwise")

@@ -33,7 +33,7 @@ def verify(edgefr, fused_onnx: Path, yunet: Path):
 
 @pytest.mark.shared
 def test_every_pair_of_photographs_is_right(fused_onnx: Path, yunet: Path, shared: Path) -> None:
-    from edgefr.verify import Verifier
+    from edgefr.recognition.verifier import Verifier
 
     verifier = Verifier.open(fused_onnx, yunet, images=7)
     faces = dict(zip(PEOPLE, verifier.embed([verifier.find(shared / "photos" / name) for name in PEOPLE]), strict=True))
@@ -278,8 +278,8 @@ def test_every_signal_can_be_the_limit(signal: str, verify_fake, blurred: Path) 
 
 
 def test_certainty_of_a_model_without_uncertainty_is_a_sentence() -> None:
-    from edgefr.face.detect import Face
-    from edgefr.verify import EmbeddedFace
+    from edgefr.detection.base import Face
+    from edgefr.recognition.verifier import EmbeddedFace
 
     found = Face((0, 0, 9, 9), np.zeros((5, 2), np.float32), 0.9)
     face = EmbeddedFace(Path("a.jpg"), found, np.float32([1, 0]), 1.0, None, 2.0)

@@ -13,6 +13,7 @@ import pytest
 
 from edgefr.manifest import Manifest, write_manifest
 from tests.camera.people import PatchDetector, frame
+from tests.conftest import REPOSITORY
 from tests.gallery.people import thresholds
 
 ADA, STRANGER = 1, 77
@@ -22,7 +23,7 @@ ADA, STRANGER = 1, 77
 def watch(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Commands with the fake model, on a gallery to be made plain."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgefr.verify.open_detector", lambda *_: PatchDetector())
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: PatchDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.setenv("EDGEFR_MODEL", "fake")
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
@@ -103,11 +104,11 @@ def test_ctrl_c_ends_a_watch_in_good_order(watch, ada: None, tmp_path: Path) -> 
     """A process of its own, as a service has: events so far are told, the exit is 0, and nothing is said of a fault."""
     shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3000)
     code = (
-        "import sys; from tests.camera.people import PatchDetector; import edgefr.verify as v;"
+        "import sys; from tests.camera.people import PatchDetector; import edgefr.recognition.verifier as v;"
         "v.open_detector = lambda *_: PatchDetector(); from edgefr.cli import main;"
         f"sys.argv = ['edgefr', 'watch', {str(shown)!r}, '--json', '--live']; main()"
     )
-    root = Path(__file__).parents[2]
+    root = REPOSITORY
     with subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}"],
         stdout=subprocess.PIPE,

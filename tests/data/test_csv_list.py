@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgefr.data.collections import open_faces
 from edgefr.data.csv_list import read_list
-from edgefr.data.faces import open_faces
 from edgefr.errors import EdgefrError
-from tests.data.test_faces import png
+from tests.data.test_collections import png
 
 MARK = "\ufeff"
 """The byte order mark that spreadsheets write first."""

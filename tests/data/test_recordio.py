@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefr.data.faces import FaceFolder, open_faces
+from edgefr.data.collections import FaceFolder, open_faces
 from edgefr.data.recordio import BLOCK, RecordPictures
 from edgefr.errors import EdgefrError
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bench.parity import Remembered
-from edgefr.backends import available_runtimes
-from edgefr.backends.recogniser import Recogniser, open_recogniser
-from edgefr.data.lfw import read_pairs
-from edgefr.engines.parity import BF16, FP32, check, compare
-from edgefr.evaluate.lfw import faces_and_pairs
+from edgefr.data.lfw_pairs import read_pairs
+from edgefr.engines.parity_gate import BF16, FP32, check, compare
+from edgefr.evaluation.lfw_protocol import faces_and_pairs
+from edgefr.recognition.recogniser import Recogniser, open_recogniser
+from edgefr.runtimes import available_runtimes
 
 pytestmark = pytest.mark.shared
 

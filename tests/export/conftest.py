@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.backends.conftest import faces, make_model, model  # noqa: F401
+from tests.runtimes.conftest import faces, make_model, model  # noqa: F401

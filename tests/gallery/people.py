@@ -8,16 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.backends import FAKE
-from edgefr.backends.recogniser import Recogniser, open_recogniser
-from edgefr.face.detect import Face
-from edgefr.gallery.binding import Binding
-from edgefr.gallery.gallery import Gallery
-from edgefr.gallery.lock import KeyFile, Secret
+from edgefr.detection.base import Face
+from edgefr.gallery.crypto.key_wrapping import KeyFile, Secret
+from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Portrait
 from edgefr.manifest import Manifest, Quality, Threshold
-from edgefr.spec import TEMPLATE, Floats, Image
-from edgefr.verify import Verifier
+from edgefr.recognition.recogniser import Recogniser, open_recogniser
+from edgefr.recognition.verifier import Verifier
+from edgefr.runtimes import FAKE
+from edgefr.types import TEMPLATE, Floats, Image
 
 DIM = 8
 BINDING = Binding("a model", "0" * 64, "stub", "as ever", "fp32", DIM)

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgefr.nn.architectures import ARCHITECTURES  # noqa: E402
-from edgefr.nn.fused import normalised  # noqa: E402
-from edgefr.nn.upstream import backbone_from_checkpoint  # noqa: E402
+from edgefr.nn.fused_model import normalised  # noqa: E402
+from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint  # noqa: E402
 from tests.nn.conftest import known_images, known_state  # noqa: E402
 
 FILES = [

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.nn.attention import Attention, EncoderLayer  # noqa: E402
 from edgefr.nn.bottleneck import Bottleneck, Code, kl_divergence, sample  # noqa: E402
-from edgefr.nn.fused import FusedModel, load_fused, normalised, save_fused  # noqa: E402
+from edgefr.nn.fused_model import FusedModel, load_fused, normalised, save_fused  # noqa: E402
 from edgefr.nn.fusion import EmbeddingMlp, Fusion, GlobalAggregation, LocalAggregation  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.nn.architectures import build_backbone  # noqa: E402
-from edgefr.nn.fused import FusedModel  # noqa: E402
+from edgefr.nn.fused_model import FusedModel  # noqa: E402
 from edgefr.nn.fusion import Fusion  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_a_code_as_long_as_each_embedding_starts_as_their_sum() -> None:
     model = fused(skip="embeddings")
     first, second = F.normalize(torch.randn(2, 5, 128), dim=2)
     maps = torch.zeros(5, 128, 7, 7)
-    from edgefr.nn.fused import Seen
+    from edgefr.nn.fused_model import Seen
 
     mu = model.encode(Seen(maps, maps, torch.cat([first, second], 1))).mu
     torch.testing.assert_close(F.normalize(mu), F.normalize(first + second))

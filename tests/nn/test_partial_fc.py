@@ -13,7 +13,7 @@ from torch import distributed as dist  # noqa: E402
 from torch import multiprocessing  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.nn.heads import HEADS, build_head  # noqa: E402
+from edgefr.nn.margin_heads import HEADS, build_head  # noqa: E402
 from edgefr.nn.partial_fc import SampledHead  # noqa: E402
 
 MARGIN_HEADS = [name for name in HEADS if name != "softmax"]

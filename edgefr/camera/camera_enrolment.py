@@ -1,0 +1,72 @@
+"""Somebody enrols before a camera: several good views, some time apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+
+from edgefr.camera.base import Frame, Source
+from edgefr.camera.latest_frame import Newest
+from edgefr.camera.watcher import detected
+from edgefr.errors import EdgefrError
+from edgefr.gallery.enrolment import fit, only_face, portrait_of
+from edgefr.gallery.records import Portrait
+from edgefr.recognition.verifier import Verifier
+
+VIEWS = 5
+APART = 0.5
+"""Seconds between two views: sooner they would be the same one."""
+LONGEST = 30.0
+"""Seconds of the source's time after which who is not in view is not waited for."""
+
+
+def portraits_before(
+    source: Source, verifier: Verifier, crops: bool, say: Callable[[str], None], advance: Callable[[int], None]
+) -> list[Portrait]:
+    """VIEWS good views of the one person before a camera, or as many as came in time; with crops where they are kept.
+
+    `say` is told what is wrong with a view when that changes, and of the source's troubles; `advance` of every view.
+
+    Raises:
+        EdgefrError: there was none, for the reason that was found most often.
+    """
+    views: list[Portrait] = []
+    reasons: Counter[str] = Counter()
+    begun = last = None
+    with closing(_frames(source, say)) as frames:
+        for frame in frames:
+            begun = frame.at if begun is None else begun
+            if len(views) == VIEWS or frame.at - begun > LONGEST:
+                break
+            if last is not None and frame.at - last < APART:
+                continue
+            try:
+                face = only_face(Path(source.name), detected(verifier.detector, frame.image))
+                views.append(portrait_of(verifier, fit(Path(source.name), frame.image, face), crops))
+            except EdgefrError as error:
+                if str(error) not in reasons:
+                    say(str(error))
+                reasons[str(error)] += 1
+                continue
+            last = frame.at
+            advance(1)
+    if not views:
+        raise EdgefrError(reasons.most_common(1)[0][0] if reasons else _nothing(source))
+    return views
+
+
+def _frames(source: Source, say: Callable[[str], None]) -> Generator[Frame, None, None]:
+    if not source.live:
+        yield from source.frames()
+        return
+    newest = Newest(source, lambda condition, reason: say(f"{source.name} is {condition}: {reason}"))
+    try:
+        yield from newest
+    finally:
+        newest.stop()
+
+
+def _nothing(source: Source) -> str:
+    return f"expected frames of {source.name}, found none: see that it is plugged in and plays"

@@ -1,0 +1,45 @@
+"""Faces to compare models on where the user gives none: a photograph that a well-kept package carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgefr.data.collections import open_faces
+from edgefr.data.degradations import random_degradation
+from edgefr.errors import need
+from edgefr.types import FACE_SIZE, TEMPLATE, Faces, Floats
+
+ASTRONAUT_LANDMARKS: Floats = np.array(
+    [[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]], np.float32
+)
+"""Eyes, nose and mouth corners of Eileen Collins in scikit-image's `data.astronaut()` (NASA, public domain), as
+OpenCV's YuNet finds them."""
+
+MOST = 256
+
+
+def comparison_faces(path: Path | None) -> Faces:
+    """At most 256 aligned faces (N, 112, 112, 3), evenly spread over `path`, or 32 of the astronaut.
+
+    Raises:
+        EdgefrError: `path` holds no aligned faces, or scikit-image is not installed.
+    """
+    if path is None:
+        return astronaut_faces(32)
+    folder = open_faces(path)
+    chosen = np.linspace(0, len(folder.names) - 1, min(MOST, len(folder.names))).astype(int)
+    return folder.read_faces([folder.names[index] for index in chosen])
+
+
+def astronaut_faces(count: int) -> Faces:
+    """The astronaut's aligned face and degraded copies of it, (count, 112, 112, 3), the same every time."""
+    need("skimage", "train")
+    from skimage import data
+
+    matrix, _ = cv2.estimateAffinePartial2D(ASTRONAUT_LANDMARKS, TEMPLATE, method=cv2.LMEDS)
+    face = np.asarray(cv2.warpAffine(data.astronaut(), matrix, (FACE_SIZE, FACE_SIZE)), np.uint8)
+    rng = np.random.default_rng(0)
+    return np.stack([face, *(random_degradation(face, rng) for _ in range(count - 1))])

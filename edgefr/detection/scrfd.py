@@ -1,0 +1,79 @@
+"""SCRFD with five landmarks, as insightface exports it (steps and constants: insightface `scrfd.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgefr.detection.base import Face
+from edgefr.detection.multiscale import detect_at
+from edgefr.errors import EdgefrError
+from edgefr.runtimes import open_backend
+from edgefr.types import Floats, Image
+
+SCORE, OVERLAP = 0.5, 0.4
+STRIDES = (8, 16, 32)
+
+SIDES = (640, 320)
+"""Sides of the square picture given to the network: insightface's, and half of it for faces that fill the
+photograph."""
+
+
+class Scrfd:
+    """A network with nine outputs: score, box and landmarks at strides 8, 16 and 32."""
+
+    name = "scrfd"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load the network.
+
+        Raises:
+            EdgefrError: the runtime refuses the file, or its input is no picture.
+        """
+        self._path = path
+        self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
+        inputs = self._backend.describe().inputs
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            raise self._refused("that its input is not one picture")
+        self._input = inputs[0].name
+        _, _, height, width = inputs[0].shape
+        self._canvas = (height, width) if height and width else None
+
+    def detect(self, image: Image) -> list[Face]:
+        """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
+        whole = min(self._canvas) if self._canvas else SIDES[0]
+        return detect_at(image, (whole, whole // 2), self._candidates, OVERLAP)
+
+    def _candidates(self, image: Image, side: int) -> Floats:
+        height, width = self._canvas or (side, side)
+        canvas = np.zeros((height, width, 3), np.float32)
+        canvas[: image.shape[0], : image.shape[1]] = image
+        pixels = (canvas - 127.5) / 128
+        outputs = self._backend.infer({self._input: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])})
+        # Names are numbers; the last axis tells the kind, the number of rows the stride.
+        scores, boxes, points = (
+            sorted((part.reshape(-1, n) for part in outputs.values() if part.shape[-1] == n), key=len)[::-1]
+            for n in (1, 4, 10)
+        )
+        levels = zip(STRIDES, scores, boxes, points, strict=True)
+        return np.concatenate([self._decode(*level, (height, width)) for level in levels])
+
+    def _decode(self, stride: int, scores: Floats, boxes: Floats, points: Floats, canvas: tuple[int, int]) -> Floats:
+        """Rows of 15 from one level: distances and offsets count in strides from each anchor's grid point."""
+        rows, columns = (-(-side // stride) for side in canvas)
+        anchors, rest = divmod(len(scores), rows * columns)
+        if rest or not len(scores) == len(boxes) == len(points):
+            raise self._refused(f"{len(scores)} scores for {rows} x {columns} places")
+        y, x = np.mgrid[:rows, :columns].reshape(2, -1) * stride
+        grid = np.repeat(np.stack([x, y], 1), anchors, 0)  # (rows * columns * anchors, 2)
+        good = scores[:, 0] >= SCORE
+        grid, boxes, points = grid[good], boxes[good] * stride, points[good] * stride
+        corner, size = grid - boxes[:, :2], boxes[:, :2] + boxes[:, 2:]  # from left, top, right, bottom
+        return np.hstack([corner, size, np.tile(grid, 5) + points, scores[good]]).astype(np.float32)
+
+    def _refused(self, found: str) -> EdgefrError:
+        return EdgefrError(
+            f"expected SCRFD with landmarks in {self._path}, found {found}: give scrfd_*_bnkps.onnx or "
+            "det_*.onnx of insightface"
+        )

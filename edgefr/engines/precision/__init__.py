@@ -1,0 +1,1 @@
+"""Precision conversion of ONNX graphs: FP16 and INT8."""

@@ -1,0 +1,60 @@
+"""Pairs of faces that are the same person's or not, by their place in an array of embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefr.errors import EdgefrError
+from edgefr.types import Floats
+
+CHUNK = 1 << 16
+"""Pairs compared at once: protocols have millions, whose embeddings would fill the memory."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """`first` and `second` index faces, (P,) int64; `same` says whether both show one person, (P,) bool.
+
+    Raises:
+        EdgefrError: the three differ in length or type, or an index is negative.
+    """
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    same: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        found = [(array.dtype.name, array.shape) for array in (self.first, self.second, self.same)]
+        shape = (len(self.same),) if self.same.ndim else ()
+        if found != [("int64", shape), ("int64", shape), ("bool", shape)] or len(shape) != 1:
+            raise EdgefrError(
+                f"expected pairs as int64, int64 and bool of one length, found {found}: correct the list of pairs"
+            )
+        if len(self) and min(self.first.min(), self.second.min()) < 0:
+            raise EdgefrError("expected pairs of indices from 0 on, found a negative one: correct the list of pairs")
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+
+def similarities(embedding: Floats, pairs: Pairs) -> Floats:
+    """Cosine similarity of every pair: (N, K) unit-length embeddings -> (P,).
+
+    Raises:
+        EdgefrError: a pair names a face beyond N.
+    """
+    if len(pairs):
+        last = int(max(pairs.first.max(), pairs.second.max()))
+        if last >= len(embedding):
+            raise EdgefrError(
+                f"expected pairs among {len(embedding)} faces, found one of face number {last} (from 0): "
+                "correct the list of pairs"
+            )
+    found = np.empty(len(pairs), np.float32)
+    for start in range(0, len(pairs), CHUNK):
+        part = slice(start, start + CHUNK)
+        found[part] = np.einsum("pk,pk->p", embedding[pairs.first[part]], embedding[pairs.second[part]])
+    return found

@@ -1,0 +1,60 @@
+"""Wrappers that give a model the tensors a file should have, so that no model asks whether it is being exported."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgefr.nn.backbone import Backbone
+from edgefr.nn.fused_model import FusedModel, normalised
+
+
+class FusedContract(nn.Module):
+    """A fused model as edgefr's runtimes take it."""
+
+    def __init__(self, model: FusedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (B, 112, 112, 3) RGB -> embedding (B, K), norm (B,) and, from a bottleneck, uncertainty (B,)."""
+        return tuple(output for output in self.model(image) if output is not None)
+
+
+class BackboneContract(nn.Module):
+    """A backbone alone, as the baseline of a fused model."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (B, 112, 112, 3) RGB -> embedding (B, D) of unit length, norm (B,)."""
+        embedding = self.backbone(normalised(image)).embedding  # (B, D)
+        return F.normalize(embedding), torch.linalg.vector_norm(embedding, dim=1)
+
+
+class FusedClassic(nn.Module):
+    """A fused model as insightface's `ArcFaceONNX` takes it."""
+
+    def __init__(self, model: FusedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """float32 (B, 3, 112, 112) RGB in [-1, 1] -> mu (B, K); matching is by cosine."""
+        return self.model.encode(self.model.see(image)).mu
+
+
+class BackboneClassic(nn.Module):
+    """A backbone as insightface's `ArcFaceONNX` takes it."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> Tensor:
+        """float32 (B, 3, 112, 112) RGB in [-1, 1] -> embedding (B, D)."""
+        embedding: Tensor = self.backbone(image).embedding
+        return embedding

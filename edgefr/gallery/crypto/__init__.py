@@ -1,0 +1,1 @@
+"""Encryption of galleries and wrapping of their keys."""

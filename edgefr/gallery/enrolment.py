@@ -1,0 +1,273 @@
+"""What may be enrolled: a photograph of one person, near, sharp, turned to the camera; and who looks like whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgefr.detection.base import Face
+from edgefr.errors import EdgefrError
+from edgefr.gallery.base import AnyGallery, Hit
+from edgefr.gallery.records import Portrait, checked_name, fresh_of, fused
+from edgefr.gallery.threshold import strictest
+from edgefr.io.photo import load_photo
+from edgefr.recognition.alignment import align
+from edgefr.recognition.batch import Refusal
+from edgefr.recognition.quality import sharpness
+from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
+from edgefr.types import Image
+
+SMALLEST = 20.0
+"""Pixels between the eyes of a face that is about 50 pixels wide: an aligned face enlarges it less than twofold."""
+SHARPEST_BLUR = 1.5
+"""`face.quality.sharpness` below which a face is blurred: of 250 photographs of LFW, whose faces are about 100 pixels
+wide, the least sharp has 1.56, and half of them 1.26 after a Gaussian blur of 2 pixels."""
+FARTHEST_TURN = 0.35
+"""How far the nose may stand from the middle between the eyes, in eye distances: 0 from in front, beyond 0.5 in half
+profile; 4 % of LFW's stand farther."""
+NOD = (0.3, 0.8)
+"""Where the nose may stand between the line of the eyes (0) and that of the mouth (1); LFW's stand at 0.43 to 0.69."""
+BYSTANDER = 0.5
+"""A second face is a bystander's while it is at most so many times as wide as the first."""
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What became of photographs of `name`: how many `images` are enrolled by them, which were `refused` and why, which
+    are `unlike` the person's others, and who of another name looks the same; that is None where the model's manifest
+    has no threshold to tell by. Of `known` images the same photograph was enrolled before."""
+
+    name: str
+    images: int
+    refused: tuple[Refusal, ...]
+    unlike: tuple[str, ...] = ()
+    similar: tuple[Hit, ...] | None = None
+    known: int = 0
+
+    def doubts(self) -> list[str]:
+        """What somebody should look at, in sentences."""
+        return [
+            *(f"{source} looks unlike the other images of {self.name}" for source in self.unlike),
+            *(
+                f"{self.name} looks like {hit.name} (similarity {hit.similarity:.3f}): is it one person?"
+                for hit in self.similar or ()
+            ),
+        ]
+
+
+def enrol(
+    gallery: AnyGallery,
+    verifier: Verifier,
+    name: str,
+    photos: Sequence[Path],
+    crops: bool,
+    keep: float | None,
+    advance: Callable[[int], None],
+) -> Enrolment:
+    """Enrol `name` with those photographs that are good enough, if any; with aligned crops where `crops` are kept.
+
+    `keep` is as in `Gallery.enrol`; `advance` is told of every photograph.
+
+    Raises:
+        EdgefrError: the name is none, or the gallery cannot be written.
+    """
+    name = checked_name(name)
+    portraits, refused = [], []
+    for path in photos:
+        try:
+            portraits.append(portrait(verifier, path, crops))
+        except EdgefrError as error:
+            refused.append(Refusal(path, str(error)))
+        advance(1)
+    return replace(enrol_portraits(gallery, verifier, name, portraits, keep), refused=tuple(refused))
+
+
+def enrol_portraits(
+    gallery: AnyGallery, verifier: Verifier, name: str, portraits: Sequence[Portrait], keep: float | None
+) -> Enrolment:
+    """Enrol `name` with what `portrait_of` gave, if anything; `keep` is as in `Gallery.enrol`.
+
+    What is enrolled already is left out, or it would weigh twice in the template.
+
+    Raises:
+        EdgefrError: the name is none, or the gallery cannot be written.
+    """
+    name = checked_name(name)
+    if not portraits:
+        return Enrolment(name, 0, ())
+    kept = gallery.portraits(name) if name in gallery else []
+    fresh = fresh_of(kept, portraits)
+    return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(portraits) - len(fresh))
+
+
+def enrol_beside(
+    gallery: AnyGallery,
+    verifier: Verifier,
+    name: str,
+    kept: Sequence[Portrait],
+    fresh: Sequence[Portrait],
+    keep: float | None,
+) -> Enrolment:
+    """Enrol `name` with `fresh` portraits beside those that are `kept`; `keep` is as in `Gallery.enrol`.
+
+    Raises:
+        EdgefrError: the gallery cannot be written.
+    """
+    ((unlike, similar),) = doubts_of(gallery, verifier, [(name, kept, fresh)])
+    if fresh or keep is not None:  # the person stays longer, with the same images, too
+        gallery.enrol(name, fresh, keep)
+    return Enrolment(name, len(fresh), (), unlike, similar)
+
+
+def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
+    """A photograph as it is enrolled, with its aligned crop where `crops` are kept.
+
+    Raises:
+        EdgefrError: it cannot be read, or is not good enough for the reason said.
+    """
+    return portrait_of(verifier, look(verifier, path), crops)
+
+
+def portrait_of(verifier: Verifier, found: FoundFace, crops: bool) -> Portrait:
+    """A face that is `fit` as it is enrolled.
+
+    Raises:
+        EdgefrError: the model is not sure of it.
+    """
+    (face,) = verifier.embed([found])
+    insist_on_sure(verifier, face)
+    crop = found.crop if crops else None
+    return Portrait(found.path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
+
+
+def look(verifier: Verifier, path: Path) -> FoundFace:
+    """The face in a photograph that somebody may be enrolled with, not embedded yet.
+
+    Raises:
+        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is not `fit`.
+    """
+    photo = load_photo(path)
+    return fit(path, photo, only_face(path, verifier.detector.detect(photo)))
+
+
+def only_face(path: Path, faces: Sequence[Face]) -> Face:
+    """The one face of a photograph, beside which bystanders may be.
+
+    Raises:
+        EdgefrError: there is none, or there are two.
+    """
+    by_width = sorted(faces, key=lambda face: -face.box[2])
+    if not by_width:
+        raise _unfit(path, "no face", "give a photograph with a face turned to the camera")
+    if len(by_width) > 1:
+        insist_on_alone(path, by_width[1].box[2] / by_width[0].box[2])
+    return by_width[0]
+
+
+def fit(path: Path, photo: Image, face: Face) -> FoundFace:
+    """A face of a photograph, cut out, if somebody may be enrolled with it.
+
+    Raises:
+        EdgefrError: it is too small, turned away or blurred.
+    """
+    insist_on_pose(path, face)
+    crop = align(photo, face.landmarks)
+    insist_on_sharp(path, sharpness(crop))
+    return FoundFace(path, face, crop)
+
+
+def insist_on_alone(path: Path, beside: float) -> None:
+    """Insist that the widest other face, `beside` times as wide as the first, is a bystander's.
+
+    Raises:
+        EdgefrError: it is not.
+    """
+    if beside > BYSTANDER:
+        raise _unfit(path, "two faces", "crop it to one person")
+
+
+def insist_on_pose(path: Path, face: Face) -> None:
+    """Insist on a face that is large enough and turned to the camera.
+
+    Raises:
+        EdgefrError: it is not.
+    """
+    eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
+    if eyes < SMALLEST:
+        raise _unfit(
+            path, f"a face too small ({eyes:.0f} pixels between the eyes, {SMALLEST:.0f} needed)", "come nearer"
+        )
+    turned, nod = pose(face)
+    if abs(turned) > FARTHEST_TURN or not NOD[0] <= nod <= NOD[1]:
+        raise _unfit(path, "a face turned away", "look into the camera")
+
+
+def insist_on_sharp(path: Path, sharp: float) -> None:
+    """Insist on a sharpness that no blurred face has.
+
+    Raises:
+        EdgefrError: it is less.
+    """
+    if sharp < SHARPEST_BLUR:
+        raise _unfit(
+            path, f"a blurred face (sharpness {sharp:.2f}, {SHARPEST_BLUR} needed)", "hold still in better light"
+        )
+
+
+def insist_on_sure(verifier: Verifier, face: EmbeddedFace) -> None:
+    """Insist on a face that the model's limit of quality lets pass, where it has one.
+
+    Raises:
+        EdgefrError: it does not.
+    """
+    for doubt in verifier.doubts([face]) or ():
+        raise EdgefrError(f"expected a face that the model is sure of, found that {doubt}: give a clearer photograph")
+
+
+def pose(face: Face) -> tuple[float, float]:
+    """How far the nose stands from the middle of the eyes along their line, in eye distances, and how far down between
+    eyes and mouth: both from the five landmarks, as a turned head shifts them."""
+    left, right, nose, *mouth = face.landmarks.astype(np.float64)
+    middle, across = (left + right) / 2, right - left
+    distance = max(float(np.linalg.norm(across)), 1e-6)
+    down = np.array([-across[1], across[0]]) / distance
+    depth = float((np.mean(mouth, axis=0) - middle) @ down)
+    return float((nose - middle) @ across) / distance**2, float((nose - middle) @ down) / (depth or 1e-6)
+
+
+def doubts_of(
+    gallery: AnyGallery, verifier: Verifier, people: Sequence[tuple[str, Sequence[Portrait], Sequence[Portrait]]]
+) -> list[tuple[tuple[str, ...], tuple[Hit, ...] | None]]:
+    """Of people with (name, kept, fresh portraits): which of the `fresh` are unlike all others of the person, and who
+    of another name looks the same.
+
+    The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
+    compared with everybody.
+    """
+    strict = strictest(verifier)
+    if strict is None or not people:
+        return [((), None) for _ in people]
+    near = gallery.search_all(np.stack([fused([*kept, *fresh]) for _, kept, fresh in people]), top=2)
+    return [
+        (
+            _unlike(verifier, kept, fresh),
+            tuple(hit for hit in hits if hit.name != name and hit.similarity >= strict.value),
+        )
+        for (name, kept, fresh), hits in zip(people, near, strict=True)
+    ]
+
+
+def _unlike(verifier: Verifier, kept: Sequence[Portrait], fresh: Sequence[Portrait]) -> tuple[str, ...]:
+    unlike = []
+    for entry in fresh:
+        others = [other for other in (*kept, *fresh) if other is not entry]
+        if others and float(entry.embedding @ fused(others)) < verifier.threshold().value:
+            unlike.append(entry.source)
+    return tuple(unlike)
+
+
+def _unfit(path: Path, reason: str, mend: str) -> EdgefrError:
+    return EdgefrError(f"expected one face in {path}, near, sharp and turned to the camera, found {reason}: {mend}")

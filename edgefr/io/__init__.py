@@ -1,0 +1,1 @@
+"""Files, locks, pictures and their headers, and the ONNX wire format."""

@@ -1,0 +1,180 @@
+"""The fused model: two frozen backbones, the fusion and the bottleneck; and the file that holds it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgefr.errors import EdgefrError
+from edgefr.io.files import written_whole
+from edgefr.nn.architectures import build_backbone
+from edgefr.nn.backbone import Backbone
+from edgefr.nn.bottleneck import Bottleneck, Code
+from edgefr.nn.fusion import EmbeddingMlp, Fusion
+from edgefr.spec import ModelSpec
+from edgefr.types import METADATA_KEY
+
+
+class Seen(NamedTuple):
+    """What both frozen backbones say of a face: maps (B, C, 7, 7), unit embeddings side by side (B, D)."""
+
+    map_a: Tensor
+    map_b: Tensor
+    embeddings: Tensor
+
+
+class Recognised(NamedTuple):
+    """`embedding` (B, K) of unit length, `norm` (B,) of mu, `uncertainty` (B,): mean log-variance of the code."""
+
+    embedding: Tensor
+    norm: Tensor
+    uncertainty: Tensor | None
+
+
+class FusedModel(nn.Module):
+    """Two backbones and what joins them; the paper's network (arXiv 2309.13137, Fig. 1)."""
+
+    def __init__(self, spec: ModelSpec, backbone_a: Backbone, backbone_b: Backbone) -> None:
+        """Seat two backbones.
+
+        Raises:
+            EdgefrError: they or the fusion's options do not fit together.
+        """
+        super().__init__()
+        channels = backbone_a.map_channels
+        if backbone_b.map_channels != channels:
+            raise EdgefrError(
+                f"expected two backbones whose maps have as many channels, found {spec.arch_a} with {channels} and "
+                f"{spec.arch_b} with {backbone_b.map_channels}: name other checkpoints in [a] and [b]"
+            )
+        self.spec = spec
+        self.backbone_a = backbone_a
+        self.backbone_b = backbone_b
+        for backbone in (backbone_a, backbone_b):
+            backbone.tap = spec.fusion.tap
+            backbone.requires_grad_(False)
+        dims = backbone_a.embedding_dim, backbone_b.embedding_dim
+        self.fusion = EmbeddingMlp(sum(dims)) if spec.fusion.body == "mlp" else Fusion(spec.fusion, channels)
+        self.bottleneck = Bottleneck(spec.fusion, self.fusion.width, dims)
+
+    @classmethod
+    def random(cls, spec: ModelSpec) -> FusedModel:
+        """Random weights, in eval mode: for counting, timing and tests."""
+        return cls(spec, build_backbone(spec.arch_a), build_backbone(spec.arch_b)).eval()
+
+    def train(self, mode: bool = True) -> FusedModel:
+        """Backbones are frozen: they stay in eval mode whatever the rest does."""
+        super().train(mode)
+        self.backbone_a.eval()
+        self.backbone_b.eval()
+        return self
+
+    def see(self, image: Tensor) -> Seen:
+        """(B, 3, 112, 112) RGB in [-1, 1] -> what the backbones say."""
+        a, b = self.backbone_a(image), self.backbone_b(image)
+        embeddings = torch.cat([F.normalize(a.embedding), F.normalize(b.embedding)], 1)  # (B, D)
+        return Seen(a.map, b.map, embeddings)
+
+    def encode(self, seen: Seen) -> Code:
+        """What the backbones say -> the bottleneck's code, mu and logvar (B, K)."""
+        code: Code = self.bottleneck(self.fusion(seen.map_a, seen.map_b, seen.embeddings), seen.embeddings)
+        return code
+
+    def forward(self, image: Tensor) -> Recognised:
+        """uint8 (B, 112, 112, 3) RGB -> embedding, norm, uncertainty; matching is by cosine on the embedding."""
+        mu, logvar = self.encode(self.see(normalised(image)))
+        uncertainty = None if logvar is None else logvar.mean(1)
+        norm = mu.norm(dim=1)
+        return Recognised(mu / norm.clamp_min(1e-12).unsqueeze(1), norm, uncertainty)
+
+
+def normalised(image: Tensor) -> Tensor:
+    """uint8 (B, 112, 112, 3) -> float (B, 3, 112, 112) in [-1, 1]: p / 127.5 - 1."""
+    return image.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def save_fused(model: FusedModel, path: Path) -> None:
+    """Write weights and description as one safetensors file, whole or not at all."""
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    header = {METADATA_KEY: json.dumps(asdict(model.spec))}
+    with written_whole(path) as temporary:
+        save_file(weights, temporary, header)
+
+
+def is_fused(path: Path) -> bool:
+    """Whether a file is safetensors with edgefr's description, as `save_fused` writes them."""
+    try:
+        with safe_open(path, "pt") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def load_fused(path: Path) -> FusedModel:
+    """Read a fused checkpoint, in eval mode.
+
+    Raises:
+        EdgefrError: the file is missing, damaged, not a fused checkpoint, or has missing or extra tensors.
+    """
+    if not path.is_file():
+        raise EdgefrError(f"expected a fused checkpoint at {path}, found no file: make one with `edgefr train`")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(METADATA_KEY)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise EdgefrError(
+            f"expected a fused checkpoint in {path}, found a file that is no safetensors ({error}): make it "
+            "again with `edgefr train`"
+        ) from error
+    if header is None:
+        raise EdgefrError(
+            f"expected a fused checkpoint in {path}, found safetensors without edgefr's description: a backbone "
+            "goes into a recipe's [a] or [b], see train/README.md"
+        )
+    model = FusedModel.random(_spec_of(header, path))
+    load_strictly(model, state, str(path))
+    return model
+
+
+def _spec_of(header: str, path: Path) -> ModelSpec:
+    try:
+        raw = json.loads(header)
+    except ValueError:
+        raw = None
+    if not isinstance(raw, dict):
+        raise EdgefrError(
+            f"expected edgefr's description in {path}, found other text: make the checkpoint again with `edgefr train`"
+        )
+    return ModelSpec.from_dict(raw, str(path))
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """`load_state_dict(strict=True)` whose error is one sentence.
+
+    Raises:
+        EdgefrError: tensors are missing, left over or of another shape.
+    """
+    wanted = module.state_dict()
+    faults = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "extra": sorted(state.keys() - wanted.keys()),
+        "of another shape": sorted(
+            key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape
+        ),
+    }
+    found = [f"{len(keys)} {fault} ({', '.join(keys[:2])})" for fault, keys in faults.items() if keys]
+    if found:
+        raise EdgefrError(
+            f"expected the {len(wanted)} tensors of {type(module).__name__} in {source}, found "
+            f"{' and '.join(found)}: give the checkpoint of this architecture"
+        )
+    module.load_state_dict(state, strict=True)

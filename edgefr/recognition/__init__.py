@@ -1,0 +1,1 @@
+"""Alignment, embeddings and 1:1 verification."""

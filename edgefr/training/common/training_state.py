@@ -1,0 +1,73 @@
+"""The state of an unfinished training: modules, optimiser and step in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from edgefr.errors import EdgefrError
+from edgefr.io.files import written_whole
+
+
+def save_state(
+    path: Path, key: str, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write everything needed to go on at `step`; `key` says what is being trained."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"{name}/{entry}": value for entry, value in module.state_dict().items()}
+    for index, entries in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{entry}": value for entry, value in entries.items()}
+    header = {"state": json.dumps({"key": key, "step": step})}
+    with written_whole(path) as temporary:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, header)
+
+
+def load_state(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
+    """Put a saved state back and return the step to go on with; 0 where nothing was saved.
+
+    Raises:
+        EdgefrError: the state is damaged or belongs to another recipe.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("state", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EdgefrError(
+            f"expected a training state in {path}, found {error}: remove the file to start anew"
+        ) from error
+    if header.get("key") != key:
+        raise EdgefrError(
+            f"expected the state of this recipe in {path}, found that of another: remove the file to start anew, or "
+            "--set name=ANOTHER"
+        )
+    for name, module in modules.items():
+        module.load_state_dict(_under(tensors, f"{name}/"), strict=True)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
+    for parameter, entries in optimizer.state.items():
+        for entry, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # The file knows no memory layout, and the fused AdamW goes through memory in the parameter's.
+                entries[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    return int(header["step"])
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under(tensors, "optimizer/").items():
+        index, _, entry = name.partition("/")
+        state.setdefault(int(index), {})[entry] = value
+    return state

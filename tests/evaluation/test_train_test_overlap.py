@@ -1,0 +1,59 @@
+"""Whom a model was trained on is known by its manifest: doubts name the folds to give."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefr.cli.options import folds_of
+from edgefr.evaluation.train_test_overlap import common_folds, doubts, told
+from edgefr.manifest import HeldOut
+
+KNOWN = {"fused": HeldOut("lfw", (6, 7, 8), "faces"), "mlp": HeldOut("lfw", (7, 8, 10), "faces")}
+NOBODY = {"all": HeldOut(None, (), "faces")}
+SETS = {"lfw.zip": Path("faces"), "others.zip": Path("others")}
+
+
+def doubted(known: dict[str, HeldOut], pairs: str | None, folds: Collection[int]) -> list[str]:
+    return doubts(known, pairs, folds, SETS, lambda path: path.name)
+
+
+def test_the_folds_that_all_models_held_out() -> None:
+    assert common_folds(KNOWN, "lfw") == (7, 8)
+    assert common_folds(KNOWN | {"other": HeldOut("cfp", (1,), "x")}, "lfw") == (7, 8), "of other pairs: not asked"
+    assert common_folds(KNOWN, "cfp") == ()
+    assert common_folds({}, "lfw") == ()
+
+
+def test_only_folds_that_were_trained_on_are_doubted_by_name() -> None:
+    assert doubted(KNOWN, "lfw", {7, 8}) == []
+    (doubt,) = doubted(KNOWN, "lfw", {6, 7})
+    assert doubt.startswith("mlp was trained on people of folds 6,")
+    assert doubt.endswith("give --folds 7-8,10 for those held out")
+    assert len(doubted(KNOWN, "lfw", range(1, 11))) == 2
+
+
+def test_other_pairs_or_none_of_the_same_faces_are_doubted() -> None:
+    for pairs in ("cfp", None):
+        doubt = doubted(KNOWN, pairs, {7})[0]
+        assert doubt.startswith("fused was trained on people of lfw.zip,")
+        assert "--pairs (SHA-256 lfw), and --folds 6-8" in doubt
+    assert doubts(KNOWN, None, (), {"others.zip": Path("others")}, lambda path: path.name) == []
+    (doubt,) = doubted(NOBODY, "lfw", {7})
+    assert "take other people" in doubt
+
+
+def test_a_collection_is_asked_for_its_digest_only_where_it_matters() -> None:
+    assert doubts(KNOWN, "lfw", {7, 8}, SETS, lambda _: pytest.fail("asked")) == []
+    assert doubts({}, None, (), SETS, lambda _: pytest.fail("asked")) == []
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(1, 20), min_size=1))
+def test_folds_are_told_as_the_option_takes_them(folds: set[int]) -> None:
+    assert folds_of(told(folds)) == folds
+    assert told({1, 3, 6, 7, 8, 9, 10}) == "1,3,6-10"

@@ -1,0 +1,150 @@
+"""The exported graph: its contract, its operators, its manifest, and its refusal to differ from torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from edgefr.data.sample_faces import astronaut_faces  # noqa: E402
+from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.export import onnx_from_checkpoint as module  # noqa: E402
+from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint  # noqa: E402
+from edgefr.io.files import sha256_of  # noqa: E402
+from edgefr.manifest import HeldOut, Manifest, model_manifest, read_manifest, write_manifest  # noqa: E402
+from edgefr.nn.fused_model import FusedModel, save_fused  # noqa: E402
+from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
+from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
+
+HELD_OUT = HeldOut("pairs", (6, 7), "faces")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights: needs nobody's data."""
+    torch.manual_seed(0)
+    fusion = FusionSpec(embedding_dim=256, readout="mean", skip="embeddings")
+    model = FusedModel.random(ModelSpec("mobilefacenet", "mbf", fusion=replace(fusion, embedding_dim=640)))
+    torch.nn.init.normal_(model.bottleneck.mu.weight, std=1e-3)
+    path = tmp_path_factory.mktemp("export") / "random.safetensors"
+    save_fused(model, path)
+    write_manifest(path, Manifest("checkpoint", "random", model.spec.to_dict(), held_out=HELD_OUT))
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path) -> Path:
+    output = checkpoint.with_name("model.onnx")
+    onnx_from_checkpoint(checkpoint, output, astronaut_faces(4))
+    return output
+
+
+def shape(value) -> list[object]:
+    return [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+
+
+def test_the_graph_is_the_contract(exported: Path) -> None:
+    graph = onnx.load(exported).graph
+    assert [(value.name, shape(value)) for value in graph.input] == [("image", ["batch", 112, 112, 3])]
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [(value.name, shape(value)) for value in graph.output] == [
+        ("embedding", ["batch", 640]),
+        ("norm", ["batch"]),
+        ("uncertainty", ["batch"]),
+    ]
+    assert {value.type.tensor_type.elem_type for value in graph.output} == {onnx.TensorProto.FLOAT}
+
+
+def test_only_standard_operators_and_no_trace_of_the_machine(exported: Path) -> None:
+    model = onnx.load(exported)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    assert {node.op_type for node in model.graph.node}.isdisjoint({"BatchNormalization", "Identity", "Dropout"})
+    assert b"site-packages" not in exported.read_bytes()
+
+
+def test_the_manifest_lies_beside_and_inside(exported: Path, checkpoint: Path) -> None:
+    beside = read_manifest(exported)
+    assert beside is not None
+    assert beside.made_from["checkpoint"] == {"file": checkpoint.name, "sha256": sha256_of(checkpoint)}
+    assert beside.held_out == HELD_OUT, "who may be evaluated on is known of what is exported, too"
+    assert beside.spec["fusion"]["embedding_dim"] == 640
+    alone = exported.with_name("alone.onnx")
+    alone.write_bytes(exported.read_bytes())
+    assert model_manifest(alone) == beside
+
+
+def test_it_answers_as_torch_at_any_batch(exported: Path, checkpoint: Path) -> None:
+    faces = astronaut_faces(7)
+    ours = open_recogniser(exported, "onnxruntime").embed(faces, batch=7)
+    theirs = open_recogniser(checkpoint, "torch").embed(faces, batch=1)
+    assert (ours.embedding * theirs.embedding).sum(1).min() > 0.99999
+    np.testing.assert_allclose(ours.norm, theirs.norm, rtol=1e-4)
+    np.testing.assert_allclose(ours.uncertainty, theirs.uncertainty, rtol=1e-4)
+
+
+def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    """Swapped channels, planted behind the comparison's back."""
+    write = module._write
+
+    def swapped(graph, manifest, path) -> None:
+        skip = graph.module.model.bottleneck.skip.weight
+        straight = skip.data.clone()
+        skip.data = straight.roll(1, 0)
+        write(graph, manifest, path)
+        skip.data = straight
+
+    monkeypatch.setattr(module, "_write", swapped)
+    with pytest.raises(EdgefrError, match="answer as torch does"):
+        onnx_from_checkpoint(checkpoint, tmp_path / "model.onnx", astronaut_faces(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+    fusion = FusionSpec(embedding_dim=64, readout="mean", vib=False, local_branch=False)
+    model = FusedModel.random(ModelSpec("mobilefacenet", "mobilefacenet", fusion=fusion))
+    model.bottleneck.mu.bias.data[0] = float("nan")
+    save_fused(model, tmp_path / "nan.safetensors")
+    with pytest.raises(EdgefrError, match="answer as torch does"):
+        onnx_from_checkpoint(tmp_path / "nan.safetensors", tmp_path / "nan.onnx", astronaut_faces(2))
+    assert not (tmp_path / "nan.onnx").exists()
+
+
+def test_without_a_bottleneck_there_is_no_uncertainty(tmp_path: Path) -> None:
+    fusion = FusionSpec(embedding_dim=64, readout="mean", vib=False, local_branch=False)
+    save_fused(
+        FusedModel.random(ModelSpec("mobilefacenet", "mobilefacenet", fusion=fusion)), tmp_path / "m.safetensors"
+    )
+    onnx_from_checkpoint(tmp_path / "m.safetensors", tmp_path / "m.onnx", astronaut_faces(2))
+    assert open_recogniser(tmp_path / "m.onnx").embed(astronaut_faces(1)).uncertainty is None
+
+
+def test_the_classic_graph_is_what_insightface_takes(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "classic.onnx"
+    onnx_from_checkpoint(checkpoint, output, astronaut_faces(2), classic=True)
+    graph = onnx.load(output).graph
+    assert [(value.name, shape(value)) for value in graph.input] == [("input.1", ["batch", 3, 112, 112])]
+    assert len(graph.output) == 1
+    # insightface takes nodes of these names among the first eight for normalisation inside the graph, and would
+    # then feed raw pixels.
+    assert not [node.name for node in graph.node[:8] if node.name.startswith(("Sub", "_minus"))]
+
+    model_zoo = pytest.importorskip("insightface.model_zoo.arcface_onnx")
+    import cv2
+
+    face = astronaut_faces(1)[0]
+    theirs = model_zoo.ArcFaceONNX(str(output)).get_feat(cv2.cvtColor(face, cv2.COLOR_RGB2BGR))[0]
+    ours = open_recogniser(checkpoint, "torch").embed(face[None])
+    cosine = float(theirs @ ours.embedding[0]) / float(np.linalg.norm(theirs))
+    assert cosine > 0.99999
+    assert np.linalg.norm(theirs) == pytest.approx(ours.norm[0], rel=1e-4)
+
+
+def test_an_output_of_another_kind_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgefrError, match=r"ends in \.onnx"):
+        onnx_from_checkpoint(checkpoint, tmp_path / "model.pb", astronaut_faces(1))

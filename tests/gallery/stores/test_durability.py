@@ -1,0 +1,169 @@
+"""What is acknowledged stays, what is torn leaves nothing, and older files are brought up to date."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefr.errors import EdgefrError
+from edgefr.gallery.crypto.encryption import DamagedError
+from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.stores import sqlite_schema as schema
+from tests.conftest import REPOSITORY
+from tests.gallery.people import new_gallery, portrait, unit
+
+
+def test_kills_lose_nothing_and_leave_nothing_behind() -> None:
+    """The same as `make soak`, shorter."""
+    command = [sys.executable, "-m", "bench.kills", "--kills", "40", "--seed", "7"]
+    told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["kills"] == 40
+    assert found["acknowledged"] > 0
+
+
+def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    gallery, _ = new_gallery(tmp_path)
+    with gallery:
+        database = gallery._store._database
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_log_cut_anywhere_gives_a_whole_earlier_state(tmp_path: Path) -> None:
+    """As power loss leaves SQLite's own log: people are there with all images and their line of log, or not at all."""
+    gallery, secret = new_gallery(tmp_path)
+    log = Path(f"{gallery.path}-wal")
+    first = log.stat().st_size
+    for number in range(6):
+        gallery.enrol(f"person {number}", [portrait(number), portrait(number + 50)])
+    size, folder, seen = log.stat().st_size, tmp_path / "cut", set()
+    for cut in np.random.default_rng(0).integers(0, size, 30):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for file in (gallery.path, log):
+            shutil.copy(file, folder)
+        os.truncate(folder / log.name, int(cut))
+        try:
+            found = Gallery.open(folder / gallery.path.name, secret)
+        except EdgefrError:
+            assert cut < first  # there was no gallery yet
+            continue
+        with found:
+            names = found.names()
+            assert names == [f"person {number}" for number in range(len(names))]
+            assert all(len(found.portraits(name)) == 2 for name in names)
+            assert len(found.events()) == len(names)
+            assert found.stray_images() == 0
+            seen.add(len(names))
+    gallery.close()
+    assert len(seen) > 3
+
+
+def test_an_error_within_a_change_leaves_nothing(tmp_path: Path) -> None:
+    gallery, secret = new_gallery(tmp_path)
+    gallery.enrol("Ada", [portrait(1)])
+    with pytest.raises(EdgefrError, match="cancel"):
+        gallery.enrol("Ada", [type(portrait(1))("b.jpg", -unit(1), 20.0, -1.0, 2.0)])
+    with pytest.raises(EdgefrError, match="choose another name"):
+        gallery.rename("Ada", "  ")
+    gallery.enrol("Grace", [portrait(2)])
+    gallery.close()
+    with Gallery.open(gallery.path, secret) as again:
+        assert len(again.portraits("Ada")) == 1
+        assert [event.name for event in again.events()] == ["Ada", "Grace"]
+        assert again.stray_images() == 0
+
+
+def test_two_openers_see_each_other_and_enrol_nobody_twice(tmp_path: Path) -> None:
+    one, secret = new_gallery(tmp_path)
+    other = Gallery.open(one.path, secret)
+    one.enrol("Ada", [portrait(1)])
+    other.enrol("Ada", [portrait(2)])
+    assert [len(opened.portraits("Ada")) for opened in (one, other)] == [2, 2]
+    one.enrol("Grace", [portrait(3)])
+    assert other.search(unit(3), 1)[0].name == "Grace"
+    one.remove("Ada")
+    one.remove("Grace")
+    assert (len(one), len(other), other.search(unit(1), 1)) == (0, 0, [])
+    with pytest.raises(EdgefrError, match="nobody of that name"):
+        other.remove("Ada")
+    one.close()
+    other.close()
+
+
+def test_threads_share_a_gallery(tmp_path: Path) -> None:
+    gallery, secret = new_gallery(tmp_path)
+    failures: list[BaseException] = []
+
+    def enrol(start: int) -> None:
+        try:
+            for number in range(start, start + 8):
+                gallery.enrol(f"person {number}", [portrait(number)])
+                assert gallery.search(unit(number), 1)[0].name == f"person {number}"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=enrol, args=(start,)) for start in (0, 100, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gallery.close()
+    assert failures == []
+    with Gallery.open(gallery.path, secret) as again:
+        assert len(again) == 24
+
+
+def test_an_older_file_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery, secret = new_gallery(tmp_path)
+    gallery.enrol("Ada", [portrait(1)])
+    gallery.close()
+    step = ("ALTER TABLE events ADD COLUMN place TEXT", "CREATE TABLE cameras (id INTEGER PRIMARY KEY)")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
+    monkeypatch.setattr("edgefr.gallery.stores.sqlite.MIGRATIONS", schema.MIGRATIONS)
+    with Gallery.open(gallery.path, secret) as newer:
+        assert newer.names() == ["Ada"]
+        assert newer._store.header().version == 2
+        assert newer._store._database.execute("SELECT count(*) FROM cameras").fetchone() == (0,)
+
+
+def test_a_newer_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    gallery, secret = new_gallery(tmp_path)
+    gallery.close()
+    database = sqlite3.connect(gallery.path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(EdgefrError, match="found version 99: update edgefr"):
+        Gallery.open(gallery.path, secret)
+
+
+def test_another_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "people.gallery"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE letters (id INTEGER)")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(EdgefrError, match="another or a damaged database"):
+        new_gallery(tmp_path)
+    assert path.read_bytes() == before
+    path.write_text("hello, I am text " * 100)
+    with pytest.raises(DamagedError):
+        Gallery.create(path, *new_secret_and_binding(tmp_path))
+
+
+def new_secret_and_binding(folder: Path):
+    from edgefr.gallery.crypto.key_wrapping import Plain
+    from tests.gallery.people import BINDING
+
+    return Plain(), BINDING

@@ -1,0 +1,460 @@
+"""One contract, four stores: what is enrolled is found, what is acknowledged stays, what is removed is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edgefr.errors import EdgefrError
+from edgefr.gallery.address import LITE, POSTGRES, Address
+from edgefr.gallery.base import AnyGallery
+from edgefr.gallery.crypto.key_wrapping import KeyFile, Passphrase, Secret
+from edgefr.gallery.factory import create_gallery, gallery_exists, open_gallery
+from edgefr.gallery.records import Person, Portrait
+from edgefr.gallery.stores import writer_lease as claim
+from edgefr.gallery.stores.base import PAGE
+from edgefr.gallery.transfer import Export, export_gallery, import_people
+from tests.conftest import REPOSITORY
+from tests.gallery.people import BINDING, DIM, new_gallery, portrait, unit
+
+Place = Path | Address
+SECRET = Passphrase("correct horse", cost=1 << 14)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> KeyFile:
+    return KeyFile.create(tmp_path / "key")
+
+
+@pytest.fixture
+def gallery(place: Place, key: KeyFile) -> Iterator[AnyGallery]:
+    with created(place, key) as opened:
+        yield opened
+
+
+def created(place: Place, secret: Secret) -> AnyGallery:
+    return create_gallery(place, secret, BINDING, lambda _text: None)
+
+
+def opened_again(place: Place, secret: Secret) -> AnyGallery:
+    return open_gallery(place, lambda _kind: secret)
+
+
+def told(one: Portrait) -> tuple[object, ...]:
+    return one.source, one.embedding.tobytes(), one.uncertainty, None if one.crop is None else one.crop.tobytes()
+
+
+def nothing(_count: int) -> None:
+    """Told of progress."""
+
+
+def test_what_is_enrolled_is_read_again_by_who_has_the_secret(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
+    ada, more = [portrait(1, "a.jpg", crop=True), portrait(2, "b.jpg")], [portrait(3, "c.jpg")]
+    gallery.enrol("Ada", ada)
+    gallery.enrol("Grace", [portrait(9)])
+    gallery.enrol("Ada", more)
+    gallery.close()
+    with opened_again(place, key) as again:
+        assert again.names() == ["Ada", "Grace"]
+        assert "Ada" in again
+        assert "Emmy" not in again
+        assert "\n" not in again
+        assert len(again) == 2
+        assert [told(one) for one in again.portraits("Ada")] == [told(one) for one in (*ada, *more)]
+        assert again.binding == BINDING
+        assert [(event.what, event.name) for event in again.events()] == [
+            ("enrolled", "Ada"),
+            ("enrolled", "Grace"),
+            ("extended", "Ada"),
+        ]
+        assert again.stray_images() == 0
+        (entry,) = again.entries(["Ada"])
+        assert (entry[0].name, len(entry[1])) == ("Ada", 3)
+
+
+def test_a_search_is_as_an_exact_one(gallery: AnyGallery) -> None:
+    for number in range(12):
+        gallery.enrol(f"person {number}", [portrait(number)])
+    for number in range(3):
+        similarity = np.stack([unit(other) for other in range(12)]) @ unit(number)
+        found = gallery.search(unit(number), 4)
+        assert [hit.name for hit in found] == [f"person {other}" for other in np.argsort(-similarity)[:4]]
+        np.testing.assert_allclose([hit.similarity for hit in found], np.sort(similarity)[:-5:-1], atol=1e-6)
+
+
+def test_many_searches_at_once_find_what_each_finds_alone(gallery: AnyGallery) -> None:
+    people = ((Person(0, f"person {number}", 1.0, None, unit(number), ()), [portrait(number)]) for number in range(300))
+    gallery.add_all(people, "a test")
+    asked = np.stack([unit(number) for number in range(0, 300, 2)])
+    together = gallery.search_all(asked, 3)
+    assert [hits[0].name for hits in together] == [f"person {number}" for number in range(0, 300, 2)]
+    for number in (0, 99, 149):
+        assert [hit.name for hit in together[number]] == [hit.name for hit in gallery.search(asked[number], 3)]
+    assert gallery.search_all(asked[:0]) == []
+
+
+def test_who_is_removed_is_gone_and_the_others_stay(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
+    for number, name in enumerate(("Ada", "Grace")):
+        gallery.enrol(name, [portrait(number, crop=True), portrait(number + 10)])
+    gallery.remove("Ada")
+    assert [hit.name for hit in gallery.search(unit(0), 5)] == ["Grace"]
+    assert (gallery.names(), len(gallery), "Ada" in gallery) == (["Grace"], 1, False)
+    for read in (gallery.person, gallery.portraits, gallery.remove):
+        with pytest.raises(EdgefrError, match="nobody of that name"):
+            read("Ada")
+    assert gallery.stray_images() == 0
+    assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("removed", "Ada")
+    gallery.enrol("Ada", [portrait(5)])
+    assert [one.source for one in gallery.portraits("Ada")] == ["a.jpg"]
+
+
+def test_a_renamed_person_is_found_by_the_new_name_only(gallery: AnyGallery) -> None:
+    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Grace", [portrait(2)])
+    gallery.rename("Ada", " Ada Lovelace ")
+    assert gallery.search(unit(1), 1)[0].name == "Ada Lovelace"
+    assert gallery.names() == ["Ada Lovelace", "Grace"]
+    assert len(gallery.portraits("Ada Lovelace")) == 1
+    with pytest.raises(EdgefrError, match="choose another name"):
+        gallery.rename("Grace", "Ada Lovelace")
+
+
+def test_whose_time_is_over_is_removed(gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    gallery.enrol("Grace", [portrait(2)])
+    now = gallery.person("Ada").enrolled
+    monkeypatch.setattr("time.time", lambda: now + 3601)
+    assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
+    assert gallery.names() == ["Grace"]
+    assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("expired", "Ada")
+    gallery.enrol("Ada", [portrait(3)])
+    assert [hit.name for hit in gallery.search(unit(3), 1)] == ["Ada"]
+
+
+def test_all_whose_time_is_over_are_removed_at_the_next_opening(
+    place: Place, gallery: AnyGallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, many = time.time(), PAGE + 100
+    gallery.enrol("Ada", [portrait(1)])
+    visitors = (
+        (Person(0, f"visitor {number}", now, now + 3600, unit(number), ()), [portrait(number)])
+        for number in range(many)
+    )
+    gallery.add_all(visitors, "a test")
+    gallery.close()
+    monkeypatch.setattr("time.time", lambda: now + 3601)
+    with opened_again(place, key) as again:
+        assert (again.names(), len(again), again.stray_images()) == (["Ada"], 1, 0)
+        assert [event.what for event in again.events()].count("expired") == many
+
+
+def test_another_secret_opens_nothing_and_a_new_one_shuts_out_the_former(
+    place: Place, gallery: AnyGallery, key: KeyFile, tmp_path: Path
+) -> None:
+    gallery.enrol("Ada", [portrait(1)])
+    other = KeyFile.create(tmp_path / "other")
+    with pytest.raises(EdgefrError, match="give the right one"):
+        opened_again(place, other)
+    gallery.rotate(other)
+    assert gallery.names() == ["Ada"]
+    gallery.close()
+    with pytest.raises(EdgefrError, match="give the right one"):
+        opened_again(place, key)
+    with opened_again(place, other) as again:
+        assert again.names() == ["Ada"]
+        assert again.events()[-1].what == "rotated"
+
+
+def test_a_second_gallery_of_the_same_name_is_refused(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
+    gallery.enrol("Ada", [portrait(1)])
+    assert gallery_exists(place)
+    with pytest.raises(EdgefrError, match="choose another"):
+        created(place, key)
+    assert gallery.names() == ["Ada"]
+
+
+def test_where_there_is_no_gallery_none_is_opened(place: Place, key: KeyFile) -> None:
+    assert not gallery_exists(place)
+    with pytest.raises(EdgefrError, match="edgefr gallery enroll NAME IMAGE"):
+        opened_again(place, key)
+
+
+def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_path: Path) -> None:
+    first, _ = new_gallery(tmp_path / "first", key)
+    for number, name in enumerate(("Ada", "Grace", "Emmy")):
+        first.enrol(name, [portrait(number, f"{name}.jpg", crop=number == 0), portrait(number + 10)], keep=9e9)
+    out, back = tmp_path / "out", tmp_path / "back"
+    export_gallery(first, out, SECRET, nothing)
+    seen: list[int] = []
+    with created(place, key) as gallery:
+        assert import_people(gallery, Export(out, SECRET), seen.append) == Export(out, SECRET).count() == 3
+        assert sum(seen) == 6
+        assert gallery.search(unit(2), 1)[0].name == "Emmy"
+        with pytest.raises(EdgefrError, match=r"nobody of the name \w+ in .*nothing was imported"):
+            import_people(gallery, Export(out, SECRET), nothing)
+        assert (gallery.names(), gallery.stray_images()) == (["Ada", "Emmy", "Grace"], 0)
+        export_gallery(gallery, back, SECRET, nothing)
+    last, _ = new_gallery(tmp_path / "last", key)
+    import_people(last, Export(back, SECRET), nothing)
+    for name in first.names():
+        assert [told(one) for one in last.portraits(name)] == [told(one) for one in first.portraits(name)]
+        assert replace(last.person(name), id=0, images=(), template=0) == replace(  # type: ignore[arg-type]
+            first.person(name),
+            id=0,
+            images=(),
+            template=0,  # type: ignore[arg-type]
+        )
+
+
+def test_whose_time_is_over_since_the_export_is_left_out(
+    place: Place, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = new_gallery(tmp_path / "first", key)
+    first.enrol("Ada", [portrait(1)], keep=3600)
+    first.enrol("Grace", [portrait(2)])
+    export_gallery(first, tmp_path / "out", SECRET, nothing)
+    over = first.person("Ada").enrolled + 3601
+    # Of the import only: servers whose clock stands still never start.
+    monkeypatch.setattr("edgefr.gallery.transfer.time", SimpleNamespace(time=lambda: over))
+    seen: list[int] = []
+    with created(place, key) as gallery:
+        assert import_people(gallery, Export(tmp_path / "out", SECRET), seen.append) == 1
+        assert (gallery.names(), sum(seen)) == (["Grace"], 4)
+
+
+def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: AnyGallery) -> None:
+    gallery.enrol("Emmy", [portrait(7)])
+
+    def people() -> Iterator[tuple[Person, list[Portrait]]]:
+        for number in range(250):
+            yield Person(0, f"person {number}", 1.0, None, unit(number), ()), [portrait(number)]
+        yield Person(0, "Emmy", 1.0, None, unit(1), ()), [portrait(1)]
+
+    with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
+        gallery.add_all(people(), "a test")
+    assert (gallery.names(), gallery.stray_images()) == (["Emmy"], 0)
+    assert gallery.search(unit(7), 3)[0].name == "Emmy"
+
+
+def test_an_import_that_gives_back_something_else_is_reported(
+    gallery: AnyGallery, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Ada", [portrait(1), portrait(2)])
+    export_gallery(gallery, tmp_path / "out", SECRET, nothing)
+    gallery.remove("Ada")
+    entries: Callable[..., Iterator[tuple[Person, list[Portrait]]]] = gallery.entries
+    monkeypatch.setattr(gallery, "entries", lambda names: ((one, all_[:1]) for one, all_ in entries(names)))
+    with pytest.raises(EdgefrError, match="expected 1 people with the digest"):
+        import_people(gallery, Export(tmp_path / "out", SECRET), nothing)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from edgefr.gallery.address import address_of
+from edgefr.gallery.crypto.key_wrapping import KeyFile
+from edgefr.gallery.factory import open_gallery
+from tests.gallery.people import portrait
+
+gallery = open_gallery(address_of(sys.argv[1]), lambda _kind: KeyFile(Path(sys.argv[2])))
+print("open", flush=True)
+for number in range(int(sys.argv[3]), int(sys.argv[4])):
+    gallery.enrol(f"person {number}", [portrait(number, f"{number}.jpg"), portrait(number + 1000)])
+    gallery.enrol("Ada", [portrait(number, f"{number}.jpg")])
+    print(number, flush=True)
+"""
+
+
+def writer(place: Place, key: KeyFile, first: int, last: int, before: str = "") -> subprocess.Popen[str]:
+    """A process that enrols a person for each number, and adds an image of Ada, telling what is acknowledged."""
+    command = [sys.executable, "-c", before + WRITER, str(place), str(key.path), str(first), str(last)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_two_processes_write_and_nothing_is_lost(place: Place, key: KeyFile) -> None:
+    created(place, key).close()
+    if isinstance(place, Address) and place.kind == LITE:
+        with pytest.MonkeyPatch.context() as patch:  # this process has the file open
+            patch.setenv("EDGEFR_DEBUG", "")
+            process = writer(place, key, 0, 1)
+            _, complaint = process.communicate()
+        assert "one process at a time can have a file of Milvus Lite open" in complaint
+        return
+    both = [writer(place, key, start, start + 4) for start in (0, 10)]
+    for process in both:
+        _, complaint = process.communicate(timeout=100)
+        assert process.returncode == 0, complaint
+    numbers = [*range(4), *range(10, 14)]
+    with opened_again(place, key) as gallery:
+        assert gallery.names() == sorted(["Ada", *(f"person {number}" for number in numbers)])
+        assert {one.source for one in gallery.portraits("Ada")} == {f"{number}.jpg" for number in numbers}
+        assert all(len(gallery.portraits(f"person {number}")) == 2 for number in numbers)
+        assert gallery.stray_images() == 0
+        assert len(gallery.events()) == 2 * len(numbers)
+
+
+def test_a_killed_writer_has_lost_nothing_that_was_acknowledged(
+    place: Place, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "LEASE", 0.5)  # the writer is dead for certain, and need not be waited for so long
+    rng, start, acknowledged = np.random.default_rng(0), 0, list[int]()
+    if isinstance(place, Address) and place.kind == LITE:  # else this process would keep the file
+        made = "from edgefr.gallery.factory import create_gallery; from tests.gallery.people import BINDING\n"
+        made += "import sys; from pathlib import Path; from edgefr.gallery.crypto.key_wrapping import KeyFile\n"
+        made += "from edgefr.gallery.address import address_of\n"
+        made += "create_gallery(address_of(sys.argv[1]), KeyFile(Path(sys.argv[2])), BINDING, print).close()\n"
+    else:
+        made = ""
+        created(place, key).close()
+    for _ in range(2):
+        process = writer(place, key, start, start + 1000, made)
+        made = ""
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        time.sleep(float(rng.uniform(0, 0.3)))
+        process.send_signal(signal.SIGKILL)
+        rest, complaint = process.communicate()
+        done = [int(line) for line in "".join([*lines, rest]).split() if line.isdigit()]
+        assert done, complaint
+        acknowledged += done
+        start = done[-1] + 2
+    with opened_again(place, key) as gallery:
+        gallery.enrol("Last", [portrait(1)])
+        assert {f"person {number}" for number in acknowledged} <= {*gallery.names()}
+        assert len(gallery) - len(acknowledged) - 2 in range(3)  # those under way, wholly or not at all
+        for name in {*gallery.names()} - {"Ada", "Last"}:
+            assert len(gallery.portraits(name)) == 2
+        assert {f"{number}.jpg" for number in acknowledged} <= {one.source for one in gallery.portraits("Ada")}
+        assert gallery.stray_images() == 0
+
+
+KILLED_AT = {
+    "the images are written": "put",
+    "the person is written": "drop_claim",
+    "nothing is written": "put_things",
+}
+
+
+@pytest.mark.parametrize("moment", KILLED_AT)
+def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
+    moment: str, place: Place, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(place, Address):
+        pytest.skip("a file is killed 20,000 times by `make soak`")
+    method = KILLED_AT[moment]
+    if (place.kind, method) == (POSTGRES, "drop_claim"):
+        pytest.skip("PostgreSQL needs no claims")
+    monkeypatch.setattr(claim, "LEASE", 0.5)
+    gallery = created(place, key)
+    gallery.enrol("Ada", [portrait(0, "0.jpg")])
+    shelf = gallery._shelf  # type: ignore[attr-defined]
+
+    def killed(*_arguments: object) -> None:
+        """As a kill: nothing of what is to be done afterwards happens."""
+        for name in ("_upsert", "_run", "drop_claim"):
+            setattr(shelf, name, dead)
+        dead()
+
+    def dead(*_arguments: object, **_options: object) -> None:
+        raise EdgefrError("expected life, found none")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shelf, method, killed)
+        with pytest.raises(EdgefrError):
+            gallery.enrol("Ada", [portrait(1, "1.jpg", crop=True)])
+    for name in ("_upsert", "_run", "drop_claim"):
+        shelf.__dict__.pop(name, None)  # `killed` has put them there
+    gallery.close()
+    with opened_again(place, key) as again:
+        sources = [one.source for one in again.portraits("Ada")]
+        assert sources == (["0.jpg", "1.jpg"] if moment == "the person is written" else ["0.jpg"])
+        again.enrol("Grace", [portrait(2)])  # the next writer clears away what is left
+        assert again.stray_images() == 0
+        again.enrol("Ada", [portrait(3, "3.jpg")])
+        assert [one.source for one in again.portraits("Ada")] == [*sources, "3.jpg"]
+
+
+def test_an_image_that_is_enrolled_already_is_not_enrolled_again(gallery: AnyGallery) -> None:
+    """Two who enrol the same photograph at once have both looked before either wrote."""
+    gallery.enrol("Ada", [portrait(1, "1.jpg"), portrait(2, "2.jpg")])
+    template = gallery.person("Ada").template
+    gallery.enrol("Ada", [portrait(2, "again.jpg")])
+    assert [one.source for one in gallery.portraits("Ada")] == ["1.jpg", "2.jpg"]
+    assert np.array_equal(gallery.person("Ada").template, template)
+    gallery.enrol("Ada", [portrait(2, "again.jpg"), portrait(3, "3.jpg")])
+    assert [one.source for one in gallery.portraits("Ada")] == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_of_two_who_make_a_gallery_at_once_one_succeeds(place: Place, key: KeyFile) -> None:
+    done: list[AnyGallery] = []
+    refused: list[EdgefrError] = []
+
+    def make() -> None:
+        try:
+            done.append(created(place, key))
+        except EdgefrError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(done), len(refused)) == (1, 1), refused
+    done[0].enrol("Ada", [portrait(1)])
+    done[0].close()
+    with opened_again(place, key) as again:
+        assert again.names() == ["Ada"]
+
+
+def test_threads_share_a_gallery(gallery: AnyGallery) -> None:
+    failures: list[BaseException] = []
+
+    def enrol(start: int) -> None:
+        try:
+            for number in range(start, start + 3):
+                gallery.enrol(f"person {number}", [portrait(number)])
+                assert gallery.search(unit(number), 1)[0].name == f"person {number}"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=enrol, args=(start,)) for start in (0, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(gallery.names()) == 6
+
+
+def test_a_rebuild_goes_through_a_file(place: Place, gallery: AnyGallery) -> None:
+    gallery.enrol("Ada", [portrait(1)])
+    other = replace(BINDING, model_sha256="1" * 64)
+    if isinstance(place, Address):
+        with pytest.raises(EdgefrError, match=r"gallery export.*rebuild it"):
+            gallery.exchange(other, lambda _name, portraits: portraits)
+        assert gallery.binding == BINDING
+    else:
+        gallery.exchange(other, lambda _name, portraits: portraits)
+        assert gallery.binding == other
+    assert len(gallery.person("Ada").template) == DIM
+
+
+def test_the_answers_of_json_are_whole(gallery: AnyGallery) -> None:
+    """Names of every script survive."""
+    for name in ("Ḽơᶉëᶆ ȋṕšᶙṁ", "李小龍", 'O\'Brien "x" \\'):
+        gallery.enrol(name, [portrait(len(name))])
+        assert json.loads(json.dumps(gallery.person(name).name)) == name

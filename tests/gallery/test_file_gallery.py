@@ -1,0 +1,317 @@
+"""Enrol, search, rename, expire, rebuild, carry elsewhere: as those depend on it who keep people in a gallery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefr.errors import EdgefrError
+from edgefr.gallery.crypto.encryption import DamagedError
+from edgefr.gallery.crypto.key_wrapping import Passphrase, Plain
+from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.model_binding import Binding
+from edgefr.gallery.rebuild import rebuild
+from edgefr.gallery.search import memory_index as roster
+from edgefr.gallery.search.int8_index import Block
+from edgefr.gallery.transfer import Export, export_gallery, import_people
+from edgefr.io.files import sha256_of
+from edgefr.manifest import Manifest
+from edgefr.recognition.template_fusion import inverse_variance, template
+from edgefr.recognition.verifier import Verifier
+from tests.gallery.people import BINDING, new_gallery, portrait, unit, verifier
+
+SECRET = Passphrase("correct horse", cost=1 << 14)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path):
+    opened, _ = new_gallery(tmp_path, Plain())
+    with opened:
+        yield opened
+
+
+def test_a_template_is_fused_by_uncertainty_over_all_enrolments(gallery: Gallery) -> None:
+    sure, unsure = replace(portrait(1), uncertainty=-3.0), replace(portrait(2), uncertainty=0.0)
+    gallery.enrol("Ada", [sure])
+    gallery.enrol("Ada", [unsure])
+    weights = inverse_variance(np.float32([-3, 0]))
+    expected = template(np.stack([sure.embedding, unsure.embedding]), weights)
+    np.testing.assert_allclose(gallery.person("Ada").template, expected, atol=1e-6)
+    assert gallery.search(expected, 1)[0].similarity == pytest.approx(1, abs=1e-6)
+
+
+def test_without_uncertainty_the_norm_weighs(gallery: Gallery) -> None:
+    portraits = [replace(portrait(n), uncertainty=None, norm=float(n)) for n in (1, 5)]
+    gallery.enrol("Ada", portraits)
+    expected = template(np.stack([unit(1), unit(5)]), np.float32([1, 5]))
+    np.testing.assert_allclose(gallery.person("Ada").template, expected, atol=1e-6)
+
+
+def test_the_search_gives_names_best_first_even_beyond_what_memory_keeps(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "KEPT", 3)
+    for number in range(9):
+        gallery.enrol(f"person {number}", [portrait(number)])
+    for number in range(9):
+        similarity = np.stack([unit(other) for other in range(9)]) @ unit(number)
+        found = gallery.search(unit(number), 4)
+        assert [hit.name for hit in found] == [f"person {other}" for other in np.argsort(-similarity)[:4]]
+
+
+def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> None:
+    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Grace", [portrait(2)])
+    gallery.rename("Ada", "  Ada Lovelace ")
+    assert gallery.search(unit(1), 1)[0].name == "Ada Lovelace"
+    with pytest.raises(EdgefrError, match="nobody of that name"):
+        gallery.person("Ada")
+    with pytest.raises(EdgefrError, match="found one"):
+        gallery.rename("Grace", "Ada Lovelace")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "\x1b[31mred"])
+def test_a_name_that_no_terminal_should_be_sent_is_refused(gallery: Gallery, name: str) -> None:
+    with pytest.raises(EdgefrError, match="printable"):
+        gallery.enrol(name, [portrait(1)])
+
+
+def test_one_name_in_two_unicode_forms_is_one_person(gallery: Gallery) -> None:
+    gallery.enrol("Jose\u0301", [portrait(1)])
+    gallery.enrol("Jos\u00e9", [portrait(2)])
+    assert gallery.names() == ["Jos\u00e9"]
+
+
+def test_who_expires_is_removed_and_the_log_says_so(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    gallery.enrol("Grace", [portrait(2)])
+    assert len(gallery) == 2
+    now = gallery.person("Ada").enrolled
+    monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
+    assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
+    assert [(event.what, event.name) for event in gallery.events()][-1] == ("expired", "Ada")
+    gallery.close()
+    with Gallery.open(gallery.path, Plain()) as again:
+        assert again.names() == ["Grace"]
+
+
+class Dates(dict[int, float]):
+    """Counts how often they are walked."""
+
+    walks = 0
+
+    def items(self):
+        self.walks += 1
+        return super().items()
+
+
+def test_a_search_walks_no_dates_before_the_first_is_due(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Grace", [portrait(2)], keep=7200)
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    dates = gallery._roster._expires = Dates(gallery._roster._expires)
+    for _ in range(3):
+        gallery.search(unit(1), 1)
+    assert dates.walks == 0
+    now = gallery.person("Ada").enrolled
+    monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3700)
+    assert gallery.names() == ["Grace"]
+    assert gallery.names() == ["Grace"]
+    walks = dates.walks
+    assert gallery.names() == ["Grace"]
+    assert dates.walks == walks
+    monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 7300)
+    assert gallery.names() == []
+
+
+def test_who_could_not_be_removed_in_time_is_removed_later(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [portrait(1)], keep=3600)
+    now = gallery.person("Ada").enrolled
+    monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "_remove", lambda *_: (_ for _ in ()).throw(EdgefrError("expected room, found none")))
+        with pytest.raises(EdgefrError, match="found none"):
+            gallery.names()
+    assert gallery.names() == []
+
+
+def test_a_change_of_everybody_copies_a_block_once(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        gallery.enrol(f"person {number}", [portrait(number)])
+    copies, chosen = [], Block.chosen
+    monkeypatch.setattr(Block, "chosen", lambda block, rows: copies.append(rows) or chosen(block, rows))
+    gallery.exchange(gallery.binding, lambda _name, _portraits: [portrait(77)])
+    assert len(copies) == 1
+    assert [hit.similarity for hit in gallery.search(unit(77), 5)] == pytest.approx([1] * 5, abs=1e-5)
+
+
+def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None) -> Binding:
+    """The binding to an engine in a folder of its own, as `edgefr build-engine` leaves it."""
+    folder.mkdir()
+    model, made = folder / "engine.blob", verifier()
+    model.write_bytes(folder.name.encode())
+    if converted is not None:
+        (folder / "model.onnx").write_bytes(converted)
+    manifest = Manifest("engine", "mobilefacenet", engine={"key": {"onnx": "5" * 64, "precision": precision}})
+    return Binding.of(Verifier(made.detector, made._opening, manifest, model))
+
+
+def test_an_engine_that_is_built_again_keeps_its_gallery(tmp_path: Path) -> None:
+    before, after = (bound_to_engine(tmp_path / name, "bf16") for name in ("before", "after"))
+    assert (after, after.model, after.model_sha256) == (before, "mobilefacenet", "5" * 64)
+
+
+def test_an_int8_engine_is_bound_to_its_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgefr.gallery.model_binding.model_digest", sha256_of)
+    one, again, other = (
+        bound_to_engine(tmp_path / name, "int8", content)
+        for name, content in (("one", b"some faces"), ("again", b"some faces"), ("other", b"other faces"))
+    )
+    assert one == again
+    assert one.model_sha256[:12] != other.model_sha256[:12]  # which is all that a refusal tells of them
+    with pytest.raises(EdgefrError, match="copy the engine's whole folder"):
+        bound_to_engine(tmp_path / "alone", "int8")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model_sha256": "1" * 64}, "the model"),
+        ({"detector": "scrfd"}, "the detector"),
+        ({"alignment": "other"}, "the alignment"),
+        ({"precision": "int8"}, "the precision"),
+    ],
+)
+def test_what_did_not_make_the_templates_is_refused_with_the_way_out(change, named: str) -> None:
+    with pytest.raises(EdgefrError, match=f"expected {named}.*rebuild --model"):
+        BINDING.insist_on(replace(BINDING, **change), Path("people.gallery"))
+
+
+def test_precisions_that_were_measured_together_may_meet() -> None:
+    BINDING.insist_on(replace(BINDING, precision="bf16"), Path("people.gallery"))
+
+
+def test_a_rebuild_embeds_the_kept_crops_anew(tmp_path: Path) -> None:
+    made = verifier()
+    old = replace(Binding.of(made), model="another", model_sha256="1" * 64)
+    gallery, secret = new_gallery(tmp_path, binding=old)
+    kept = [replace(portrait(n, crop=True), embedding=unit(n, old.embedding_dim)) for n in (1, 2)]
+    gallery.enrol("Ada", kept)
+    rebuild(gallery, made, lambda _count: None)
+    crops = np.stack([one.crop for one in kept if one.crop is not None])
+    found = made.recogniser.embed(crops)
+    gallery.close()
+    with Gallery.open(gallery.path, secret) as again:
+        again.binding.insist_on(Binding.of(made), again.path)
+        np.testing.assert_array_equal([one.embedding for one in again.portraits("Ada")], found.embedding)
+        assert again.stray_images() == 0
+        assert found.uncertainty is not None
+        expected = template(found.embedding, inverse_variance(found.uncertainty))
+        np.testing.assert_allclose(again.person("Ada").template, expected, atol=1e-6)
+
+
+def test_a_rebuild_without_all_crops_changes_nothing(tmp_path: Path) -> None:
+    made = verifier()
+    gallery, _ = new_gallery(tmp_path, binding=replace(Binding.of(made), model_sha256="1" * 64))
+    dim = made.recogniser.embedding_dim
+    gallery.enrol("Ada", [replace(portrait(1, crop=True), embedding=unit(1, dim))])
+    gallery.enrol("Grace", [replace(portrait(2), embedding=unit(2, dim))])
+    with pytest.raises(EdgefrError, match=r"1 without of Grace.*--keep-crops"):
+        rebuild(gallery, made, lambda _count: None)
+    assert gallery.binding.model_sha256 == "1" * 64
+    np.testing.assert_array_equal(gallery.portraits("Ada")[0].embedding, unit(1, dim))
+    gallery.close()
+
+
+def exported(gallery: Gallery, folder: Path) -> Path:
+    for number, name in enumerate(("Ada", "Grace", "Emmy")):
+        gallery.enrol(name, [portrait(number, f"{name}.jpg", crop=number == 0), portrait(number + 10)], keep=None)
+    assert export_gallery(gallery, folder / "people.export", SECRET, lambda _count: None) == 3
+    return folder / "people.export"
+
+
+def test_an_import_brings_everybody_with_all_images(gallery: Gallery, tmp_path: Path) -> None:
+    path = exported(gallery, tmp_path)
+    assert b"Grace" not in path.read_bytes()
+    (tmp_path / "other").mkdir()
+    other, _ = new_gallery(tmp_path / "other")
+    assert import_people(other, Export(path, SECRET), lambda _count: None) == 3
+    for name in gallery.names():
+        assert [str(one) for one in other.portraits(name)] == [str(one) for one in gallery.portraits(name)]
+        np.testing.assert_array_equal(other.person(name).template, gallery.person(name).template)
+        assert other.person(name).enrolled == gallery.person(name).enrolled
+    other.close()
+
+
+def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: Gallery, tmp_path: Path) -> None:
+    path = exported(gallery, tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = new_gallery(tmp_path / "other")
+    other.enrol("Emmy", [portrait(99)])
+    with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
+        import_people(other, Export(path, SECRET), lambda _count: None)
+    assert (other.names(), other.stray_images()) == (["Emmy"], 0)
+    other.close()
+
+
+def test_an_import_from_another_model_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    path = exported(gallery, tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = new_gallery(tmp_path / "other", binding=replace(BINDING, model_sha256="1" * 64))
+    with pytest.raises(EdgefrError, match="expected the model"):
+        import_people(other, Export(path, SECRET), lambda _count: None)
+    other.close()
+
+
+def test_a_changed_or_shortened_export_enrols_nobody(gallery: Gallery, tmp_path: Path) -> None:
+    path = exported(gallery, tmp_path)
+    content = path.read_bytes()
+    (tmp_path / "other").mkdir()
+    other, _ = new_gallery(tmp_path / "other")
+    rng = np.random.default_rng(0)
+    bad = [content[: len(content) * part // 4] for part in range(4)]
+    chunk = content.index(b"\n") + 1  # past the lock, which takes its time to be tried
+    for offset in rng.integers(chunk, len(content), 10):
+        bad.append(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
+    for wrong in bad:
+        path.write_bytes(wrong)
+        with pytest.raises(EdgefrError):
+            import_people(other, Export(path, SECRET), lambda _count: None)
+        assert len(other) == 0
+    path.write_bytes(content)
+    with pytest.raises(EdgefrError, match="expected the passphrase"):
+        Export(path, Passphrase("incorrect horse"))
+    assert import_people(other, Export(path, SECRET), lambda _count: None) == 3
+    other.close()
+
+
+def test_an_export_without_its_last_people_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    """Whole chunks cut out of the middle leave nothing else to notice."""
+    path = exported(gallery, tmp_path)
+    content = path.read_bytes()
+    at, ends = content.index(b"\n") + 1, []
+    while at < len(content):
+        at += 4 + int.from_bytes(content[at : at + 4], "big")
+        ends.append(at)
+    path.write_bytes(content[: ends[-3]] + content[ends[-2] :])
+    (tmp_path / "other").mkdir()
+    other, _ = new_gallery(tmp_path / "other")
+    with pytest.raises(DamagedError):
+        import_people(other, Export(path, SECRET), lambda _count: None)
+    assert len(other) == 0
+    other.close()
+
+
+def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    for number, name in enumerate(("Ada", "Grace")):
+        gallery.enrol(name, [portrait(number)])
+
+    def rebuilt(_count: int) -> None:
+        gallery.exchange(replace(gallery.binding, model_sha256="1" * 64), lambda _name, portraits: portraits)
+
+    path = tmp_path / "people.export"
+    with pytest.raises(EdgefrError, match=r"found it rebuilt: run `edgefr gallery export` again"):
+        export_gallery(gallery, path, SECRET, rebuilt)
+    assert not path.exists()

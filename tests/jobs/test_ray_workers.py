@@ -1,0 +1,44 @@
+"""The same job on a Ray cluster: two nodes on this machine, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.bulk import check
+from edgefr.errors import EdgefrError
+from edgefr.jobs.shard_worker import Settings, Worker
+from tests.conftest import REPOSITORY
+from tests.jobs.photographs import photographs
+from tests.jobs.test_job_description import told
+
+
+def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'edgefr[ray]'")
+    _, bad = photographs(tmp_path / "photographs", 600)
+    words = [sys.executable, "-m", "tests.jobs.two_nodes", tmp_path / "photographs", tmp_path / "shards"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["code"] == 0, found["err"]
+    assert 6 <= found["shards_at_kill"] < 60
+    assert "Traceback" not in found["err"]
+    assert json.loads(found["out"])["refused"] == len(bad)
+    check(tmp_path / "photographs", tmp_path / "shards", 600, bad)
+
+
+def test_no_cluster_is_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'edgefr[ray]'")
+    photographs(tmp_path / "photographs", 2)
+    done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
+    assert done.returncode == 2
+    assert "expected a Ray cluster at 127.0.0.1:1, found that nothing answers there" in done.stderr
+
+
+def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, "0" * 64, Path("fake"), Path("spot"), "auto", "auto", 32)
+    with pytest.raises(EdgefrError, match="a file system that all machines have at the same path"):
+        Worker(settings)

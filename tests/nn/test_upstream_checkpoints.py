@@ -1,0 +1,190 @@
+"""Checkpoints of others: every wrapping is understood, colour is settled, nothing hostile runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import save_file  # noqa: E402
+
+from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.nn.architectures import build_backbone  # noqa: E402
+from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def ir18() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return build_backbone("ir_18").state_dict()
+
+
+@pytest.fixture(scope="module")
+def mobilefacenet() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return build_backbone("mobilefacenet").state_dict()
+
+
+def under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def first_conv(path: Path) -> torch.Tensor:
+    backbone = backbone_from_checkpoint(path)
+    return backbone.get_parameter(backbone.first_conv)
+
+
+def test_adaface_lightning_files_are_bgr_and_lose_their_head(ir18, tmp_path: Path) -> None:
+    path = tmp_path / "adaface.ckpt"
+    state = under("model.", ir18) | {"head.kernel": torch.zeros(512, 10), "head.t": torch.zeros(1)}
+    # What a Lightning file holds beside the weights, which weights_only=True refuses.
+    bystanders = {
+        "hyper_parameters": argparse.Namespace(lr=0.1, data=Path("faces")),
+        "lr_schedulers": [{"milestones": Counter([12, 20]), "last": numpy.float64(0.1), "seen": {1, 2}}],
+        "callbacks": {"best": complex(1), "by": defaultdict(list)},
+        "epoch": 3,
+    }
+    torch.save({"state_dict": state, **bystanders}, path)
+    assert torch.equal(first_conv(path), ir18["input_layer.0.weight"].flip(1))
+
+
+@pytest.mark.parametrize(
+    ("yaml", "flipped"), [("color_space: 'BGR'\n", True), ("color_space: RGB\n", False), (None, False)]
+)
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_cvlface_files_follow_their_yaml(ir18, yaml: str | None, flipped: bool, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name.endswith(".pt"):
+        torch.save(under("net.", ir18), path)
+    else:
+        save_file(under("model.net.", ir18), path)
+    if yaml is not None:
+        (tmp_path / "model.yaml").write_text("name: ir18\n" + yaml)
+    wanted = ir18["input_layer.0.weight"]
+    assert torch.equal(first_conv(path), wanted.flip(1) if flipped else wanted)
+
+
+def test_the_colour_can_be_given(mobilefacenet, tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(mobilefacenet, path)
+    given = backbone_from_checkpoint(path, colour="bgr").get_parameter("conv1.0.weight")
+    assert torch.equal(given, mobilefacenet["conv1.0.weight"].flip(1))
+
+
+def test_resume_files_and_old_files_without_counters_load(mobilefacenet, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint_gpu_0.pt"
+    old = {key: value for key, value in mobilefacenet.items() if not key.endswith("num_batches_tracked")}
+    torch.save({"epoch": 1, "state_dict_backbone": old, "state_optimizer": {}}, path)
+    assert backbone_from_checkpoint(path).arch == "mobilefacenet"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_both_formats_of_torch_save_load(mobilefacenet, legacy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "net.ckpt"
+    content = {"state_dict": mobilefacenet, "hyper_parameters": argparse.Namespace(lr=0.1)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    assert torch.equal(first_conv(path), mobilefacenet["conv1.0.weight"])
+
+
+class Evil:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("how", ["torch", "torch_legacy", "pickle", "beside good weights"])
+def test_a_hostile_pickle_runs_nothing(how: str, mobilefacenet, tmp_path: Path) -> None:
+    path, target = tmp_path / "evil.pt", tmp_path / "ran"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": Evil(target)}))
+    else:
+        content = {"state_dict": mobilefacenet, "x": Evil(target)} if how.startswith("beside") else Evil(target)
+        torch.save(content, path, _use_new_zipfile_serialization=how != "torch_legacy")
+    with pytest.raises(EdgefrError, match="nothing but weights") as caught:
+        backbone_from_checkpoint(path)
+    assert not target.exists()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_torchscript_program_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """`torch.load` would hand it to `torch.jit.load`, past any unpickler."""
+    import zipfile
+
+    path = tmp_path / "program.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("program/constants.pkl", b"")
+        archive.writestr("program/data.pkl", b"")
+    with pytest.raises(EdgefrError, match="TorchScript"):
+        backbone_from_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is text", b"PK\x03\x04 broken zip", b"\x80\x04."])
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_damaged_files_are_refused_in_a_sentence(content: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EdgefrError, match=r"expected .*, found "):
+        backbone_from_checkpoint(tmp_path / name)
+
+
+def test_truncated_files_are_refused(mobilefacenet, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(mobilefacenet, path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(EdgefrError):
+        backbone_from_checkpoint(path)
+
+
+def test_missing_and_extra_tensors_are_named(mobilefacenet, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    state = dict(mobilefacenet)
+    state["surplus.weight"] = state.pop("conv3.bias")
+    torch.save(state, path)
+    with pytest.raises(EdgefrError, match=r"1 missing \(conv3.bias\) and 1 extra \(surplus.weight\)"):
+        backbone_from_checkpoint(path, arch="mobilefacenet")
+    with pytest.raises(EdgefrError, match="name the architecture"):
+        backbone_from_checkpoint(path)
+
+
+@pytest.mark.shared
+def test_the_real_net_answers_as_its_reference_graph(shared: Path) -> None:
+    """`reference-batch1.onnx` is the same net exported by somebody else."""
+    import numpy as np
+    import onnxruntime
+
+    from edgefr.data.collections import open_faces
+    from edgefr.nn.fused_model import normalised
+    from edgefr.nn.mobilefacenet import IMAGENET_MEAN, IMAGENET_STD
+
+    weights = shared / "weights/arcface-mobilefacenet"
+    backbone = backbone_from_checkpoint(weights / "mobilefacenet.pt")
+    session = onnxruntime.InferenceSession(str(weights / "reference-batch1.onnx"))
+    folder = open_faces(shared / "lfw-aligned-112.zip")
+    faces = folder.read_faces(folder.names[:4])
+    with torch.inference_mode():
+        ours = backbone(normalised(torch.from_numpy(faces))).embedding.numpy()
+    for face, mine in zip(faces, ours, strict=True):
+        pixels = ((face / 255 - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32).transpose(2, 0, 1)[None]
+        theirs = session.run(None, {session.get_inputs()[0].name: pixels})[0][0]
+        assert np.abs(mine - theirs).max() < 1e-4 * np.abs(theirs).max()
+
+
+def test_telling_architectures_apart_loads_no_compiler() -> None:
+    """It would take longer than all the rest of loading a backbone."""
+    code = (
+        "import sys, torch\n"
+        "from edgefr.nn.architectures import build_backbone\n"
+        "with torch.device('meta'): build_backbone('mobilefacenet')\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

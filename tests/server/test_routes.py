@@ -1,0 +1,268 @@
+"""The page's server: what it answers, to whom, and what it refuses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from edgefr.camera.watcher import Watcher
+from edgefr.errors import EdgefrError
+from edgefr.server.middleware import LARGEST_BODY, Bucket
+from edgefr.server.web_server import Page
+from tests.camera.conftest import Door
+from tests.camera.people import frame
+
+TOKEN = "a token of some length"  # noqa: S105
+
+
+class Answer:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(url: str, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: str) -> Answer:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    if isinstance(body, dict):
+        body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    found = Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+    connection.close()
+    return found
+
+
+def png(*people: tuple[int, int, int], at: float = 0) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(frame(at, *people).image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def form(**files: bytes) -> tuple[bytes, str]:
+    """A multipart body and its content type."""
+    parts = [
+        b'--xyz\r\nContent-Disposition: form-data; name="%s"; filename="a.png"\r\n\r\n%s\r\n' % (name.encode(), data)
+        for name, data in files.items()
+    ]
+    return b"".join(parts) + b"--xyz--\r\n", "multipart/form-data; boundary=xyz"
+
+
+def compare(url: str, first: bytes, second: bytes) -> Answer:
+    body, kind = form(first=first, second=second)
+    return ask(url, "POST", "/api/compare", body, Content_Type=kind)
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """What `found` gives once it is something, within 10 seconds."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")
+
+
+def faces(url: str) -> dict[int, dict[str, Any]]:
+    return {face["track"]: face for face in ask(url, "GET", "/api/scene").json["faces"]}
+
+
+def test_state_picture_and_events(served: str) -> None:
+    picture = ask(served, "GET", "/api/picture")
+    assert cv2.imdecode(np.frombuffer(picture.body, np.uint8), cv2.IMREAD_COLOR).shape == (240, 480, 3)
+    seen = until(lambda: [face for face in faces(served).values() if face["state"] == "known"])
+    assert [face["name"] for face in seen] == ["Ada"]
+    events = ask(served, "GET", "/api/events").json
+    assert ("identified", "Ada") in [(event["what"], event["name"]) for event in events["events"]]
+    assert ask(served, "GET", f"/api/events?after={events['last']}").json["events"] == []
+    state = ask(served, "GET", "/api/state").json
+    assert (state["source"], state["condition"], state["people"], state["token_needed"]) == ("the door", "ok", 2, False)
+    assert state["threshold"] == 0.7
+
+
+def test_the_live_picture_goes_on(served: str) -> None:
+    parts = urlsplit(served)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection.request("GET", "/api/live")
+    answer = connection.getresponse()
+    assert "multipart/x-mixed-replace" in (answer.getheader("content-type") or "")
+    assert answer.read(200_000).count(b"\xff\xd8\xff") >= 2
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["Émilie/Ü", ".."])
+def test_the_face_in_view_is_enrolled_then_known_then_removed(served: str, name: str) -> None:
+    stranger = until(lambda: [face for face in faces(served).values() if face["state"] == "unknown"])[0]
+    enrolled = ask(served, "POST", "/api/people", {"name": name, "track": stranger["track"]})
+    assert enrolled.status == 201, enrolled.body
+    assert enrolled.json == {"name": name, "images": 1, "doubts": []}
+    until(lambda: [face for face in faces(served).values() if face["name"] == name])
+    people = ask(served, "GET", "/api/people")
+    assert {person["name"] for person in people.json["people"]} == {"Ada", "Grace", name}
+    assert b"template" not in people.body
+    assert ask(served, "DELETE", f"/api/people?name={quote(name, safe='')}").status == 204
+    assert ask(served, "DELETE", f"/api/people?name={quote(name, safe='')}").status == 404
+    until(lambda: all(face["name"] != name for face in faces(served).values()))
+
+
+def test_who_looks_like_somebody_enrolled_is_told_of(served: str) -> None:
+    ada = until(lambda: [face for face in faces(served).values() if face["name"] == "Ada"])[0]
+    done = ask(served, "POST", "/api/people", {"name": "Countess", "track": ada["track"]}).json
+    assert "Countess looks like Ada" in done["doubts"][0]
+
+
+def test_a_face_that_left_and_a_name_that_is_none_are_refused(served: str) -> None:
+    assert ask(served, "POST", "/api/people", {"name": "Eve", "track": 9999}).status == 409
+    track = next(iter(until(lambda: faces(served))))
+    refused = ask(served, "POST", "/api/people", {"name": "\u0007", "track": track})
+    assert refused.status == 422
+    assert "printable characters" in refused.json["detail"]
+
+
+def test_two_photographs_are_compared(served: str) -> None:
+    same = compare(served, png((1, 30, 30)), png((1, 90, 60), at=3)).json
+    assert same["same"] is True
+    assert same["threshold"] == 0.7
+    assert all(crop.startswith("data:image/jpeg;base64,") for crop in same["crops"])
+    assert compare(served, png((1, 30, 30)), png((2, 30, 30))).json["same"] is False
+
+
+def test_what_is_no_usable_photograph_is_refused_with_its_reason(served: str) -> None:
+    assert "the second photograph" in compare(served, png((1, 30, 30)), b"no picture").json["detail"]
+    nobody = compare(served, png(), png((1, 30, 30)))
+    assert nobody.status == 422
+    assert "expected a face in the first photograph" in nobody.json["detail"]
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(served: str) -> None:
+    bomb = cv2.imencode(".png", np.zeros((9000, 9000), np.uint8))[1].tobytes()  # 81 megapixels in 80 kB
+    refused = compare(served, bomb, png((1, 30, 30)))
+    assert refused.status == 422
+    assert "expected at most 32 megapixels" in refused.json["detail"]
+
+
+def test_a_body_too_large_is_refused_whatever_length_it_claims(served: str) -> None:
+    assert ask(served, "POST", "/api/compare", Content_Length=str(LARGEST_BODY + 1)).status == 413
+    assert compare(served, b"x" * (21 << 20), b"y").status == 413
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}, {"Origin": "null"}]
+)
+def test_another_site_may_not_change_anything(served: str, headers: dict[str, str]) -> None:
+    assert ask(served, "DELETE", "/api/people?name=Ada", **headers).status == 403
+    assert "Ada" in str(ask(served, "GET", "/api/people").json)
+
+
+def test_a_foreign_name_for_this_machine_is_refused(served: str) -> None:
+    """A page elsewhere could have its own name point to 127.0.0.1 and then count as the same origin."""
+    assert ask(served, "GET", "/api/people", Host="evil.example").status == 403
+    port = urlsplit(served).port
+    assert ask(served, "GET", "/api/people", Host=f"localhost:{port}").status == 200
+
+
+@pytest.mark.parametrize("path", ["/page/../web.py", "/page/%2e%2e/web.py", "/page/..%2fweb.py", "/page//etc/passwd"])
+def test_no_file_but_the_pages_is_served(served: str, path: str) -> None:
+    answer = ask(served, "GET", path)
+    assert answer.status == 404
+    assert b"FastAPI" not in answer.body
+
+
+def test_with_a_token_nothing_is_answered_without_it(watcher: Watcher) -> None:
+    with Door(watcher, token=TOKEN) as door:
+        for path in ("/api/state", "/api/people", "/api/picture", "/api/live", "/openapi.json"):
+            assert ask(door.url, "GET", path).status == 401
+            assert ask(door.url, "GET", path, Authorization="Bearer wrong").status == 401
+        assert ask(door.url, "GET", "/").status == 200
+        assert ask(door.url, "GET", "/api/people", Authorization=f"Bearer {TOKEN}").status == 200
+        assert ask(door.url, "POST", "/api/login", {"token": "wrong"}).status == 401
+        login = ask(door.url, "POST", "/api/login", {"token": TOKEN})
+        cookie = login.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert TOKEN not in cookie
+        assert ask(door.url, "GET", "/api/people", Cookie=cookie.split(";")[0]).status == 200
+        assert ask(door.url, "GET", "/api/people", Cookie="edgefr=wrong").status == 401
+
+
+def test_tokens_cannot_be_tried_at_will(watcher: Watcher) -> None:
+    with Door(watcher, token=TOKEN) as door:
+        answers = [ask(door.url, "POST", "/api/login", {"token": f"guess {n}"}).status for n in range(10)]
+    assert answers[:5] == [401] * 5
+    assert answers[-1] == 429
+
+
+def test_beyond_this_machine_a_token_is_made_and_told(watcher: Watcher) -> None:
+    said: list[str] = []
+    page = Page(watcher, "the door", "0.0.0.0", 0, None, said.append)  # noqa: S104
+    with page:
+        assert page.token is not None
+        assert f"#token={page.token}" in said[0]
+        port = urlsplit(page.url).port
+        assert ask(f"http://127.0.0.1:{port}", "GET", "/api/people").status == 401
+
+
+def test_a_short_token_and_a_taken_port_are_refused(watcher: Watcher, door: Door) -> None:
+    with pytest.raises(EdgefrError, match="EDGEFR_WEB_TOKEN"):
+        Page(watcher, "the door", "127.0.0.1", 0, "short", str)
+    with pytest.raises(EdgefrError, match="another --port"):
+        Page(watcher, "the door", "127.0.0.1", urlsplit(door.url).port or 0, None, str)
+
+
+def test_a_hundred_clients_at_once_are_served(served: str) -> None:
+    def client(number: int) -> int:
+        path = ("/api/picture", "/api/events", "/api/people", "/api/state")[number % 4]
+        return ask(served, "GET", path).status
+
+    with ThreadPoolExecutor(100) as pool:
+        assert set(pool.map(client, range(300))) == {200}
+
+
+def test_a_bucket_lets_through_what_it_holds_and_forgets_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = [0.0]
+    monkeypatch.setattr("edgefr.server.middleware.monotonic", lambda: at[0])
+    monkeypatch.setattr("edgefr.server.middleware.CLIENTS", 3)
+    bucket = Bucket(2, rate=0.5)
+    assert [bucket.take("a") for _ in range(3)] == [True, True, False]
+    assert bucket.take("b")
+    at[0] = 2.0
+    assert [bucket.take("a") for _ in range(2)] == [True, False]
+    for client in "cdef":
+        bucket.take(client)
+    assert bucket.take("a")  # forgotten, and begun anew
+
+
+def test_any_request_of_the_description_is_answered_without_a_fault(watcher: Watcher, monkeypatch) -> None:
+    """Fuzzed from OpenAPI: no 500, and every answer is one that is described."""
+    schemathesis = pytest.importorskip("schemathesis")
+    monkeypatch.setattr(Bucket, "take", lambda *_: True)
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    with Door(watcher) as door:
+        schema = schemathesis.openapi.from_url(f"{door.url}openapi.json")
+        asked = 0
+        for operation in (found.ok() for found in schema.get_all_operations()):
+            checks = settings(
+                max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+            )
+
+            @checks
+            @given(case=operation.as_strategy())
+            def fuzz(case: Any) -> None:
+                nonlocal asked
+                asked += 1
+                answer = case.call(timeout=20)
+                assert answer.status_code < 500, f"{case.method} {case.path}: {answer.text[:500]}"
+
+            fuzz()
+    assert asked >= 100
