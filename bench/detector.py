@@ -210,7 +210,7 @@ def run(data: Path, spot: Path, limit: int | None = None) -> dict[str, Any]:
     yunet = data / "detectors/face_detection_yunet_2023mar.onnx"
     detectors = {"spot": open_detector(spot), "yunet": open_detector(yunet)}
     if detectors["spot"].name != "spot":
-        raise EdgefrError(f"expected the detector spot in {spot}, found {detectors['spot'].name}: give another file")
+        raise EdgefrError(f"the detector spot in {spot}", str(detectors["spot"].name), "give another file")
     folder = open_faces(data / "lfw-deepfunneled.zip")
     names = held_out(folder, data / "lfw-pairs.txt")
     if limit is not None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from edgefr.data.degradations import jpeg
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.io.files import written_whole
 from edgefr.recognition.verifier import Verdict, Verifier
 from edgefr.types import Image
@@ -73,8 +73,8 @@ def run_demo(verifier: Verifier, output: Path) -> list[Answer]:
 
 def demo_photos() -> dict[str, Image]:
     """Eileen Collins (NASA), the same photograph shrunk and compressed, and Grace Hopper (US Navy)."""
-    need("skimage", "demo")
-    need("matplotlib", "demo")
+    require_extra("skimage", "demo")
+    require_extra("matplotlib", "demo")
     from matplotlib import cbook
     from skimage import data
 
@@ -83,8 +83,9 @@ def demo_photos() -> dict[str, Image]:
     path = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     if not path.is_file():  # Debian's matplotlib has it in a package of its own
         raise EdgefrError(
-            f"expected matplotlib's sample photograph {path}, found none: install matplotlib by `pip install "
-            "--force-reinstall matplotlib`, which brings it"
+            f"matplotlib's sample photograph {path}",
+            "none",
+            "install matplotlib by `pip install --force-reinstall matplotlib`, which brings it",
         )
     hopper = cv2.imread(str(path))
     return {
@@ -124,4 +125,4 @@ def _write(output: Path, picture: Image) -> None:
         except cv2.error:
             written = False
         if not written:
-            raise EdgefrError(f"expected a picture name such as demo.png, found {output}: choose another with -o")
+            raise EdgefrError("a picture name such as demo.png", str(output), "choose another with -o")

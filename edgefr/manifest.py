@@ -151,8 +151,9 @@ class Manifest:
             return cls(thresholds=thresholds, quality=quality, held_out=held_out, **raw)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise EdgefrError(
-                f"expected an edgefr manifest in {source}, found something else ({error}): "
-                "export the model again with `edgefr export`"
+                f"an edgefr manifest in {source}",
+                f"something else ({error})",
+                "export the model again with `edgefr export`",
             ) from error
 
 
@@ -216,8 +217,7 @@ def _copy_with_manifest(model: Path, output: Path, manifest: Manifest) -> None:
 def _no_model(model: Path, error: Exception) -> EdgefrError:
     found = getattr(error, "strerror", None) or str(error)
     return EdgefrError(
-        f"expected an ONNX model in {model}, found another or a damaged file ({found}): make it again with "
-        "`edgefr export`"
+        f"an ONNX model in {model}", f"another or a damaged file ({found})", "make it again with `edgefr export`"
     )
 
 

@@ -52,19 +52,14 @@ class FusionSpec:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise EdgefrError(
-                    f"expected fusion.{name} to be one of {', '.join(allowed)}, found {getattr(self, name)!r}: "
-                    "correct the recipe"
+                    f"fusion.{name} to be one of {', '.join(allowed)}", f"{getattr(self, name)!r}", "correct the recipe"
                 )
         if not (self.local_branch or self.global_branch):
-            raise EdgefrError(
-                "expected fusion.local_branch or fusion.global_branch to be on, found both off: correct the recipe"
-            )
+            raise EdgefrError("fusion.local_branch or fusion.global_branch to be on", "both off", "correct the recipe")
         for name in ("embedding_dim", "depth", "heads", "ffn"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise EdgefrError(
-                    f"expected fusion.{name} to be a positive whole number, found {value!r}: correct the recipe"
-                )
+                raise EdgefrError(f"fusion.{name} to be a positive whole number", f"{value!r}", "correct the recipe")
 
 
 @dataclass(frozen=True)
@@ -91,12 +86,13 @@ class ModelSpec:
         fusion = raw.get("fusion", {})
         if not isinstance(fusion, dict) or set(fusion) - known:
             raise EdgefrError(
-                f"expected the fusion options {', '.join(sorted(known))} in {source}, found {fusion!r}: "
-                "the file was made by another version of edgefr; make it again with `edgefr train`"
+                f"the fusion options {', '.join(sorted(known))} in {source}",
+                f"{fusion!r}",
+                "the file was made by another version of edgefr; make it again with `edgefr train`",
             )
         try:
             return cls(**{**raw, "fusion": FusionSpec(**fusion)})
         except TypeError as error:
             raise EdgefrError(
-                f"expected an edgefr model description in {source}, found {error}: make it again with `edgefr train`"
+                f"an edgefr model description in {source}", str(error), "make it again with `edgefr train`"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgefr.camera.base import Frame, Source
 from edgefr.camera.latest_frame import Newest
 from edgefr.camera.watcher import detected
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, ImageError, UnavailableError
 from edgefr.gallery.enrolment import fit, only_face, portrait_of
 from edgefr.gallery.records import Portrait
 from edgefr.recognition.verifier import Verifier
@@ -34,6 +34,7 @@ def portraits_before(
     """
     views: list[Portrait] = []
     reasons: Counter[str] = Counter()
+    errors: dict[str, EdgefrError] = {}
     begun = last = None
     with closing(_frames(source, say)) as frames:
         for frame in frames:
@@ -45,15 +46,22 @@ def portraits_before(
             try:
                 face = only_face(Path(source.name), detected(verifier.detector, frame.image))
                 views.append(portrait_of(verifier, fit(Path(source.name), frame.image, face), crops))
-            except EdgefrError as error:
+            except ImageError as error:
                 if str(error) not in reasons:
                     say(str(error))
                 reasons[str(error)] += 1
+                errors[str(error)] = error
                 continue
             last = frame.at
             advance(1)
     if not views:
-        raise EdgefrError(reasons.most_common(1)[0][0] if reasons else _nothing(source))
+        raise (
+            errors[reasons.most_common(1)[0][0]]
+            if reasons
+            else UnavailableError(
+                f"frames of {source.name}", "none", "check that the camera is plugged in and that the film plays"
+            )
+        )
     return views
 
 
@@ -66,7 +74,3 @@ def _frames(source: Source, say: Callable[[str], None]) -> Generator[Frame, None
         yield from newest
     finally:
         newest.stop()
-
-
-def _nothing(source: Source) -> str:
-    return f"expected frames of {source.name}, found none: see that it is plugged in and plays"

@@ -61,7 +61,7 @@ class Window:
         # In a process of its own: where there is no desktop Qt ends it.
         probe = "import cv2; cv2.namedWindow('edgefr')"
         if subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode != 0:  # noqa: S603
-            raise EdgefrError("expected a desktop to open a window on, found none: use --picture FILE or --web instead")
+            raise EdgefrError("a desktop to open a window on", "none", "use --picture FILE or --web instead")
         self._open = False
 
     def show(self, scene: Scene) -> None:
@@ -119,7 +119,7 @@ class Recording:
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self._path), cv2.CAP_FFMPEG, fourcc, RATE, self._size)
         if not self._writer.isOpened():
-            raise EdgefrError(f"expected to record into {self._path}, found that OpenCV cannot: name an .mp4 file")
+            raise EdgefrError(f"to record into {self._path}", "that OpenCV cannot", "name an .mp4 file")
 
 
 def _fitted(picture: Image, size: tuple[int, int]) -> Image:

@@ -57,9 +57,7 @@ class LinesFile(Lines):
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
-            raise EdgefrError(
-                f"expected to write events to {path}, found {error.strerror}: choose another file"
-            ) from error
+            raise EdgefrError(f"to write events to {path}", str(error.strerror), "choose another file") from error
         super().__init__(os.fdopen(descriptor, "a", encoding="utf-8"))
 
     def close(self) -> None:
@@ -111,7 +109,7 @@ def hook(url: str, warn: Callable[[str], None]) -> Posted:
         EdgefrError: it is none of http or https.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise EdgefrError(f"expected a hook by http or https, found {without_secret(url)}: give such a URL")
+        raise EdgefrError("a hook by http or https", str(without_secret(url)), "give such a URL")
 
     def deliver(message: bytes) -> None:
         request = urllib.request.Request(url, message, {"Content-Type": "application/json"})  # noqa: S310 (checked)
@@ -132,14 +130,15 @@ def mqtt(url: str, warn: Callable[[str], None]) -> Posted:
     topic = parts.path.strip("/")
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or parts.username:
         raise EdgefrError(
-            f"expected mqtt://HOST[:PORT]/TOPIC, found {without_secret(url)}: give such a URL, and user and password "
-            "in $EDGEFR_MQTT_USER and $EDGEFR_MQTT_PASSWORD"
+            "mqtt://HOST[:PORT]/TOPIC",
+            str(without_secret(url)),
+            "give such a URL, and user and password in $EDGEFR_MQTT_USER and $EDGEFR_MQTT_PASSWORD",
         )
     try:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError as error:
-        raise EdgefrError("expected paho-mqtt, found it missing: pip install 'edgefr[camera]'") from error
+        raise EdgefrError("paho-mqtt", "it missing", "pip install 'edgefr[camera]'") from error
     client = Client(CallbackAPIVersion.VERSION2)
     if user := os.environ.get("EDGEFR_MQTT_USER"):
         client.username_pw_set(user, os.environ.get("EDGEFR_MQTT_PASSWORD"))

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from edgefr.camera.base import PATIENCE, Frame, LostError, Source, fits, without_secret
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, ImageError
 from edgefr.io.opencv import quiet_opencv
 from edgefr.io.photo import load_photo
 from edgefr.recognition.batch import photos_of
@@ -37,14 +37,14 @@ def open_source(text: str) -> Source:
             return Mjpeg(text)
         if scheme in ("rtsp", "rtsps", "rtmp"):
             return Stream(text)
-        raise EdgefrError(f"expected a URL of rtsp, rtmp, http or https, found {scheme}: give one of these")
+        raise EdgefrError("a URL of rtsp, rtmp, http or https", scheme, "give one of these")
     path = Path(text)
     if path.is_dir():
         return Folder(path)
     if path.is_file():
         return Video(path)
     raise EdgefrError(
-        f"expected a camera's number, a video file, a folder of pictures or a URL, found no file {text}: check the name"
+        "a camera's number, a video file, a folder of pictures or a URL", f"no file {text}", "check the name"
     )
 
 
@@ -60,7 +60,7 @@ class Video:
         with _Capture(str(self.path), {}) as capture:
             if not capture.isOpened():
                 raise EdgefrError(
-                    f"expected a video in {self.path}, found nothing that OpenCV can decode: convert it to MP4 (H.264)"
+                    f"a video in {self.path}", "nothing that OpenCV can decode", "convert it to MP4 (H.264)"
                 )
             rate = capture.get(cv2.CAP_PROP_FPS)
             rate = rate if 1 <= rate <= 1000 else FOLDER_RATE
@@ -80,7 +80,7 @@ class Folder:
         for number, path in enumerate(photos_of([str(self.path)])):
             try:
                 image = load_photo(path)
-            except EdgefrError:
+            except ImageError:
                 continue
             yield Frame(image, number / FOLDER_RATE)
 

@@ -32,7 +32,7 @@ class Tracker:
             import trackers
         except ImportError as error:
             raise EdgefrError(
-                "expected the library trackers, which follows faces, found it missing: pip install 'edgefr[camera]'"
+                "the library trackers, which follows faces", "it missing", "pip install 'edgefr[camera]'"
             ) from error
         self._detections: Any = supervision.Detections
         # `lost_track_buffer` counts frames at 30 a second; given times, it is turned into seconds by `frame_rate`.

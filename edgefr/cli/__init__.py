@@ -34,7 +34,7 @@ from edgefr.cli import (
     verify,
     watch,
 )
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, InternalError
 
 
 def _pipe_safe(command: Callable[..., None]) -> Callable[..., None]:
@@ -109,14 +109,10 @@ def main() -> None:
     try:
         app()
     except EdgefrError as error:
-        sentence, code = str(error), error.exit_code
+        known = error
     except Exception as error:
         if "EDGEFR_DEBUG" in os.environ:
             raise
-        sentence, code = (
-            f"expected no internal error, found {type(error).__name__} ({error}): run again with EDGEFR_DEBUG=1 "
-            "and report what it prints",
-            2,
-        )
-    print(f"edgefr: {' '.join(sentence.split())}", file=sys.stderr)
-    sys.exit(code)
+        known = InternalError.of(error)
+    print(f"edgefr: {' '.join(str(known).split())}", file=sys.stderr)
+    sys.exit(known.exit_code)

@@ -36,7 +36,7 @@ def bench(
     from edgefr.recognition.recogniser import open_recogniser
 
     if not all(size.strip().isdigit() for size in batch.split(",")):
-        raise EdgefrError(f"expected batch sizes such as 1,8,32, found {batch!r}: correct --batch")
+        raise EdgefrError("batch sizes such as 1,8,32", f"{batch!r}", "correct --batch")
     sizes = [int(size) for size in batch.split(",")]
     path = chosen_model(model) if arch is None else _random_pair(arch)
     rows: list[BenchRow] = []
@@ -80,9 +80,9 @@ def _random_pair(arch: str) -> Path:
     """Two random-weight backbones of a size, fused and exported; kept, for the export takes a minute."""
     import platformdirs
 
-    from edgefr.errors import need
+    from edgefr.errors import require_extra
 
-    need("torch", "train")
+    require_extra("torch", "train")
     from edgefr.export.random_weights import network_digest, onnx_of_random_pair
 
     path = Path(platformdirs.user_cache_dir("edgefr")) / f"{arch}-pair-{network_digest()}.onnx"

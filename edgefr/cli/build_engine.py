@@ -9,7 +9,7 @@ import typer
 
 from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, remark, warn
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 
 if TYPE_CHECKING:
     from edgefr.engines.engine_from_onnx import Built, Sample
@@ -46,10 +46,11 @@ def build_engine(
     chosen = [name for name, on in (("fp32", fp32), ("bf16", bf16), ("fp16", fp16), ("int8", int8)) if on]
     if len(chosen) > 1 or not (chosen or device_profile):
         raise EdgefrError(
-            f"expected one of --fp32, --bf16, --fp16 and --int8, or a --device-profile, found "
-            f"{' and '.join(chosen) or 'none'}: choose one"
+            "one of --fp32, --bf16, --fp16 and --int8, or a --device-profile",
+            str(" and ".join(chosen) or "none"),
+            "choose one",
         )
-    need("onnx", "train")
+    require_extra("onnx", "train")
     from edgefr.engines.device_profile import read_profile
     from edgefr.engines.engine_from_onnx import engine_from_onnx
 
@@ -76,7 +77,7 @@ def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate
 
     if faces is None:
         if pairs is not None:
-            raise EdgefrError("expected the faces that --pairs names, found none: give them with --faces")
+            raise EdgefrError("the faces that --pairs names", "none", "give them with --faces")
         packaged = astronaut_faces(32)
         return Sample(packaged, None, packaged)
     named = None if pairs is None else read_pairs(pairs)

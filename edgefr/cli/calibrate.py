@@ -56,10 +56,10 @@ def calibrate(
     from edgefr.recognition.recogniser import open_recogniser
 
     if not model.is_file():
-        raise EdgefrError(f"expected a model file to write thresholds into, found none at {model}: check the path")
+        raise EdgefrError("a model file to write thresholds into", f"none at {model}", "check the path")
     finder = Finder.open(detector, face)
     if quality == "detector" and finder.detector is None:
-        raise EdgefrError("expected a detector for --quality detector, found none: give one with --detector")
+        raise EdgefrError("a detector for --quality detector", "none", "give one with --detector")
     named = () if folds is None else tuple(sorted(folds_of(folds)))
     manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
     chosen = _doubted(choose(faces, pairs, named), pairs, named, model, manifest.held_out)

@@ -109,7 +109,7 @@ def align(
     from edgefr.jobs.align_photographs import align_faces
 
     if output.suffix.lower() != ".zip":
-        raise EdgefrError(f"expected an output that ends in .zip, found {output}: choose another name with -o")
+        raise EdgefrError("an output that ends in .zip", str(output), "choose another name with -o")
     folder, finder = open_faces(photos), open_detector(detector)
     with progress("Aligning", len(folder.names)) as advance:
         result = align_faces(folder, finder, face, output, advance)

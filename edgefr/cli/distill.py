@@ -21,10 +21,10 @@ def distill(
 
     A run that was stopped goes on where it was.
     """
-    from edgefr.errors import need
+    from edgefr.errors import require_extra
 
-    need("torch", "train")
-    need("safetensors", "train")
+    require_extra("torch", "train")
+    require_extra("safetensors", "train")
     from edgefr.io.toml_dataclass import read_recipe
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent

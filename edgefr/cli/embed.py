@@ -71,13 +71,9 @@ def embed(
     if not output.suffix or output.is_dir():
         _into_folder(images or [], listed, output, shard or SHARD, Means(workers, ray), by, json)
     elif output.suffix.lower() != ".npz":
-        raise EdgefrError(
-            f"expected an output that ends in .npz, or a folder, found {output}: choose another name with -o"
-        )
+        raise EdgefrError("an output that ends in .npz, or a folder", str(output), "choose another name with -o")
     elif (listed, workers, ray, shard) != (None, None, None, None):
-        raise EdgefrError(
-            f"expected a folder for what --list, --workers, --ray and --shard are about, found {output}: give -o FOLDER"
-        )
+        raise EdgefrError("a folder for what --list, --workers, --ray and --shard are about", str(output), "give -o FOLDER")
     else:
         _into_file(images or [], output, by, json)
 
@@ -104,14 +100,14 @@ def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None
 
     photos = photos_of(images)
     if not photos:
-        raise EdgefrError("expected photographs, found none: name files, folders or globs")
+        raise EdgefrError("photographs", "none", "name files, folders or globs")
     verifier = by.open(len(photos))
     with progress("Embedding", len(photos)) as advance:
         faces, refused = embed_photos(verifier, photos, by.face, by.batch, advance)
     for refusal in refused:
         warn(f"edgefr: left out: {refusal.reason}")
     if not faces:
-        raise EdgefrError(f"expected a usable face in at least one of {len(photos)} photographs, found none: see above")
+        raise EdgefrError(f"a usable face in at least one of {len(photos)} photographs", "none", "see above")
     save_npz(output, faces)
     description = verifier.recogniser.description
     if json:

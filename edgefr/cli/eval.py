@@ -79,11 +79,12 @@ def eval(
     extra = [] if ablation is None else [rows_table(f"Ablation: {ablation.stem}", read_rows(ablation))]
     if (pairs or protocol or limit) and all(_is_published(path) for path in datasets):
         raise EdgefrError(
-            "expected a collection of faces with --pairs, --protocol or --limit, found only IJB or .bin, whose "
-            "protocols are fixed: leave these options out"
+            "a collection of faces with --pairs, --protocol or --limit",
+            "only IJB or .bin, whose protocols are fixed",
+            "leave these options out",
         )
     if repeated := [path for path in datasets if datasets.count(path) > 1]:
-        raise EdgefrError(f"expected every data set once, found {repeated[0]} {len(repeated)} times: leave it out")
+        raise EdgefrError("every data set once", f"{repeated[0]} {len(repeated)} times", "leave it out")
     chosen, finder = conditions(protocol or ["all"]), Finder.open(detector, face)
     model, beside = chosen_model(model), [chosen_model(path) for path in beside or []]
     entrants = open_entrants(model, beside, runtime, precision)
@@ -130,7 +131,7 @@ def _pairs(
 
     if path is None:
         if folds is not None:
-            raise EdgefrError(f"expected --pairs with --folds {folds}, found none: give LFW's pairs file")
+            raise EdgefrError(f"--pairs with --folds {folds}", "none", "give LFW's pairs file")
         return None, None
     named = read_pairs(path)
     there = {pair.fold for pair in named}
@@ -139,9 +140,7 @@ def _pairs(
         warn(f"edgefr: only folds {folds}, whose people training held out; name others with --folds")
     chosen = there if folds is None else folds_of(folds)
     if not chosen <= there:
-        raise EdgefrError(
-            f"expected folds of {min(there)} to {max(there)} in {path}, found --folds {folds}: choose among them"
-        )
+        raise EdgefrError(f"folds of {min(there)} to {max(there)} in {path}", f"--folds {folds}", "choose among them")
     return [pair for pair in named if pair.fold in chosen], folds
 
 

@@ -52,12 +52,13 @@ def export(
     if triton is not None:
         if output or faces or classic or arch or colour:
             raise EdgefrError(
-                "expected --triton with a model that is ready, found options of exporting a checkpoint: export it with "
-                "-o first, then give the .onnx file"
+                "--triton with a model that is ready",
+                "options of exporting a checkpoint",
+                "export it with -o first, then give the .onnx file",
             )
         _serve(chosen_model(checkpoint), triton, triton_backend == "python", triton_name, json)
     elif output is None:
-        raise EdgefrError("expected the file to write, found none: name it with -o model.onnx")
+        raise EdgefrError("the file to write", "none", "name it with -o model.onnx")
     else:
         _export(checkpoint, output, faces, classic, arch, colour, json)
 
@@ -93,9 +94,9 @@ def _export(
     colour: Literal["rgb", "bgr"] | None,
     json: bool,
 ) -> None:
-    from edgefr.errors import need
+    from edgefr.errors import require_extra
 
-    need("torch", "train")
+    require_extra("torch", "train")
     from edgefr.data.sample_faces import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 

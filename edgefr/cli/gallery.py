@@ -187,12 +187,8 @@ def _people(name: str | None, images: Sequence[str], folder: Path | None) -> dic
         people = {entry.name: photos_of([str(entry)]) for entry in _subfolders(folder)}
         if people:
             return people
-        raise EdgefrError(
-            f"expected a folder of photographs for each person in {folder}, found no folders: give NAME IMAGE..."
-        )
-    raise EdgefrError(
-        "expected a name and photographs, or --folder, found neither or both: edgefr gallery enroll NAME IMAGE..."
-    )
+        raise EdgefrError(f"a folder of photographs for each person in {folder}", "no folders", "give NAME IMAGE...")
+    raise EdgefrError("a name and photographs, or --folder", "neither or both", "edgefr gallery enroll NAME IMAGE...")
 
 
 def _only_name(name: str | None, images: Sequence[str] | None, folder: Path | None) -> str:
@@ -205,7 +201,7 @@ def _only_name(name: str | None, images: Sequence[str] | None, folder: Path | No
 
     if name is None or images or folder is not None:
         raise EdgefrError(
-            "expected a name alone beside --camera, found none or photographs: edgefr gallery enroll NAME --camera 0"
+            "a name alone beside --camera", "none or photographs", "edgefr gallery enroll NAME --camera 0"
         )
     return checked_name(name)
 

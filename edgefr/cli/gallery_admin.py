@@ -132,12 +132,11 @@ def audit(
                 advance(1)
         if stray := opened.stray_images():
             raise EdgefrError(
-                f"expected images of enrolled people only in {opened.path}, found {stray} more: "
-                + (
-                    "somebody else wrote the file; restore a copy"
-                    if isinstance(opened.path, Path)
-                    else "a change is under way or was cut short; give the command again after the next one"
-                )
+                f"only images of enrolled people in {opened.path}",
+                f"{stray} more",
+                "restore a copy, because another program wrote to the file"
+                if isinstance(opened.path, Path)
+                else "run the command again later, because another change is in progress or was interrupted",
             )
         events, binding = opened.events(), opened.binding
     if json:

@@ -56,6 +56,5 @@ def insist_on_shards_alone(
     """Raises EdgefrError where --from does not stand alone: shards have the names, and no crops to keep."""
     if name is not None or images or folder is not None or camera is not None or crops:
         raise EdgefrError(
-            "expected --from without names, photographs, --folder, --camera and --keep-crops, found one of them: leave "
-            "it out"
+            "--from without names, photographs, --folder, --camera and --keep-crops", "one of them", "leave it out"
         )

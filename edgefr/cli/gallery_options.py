@@ -71,7 +71,7 @@ class Source:
     def _text(self, twice: bool) -> str:
         if self.variable is not None:
             if (found := os.environ.get(self.variable)) is None:
-                raise EdgefrError(f"expected a passphrase in ${self.variable}, found it not set: export it")
+                raise EdgefrError(f"a passphrase in ${self.variable}", "it not set", "export it")
             return found
         if self.descriptor is not None:
             try:
@@ -79,17 +79,19 @@ class Source:
                     return file.readline().rstrip("\n")
             except (OSError, ValueError) as error:
                 raise EdgefrError(
-                    f"expected a passphrase on file descriptor {self.descriptor}, found {error}: open it, as in "
-                    f"{self.descriptor}<FILE"
+                    f"a passphrase on file descriptor {self.descriptor}",
+                    str(error),
+                    f"open it, as in {self.descriptor}<FILE",
                 ) from error
         if not sys.stdin.isatty():
             raise EdgefrError(
-                "expected a passphrase, found no terminal to ask on: give --passphrase-env NAME or --passphrase-fd N, "
-                "or lock the gallery with a --key-file"
+                "a passphrase",
+                "no terminal to ask on",
+                "give --passphrase-env NAME or --passphrase-fd N, or lock the gallery with a --key-file",
             )
         text = getpass.getpass(self.prompt)
         if twice and getpass.getpass("Again: ") != text:
-            raise EdgefrError("expected the same passphrase twice, found two: try again")
+            raise EdgefrError("the same passphrase twice", "two", "try again")
         return text
 
 
@@ -143,7 +145,7 @@ class Access:
             return self.passphrase.read()
         if self.key_file is None:
             raise EdgefrError(
-                f"expected the key file that locks {self.path}, found none: give it with --key-file or ${KEY_VARIABLE}"
+                f"the key file that locks {self.path}", "none", f"give it with --key-file or ${KEY_VARIABLE}"
             )
         return KeyFile(self.key_file)
 
@@ -155,8 +157,9 @@ class Access:
         """
         if (self.key_file, self.passphrase.variable, self.passphrase.descriptor) != (None, None, None):
             raise EdgefrError(
-                f"expected {self.path} locked with the secret given, found it without any: restore the right file, or "
-                f"leave out the key file (--key-file, ${KEY_VARIABLE}) and the passphrase"
+                f"{self.path} locked with the secret given",
+                "it without any",
+                (f"restore the right file, or leave out the key file (--key-file, ${KEY_VARIABLE}) and the passphrase"),
             )
 
 
@@ -169,7 +172,7 @@ def new_secret(plain: bool, key_file: Path | None, passphrase: Source) -> Secret
     from edgefr.gallery.crypto.key_wrapping import KeyFile, Plain
 
     if plain and key_file is not None:
-        raise EdgefrError("expected --plain or a key file, found both: choose one")
+        raise EdgefrError("--plain or a key file", "both", "choose one")
     if plain:
         return Plain()
     if key_file is not None:

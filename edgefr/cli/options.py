@@ -71,8 +71,8 @@ def folds_of(text: str) -> set[int]:
         first, dash, last = part.strip().partition("-")
         ends = [first, last if dash else first]
         if not all(end.isascii() and end.isdigit() and int(end) <= MOST_FOLDS for end in ends):
-            raise EdgefrError(f"expected folds such as 6-10 or 1,3, found --folds {text}: correct it")
+            raise EdgefrError("folds such as 6-10 or 1,3", f"--folds {text}", "correct it")
         chosen.update(range(int(ends[0]), int(ends[1]) + 1))
     if not chosen:
-        raise EdgefrError(f"expected folds that rise, such as 6-10, found --folds {text}: correct it")
+        raise EdgefrError("folds that rise, such as 6-10", f"--folds {text}", "correct it")
     return chosen

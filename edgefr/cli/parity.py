@@ -65,7 +65,7 @@ def _open(engine: str) -> tuple[Recogniser, Path]:
     model, _, rest = engine.partition("@")
     runtime, _, precision = (rest, "", "") if is_address(rest) else rest.partition(":")
     if not model:
-        raise EdgefrError(f"expected MODEL[@RUNTIME[:PRECISION]], found {engine!r}: name a model file first")
+        raise EdgefrError("MODEL[@RUNTIME[:PRECISION]]", f"{engine!r}", "name a model file first")
     path = chosen_model(Path(model))
     return open_recogniser(path, runtime or "auto", precision or "auto"), path
 

@@ -39,11 +39,11 @@ def sweep(
     Each stands beside its backbones and what needs no training, and the first against every other, by paired intervals
     over people. On several processes: torchrun --nproc-per-node 2 -m edgefr sweep ...
     """
-    from edgefr.errors import need
+    from edgefr.errors import require_extra
     from edgefr.evaluation.variants import rows_table, write_rows
 
-    need("torch", "train")
-    need("safetensors", "train")
+    require_extra("torch", "train")
+    require_extra("safetensors", "train")
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent
     from edgefr.training.recogniser.recipe_sweep import sweep as run
@@ -83,11 +83,11 @@ def _check_plot(path: Path, over: str | None, chosen: Sequence[Variant]) -> None
 
     check_plot(path)
     if over is None:
-        raise EdgefrError("expected --over KEY=V1,V2,... for a plot, found none: say what to draw accuracy over")
+        raise EdgefrError("--over KEY=V1,V2,... for a plot", "none", "say what to draw accuracy over")
     for variant in chosen:
         if not isinstance(variant.value, float) or not 0 <= variant.value < float("inf"):
             raise EdgefrError(
-                f"expected numbers from 0 on in --over for a plot, found {variant.value}: leave out --plot or the value"
+                "numbers from 0 on in --over for a plot", str(variant.value), "leave out --plot or the value"
             )
 
 

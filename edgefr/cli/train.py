@@ -26,10 +26,10 @@ def train(
 
     A run that was stopped goes on where it was. On several processes: torchrun --nproc-per-node 2 -m edgefr train ...
     """
-    from edgefr.errors import need
+    from edgefr.errors import require_extra
 
-    need("torch", "train")
-    need("safetensors", "train")
+    require_extra("torch", "train")
+    require_extra("safetensors", "train")
     from edgefr.io.toml_dataclass import read_recipe
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent

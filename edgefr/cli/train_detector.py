@@ -21,10 +21,10 @@ def train_detector(
 
     A run that was stopped goes on where it was.
     """
-    from edgefr.errors import need
+    from edgefr.errors import require_extra
 
     for library in ("torch", "safetensors", "skimage"):
-        need(library, "train")
+        require_extra(library, "train")
     from edgefr.io.toml_dataclass import read_recipe
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent

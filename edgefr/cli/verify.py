@@ -51,7 +51,7 @@ def verify(
     from edgefr.recognition.verifier import Verifier
 
     if threshold is not None and fmr is not None:
-        raise EdgefrError("expected --threshold or --fmr, found both: give one of them")
+        raise EdgefrError("--threshold or --fmr", "both", "give one of them")
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=2)
     verdict = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
@@ -73,13 +73,15 @@ def _insist(verdict: Verdict, verifier: Verifier) -> None:
     """
     if verdict.doubts is None:
         raise EdgefrError(
-            f"expected a quality limit in the manifest of {verifier.model} for --refuse-poor, found none: measure one "
-            "with `edgefr calibrate`"
+            f"a quality limit in the manifest of {verifier.model} for --refuse-poor",
+            "none",
+            "measure one with `edgefr calibrate`",
         )
     if verdict.doubts:
         raise EdgefrError(
-            f"expected photographs good enough to be judged, found that {' and that '.join(verdict.doubts)}: give "
-            "clearer ones, or leave out --refuse-poor"
+            "photographs good enough to be judged",
+            f"that {' and that '.join(verdict.doubts)}",
+            "give clearer ones, or leave out --refuse-poor",
         )
 
 

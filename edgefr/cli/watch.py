@@ -151,13 +151,13 @@ def _source(source: str | None) -> str:
         return named
     if source is None:
         raise EdgefrError(
-            f"expected a camera's number, a file, a folder or a URL, found neither SOURCE nor ${SOURCE_VARIABLE}: "
-            "edgefr watch 0"
+            "a camera's number, a file, a folder or a URL", f"neither SOURCE nor ${SOURCE_VARIABLE}", "edgefr watch 0"
         )
     if "://" in source and urlsplit(source).password is not None:
         raise EdgefrError(
-            f"expected no password among the arguments, which every user of this machine can list, found one in "
-            f"SOURCE: put the URL into ${SOURCE_VARIABLE} instead"
+            "no password among the arguments, which every user of this machine can list",
+            "one in SOURCE",
+            f"put the URL into ${SOURCE_VARIABLE} instead",
         )
     return source
 

@@ -159,8 +159,9 @@ def _looks(folder: FaceFolder, names: Sequence[str], workers: int) -> Iterator[L
                 yield from rows
         except BrokenProcessPool as error:
             raise EdgefrError(
-                f"expected to look at every picture in {folder.path}, found that a worker process died: run again with "
-                "--workers 1, or with fewer of them where memory is short"
+                f"to look at every picture in {folder.path}",
+                "that a worker process died",
+                "run again with --workers 1, or with fewer of them where memory is short",
             ) from error
 
 

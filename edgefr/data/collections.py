@@ -14,7 +14,7 @@ import numpy as np
 from edgefr.data.csv_list import read_list
 from edgefr.data.recordio import RecordPictures
 from edgefr.data.zip_archive import ZipPictures
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnreadableImageError
 from edgefr.io.files import sha256_of
 from edgefr.io.jpeg import MAX_PICTURE_BYTES as MAX_PICTURE_BYTES
 from edgefr.io.jpeg import decode
@@ -61,8 +61,8 @@ class FaceFolder:
         try:
             return decode(self.read_bytes(name), name, at_least)
         except (EdgefrError, LookupError, ValueError, OSError) as error:
-            raise EdgefrError(
-                f"expected a whole picture in {self.path}: {name}, found {found_in(error)}: remove or replace it"
+            raise UnreadableImageError(
+                f"a whole picture in {self.path}: {name}", found_in(error), "remove or replace it"
             ) from error
 
     def read_faces(self, names: Sequence[str] | None = None, progress: Callable[[int], None] | None = None) -> Faces:
@@ -77,8 +77,9 @@ class FaceFolder:
             face = self.read(name)
             if face.shape != faces.shape[1:]:
                 raise EdgefrError(
-                    f"expected aligned faces of 112x112 in {self.path}, found {name} of "
-                    f"{face.shape[1]}x{face.shape[0]}: align the pictures first with `edgefr data align`"
+                    f"aligned faces of 112x112 in {self.path}",
+                    f"{name} of {face.shape[1]}x{face.shape[0]}",
+                    "align the pictures first with `edgefr data align`",
                 )
             faces[index] = face
             if progress is not None:
@@ -89,7 +90,7 @@ class FaceFolder:
 def found_in(error: Exception) -> str:
     """What was found instead of a picture, in the words of who found it."""
     if isinstance(error, EdgefrError):
-        return str(error).rpartition("found ")[2].partition(": ")[0]
+        return error.found
     if isinstance(error, LookupError):
         return "no picture of that name"
     return getattr(error, "strerror", None) or str(error)
@@ -112,7 +113,7 @@ def open_faces(path: Path) -> FaceFolder:
         files = Files(path, None)
         return _named(path, found, files.read, files.path)
     if not path.is_file():
-        raise EdgefrError(f"expected faces in a folder, .zip, .rec or .csv at {path}, found nothing: check the path")
+        raise EdgefrError(f"faces in a folder, .zip, .rec or .csv at {path}", "nothing", "check the path")
     suffix = path.suffix.lower()
     if suffix == ".rec":
         records = RecordPictures(path)
@@ -162,5 +163,5 @@ def _named(
     pictures = (name for name in found if Path(name).suffix.lower() in PICTURE_SUFFIXES)
     names = tuple(sorted(name for name in pictures if not Path(name).name.startswith("._")))
     if not names:
-        raise EdgefrError(f"expected pictures as Name/picture.jpg in {path}, found none: check the path")
+        raise EdgefrError(f"pictures as Name/picture.jpg in {path}", "none", "check the path")
     return FaceFolder(path, names, read_bytes, file_of)

@@ -64,6 +64,5 @@ def _entry(row: list[str]) -> tuple[str, str]:
 
 def _malformed(path: Path, found: str) -> EdgefrError:
     return EdgefrError(
-        f"expected a list of pictures as 'path,person' in {path}, with paths below its folder, found {found}: "
-        "correct the list"
+        f"a list of pictures as 'path,person' in {path}, with paths below its folder", found, "correct the list"
     )

@@ -96,8 +96,9 @@ def read_crops(path: Path) -> Crops:
         numbers.append(whole_numbers((row[1:] for row in words.values()), 2))
     if place < len(names) or not names:
         raise EdgefrError(
-            f"expected the {len(names):,} pictures of {points_path.name} in {media_path}, found {place:,}: get the "
-            "whole file again"
+            f"the {len(names):,} pictures of {points_path.name} in {media_path}",
+            f"{place:,}",
+            "get the whole file again",
         )
     measured, (template, media) = np.concatenate(points), np.concatenate(numbers).T
     crops = path / "loose_crop"
@@ -123,8 +124,9 @@ def read_template_pairs(path: Path, crops: Crops) -> TemplatePairs:
     first, second, same = (np.ascontiguousarray(column) for column in pairs.T)
     if not 0 < same.sum() < len(same):
         raise EdgefrError(
-            f"expected pairs of templates that match and some that do not in {file}, found {same.sum():,} and "
-            f"{len(same) - same.sum():,}: get the file again"
+            f"pairs of templates that match and some that do not in {file}",
+            f"{same.sum():,} and {len(same) - same.sum():,}",
+            "get the file again",
         )
     return TemplatePairs(first, second, same.astype(bool))
 
@@ -150,8 +152,9 @@ def read_search(path: Path, crops: Crops) -> Search:
     lost = np.setdiff1d(probes.subject, enrolled[count == 1])
     if len(lost):
         raise EdgefrError(
-            f"expected every person of {probe_path} in one gallery with one template, found otherwise for {lost[0]}: "
-            "get the probes and both galleries again"
+            f"every person of {probe_path} in one gallery with one template",
+            f"otherwise for {lost[0]}",
+            "get the probes and both galleries again",
         )
     return Search((one, two), probes)
 
@@ -166,7 +169,7 @@ def _subjects(path: Path, known: Numbers) -> Subjects:
     twice = np.flatnonzero(template[1:] == template[:-1])
     if len(twice) or not len(template):
         found = f"template {template[twice[0]]} of two" if len(twice) else "none"
-        raise EdgefrError(f"expected templates of one person each in {path}, found {found}: get the file again")
+        raise EdgefrError(f"templates of one person each in {path}", found, "get the file again")
     return Subjects(template, subject)
 
 
@@ -185,12 +188,13 @@ def _meta(path: Path, *names: str) -> Path:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise EdgefrError(
-            f"expected {' or '.join(place.name for place in places)} in {path / 'meta'}, found neither: give the "
-            "folder that holds meta and loose_crop"
+            f"{' or '.join(place.name for place in places)} in {path / 'meta'}",
+            "neither",
+            "give the folder that holds meta and loose_crop",
         )
     if found.stat().st_size > MAX_FILE_BYTES:
         raise EdgefrError(
-            f"expected at most {MAX_FILE_BYTES >> 20} MiB in {found}, found {found.stat().st_size >> 20}: get it again"
+            f"at most {MAX_FILE_BYTES >> 20} MiB in {found}", str(found.stat().st_size >> 20), "get it again"
         )
     return found
 

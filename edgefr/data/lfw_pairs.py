@@ -31,18 +31,16 @@ def read_pairs(path: Path) -> list[NamedPair]:
         EdgefrError: the file is missing or a line is malformed; the line is named.
     """
     if not path.is_file():
-        raise EdgefrError(f"expected LFW's pairs file at {path}, found no file: check the path")
+        raise EdgefrError(f"LFW's pairs file at {path}", "no file", "check the path")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise EdgefrError(f"expected text in {path}, found other bytes: give LFW's pairs.txt") from error
+        raise EdgefrError(f"text in {path}", "other bytes", "give LFW's pairs.txt") from error
     if len(lines) > MAX_LINES:
-        raise EdgefrError(f"expected at most {MAX_LINES:,} pairs in {path}, found {len(lines):,} lines: split the file")
+        raise EdgefrError(f"at most {MAX_LINES:,} pairs in {path}", f"{len(lines):,} lines", "split the file")
     folds, size = _header(lines[0] if lines else "", path)
     if len(lines) < 1 + folds * 2 * size:
-        raise EdgefrError(
-            f"expected {folds * 2 * size} pairs in {path}, found {len(lines) - 1}: get the whole file again"
-        )
+        raise EdgefrError(f"{folds * 2 * size} pairs in {path}", str(len(lines) - 1), "get the whole file again")
     return [
         _pair(lines[1 + index], number=2 + index, fold=1 + index // (2 * size), path=path)
         for index in range(folds * 2 * size)
@@ -52,9 +50,7 @@ def read_pairs(path: Path) -> list[NamedPair]:
 def _header(line: str, path: Path) -> tuple[int, int]:
     words = line.split()
     if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
-        raise EdgefrError(
-            f"expected 'folds pairs' in line 1 of {path}, found {line[:60]!r}: give LFW's pairs.txt (View 2)"
-        )
+        raise EdgefrError(f"'folds pairs' in line 1 of {path}", f"{line[:60]!r}", "give LFW's pairs.txt (View 2)")
     return int(words[0]), int(words[1])
 
 
@@ -63,8 +59,7 @@ def _pair(line: str, number: int, fold: int, path: Path) -> NamedPair:
     numbers = words[1::2] if len(words) == 4 else words[1:]
     if len(words) not in (3, 4) or not all(word.isascii() and word.isdigit() for word in numbers):
         raise EdgefrError(
-            f"expected 'name i j' or 'name i name j' in line {number} of {path}, found {line[:60]!r}: "
-            "get the file again"
+            f"'name i j' or 'name i name j' in line {number} of {path}", f"{line[:60]!r}", "get the file again"
         )
     if len(words) == 3:
         return NamedPair(_picture(words[0], words[1]), _picture(words[0], words[2]), True, fold)

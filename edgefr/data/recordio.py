@@ -90,13 +90,13 @@ class RecordPictures:
             self._file = SharedFile(path)
         except OSError as error:
             raise EdgefrError(
-                f"expected records in {path}, found that it cannot be read ({error.strerror}): check its permissions"
+                f"records in {path}", f"that it cannot be read ({error.strerror})", "check its permissions"
             ) from error
         self._refuse(0, self._offsets > self._file.size - HEAD.size, "an offset beyond the end of the file")
         chosen = slice(*np.searchsorted(self._keys, self._range_of_pictures()))
         self._keys, self._offsets = self._keys[chosen], self._offsets[chosen]
         if not len(self._keys):
-            raise EdgefrError(f"expected pictures in {path}, found none: give the training set's .rec and its .idx")
+            raise EdgefrError(f"pictures in {path}", "none", "give the training set's .rec and its .idx")
         with ThreadPoolExecutor(THREADS) as pool:
             labels = np.concatenate(list(pool.map(self._labels, range(0, len(self._keys), BLOCK))))
         self.names = RecordNames(self._keys, labels)
@@ -189,8 +189,9 @@ class RecordPictures:
     def _damaged(self, place: int, found: str) -> EdgefrError:
         key = self._keys[place]
         return EdgefrError(
-            f"expected a whole record in {self.path}, found {found} in record {key}: get the .rec and its .idx again, "
-            f"or delete the line of {key} in the .idx"
+            f"a whole record in {self.path}",
+            f"{found} in record {key}",
+            f"get the .rec and its .idx again, or delete the line of {key} in the .idx",
         )
 
 
@@ -232,7 +233,8 @@ def read_index(path: Path) -> tuple[Integers, Integers]:
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or str(error)
         raise EdgefrError(
-            f"expected an index of 'key<tab>offset' in {path}, beside its .rec, found {found}: get it again, or make "
-            "it with MXNet's rec2idx.py"
+            f"an index of 'key<tab>offset' in {path}, beside its .rec",
+            found,
+            "get it again, or make it with MXNet's rec2idx.py",
         ) from error
     return keys, offsets

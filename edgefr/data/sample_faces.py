@@ -9,7 +9,7 @@ import numpy as np
 
 from edgefr.data.collections import open_faces
 from edgefr.data.degradations import random_degradation
-from edgefr.errors import need
+from edgefr.errors import require_extra
 from edgefr.types import FACE_SIZE, TEMPLATE, Faces, Floats
 
 ASTRONAUT_LANDMARKS: Floats = np.array(
@@ -36,7 +36,7 @@ def comparison_faces(path: Path | None) -> Faces:
 
 def astronaut_faces(count: int) -> Faces:
     """The astronaut's aligned face and degraded copies of it, (count, 112, 112, 3), the same every time."""
-    need("skimage", "train")
+    require_extra("skimage", "train")
     from skimage import data
 
     matrix, _ = cv2.estimateAffinePartial2D(ASTRONAUT_LANDMARKS, TEMPLATE, method=cv2.LMEDS)

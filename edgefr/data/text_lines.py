@@ -73,4 +73,4 @@ def whole_numbers(words: Iterable[tuple[bytes, ...]], columns: int) -> Numbers:
 
 def damaged(wanted: str, line: int, path: Path, found: bytes) -> EdgefrError:
     shown = found.strip()[:60].decode("ascii", errors="replace")
-    return EdgefrError(f"expected {wanted} in line {line} of {path}, found {shown!a}: get the file again")
+    return EdgefrError(f"{wanted} in line {line} of {path}", f"{shown!a}", "get the file again")

@@ -71,8 +71,9 @@ def open_bin(path: Path) -> BinPairs:
     except (OSError, ValueError, struct.error) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise EdgefrError(
-            f"expected a pickle of (pictures, same or not) in {path}, found {reason.splitlines()[0][:200]}: get the "
-            "file from its publisher again"
+            f"a pickle of (pictures, same or not) in {path}",
+            str(reason.splitlines()[0][:200]),
+            "get the file from its publisher again",
         ) from error
     named = {f"record {number}": picture for number, picture in enumerate(pictures)}
     return BinPairs(FaceFolder(path, tuple(named), named.__getitem__), same)

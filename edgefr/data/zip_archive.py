@@ -34,9 +34,7 @@ class ZipPictures:
                 members = {member.filename: member for member in archive.infolist()}
             self._file = SharedFile(path)
         except (OSError, ValueError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
-            raise EdgefrError(
-                f"expected a zip of faces in {path}, found another file ({error}): check the path"
-            ) from error
+            raise EdgefrError(f"a zip of faces in {path}", f"another file ({error})", "check the path") from error
         self._place = {name: place for place, name in enumerate(members)}
         numbers = attrgetter("header_offset", "compress_size", "file_size", "CRC", "compress_type", "flag_bits")
         self._members = np.array([numbers(member) for member in members.values()], np.int64).reshape(-1, 6)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.types import Floats, Image
 
 Policy = Literal["largest", "centre", "only"]
@@ -45,14 +45,16 @@ def choose_face(faces: list[Face], shape: tuple[int, int], policy: Policy, sourc
         EdgefrError: there is no face, or more than one where `only` one may be.
     """
     if not faces:
-        raise EdgefrError(
-            f"expected a face in {source}, found none: give a photograph with a face turned to the camera, "
-            "about 20 pixels wide or more"
+        raise NoFaceError(
+            f"a face in {source}",
+            "none",
+            "give a photograph with a face turned to the camera, about 20 pixels wide or more",
         )
     if policy == "only" and len(faces) > 1:
-        raise EdgefrError(
-            f"expected only one face in {source}, found {len(faces)}: crop the photograph, or choose the "
-            "largest or the most central face"
+        raise SeveralFacesError(
+            f"only one face in {source}",
+            str(len(faces)),
+            "crop the photograph, or choose the largest or the most central face",
         )
 
     def sure_area(face: Face) -> float:

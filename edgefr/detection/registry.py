@@ -46,7 +46,7 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     else:
         found = f"a network of {len(outputs)} other outputs, as a recogniser has"
         mend = "give the .onnx file of YuNet (2023mar) or of SCRFD with landmarks"
-    raise EdgefrError(f"expected a face detector with five landmarks in {path}, found {found}: {mend}")
+    raise EdgefrError(f"a face detector with five landmarks in {path}", found, mend)
 
 
 def _installed_detector() -> Path:

@@ -74,6 +74,5 @@ class Scrfd:
 
     def _refused(self, found: str) -> EdgefrError:
         return EdgefrError(
-            f"expected SCRFD with landmarks in {self._path}, found {found}: give scrfd_*_bnkps.onnx or "
-            "det_*.onnx of insightface"
+            f"SCRFD with landmarks in {self._path}", found, "give scrfd_*_bnkps.onnx or det_*.onnx of insightface"
         )

@@ -55,6 +55,7 @@ class YuNet:
 
     def _refused(self) -> EdgefrError:
         return EdgefrError(
-            f"expected the YuNet detector in {self._path}, found that OpenCV {cv2.__version__} cannot run "
-            "it: download face_detection_yunet_2023mar.onnx again from OpenCV's model zoo"
+            f"the YuNet detector in {self._path}",
+            f"that OpenCV {cv2.__version__} cannot run it",
+            "download face_detection_yunet_2023mar.onnx again from OpenCV's model zoo",
         )

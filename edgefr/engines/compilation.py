@@ -78,8 +78,9 @@ def check_layers(layers: Mapping[str, int] | None, precision: str) -> None:
     if not total or found < FEWEST * total:
         others = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items()) if count) or "none at all"
         raise EdgefrError(
-            f"expected at least {FEWEST:.0%} of {total} heavy layers in {precision}, found {found} ({others}): "
-            "build it in another precision or for another --runtime"
+            f"at least {FEWEST:.0%} of {total} heavy layers in {precision}",
+            f"{found} ({others})",
+            "build it in another precision or for another --runtime",
         )
 
 

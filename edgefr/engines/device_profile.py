@@ -52,13 +52,12 @@ class Profile:
     def __post_init__(self) -> None:
         if not 1 <= self.batch.opt <= self.batch.max <= LARGEST_BATCH:
             raise EdgefrError(
-                f"expected batches of 1 to {LARGEST_BATCH} with opt at most max in the profile {self.name}, found "
-                f"opt {self.batch.opt} and max {self.batch.max}: correct engines/{self.name}.toml"
+                f"batches of 1 to {LARGEST_BATCH} with opt at most max in the profile {self.name}",
+                f"opt {self.batch.opt} and max {self.batch.max}",
+                f"correct engines/{self.name}.toml",
             )
         if not self.precisions:
-            raise EdgefrError(
-                f"expected a precision in the profile {self.name}, found none: correct engines/{self.name}.toml"
-            )
+            raise EdgefrError(f"a precision in the profile {self.name}", "none", f"correct engines/{self.name}.toml")
 
     @property
     def best(self) -> Precision:
@@ -87,14 +86,15 @@ def read_profile(name: str | None, runtime: str = "auto") -> Profile:
     path = Path(name) if name.endswith(".toml") else profiles() / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in profiles().glob("*.toml"))) or "a .toml file of your own"
-        raise EdgefrError(f"expected a device profile, found none at {path}: choose among {known}")
+        raise EdgefrError("a device profile", f"none at {path}", f"choose among {known}")
     profile = read_recipe(Profile, path)
     if runtime not in ("auto", profile.runtime):
         # TensorRT and TensorRT-RTX take the same settings; the CPU runtimes take none of them.
         if {runtime, profile.runtime} - {"tensorrt", "tensorrt-rtx"}:
             raise EdgefrError(
-                f"expected the runtime {profile.runtime} of the profile {profile.name}, found {runtime}: leave out "
-                "--runtime or choose another --device-profile"
+                f"the runtime {profile.runtime} of the profile {profile.name}",
+                runtime,
+                "leave out --runtime or choose another --device-profile",
             )
         return replace(profile, runtime=runtime)  # type: ignore[arg-type]
     return profile

@@ -161,6 +161,7 @@ def _runs(process: int) -> bool:
 
 def _unwritable(folder: Path, error: OSError) -> EdgefrError:
     return EdgefrError(
-        f"expected to write an engine to {folder.parent}, found that this cannot be done ({error.strerror or error}): "
-        "choose another --cache or make room"
+        f"to write an engine to {folder.parent}",
+        f"that this cannot be done ({error.strerror or error})",
+        "choose another --cache or make room",
     )

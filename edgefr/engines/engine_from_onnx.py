@@ -23,7 +23,7 @@ from edgefr.engines.parity_gate import BOUNDS, Bound, ParityReport, check, compa
 from edgefr.engines.precision.conversion import Conversion, converted
 from edgefr.engines.precision.onnx_graph import read_graph
 from edgefr.engines.precision.opset import lowered
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.evaluation.pairs import Pairs
 from edgefr.io.files import sha256_of
 from edgefr.io.onnx_precision import graph_precision
@@ -103,8 +103,7 @@ def engine_from_onnx(
     graph = read_graph(model)
     if (already := graph_precision(model).name) != "fp32":
         raise EdgefrError(
-            f"expected an FP32 model to build from, found {model} in {already}: give the file that "
-            "`edgefr export` wrote"
+            "an FP32 model to build from", f"{model} in {already}", "give the file that `edgefr export` wrote"
         )
     known, bound = _known(model, precision), BOUNDS[precision]
     # Its manifest takes the thresholds over, and flips are counted at them: with others, or on other faces, or where
@@ -121,7 +120,7 @@ def engine_from_onnx(
         say(f"Converting {model.name} to {precision} ...")
         conversion = converted(graph, precision, sample.calibration, bound.cosine_min, runtime)
         file = temporary / "model.onnx"
-        need("onnx", "train").save(conversion.model, file)
+        require_extra("onnx", "train").save(conversion.model, file)
         write_model_manifest(file, known)  # before the engine is made: its digest is of the file with its metadata
         say(f"Compiling with {runtime} ...")
         made = compiled(file, runtime, precision, profile, root)
@@ -148,8 +147,9 @@ def _gate(
     report = compare(reference, candidate, sample.faces, sample.pairs, manifest.calibrated("fp32"))
     if broken := check(report, bound):
         raise GateError(
-            f"expected an {precision} engine that decides as {reference.source} does in FP32, found that it does not "
-            f"({'; '.join(broken)}): nothing was written; build it in another precision"
+            f"an {precision} engine that decides as {reference.source} does in FP32",
+            f"that it does not ({'; '.join(broken)})",
+            "nothing was written; build it in another precision",
         )
     return report
 
@@ -163,8 +163,9 @@ def _check_size(converted_file: Path, model: Path, precision: str) -> None:
     size, full = converted_file.stat().st_size, model.stat().st_size
     if full > SMALL and size > LARGEST_RATIO[precision] * full:
         raise EdgefrError(
-            f"expected a file in {precision} of at most {LARGEST_RATIO[precision]:.0%} of the model's {full:,} bytes, "
-            f"found {size:,}: its weights are in a wider format; report the versions that `edgefr doctor` prints"
+            f"a file in {precision} of at most {LARGEST_RATIO[precision]:.0%} of the model's {full:,} bytes",
+            f"{size:,}",
+            "its weights are in a wider format; report the versions that `edgefr doctor` prints",
         )
 
 

@@ -72,12 +72,11 @@ def measure(
     """
     if not 0 < seconds <= LONGEST_SECONDS:
         raise EdgefrError(
-            f"expected above 0 and at most {LONGEST_SECONDS:g} seconds a measurement, found {seconds:g}: "
-            "choose another --seconds"
+            f"above 0 and at most {LONGEST_SECONDS:g} seconds a measurement", f"{seconds:g}", "choose another --seconds"
         )
     for batch in batch_sizes:
         if not 1 <= batch <= LARGEST_BATCH:
-            raise EdgefrError(f"expected batch sizes of 1 to {LARGEST_BATCH}, found {batch}: choose another --batch")
+            raise EdgefrError(f"batch sizes of 1 to {LARGEST_BATCH}", str(batch), "choose another --batch")
     rows = []
     for batch in batch_sizes:
         row = _row(recogniser, batch, seconds, known)

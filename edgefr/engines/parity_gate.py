@@ -101,11 +101,12 @@ def compare(
         EdgefrError: there is no face, the embeddings differ in length, or a pair names a face beyond N.
     """
     if len(faces) == 0:
-        raise EdgefrError("expected at least one face to compare models on, found none: give a folder of faces")
+        raise EdgefrError("at least one face to compare models on", "none", "give a folder of faces")
     if reference.embedding_dim != candidate.embedding_dim:
         raise EdgefrError(
-            f"expected two models with embeddings of one length, found {reference.embedding_dim} and "
-            f"{candidate.embedding_dim}: compare a model with its own export or engine"
+            "two models with embeddings of one length",
+            f"{reference.embedding_dim} and {candidate.embedding_dim}",
+            "compare a model with its own export or engine",
         )
     ours = reference.embed(faces, progress=progress)
     theirs = candidate.embed(faces, progress=progress)

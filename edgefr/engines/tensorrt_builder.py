@@ -170,6 +170,7 @@ def _bits(enum: Any, names: tuple[str, ...]) -> int:
 def _refused(model: Path, runtime: str, told: list[str]) -> EdgefrError:
     reason = " ".join((told or ["without a reason"])[0].split())[:300]
     return EdgefrError(
-        f"expected {runtime} to compile {model.name}, found that it refuses ({reason}): export the model again with "
-        "`edgefr export`, or use another --runtime"
+        f"{runtime} to compile {model.name}",
+        f"that it refuses ({reason})",
+        "export the model again with `edgefr export`, or use another --runtime",
     )

@@ -35,7 +35,7 @@ def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
         EdgefrError: the library cannot do what the profile asks for.
     """
     if precision == "bf16":
-        raise EdgefrError("expected fp32, fp16 or int8 for TensorRT, found bf16: use --fp16, or --runtime openvino")
+        raise EdgefrError("fp32, fp16 or int8 for TensorRT", "bf16", "use --fp16, or --runtime openvino")
     network, builder = members(trt.NetworkDefinitionCreationFlag), members(trt.BuilderFlag)
     strong = "STRONGLY_TYPED" in network
     flags: list[str] = []
@@ -48,8 +48,9 @@ def plan(trt: Any, precision: str, profile: Profile, gpu: bool) -> Plan:
     wanted = ["AMPERE_PLUS"] if profile.any_gpu else []
     if missing := [name for name in flags if name not in builder] + [name for name in wanted if name not in levels]:
         raise EdgefrError(
-            f"expected a TensorRT with {', '.join(missing)} for the profile {profile.name}, found "
-            f"{getattr(trt, '__version__', 'one')} without: use another --device-profile or --precision"
+            f"a TensorRT with {', '.join(missing)} for the profile {profile.name}",
+            f"{getattr(trt, '__version__', 'one')} without",
+            "use another --device-profile or --precision",
         )
     return Plan(
         network_flags=("STRONGLY_TYPED",) if strong else ("EXPLICIT_BATCH",),
@@ -67,15 +68,16 @@ def _capabilities(trt: Any, profile: Profile) -> tuple[str, ...]:
     known = members(getattr(trt, "ComputeCapability", None))
     if not known:
         raise EdgefrError(
-            "expected an NVIDIA GPU to build a TensorRT engine on, found none: run it on the device itself, or use "
-            "--runtime tensorrt-rtx for RTX cards"
+            "an NVIDIA GPU to build a TensorRT engine on",
+            "none",
+            "run it on the device itself, or use --runtime tensorrt-rtx for RTX cards",
         )
     offered = ", ".join(name.removeprefix("SM") for name in known if name.startswith("SM"))
     wanted = [f"SM{capability}" for capability in profile.compute_capabilities]
     if not wanted or not set(wanted) <= known.keys():
         raise EdgefrError(
-            f"expected compute capabilities among {offered} "
-            f"to compile for without a GPU, found {', '.join(name.removeprefix('SM') for name in wanted) or 'none'} in "
-            f"the profile {profile.name}: use --device-profile rtx, or build on the device itself"
+            f"compute capabilities among {offered} to compile for without a GPU",
+            f"{', '.join(name.removeprefix('SM') for name in wanted) or 'none'} in the profile {profile.name}",
+            "use --device-profile rtx, or build on the device itself",
         )
     return tuple(wanted)

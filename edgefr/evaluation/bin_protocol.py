@@ -44,7 +44,7 @@ def kfold(first: Floats, second: Floats, same: Bools) -> BinResult:
         EdgefrError: fewer than ten pairs.
     """
     if len(same) < FOLDS:
-        raise EdgefrError(f"expected at least {FOLDS} pairs, one a fold, found {len(same)}: give a whole .bin file")
+        raise EdgefrError(f"at least {FOLDS} pairs, one a fold", str(len(same)), "give a whole .bin file")
     distance = np.square(unit(first) - unit(second)).sum(1)
     fold = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(same, FOLDS)])
     # The first threshold above each distance: from it on, the pair is taken for one person.

@@ -49,14 +49,15 @@ def choose(faces: Path, pairs: Path | None = None, folds: tuple[int, ...] = ()) 
     if pairs is None and not folds:
         return Chosen(folder, tuple(folder.names), faces.name)
     if pairs is None or not folds:
-        raise EdgefrError("expected a pairs file and folds, found one of them: give both --pairs and --folds")
+        raise EdgefrError("a pairs file and folds", "one of them", "give both --pairs and --folds")
     people = people_of(read_pairs(pairs), folds)
     names = tuple(name for name in folder.names if person_of(name) in people)
     listed = ", ".join(map(str, folds))
     if not names:
         raise EdgefrError(
-            f"expected people of folds {listed} of {pairs} in {faces}, found none: give the faces that belong to the "
-            "pairs file, or other folds"
+            f"people of folds {listed} of {pairs} in {faces}",
+            "none",
+            "give the faces that belong to the pairs file, or other folds",
         )
     return Chosen(folder, names, f"{faces.name} (people of folds {listed} of {pairs.name})")
 
@@ -85,8 +86,9 @@ def measure(
         supported(DISCARD, len(labels), "faces")
     if signal == "certainty" and UNCERTAINTY not in {info.name for info in recogniser.description.outputs}:
         raise EdgefrError(
-            "expected uncertainty beside the embedding, which the signal certainty needs, found a model that gives "
-            "none: calibrate with --quality norm"
+            "uncertainty beside the embedding, which the signal certainty needs",
+            "a model that gives none",
+            "calibrate with --quality norm",
         )
     found = _embed(recogniser, chosen, find, signal, progress)
     label = labels[found.place].astype(np.int64)
@@ -120,8 +122,9 @@ def _embed(
         seen = [sight for sight in sights if sight is not None]
         if signal in ("detector", "sharpness") and not all(signal in sight.signals for sight in seen):
             raise EdgefrError(
-                f"expected pictures that tell the signal {signal}, found aligned faces: give photographs and a "
-                "detector with --detector"
+                f"pictures that tell the signal {signal}",
+                "aligned faces",
+                "give photographs and a detector with --detector",
             )
         places += [start + index for index, sight in enumerate(sights) if sight is not None]
         if seen:
@@ -133,8 +136,9 @@ def _embed(
             progress(len(names))
     if not embeddings:
         raise EdgefrError(
-            f"expected a face in at least one of {len(chosen.names)} pictures, found none: give pictures of faces "
-            "turned to the camera"
+            f"a face in at least one of {len(chosen.names)} pictures",
+            "none",
+            "give pictures of faces turned to the camera",
         )
     quality = np.concatenate(qualities) if qualities else None
     return _Found(np.array(places, np.int64), np.concatenate(embeddings), quality)

@@ -66,13 +66,9 @@ class Comparisons:
         found = [(array.dtype.name, array.shape) for array in (self.similarity, self.same, self.people)]
         count = self.similarity.shape[:1]
         if found != [("float32", count), ("bool", count), ("int64", (*count, 2))]:
-            raise EdgefrError(
-                f"expected comparisons as float32 (P), bool (P) and int64 (P,2), found {found}: correct their making"
-            )
+            raise EdgefrError("comparisons as float32 (P), bool (P) and int64 (P,2)", str(found), "correct their making")
         if not np.isfinite(self.similarity).all():
-            raise EdgefrError(
-                "expected finite similarities, found others: give a failure to find a face the similarity -1"
-            )
+            raise EdgefrError("finite similarities", "others", "give a failure to find a face the similarity -1")
 
     @cached_property
     def curve(self) -> Curve:
@@ -84,8 +80,9 @@ class Comparisons:
         genuine = int(self.same.sum())
         if not 0 < genuine < len(self.same):
             raise EdgefrError(
-                f"expected genuine and impostor comparisons, found {genuine:,} and {len(self.same) - genuine:,}: give "
-                "several images of a person, and several people"
+                "genuine and impostor comparisons",
+                f"{genuine:,} and {len(self.same) - genuine:,}",
+                "give several images of a person, and several people",
             )
         return Curve.of(self.similarity, self.same, self.people)
 
@@ -145,9 +142,7 @@ def check_folds(folds: Labels) -> None:
         EdgefrError: there are fewer than two.
     """
     if (count := len(np.unique(folds))) < 2:
-        raise EdgefrError(
-            f"expected at least two folds, found {count}: give a pairs file with folds, or name more with --folds"
-        )
+        raise EdgefrError("at least two folds", str(count), "give a pairs file with folds, or name more with --folds")
 
 
 def best_threshold(similarity: Doubles, same: Bools) -> float:
@@ -183,12 +178,13 @@ def supported(rate: float, found: int, what: str) -> None:
         EdgefrError: the rate is none, or `found` are too few; `what` they are is said.
     """
     if not 0 < rate < 1:
-        raise EdgefrError(f"expected a rate between 0 and 1, found {rate:g}: give one such as 1e-3")
+        raise EdgefrError("a rate between 0 and 1", f"{rate:g}", "give one such as 1e-3")
     needed = math.ceil(FALSE_MATCHES_NEEDED / rate)
     if found < needed:
         raise EdgefrError(
-            f"expected at least {needed:,} {what} to measure a rate of {rate:g}, found {found:,}: give more people or "
-            "ask for a higher rate"
+            f"at least {needed:,} {what} to measure a rate of {rate:g}",
+            f"{found:,}",
+            "give more people or ask for a higher rate",
         )
 
 
@@ -237,8 +233,9 @@ def everyone(embedding: Floats, labels: Labels) -> Comparisons:
     total = count * (count - 1) // 2
     if total > MOST:
         raise EdgefrError(
-            f"expected at most {MOST:,} comparisons of everyone with everyone, found {total:,} of {count:,} images: "
-            f"give at most {math.isqrt(2 * MOST):,} images"
+            f"at most {MOST:,} comparisons of everyone with everyone",
+            f"{total:,} of {count:,} images",
+            f"give at most {math.isqrt(2 * MOST):,} images",
         )
     similarity, people = np.empty(total, np.float32), np.empty((total, 2), np.int64)
     at = 0

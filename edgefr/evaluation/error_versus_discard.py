@@ -123,16 +123,18 @@ class _Order:
     def of(cls, comparisons: Comparisons, quality: Floats, threshold: float) -> _Order:
         if quality.shape != comparisons.same.shape or np.isnan(quality).any():
             raise EdgefrError(
-                f"expected a quality for each of {len(comparisons.same)} comparisons, found {np.isnan(quality).sum()} "
-                f"NaN among {quality.shape}: leave out comparisons without quality"
+                f"a quality for each of {len(comparisons.same)} comparisons",
+                f"{np.isnan(quality).sum()} NaN among {quality.shape}",
+                "leave out comparisons without quality",
             )
         genuine = np.flatnonzero(comparisons.same)
         genuine = genuine[np.argsort(quality[genuine], kind="stable")]
         fails = comparisons.similarity[genuine] < threshold
         if not 0 < fails.sum() < len(fails):
             raise EdgefrError(
-                f"expected genuine comparisons some of which fail at the threshold {threshold:.3f}, found that "
-                f"{fails.sum():,} of {len(fails):,} do: choose another threshold"
+                f"genuine comparisons some of which fail at the threshold {threshold:.3f}",
+                f"that {fails.sum():,} of {len(fails):,} do",
+                "choose another threshold",
             )
         ordered = quality[genuine]
         ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))

@@ -13,7 +13,7 @@ from edgefr.data.collections import FaceFolder
 from edgefr.data.degradations import degrade
 from edgefr.detection.base import Detector, Face, Policy, choose_face
 from edgefr.detection.registry import DETECTOR_VARIABLE, open_detector
-from edgefr.errors import EdgefrError
+from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.evaluation.protocols import CLEAN, Find, Sight, aligned_only, degraded
 from edgefr.recognition.alignment import align, similarity_transform
 from edgefr.recognition.quality import sharpness
@@ -70,7 +70,7 @@ class Finder:
         try:
             face = choose_face(detector.detect(photo), photo.shape[:2], self.policy, name)
             similarity_transform(face.landmarks, TEMPLATE)
-        except EdgefrError:
+        except (NoFaceError, SeveralFacesError):
             return None
         return face
 

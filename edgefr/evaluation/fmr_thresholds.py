@@ -74,8 +74,9 @@ def impostor_pairs(labels: Labels, fmr: float) -> int:
     needed = math.ceil(FALSE_MATCHES_NEEDED / fmr)
     if total < needed:
         raise EdgefrError(
-            f"expected at least {needed:,} impostor pairs to measure an FMR of {fmr:g}, found {total:,}: give more "
-            "people or ask for a higher rate"
+            f"at least {needed:,} impostor pairs to measure an FMR of {fmr:g}",
+            f"{total:,}",
+            "give more people or ask for a higher rate",
         )
     return total
 

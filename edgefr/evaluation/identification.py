@@ -33,8 +33,9 @@ class Identities:
     def __post_init__(self) -> None:
         if self.embedding.ndim != 2 or self.person.shape != self.embedding.shape[:1]:
             raise EdgefrError(
-                f"expected embeddings (N, K) and people (N,), found {self.embedding.shape} and {self.person.shape}: "
-                "correct the labels"
+                "embeddings (N, K) and people (N,)",
+                f"{self.embedding.shape} and {self.person.shape}",
+                "correct the labels",
             )
 
 
@@ -92,8 +93,9 @@ def closed_set(gallery: Identities, probes: Identities) -> ClosedSet:
     found = _search(gallery, probes)
     if not found.mated.all() or len(probes.person) == 0:
         raise EdgefrError(
-            f"expected probes of enrolled people, found {int((~found.mated).sum()):,} of others among "
-            f"{len(probes.person):,}: measure those as an open set"
+            "probes of enrolled people",
+            f"{int((~found.mated).sum()):,} of others among {len(probes.person):,}",
+            "measure those as an open set",
         )
     size = len(gallery.person)
     hits = found.rank[:, None] <= np.minimum([1, 5], size)
@@ -140,8 +142,9 @@ def _search(gallery: Identities, probes: Identities) -> _Searches:
     enrolled, place = np.unique(gallery.person, return_index=True)
     if size == 0 or len(enrolled) < size:
         raise EdgefrError(
-            f"expected one embedding of each enrolled person, found {size:,} of {len(enrolled):,} people: fuse each "
-            "person's into one"
+            "one embedding of each enrolled person",
+            f"{size:,} of {len(enrolled):,} people",
+            "fuse each person's into one",
         )
     at = np.minimum(np.searchsorted(enrolled, probes.person), size - 1)
     mated, mate = enrolled[at] == probes.person, place[at]

@@ -43,8 +43,7 @@ def aligned(crops: Crops, index: int, align: Align) -> Image:
         return align(image, crops.landmarks[index])
     except EdgefrError as error:
         raise EdgefrError(
-            f"expected five landmarks of a face for picture {index + 1}, {name}, found others: get the file of points "
-            "again"
+            f"five landmarks of a face for picture {index + 1}, {name}", "others", "get the file of points again"
         ) from error
 
 
@@ -81,7 +80,8 @@ def templates(system: System, crops: Crops, weigh: Weigh) -> Templates:
             fused.append(template(system.embedding[index], weigh(index) * share[first:last]))
         except EdgefrError as error:
             raise EdgefrError(
-                f"expected pictures of template {number[first]} that make one, found embeddings that cancel or weigh "
-                "nothing: get the file of points again, or another model"
+                f"pictures of template {number[first]} that make one",
+                "embeddings that cancel or weigh nothing",
+                "get the file of points again, or another model",
             ) from error
     return Templates(number[fresh], np.stack(fused))

@@ -42,8 +42,9 @@ def check_present(names: Sequence[str], folder: FaceFolder) -> None:
     missing = set(names) - set(folder.names)
     if missing:
         raise EdgefrError(
-            f"expected every picture of the pairs in {folder.path}, found {len(missing)} missing ({min(missing)}): "
-            "give the faces that belong to the pairs file"
+            f"every picture of the pairs in {folder.path}",
+            f"{len(missing)} missing ({min(missing)})",
+            "give the faces that belong to the pairs file",
         )
 
 

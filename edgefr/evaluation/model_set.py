@@ -109,8 +109,7 @@ class Entrants:
         for system in found:
             if not np.isfinite(system.embedding).all():
                 raise EdgefrError(
-                    f"expected finite embeddings from {system.name}, found others: use --precision fp32 or train the "
-                    "model again"
+                    f"finite embeddings from {system.name}", "others", "use --precision fp32 or train the model again"
                 )
         return found
 
@@ -141,9 +140,7 @@ def open_entrants(model: Path, beside: Sequence[Path] = (), runtime: str = "auto
     """
     paths = [model, *beside]
     if repeated := [path for path in paths if paths.count(path) > 1]:
-        raise EdgefrError(
-            f"expected every model once, found {repeated[0]} {len(repeated)} times: leave it out of --beside"
-        )
+        raise EdgefrError("every model once", f"{repeated[0]} {len(repeated)} times", "leave it out of --beside")
     models = [_open(path, name, runtime, precision) for path, name in zip(paths, names_of(paths), strict=True)]
     pair = models[0].backbones or ((models[1].name, models[2].name) if len(beside) == 2 else None)
     return Entrants((models[0], *map(_alone, models[1:])), pair)

@@ -30,11 +30,9 @@ class Pairs:
         found = [(array.dtype.name, array.shape) for array in (self.first, self.second, self.same)]
         shape = (len(self.same),) if self.same.ndim else ()
         if found != [("int64", shape), ("int64", shape), ("bool", shape)] or len(shape) != 1:
-            raise EdgefrError(
-                f"expected pairs as int64, int64 and bool of one length, found {found}: correct the list of pairs"
-            )
+            raise EdgefrError("pairs as int64, int64 and bool of one length", str(found), "correct the list of pairs")
         if len(self) and min(self.first.min(), self.second.min()) < 0:
-            raise EdgefrError("expected pairs of indices from 0 on, found a negative one: correct the list of pairs")
+            raise EdgefrError("pairs of indices from 0 on", "a negative one", "correct the list of pairs")
 
     def __len__(self) -> int:
         return len(self.same)
@@ -50,8 +48,9 @@ def similarities(embedding: Floats, pairs: Pairs) -> Floats:
         last = int(max(pairs.first.max(), pairs.second.max()))
         if last >= len(embedding):
             raise EdgefrError(
-                f"expected pairs among {len(embedding)} faces, found one of face number {last} (from 0): "
-                "correct the list of pairs"
+                f"pairs among {len(embedding)} faces",
+                f"one of face number {last} (from 0)",
+                "correct the list of pairs",
             )
     found = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), CHUNK):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.evaluation.bootstrap import Doubles
 from edgefr.evaluation.error_rates import FAILURE, Comparisons, Det
 from edgefr.io.files import written_whole
@@ -156,13 +156,13 @@ def check_plot(path: Path) -> None:
     Raises:
         EdgefrError: matplotlib is missing, or the name ends otherwise than .png, .svg or .pdf.
     """
-    need("matplotlib", "plot")
+    require_extra("matplotlib", "plot")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise EdgefrError(f"expected a plot that ends in .png, .svg or .pdf, found {path}: choose another name")
+        raise EdgefrError("a plot that ends in .png, .svg or .pdf", str(path), "choose another name")
 
 
 def _write(target: Target, panels: Sequence[Callable[[Axes], None]], columns: int) -> None:
-    matplotlib = need("matplotlib", "plot")
+    matplotlib = require_extra("matplotlib", "plot")
     from matplotlib.figure import Figure
 
     if isinstance(target, Path):

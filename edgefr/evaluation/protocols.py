@@ -116,8 +116,7 @@ def conditions(chosen: Sequence[str]) -> list[Condition]:
     groups = {"all": known, "degraded": known[1:], **{entry.name: [entry] for entry in known}}
     if unknown := [name for name in chosen if name not in groups]:
         raise EdgefrError(
-            f"expected the protocol {', '.join(repr(name) for name in groups)}, found {unknown[0]!r}: choose another "
-            "--protocol"
+            f"the protocol {', '.join(repr(name) for name in groups)}", f"{unknown[0]!r}", "choose another --protocol"
         )
     wanted = [entry for name in chosen for entry in groups[name]]
     return [entry for entry in known if entry in wanted]
@@ -160,8 +159,7 @@ def embed(names: Sequence[str], find: Find, wanted: Sequence[str], entrants: Ent
         advance(len(batch))
     if not any(entry.parts for entry in seen.values()):
         raise EdgefrError(
-            f"expected a face in at least one of {len(names)} pictures, found none: give pictures of faces turned to "
-            "the camera"
+            f"a face in at least one of {len(names)} pictures", "none", "give pictures of faces turned to the camera"
         )
     some = next(entry.systems() for entry in seen.values() if entry.parts)
     systems = {rendering: entrants.with_baselines(entry.systems(some)) for rendering, entry in seen.items()}

@@ -48,20 +48,20 @@ def all_against_all(
     """
     chosen = [condition for condition in chosen if condition.first == condition.second]
     if not chosen:
-        raise EdgefrError(
-            "expected --pairs for a mixed protocol, found none: give LFW's pairs file or another --protocol"
-        )
+        raise EdgefrError("--pairs for a mixed protocol", "none", "give LFW's pairs file or another --protocol")
     most = math.isqrt(2 * MOST_SIMILARITIES // (len(chosen) * entrants.systems))
     if len(names) > most:
         raise EdgefrError(
-            f"expected at most {most:,} pictures to compare all against all in {len(chosen)} protocols, found "
-            f"{len(names):,}: draw some with --limit {most}, choose one --protocol, or give --pairs"
+            f"at most {most:,} pictures to compare all against all in {len(chosen)} protocols",
+            f"{len(names):,}",
+            f"draw some with --limit {most}, choose one --protocol, or give --pairs",
         )
     people, labels = np.unique([person_of(name) for name in names], return_inverse=True)
     if len(people) < 2 or len(people) == len(names):
         raise EdgefrError(
-            f"expected several people, and several pictures of one of them, to compare all against all, found "
-            f"{len(people):,} people in {len(names):,} pictures: give more, or --pairs"
+            "several people, and several pictures of one of them, to compare all against all",
+            f"{len(people):,} people in {len(names):,} pictures",
+            "give more, or --pairs",
         )
     labels = labels.astype(np.int64)
     embedded = embed(names, find, renderings(chosen), entrants, advance)

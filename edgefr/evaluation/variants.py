@@ -67,7 +67,7 @@ def read_rows(path: Path) -> list[Row]:
         return [_row(raw) for raw in rows]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EdgefrError(
-            f"expected the rows of a sweep in {path}, found {error}: write them with `edgefr sweep ... -o {path}`"
+            f"the rows of a sweep in {path}", str(error), f"write them with `edgefr sweep ... -o {path}`"
         ) from error
 
 

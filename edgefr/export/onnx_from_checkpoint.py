@@ -56,9 +56,9 @@ def onnx_from_checkpoint(
             differ from torch's; nothing is written then.
     """
     if output.suffix.lower() != ".onnx":
-        raise EdgefrError(f"expected an output that ends in .onnx, found {output}: choose another name with -o")
+        raise EdgefrError("an output that ends in .onnx", str(output), "choose another name with -o")
     if len(faces) == 0:
-        raise EdgefrError("expected faces to compare the exported graph on, found none: give some with --faces")
+        raise EdgefrError("faces to compare the exported graph on", "none", "give some with --faces")
     model, manifest = _load(checkpoint, arch, colour)
     graph = _classic(model) if classic else _contract(model)
     manifest = replace(
@@ -152,6 +152,7 @@ def _cosine(a: Array, b: Array) -> Array:
 
 def _mismatch(found: str) -> EdgefrError:
     return EdgefrError(
-        f"expected the exported graph to answer as torch does on real faces, found that {found}: nothing was "
-        "written; report the versions that `edgefr doctor` prints"
+        "the exported graph to answer as torch does on real faces",
+        f"that {found}",
+        "nothing was written; report the versions that `edgefr doctor` prints",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.export.onnx_from_torch import write_onnx
 from edgefr.io.files import written_whole
 from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
@@ -42,7 +42,7 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedSpot:
             from torch's; nothing is written then.
     """
     if output.suffix.lower() != ".onnx":
-        raise EdgefrError(f"expected an output that ends in .onnx, found {output}: choose another name")
+        raise EdgefrError("an output that ends in .onnx", str(output), "choose another name")
     graph = SpotContract(load_spot(checkpoint)).eval()
     known = read_manifest(checkpoint) or Manifest("detector", checkpoint.stem)
     manifest = replace(
@@ -67,9 +67,12 @@ def _compare(graph: SpotContract, path: Path) -> None:
         found = backend.infer({INPUT_NAME: photograph[None]})[SPOT_OUTPUT]
         if found.shape != expected.shape or not _alike(found, expected):
             raise EdgefrError(
-                f"expected the exported graph to answer as torch does on a photograph of {photograph.shape[1]}x"
-                f"{photograph.shape[0]}, found that it does not: nothing was written; report the versions that "
-                "`edgefr doctor` prints"
+                (
+                    "the exported graph to answer as torch does on a photograph of "
+                    f"{photograph.shape[1]}x{photograph.shape[0]}"
+                ),
+                "that it does not",
+                "nothing was written; report the versions that `edgefr doctor` prints",
             )
 
 
@@ -81,7 +84,7 @@ def _alike(found: Floats, expected: Floats) -> bool:
 
 def _photographs() -> list[Image]:
     """Parts of scikit-image's astronaut, some of them with her face."""
-    need("skimage", "train")
+    require_extra("skimage", "train")
     from skimage import data
 
     picture = data.astronaut()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.manifest import Manifest
 from edgefr.types import METADATA_KEY
 
@@ -37,8 +37,8 @@ def write_onnx(
     Raises:
         EdgefrError: a library is missing, or the graph could not be simplified.
     """
-    onnx, onnxsim = need("onnx", "train"), need("onnxsim", "train")
-    need("onnxscript", "train")
+    onnx, onnxsim = require_extra("onnx", "train"), require_extra("onnxsim", "train")
+    require_extra("onnxscript", "train")
     input_name, *output_names = axes
     with _quiet():
         program = torch.onnx.export(
@@ -56,8 +56,9 @@ def write_onnx(
         simple, right = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_attention"])  # type: ignore[union-attr]
     if not right or any(node.domain not in ("", "ai.onnx") for node in simple.graph.node):
         raise EdgefrError(
-            "expected onnxsim to keep the graph's answers in standard operators, found that it did not: pip install "
-            "--upgrade onnxsim"
+            "onnxsim to keep the graph's answers in standard operators",
+            "that it did not",
+            "pip install --upgrade onnxsim",
         )
     _tidy(simple, axes, manifest)
     onnx.save(simple, path)

@@ -12,7 +12,7 @@ from edgefr import nn
 from edgefr.data.sample_faces import astronaut_faces
 from edgefr.engines.precision.int8 import calibrated
 from edgefr.engines.precision.onnx_graph import read_graph
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 from edgefr.io.files import written_whole
 from edgefr.nn.fused_model import FusedModel, save_fused
@@ -44,7 +44,7 @@ def onnx_of_random_pair(arch: str, output: Path) -> None:
         EdgefrError: no such size.
     """
     if arch not in PAIRS:
-        raise EdgefrError(f"expected a size among {', '.join(PAIRS)}, found {arch!r}: choose another --arch")
+        raise EdgefrError(f"a size among {', '.join(PAIRS)}", f"{arch!r}", "choose another --arch")
     torch.manual_seed(0)
     model = FusedModel.random(ModelSpec(*PAIRS[arch]))
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def onnx_of_random_pair(arch: str, output: Path) -> None:
 
 def int8_of_random_pair(pair: Path, output: Path) -> None:
     """Write the pair in INT8, which takes as long as a trained one; what random weights decide is not compared."""
-    onnx = need("onnx", "train")
+    onnx = require_extra("onnx", "train")
     model = calibrated(read_graph(pair), astronaut_faces(CALIBRATION_FACES), symmetric=False).int8()
     with written_whole(output) as temporary:
         onnx.save(model, temporary)

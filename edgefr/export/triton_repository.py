@@ -79,7 +79,7 @@ def triton_from_model(model: Path, repository: Path, python: bool = False, name:
     name = served_name(model) if name is None else checked_name(name)
     kind: Kind = "plan" if model.suffix.lower() == PLAN else "python" if python else "onnx"
     if python and kind == "plan":
-        raise EdgefrError(f"expected an .onnx file to serve by Python, found {model}: leave out --triton-backend")
+        raise EdgefrError("an .onnx file to serve by Python", str(model), "leave out --triton-backend")
     served, manifest = Served.of(model), model_manifest(model) or Manifest("onnx", model.stem)
     largest = _largest(manifest, model)
     head = _head(name, kind, largest, _description(model))
@@ -110,8 +110,9 @@ def _largest(manifest: Manifest, model: Path) -> int:
         return int(manifest.engine["batch"]["max"])
     except (KeyError, TypeError, ValueError) as error:
         raise EdgefrError(
-            f"expected the largest batch in the manifest of {model}, found none, as in engines of before it was told: "
-            "remove the engine's folder and build it again with `edgefr build-engine`"
+            f"the largest batch in the manifest of {model}",
+            "none, as in engines of before it was told",
+            "remove the engine's folder and build it again with `edgefr build-engine`",
         ) from error
 
 
@@ -125,7 +126,7 @@ def _description(model: Path) -> Description:
     graph = model.with_name("model.onnx") if model.suffix.lower() == PLAN else model
     if graph != model and not graph.is_file():
         raise EdgefrError(
-            f"expected {graph}, which the engine there was compiled from, found none: copy the engine's whole folder"
+            f"{graph}, which the engine there was compiled from", "none", "copy the engine's whole folder"
         )
     return Recogniser(OnnxRuntimeBackend(graph), str(model)).description
 
@@ -188,11 +189,12 @@ def _known(config: Path, head: str) -> str | None:
         with config.open(encoding="utf-8") as file:
             text = file.read(LARGEST_CONFIG)
     except (OSError, ValueError) as error:
-        raise EdgefrError(f"expected text in {config}, found none ({error}): choose another --triton-name") from error
+        raise EdgefrError(f"text in {config}", f"none ({error})", "choose another --triton-name") from error
     if len(text) == LARGEST_CONFIG or not text.startswith(head):
         raise EdgefrError(
-            f"expected {config} to begin as that of a model with this backend, largest batch and outputs, found "
-            "another: choose another --triton-name, or remove the model that is there"
+            f"{config} to begin as that of a model with this backend, largest batch and outputs",
+            "another",
+            "choose another --triton-name, or remove the model that is there",
         )
     return text
 
@@ -231,6 +233,7 @@ def _version_folder(folder: Path) -> Iterator[Path]:
 
 def _unwritable(folder: Path, error: OSError) -> EdgefrError:
     return EdgefrError(
-        f"expected to write {folder}, found that this cannot be done ({error.strerror or error}): choose another "
-        "repository, make room, or run it again if another export was at work"
+        f"to write {folder}",
+        f"that this cannot be done ({error.strerror or error})",
+        "choose another repository, make room, or run it again if another export was at work",
     )

@@ -67,8 +67,9 @@ def address_of(text: str) -> Address | Path:
         raise _refusal(text, "no host and port that could be read") from error
     if parts.password is not None or (parts.scheme == MILVUS and parts.username is not None):
         raise EdgefrError(
-            f"expected an address of a gallery without a password, found one in {parts.scheme}://: set PGPASSWORD or "
-            "MILVUS_TOKEN, or write ~/.pgpass, where other users of this machine cannot read it"
+            "an address of a gallery without a password",
+            f"one in {parts.scheme}://",
+            ("set PGPASSWORD or MILVUS_TOKEN, or write ~/.pgpass, where other users of this machine cannot read it"),
         )
     if parts.scheme not in PORTS or parts.query or parts.fragment:
         raise _refusal(text, "something else")
@@ -96,4 +97,4 @@ def _checked(pattern: re.Pattern[str], part: str, text: str) -> str:
 
 def _refusal(text: str, found: str) -> EdgefrError:
     shown = text.rpartition("@")[2][:200]  # what is before it may hold a password
-    return EdgefrError(f"expected an address such as {FORMS}, found {found} in {shown!r}: correct --gallery")
+    return EdgefrError(f"an address such as {FORMS}", f"{found} in {shown!r}", "correct --gallery")

@@ -89,8 +89,9 @@ class ServedGallery:
         header = Rows(place, Keys.of(gallery_key), source).header(thing.body)
         if header.version > VERSION:
             raise EdgefrError(
-                f"expected a gallery of version {VERSION} at {source}, found {header.version}: update edgefr "
-                "(pip install --upgrade edgefr)"
+                f"a gallery of version {VERSION} at {source}",
+                str(header.version),
+                "update edgefr (pip install --upgrade edgefr)",
             )
         gallery = cls(shelf, place, gallery_key, header)
         gallery.purge()
@@ -226,9 +227,7 @@ class ServedGallery:
                 portraits = fresh_of(kept, portraits)  # others may have enrolled one meanwhile
                 together = [*kept, *portraits]
                 if len(together) > MOST_IMAGES:
-                    raise EdgefrError(
-                        f"expected at most {MOST_IMAGES:,} images of {name}, found {len(together):,}: enrol fewer"
-                    )
+                    raise EdgefrError(f"at most {MOST_IMAGES:,} images of {name}", f"{len(together):,}", "enrol fewer")
                 expires = known.expires if until is None else until
                 person = replace(known, template=fused(together), expires=expires)
                 self._people.write(person, self._rows.data_key(row), portraits)
@@ -249,7 +248,7 @@ class ServedGallery:
         other = checked_name(other)
         with self._changing():
             if self._people.find(other) is not None:
-                raise EdgefrError(f"expected nobody of the name {other}, found one: choose another name")
+                raise EdgefrError(f"nobody of the name {other}", "one", "choose another name")
             row = self._people.row(name)
             person = self._rows.person(row)
             self._people.write(replace(person, name=other), self._rows.data_key(row), ())
@@ -296,8 +295,9 @@ class ServedGallery:
             EdgefrError: always.
         """
         raise EdgefrError(
-            f"expected a gallery in a file to rebuild, found {self.path}: carry it there with `edgefr gallery export` "
-            "and `import`, rebuild it, and import it under a new name"
+            "a gallery in a file to rebuild",
+            str(self.path),
+            ("carry it there with `edgefr gallery export` and `import`, rebuild it, and import it under a new name"),
         )
 
     @contextmanager

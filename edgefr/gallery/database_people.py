@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NoReturn
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import DamagedError, new_key
+from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.records import Event, Person, Portrait, checked_name
 from edgefr.gallery.stores.base import IMAGE, Intent, PersonRow, Shelf, Thing
 from edgefr.gallery.stores.remote_row_codec import ServedRows, over
@@ -42,8 +42,9 @@ class ServedPeople:
             for token, (person, portraits) in zip(tokens, batch, strict=True):
                 if token in taken or person.name in names:
                     raise EdgefrError(
-                        f"expected nobody of the name {person.name} in {self._source}, found one: rename or remove "
-                        "that person with `edgefr gallery rename` or `remove`; nothing was imported"
+                        f"nobody of the name {person.name} in {self._source}",
+                        "one",
+                        ("rename or remove that person with `edgefr gallery rename` or `remove`; nothing was imported"),
                     )
                 names.add(person.name)
                 added, row = self._rows.sealed(replace(person, id=first + count, images=()), new_key(), portraits)
@@ -97,8 +98,8 @@ class ServedPeople:
     def _insist_on_same(self, row: PersonRow) -> NoReturn:
         """Images are missing that a person's row names: because somebody changed the person since, or took them."""
         if self._shelf.numbered(row.id) == row:
-            raise DamagedError(f"the images of a person in {self._source}")
-        raise EdgefrError(f"expected nobody to change a person of {self._source} just now, found a change: try again")
+            raise damaged(f"the images of a person in {self._source}")
+        raise EdgefrError(f"nobody to change a person of {self._source} just now", "a change", "try again")
 
     def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
         """As `Shelf.nearest`, unsealed."""
@@ -120,7 +121,7 @@ class ServedPeople:
 
     def nobody(self, name: str) -> NoReturn:
         """Raises EdgefrError, for nobody has this name."""
-        raise EdgefrError(f"expected {name} in {self._source}, found nobody of that name: see `edgefr gallery list`")
+        raise EdgefrError(f"{name} in {self._source}", "nobody of that name", "see `edgefr gallery list`")
 
     def log(self, events: Sequence[Event]) -> None:
         """Add lines to the log."""

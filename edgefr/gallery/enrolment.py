@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.detection.base import Face
-from edgefr.errors import EdgefrError
+from edgefr.errors import ImageError, PoorFaceError
 from edgefr.gallery.base import AnyGallery, Hit
 from edgefr.gallery.records import Portrait, checked_name, fresh_of, fused
 from edgefr.gallery.threshold import strictest
@@ -79,7 +79,7 @@ def enrol(
     for path in photos:
         try:
             portraits.append(portrait(verifier, path, crops))
-        except EdgefrError as error:
+        except ImageError as error:
             refused.append(Refusal(path, str(error)))
         advance(1)
     return replace(enrol_portraits(gallery, verifier, name, portraits, keep), refused=tuple(refused))
@@ -224,7 +224,7 @@ def insist_on_sure(verifier: Verifier, face: EmbeddedFace) -> None:
         EdgefrError: it does not.
     """
     for doubt in verifier.doubts([face]) or ():
-        raise EdgefrError(f"expected a face that the model is sure of, found that {doubt}: give a clearer photograph")
+        raise PoorFaceError("a face that the model is sure of", f"that {doubt}", "give a clearer photograph")
 
 
 def pose(face: Face) -> tuple[float, float]:
@@ -269,5 +269,5 @@ def _unlike(verifier: Verifier, kept: Sequence[Portrait], fresh: Sequence[Portra
     return tuple(unlike)
 
 
-def _unfit(path: Path, reason: str, mend: str) -> EdgefrError:
-    return EdgefrError(f"expected one face in {path}, near, sharp and turned to the camera, found {reason}: {mend}")
+def _unfit(path: Path, reason: str, mend: str) -> PoorFaceError:
+    return PoorFaceError(f"one face in {path}, near, sharp and turned to the camera", reason, mend)

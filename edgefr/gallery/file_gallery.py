@@ -168,9 +168,7 @@ class Gallery:
                 portraits = fresh_of(kept, portraits)  # others may have enrolled one meanwhile
                 together = [*kept, *portraits]
                 if len(together) > MOST_IMAGES:
-                    raise EdgefrError(
-                        f"expected at most {MOST_IMAGES:,} images of {name}, found {len(together):,}: enrol fewer"
-                    )
+                    raise EdgefrError(f"at most {MOST_IMAGES:,} images of {name}", f"{len(together):,}", "enrol fewer")
                 expires = known.expires if until is None else until
                 change.extend(replace(known, template=fused(together), expires=expires), portraits)
             what = "enrolled" if number is None else "extended"
@@ -187,8 +185,9 @@ class Gallery:
             for person, portraits in entries:
                 if person.name in names:
                     raise EdgefrError(
-                        f"expected nobody of the name {person.name} in {self.path}, found one: rename or remove that "
-                        "person with `edgefr gallery rename` or `remove`; nothing was imported"
+                        f"nobody of the name {person.name} in {self.path}",
+                        "one",
+                        ("rename or remove that person with `edgefr gallery rename` or `remove`; nothing was imported"),
                     )
                 names.add(person.name)
                 change.add(person, portraits)
@@ -204,7 +203,7 @@ class Gallery:
         other = checked_name(other)
         with self._changing() as change:
             if other in self._roster.number_of:
-                raise EdgefrError(f"expected nobody of the name {other}, found one: choose another name")
+                raise EdgefrError(f"nobody of the name {other}", "one", "choose another name")
             person = self._store.person(self._number(name))
             change.extend(replace(person, name=other), ())
             change.log([Event.now("renamed", other, f"from {person.name}")])
@@ -258,7 +257,7 @@ class Gallery:
     def _number(self, name: str) -> int:
         found = self._roster.number_of.get(checked_name(name))
         if found is None:
-            raise EdgefrError(f"expected {name} in {self.path}, found nobody of that name: see `edgefr gallery list`")
+            raise EdgefrError(f"{name} in {self.path}", "nobody of that name", "see `edgefr gallery list`")
         return found
 
     def _remove(self, change: Change, number: int, what: str) -> None:

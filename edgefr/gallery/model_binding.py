@@ -66,8 +66,12 @@ class Binding:
         for (what, made, found), fits in zip(parts, same, strict=True):
             if not fits:
                 raise EdgefrError(
-                    f"expected the {what} that {path} was made with, {made}, found {found}: use that one, or make the "
-                    "templates anew from kept crops with `edgefr gallery rebuild --model MODEL`"
+                    f"the {what} that {path} was made with, {made}",
+                    found,
+                    (
+                        "use that one, or make the templates anew from kept crops with `edgefr gallery rebuild "
+                        "--model MODEL`"
+                    ),
                 )
 
 
@@ -90,7 +94,8 @@ def _model_of(verifier: Verifier) -> tuple[str, str]:
     converted = verifier.model.with_name("model.onnx")
     if not converted.is_file():
         raise EdgefrError(
-            f"expected {converted}, which the INT8 engine beside it was made from, found none: copy the engine's whole "
-            "folder, or build it again with `edgefr build-engine`"
+            f"{converted}, which the INT8 engine beside it was made from",
+            "none",
+            "copy the engine's whole folder, or build it again with `edgefr build-engine`",
         )
     return manifest.name, hashlib.sha256((made["onnx"] + model_digest(converted)).encode()).hexdigest()

@@ -25,16 +25,18 @@ def rebuild(gallery: AnyGallery, verifier: Verifier, advance: Callable[[int], No
     made = gallery.binding
     if made.alignment != ALIGNMENT:
         raise EdgefrError(
-            f"expected crops that are aligned as {ALIGNMENT}, found {made.alignment} in {gallery.path}: enrol "
-            "everybody again from photographs"
+            f"crops that are aligned as {ALIGNMENT}",
+            f"{made.alignment} in {gallery.path}",
+            "enrol everybody again from photographs",
         )
 
     def remade(name: str, portraits: list[Portrait]) -> list[Portrait]:
         crops = [entry.crop for entry in portraits if entry.crop is not None]
         if len(crops) < len(portraits):
             raise EdgefrError(
-                f"expected a kept crop of every image in {gallery.path}, found {len(portraits) - len(crops)} without "
-                f"of {name}: remove that person and enrol with --keep-crops; nothing was changed"
+                f"a kept crop of every image in {gallery.path}",
+                f"{len(portraits) - len(crops)} without of {name}",
+                "remove that person and enrol with --keep-crops; nothing was changed",
             )
         found = verifier.recogniser.embed(np.stack(crops))
         advance(1)

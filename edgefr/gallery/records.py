@@ -108,8 +108,7 @@ def checked_name(name: str) -> str:
     """
     if not is_name(name):
         raise EdgefrError(
-            f"expected a name of 1 to {LONGEST_NAME} printable characters, found {name[:LONGEST_NAME]!r}: choose "
-            "another name"
+            f"a name of 1 to {LONGEST_NAME} printable characters", f"{name[:LONGEST_NAME]!r}", "choose another name"
         )
     return _composed(name)
 
@@ -141,7 +140,7 @@ def fused(portraits: Sequence[Portrait]) -> Floats:
         EdgefrError: there is none, or they cancel.
     """
     if not portraits:
-        raise EdgefrError("expected images of a person, found none: enrol a person with at least one image")
+        raise EdgefrError("images of a person", "none", "enrol a person with at least one image")
     return trusted(
         [entry.embedding for entry in portraits],
         [entry.norm for entry in portraits],

@@ -39,7 +39,7 @@ def limit_of(verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given:
     if given is not None:
         return Limit(given, None, "the command line")
     if not 0 < fpir < 1:
-        raise EdgefrError(f"expected a rate between 0 and 1, found {fpir:g}: give --fpir such as 0.01")
+        raise EdgefrError("a rate between 0 and 1", f"{fpir:g}", "give --fpir such as 0.01")
     measured = thresholds_of(verifier)
     wanted = rate_for(fpir, people)
     strict = [entry for entry in measured if entry.fmr is not None and entry.fmr <= wanted]
@@ -47,9 +47,15 @@ def limit_of(verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given:
         best = min((entry.fmr for entry in measured if entry.fmr), default=None)
         found = "none at all" if best is None else f"{best:g}, which keeps {fpir_of(best, people):.2g}"
         raise EdgefrError(
-            f"expected a threshold at an FMR of {wanted:.2g} or less in the manifest of {verifier.model}, to take at "
-            f"most {fpir:g} of the strangers for one of {people:,}, found {found}: measure it with `edgefr calibrate "
-            f"{verifier.model} FACES --fmr {rounded_down(wanted):g}`, allow more with --fpir, or give a --threshold"
+            (
+                f"a threshold at an FMR of {wanted:.2g} or less in the manifest of {verifier.model}, to take at "
+                f"most {fpir:g} of the strangers for one of {people:,}"
+            ),
+            found,
+            (
+                f"measure it with `edgefr calibrate {verifier.model} FACES --fmr {rounded_down(wanted):g}`, allow "
+                "more with --fpir, or give a --threshold"
+            ),
         )
     taken = max(strict, key=lambda entry: entry.fmr or 0)
     return Limit(taken.value, fpir_of(taken.fmr or 0, people), taken.measured_on)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.base import AnyGallery, Entry
-from edgefr.gallery.crypto.encryption import DamagedError, Place, new_key, seal, unseal
+from edgefr.gallery.crypto.encryption import Place, damaged, new_key, seal, unseal
 from edgefr.gallery.crypto.key_wrapping import Passphrase, locked, unlocked
 from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Event, Person, Portrait, checked_name
@@ -47,8 +47,9 @@ def export_gallery(gallery: AnyGallery, path: Path, secret: Passphrase, advance:
             _write(file, seal(key, chunk, place.of("chunk", number)))
         if gallery.binding != binding:
             raise EdgefrError(
-                f"expected {gallery.path} to stay bound to {binding.model} while it is exported, found it rebuilt: run "
-                "`edgefr gallery export` again"
+                f"{gallery.path} to stay bound to {binding.model} while it is exported",
+                "it rebuilt",
+                "run `edgefr gallery export` again",
             )
         end = json.dumps({"people": len(names), "sha256": whole.hexdigest()}).encode()
         _write(file, seal(key, end, place.of("end")))
@@ -108,7 +109,7 @@ class Export:
                 sealed, count = following, count + 1
         end = json.loads(self._opened(sealed, "end"))
         if end != {"people": count - 1, "sha256": whole.hexdigest()}:
-            raise DamagedError(str(self._path))
+            raise damaged(str(self._path))
 
     def _opened(self, sealed: bytes | None, kind: str, *number: int) -> bytes:
         return unseal(self._key, sealed, self._place.of(kind, *number), str(self._path))
@@ -143,8 +144,9 @@ def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], 
         advance(1)
     if found != given:
         raise EdgefrError(
-            f"expected {given} in {gallery.path} after the import, found {found}: see who else changed it meanwhile, "
-            "remove who was imported, and import again"
+            f"{given} in {gallery.path} after the import",
+            str(found),
+            "see who else changed it meanwhile, remove who was imported, and import again",
         )
     return count
 
@@ -205,12 +207,10 @@ def _read(file: BinaryIO, path: Path) -> bytes | None:
     size = int.from_bytes(head, "big")
     sealed = file.read(size) if len(head) == 4 and size <= LARGEST else b""
     if len(sealed) != size or not size:
-        raise DamagedError(str(path))
+        raise damaged(str(path))
     return sealed
 
 
 def _refuse(path: Path) -> BinaryIO:
     found = "another or a damaged file" if path.is_file() else "no such file"
-    raise EdgefrError(
-        f"expected what `edgefr gallery export` wrote in {path}, found {found}: give an export of this version"
-    )
+    raise EdgefrError(f"what `edgefr gallery export` wrote in {path}", found, "give an export of this version")

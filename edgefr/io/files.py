@@ -43,8 +43,9 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def _unwritable(path: Path, error: OSError) -> EdgefrError:
     return EdgefrError(
-        f"expected to write {path}, found that this cannot be done ({error.strerror or error}): choose another output "
-        "path or make room"
+        f"to write {path}",
+        f"that this cannot be done ({error.strerror or error})",
+        "choose another output path or make room",
     )
 
 

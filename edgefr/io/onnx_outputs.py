@@ -29,8 +29,7 @@ def graph_outputs(path: Path) -> dict[str, int | None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EdgefrError(
-            f"expected a face detector at {path}, found that it cannot be read ({reason}): "
-            "give the .onnx file of YuNet or SCRFD"
+            f"a face detector at {path}", f"that it cannot be read ({reason})", "give the .onnx file of YuNet or SCRFD"
         ) from error
     try:
         if len(data) > MAX_BYTES:
@@ -42,8 +41,9 @@ def graph_outputs(path: Path) -> dict[str, int | None]:
         return {_name(output): _last_axis(output) for output in outputs}
     except (ValueError, IndexError) as error:
         raise EdgefrError(
-            f"expected a face detector in {path}, found no whole ONNX file ({error}): "
-            "download the .onnx file of YuNet or SCRFD again"
+            f"a face detector in {path}",
+            f"no whole ONNX file ({error})",
+            "download the .onnx file of YuNet or SCRFD again",
         ) from error
 
 

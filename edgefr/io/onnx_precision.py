@@ -59,8 +59,7 @@ def graph_precision(path: Path) -> GraphPrecision:
         return _count(graphs[0]) if graphs else GraphPrecision(0, 0, 0)
     except (OSError, ValueError, LookupError) as error:
         raise EdgefrError(
-            f"expected an ONNX model in {path}, found another or a damaged file ({error}): make it again with "
-            "`edgefr export`"
+            f"an ONNX model in {path}", f"another or a damaged file ({error})", "make it again with `edgefr export`"
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import UnreadableImageError
 from edgefr.io.opencv import quiet_opencv
 from edgefr.io.picture_header import PhotoHeader, read_header
 from edgefr.types import Image
@@ -44,9 +44,10 @@ def decode_photo(data: bytes, source: str, most_pixels: int = MAX_PIXELS) -> Ima
     except cv2.error:
         bgr = None
     if bgr is None:
-        raise EdgefrError(
-            f"expected a whole photograph in {source}, found one that cannot be decoded: "
-            "copy or download the file again, or save it as JPEG"
+        raise UnreadableImageError(
+            f"a whole photograph in {source}",
+            "one that cannot be decoded",
+            "copy or download the file again, or save it as JPEG",
         )
     rgb: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     return rgb
@@ -71,7 +72,7 @@ def _read(path: Path) -> bytes:
             found, mend = f"more than {MAX_BYTES >> 20} MiB", "save it smaller"
         else:
             return data
-    raise EdgefrError(f"expected a photograph at {path}, found {found}: {mend}")
+    raise UnreadableImageError(f"a photograph at {path}", found, mend)
 
 
 def _check(header: PhotoHeader, source: str, most_pixels: int) -> None:
@@ -89,4 +90,4 @@ def _check(header: PhotoHeader, source: str, most_pixels: int) -> None:
         found, mend = size, "save it smaller"
     else:
         return
-    raise EdgefrError(f"expected {expected} in {source}, found {found}: {mend}")
+    raise UnreadableImageError(f"{expected} in {source}", found, mend)

@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import UnreadableImageError
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 """Of files that are taken for pictures when a folder is searched."""
@@ -62,9 +62,10 @@ def read_header(data: bytes, source: str) -> PhotoHeader:
     reader = next((reader for start, reader in readers.items() if data.startswith(start)), None)
     if reader is None:
         found = "a HEIC or AVIF picture" if data[4:8] == b"ftyp" else "no picture of these kinds"
-        raise EdgefrError(
-            f"expected a JPEG, PNG, WebP, GIF, BMP or TIFF photograph in {source}, found {found}: "
-            "give a photograph, or save it as JPEG first"
+        raise UnreadableImageError(
+            f"a JPEG, PNG, WebP, GIF, BMP or TIFF photograph in {source}",
+            found,
+            "give a photograph, or save it as JPEG first",
         )
     try:
         return reader(data)
@@ -72,7 +73,7 @@ def read_header(data: bytes, source: str) -> PhotoHeader:
         found = "that it ends too early"
     except ValueError as error:
         found = str(error)
-    raise EdgefrError(f"expected a whole photograph in {source}, found {found}: copy or download the file again")
+    raise UnreadableImageError(f"a whole photograph in {source}", found, "copy or download the file again")
 
 
 def _jpeg(data: bytes) -> PhotoHeader:

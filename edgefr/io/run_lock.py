@@ -23,8 +23,9 @@ def alone(path: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise EdgefrError(
-            f"expected to write {path}, found that this cannot be done ({error.strerror}): choose another "
-            "folder (of training: --set runs=FOLDER)"
+            f"to write {path}",
+            f"that this cannot be done ({error.strerror})",
+            "choose another folder (of training: --set runs=FOLDER)",
         ) from error
     try:
         _lock(descriptor, path)
@@ -40,6 +41,7 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise EdgefrError(
-            f"expected {path} to be free, found another run that is making the same ({error.strerror}): wait until it "
-            "is done, then run the same command again, which goes on from there"
+            f"{path} to be free",
+            f"another run that is making the same ({error.strerror})",
+            "wait until it is done, then run the same command again, which goes on from there",
         ) from error

@@ -44,20 +44,21 @@ def read_recipe(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 def _read(path: Path, bases: int) -> dict[str, Any]:
     """A recipe over its base, which may have one, too: so many in all."""
     if not path.is_file():
-        raise EdgefrError(f"expected a recipe at {path}, found no file: list the recipes with `ls train/*.toml`")
+        raise EdgefrError(f"a recipe at {path}", "no file", "list the recipes with `ls train/*.toml`")
     if path.stat().st_size > MAX_BYTES:
-        raise EdgefrError(f"expected a recipe of at most 1 MiB at {path}, found a larger file: check the path")
+        raise EdgefrError(f"a recipe of at most 1 MiB at {path}", "a larger file", "check the path")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgefrError(f"expected TOML in {path}, found {error}: correct the recipe") from error
+        raise EdgefrError(f"TOML in {path}", str(error), "correct the recipe") from error
     base = raw.pop("base", None)
     if base is None:
         return raw
     if not isinstance(base, str) or bases == 0:
         raise EdgefrError(
-            f"expected base in {path} to be the name of a recipe, at most {MAX_BASES} on top of each other, found "
-            f"{base!r}: correct the recipe"
+            f"base in {path} to be the name of a recipe, at most {MAX_BASES} on top of each other",
+            f"{base!r}",
+            "correct the recipe",
         )
     return _over(_read(path.parent / base, bases - 1), raw)
 
@@ -74,7 +75,7 @@ def _over(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
 def _override(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not (key and equals):
-        raise EdgefrError(f"expected --set key.path=value, found {override!r}: write for example --set fusion.kv=self")
+        raise EdgefrError("--set key.path=value", f"{override!r}", "write for example --set fusion.kv=self")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -83,7 +84,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
     for table in tables:
         raw = raw.setdefault(table, {})
         if not isinstance(raw, dict):
-            raise EdgefrError(f"expected a table at {table} of --set {override}, found a value: check the key")
+            raise EdgefrError(f"a table at {table} of --set {override}", "a value", "check the key")
     raw[name] = value
 
 
@@ -119,12 +120,10 @@ def _build_table(cls: type[Any], value: Any, where: str) -> Any:
     hints = get_type_hints(cls)
     known = {entry.name: entry for entry in fields(cls)}
     for key in value.keys() - known.keys():
-        raise EdgefrError(
-            f"expected the keys {', '.join(known)} in {where or 'the recipe'}, found {key!r}: correct the recipe"
-        )
+        raise EdgefrError(f"the keys {', '.join(known)} in {where or 'the recipe'}", f"{key!r}", "correct the recipe")
     for name, entry in known.items():
         if name not in value and entry.default is MISSING and entry.default_factory is MISSING:
-            raise EdgefrError(f"expected {_join(where, name)} in the recipe, found it missing: add it or use --set")
+            raise EdgefrError(f"{_join(where, name)} in the recipe", "it missing", "add it or use --set")
     return cls(**{key: _build(hints[key], item, _join(where, key)) for key, item in value.items()})
 
 
@@ -134,7 +133,7 @@ def _join(where: str, key: str) -> str:
 
 def _expect(good: bool, found: Any, value: Any, expected: str, where: str) -> Any:
     if not good:
-        raise EdgefrError(f"expected {where} to be {expected}, found {found!r}: correct the recipe")
+        raise EdgefrError(f"{where} to be {expected}", f"{found!r}", "correct the recipe")
     return value
 
 
@@ -142,7 +141,8 @@ def _expand(text: str, where: str) -> str:
     expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - before it is a path
     if unset := re.search(r"\$\{?(\w+)", expanded):
         raise EdgefrError(
-            f"expected the environment variable {unset[1]} for {where} = {text!r}, found it unset: "
-            f"export {unset[1]}=FOLDER, or --set {where}=PATH"
+            f"the environment variable {unset[1]} for {where} = {text!r}",
+            "it unset",
+            f"export {unset[1]}=FOLDER, or --set {where}=PATH",
         )
     return expanded

@@ -12,7 +12,7 @@ import cv2
 
 from edgefr.data.collections import FaceFolder
 from edgefr.detection.base import Detector, Policy, choose_face
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, ImageError
 from edgefr.io.files import written_whole
 from edgefr.recognition.alignment import align
 from edgefr.types import Image
@@ -50,15 +50,16 @@ def align_faces(
         for name in folder.names:
             try:
                 face = _aligned(folder, name, detector, policy)
-            except EdgefrError as error:
+            except ImageError as error:
                 left_out[name] = str(error)
             else:
                 archive.writestr(_member(names[name]), _jpeg(face))
             advance(1)
         if len(left_out) == len(folder.names):
             raise EdgefrError(
-                f"expected a usable face in at least one of {len(left_out)} photographs in {folder.path}, found none "
-                f"(the first: {left_out[folder.names[0]]}): give photographs of faces turned to the camera"
+                f"a usable face in at least one of {len(left_out)} photographs in {folder.path}",
+                "none (the first",
+                f"{left_out[folder.names[0]]}): give photographs of faces turned to the camera",
             )
     return Alignment(len(folder.names) - len(left_out), left_out)
 
@@ -91,7 +92,8 @@ def _jpeg_names(folder: FaceFolder) -> dict[str, str]:
     name, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
         raise EdgefrError(
-            f"expected names in {folder.path} that differ before their suffix, found {count} that become {name}: "
-            "rename all but one"
+            f"names in {folder.path} that differ before their suffix",
+            f"{count} that become {name}",
+            "rename all but one",
         )
     return names

@@ -82,16 +82,18 @@ def embed_job(
         except KeyboardInterrupt as error:
             rows = _rows(job, whole_shards(folder, job))
             raise StoppedError(
-                f"expected to go on to the end, found Ctrl-C after {rows:,} of {job.photographs:,} photographs: give "
-                "the same command again, which goes on from there"
+                "to go on to the end",
+                f"Ctrl-C after {rows:,} of {job.photographs:,} photographs",
+                "give the same command again, which goes on from there",
             ) from error
         finally:
             _sweep(folder)
         made = whole_shards(folder, job)
     if len(made) < job.shards:
         raise EdgefrError(
-            f"expected {job.shards:,} shards in {folder}, found {len(made):,} when all were made: put it on a file "
-            "system that all workers share, then give the same command again"
+            f"{job.shards:,} shards in {folder}",
+            f"{len(made):,} when all were made",
+            "put it on a file system that all workers share, then give the same command again",
         )
     return Done(job.photographs, sum(made.values()), before)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.io.files import written_whole
 from edgefr.jobs.job_description import Job
 from edgefr.types import METADATA_KEY, Floats
@@ -50,7 +50,7 @@ def write_shard(folder: Path, job: Job, number: int, rows: Sequence[Row]) -> Non
     Raises:
         EdgefrError: the folder cannot be written.
     """
-    pa, parquet = need("pyarrow", "bulk"), need("pyarrow.parquet", "bulk")
+    pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     schema = _schema(pa, job, number)
     columns = [_column(pa, field, [getattr(row, field.name) for row in rows]) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
@@ -75,8 +75,9 @@ def insist_on_all(folder: Path, job: Job) -> None:
     for number in range(job.shards):
         if number not in whole:
             raise EdgefrError(
-                f"expected all {job.shards:,} shards of the job in {folder}, found no part {number:05d}: finish it "
-                "with the `edgefr embed` command that began it"
+                f"all {job.shards:,} shards of the job in {folder}",
+                f"no part {number:05d}",
+                "finish it with the `edgefr embed` command that began it",
             )
 
 
@@ -153,8 +154,9 @@ def _refused_of(folder: Path, job: Job, number: int) -> int:
         rows, metadata = file.metadata, json.loads(file.schema_arrow.metadata[METADATA_KEY.encode()])
         if (metadata["id"], metadata["number"], rows.num_rows) != (job.id, number, job.rows(number)):
             raise EdgefrError(
-                f"expected a shard of the job in {folder} in {shard_path(folder, number)}, found another's: remove it, "
-                "then give the `edgefr embed` command again, which makes it"
+                f"a shard of the job in {folder} in {shard_path(folder, number)}",
+                "another's",
+                "remove it, then give the `edgefr embed` command again, which makes it",
             )
         column = file.schema_arrow.get_field_index("refused")
         groups = (rows.row_group(group) for group in range(rows.num_row_groups))
@@ -164,13 +166,14 @@ def _refused_of(folder: Path, job: Job, number: int) -> int:
 @contextmanager
 def _opened(folder: Path, number: int) -> Iterator[Any]:
     """A shard's file; what its bytes make Arrow raise says that it is damaged."""
-    pa, parquet = need("pyarrow", "bulk"), need("pyarrow.parquet", "bulk")
+    pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     path = shard_path(folder, number)
     try:
         with parquet.ParquetFile(path) as file:
             yield file
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
         raise EdgefrError(
-            f"expected a whole shard in {path}, found a damaged file ({type(error).__name__}): remove it, then give "
-            "the `edgefr embed` command again, which makes it"
+            f"a whole shard in {path}",
+            f"a damaged file ({type(error).__name__})",
+            "remove it, then give the `edgefr embed` command again, which makes it",
         ) from error

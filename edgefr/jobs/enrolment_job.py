@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefr.detection.base import Face
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, ImageError, NoFaceError, PoorFaceError
 from edgefr.gallery.base import AnyGallery
 from edgefr.gallery.enrolment import (
     Enrolment,
@@ -108,12 +108,13 @@ def _sitting(verifier: Verifier, rows: Iterable[Row], advance: Callable[[int], N
     for row in rows:
         try:
             if len(sitting.portraits) == MOST_IMAGES:
-                raise EdgefrError(
-                    f"expected at most {MOST_IMAGES:,} images of one person, found more in {Path(row.path).parent}: "
-                    "give every person a folder"
+                raise PoorFaceError(
+                    f"at most {MOST_IMAGES:,} images of one person",
+                    f"more in {Path(row.path).parent}",
+                    "give every person a folder",
                 )
             sitting.portraits.append(_portrait(verifier, row))
-        except EdgefrError as error:
+        except ImageError as error:
             sitting.refused.append(Refusal(Path(row.path), str(error)))
         advance(1)
     return sitting
@@ -122,7 +123,7 @@ def _sitting(verifier: Verifier, rows: Iterable[Row], advance: Callable[[int], N
 def _portrait(verifier: Verifier, row: Row) -> Portrait:
     path = Path(row.path)
     if row.embedding is None or row.box is None or row.landmarks is None or row.refused is not None:
-        raise EdgefrError(row.refused or f"expected a face of {path} in its shard, found none: embed it again")
+        raise NoFaceError("", row.refused or f"The shard holds no face of {path}", "embed it again")
     assert row.norm is not None
     assert row.score is not None
     assert row.sharpness is not None

@@ -76,12 +76,13 @@ def read_job(folder: Path) -> Job:
             return Job.from_json(file.read(LARGEST_FILE).decode())
     except OSError as error:
         raise EdgefrError(
-            f"expected a job's folder at {folder}, found no {FILE} in it ({error.strerror}): make it with "
-            f"`edgefr embed PHOTOGRAPHS -o {folder}`"
+            f"a job's folder at {folder}",
+            f"no {FILE} in it ({error.strerror})",
+            f"make it with `edgefr embed PHOTOGRAPHS -o {folder}`",
         ) from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EdgefrError(
-            f"expected what `edgefr embed` wrote in {path}, found something else: begin again in another folder"
+            f"what `edgefr embed` wrote in {path}", "something else", "begin again in another folder"
         ) from error
 
 
@@ -96,7 +97,7 @@ def begin(folder: Path, job: Job, paths: Paths) -> None:
         return
     if any(folder.glob("part-*.parquet")):
         raise EdgefrError(
-            f"expected {FILE} beside the shards in {folder}, found none: choose another folder, or remove the shards"
+            f"{FILE} beside the shards in {folder}", "none", "choose another folder, or remove the shards"
         )
     write_list(folder, paths, job.shard)
     with written_whole(folder / FILE) as temporary:
@@ -107,8 +108,9 @@ def _insist_on_the_same(folder: Path, there: Job, wanted: Job) -> None:
     for what, made, found in _parts(there, wanted):
         if made != found:
             raise EdgefrError(
-                f"expected the same {what} as the job in {folder} was begun with, {made}, found {found}: give the same "
-                "command to go on, or another folder to begin a new job"
+                f"the same {what} as the job in {folder} was begun with, {made}",
+                str(found),
+                "give the same command to go on, or another folder to begin a new job",
             )
 
 

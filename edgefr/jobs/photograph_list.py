@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.io.files import written_whole
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 
@@ -32,14 +32,14 @@ def photographs(arguments: Sequence[str], listed: Path | None) -> Paths:
     Raises:
         EdgefrError: there are none, a folder cannot be read, or the list is none.
     """
-    pa, compute = need("pyarrow", "bulk"), need("pyarrow.compute", "bulk")
+    pa, compute = require_extra("pyarrow", "bulk"), require_extra("pyarrow.compute", "bulk")
     named = itertools.chain.from_iterable(map(_of, arguments))
     lines = iter(()) if listed is None else _lines(listed)
     blocks = []
     for names in _blocks(itertools.chain((os.fsencode(name) for name in named), lines)):
         blocks.append(pa.array([os.path.abspath(name) for name in names], pa.large_binary()))  # noqa: PTH100
     if not blocks:
-        raise EdgefrError("expected photographs, found none: name files, folders or globs, or give --list FILE")
+        raise EdgefrError("photographs", "none", "name files, folders or globs, or give --list FILE")
     paths = compute.unique(pa.chunked_array(blocks))
     return paths.take(compute.array_sort_indices(paths))
 
@@ -54,7 +54,7 @@ def digest_of(paths: Paths) -> str:
 
 def write_list(folder: Path, paths: Paths, shard: int) -> None:
     """Write the list so that each shard's paths are a row group of it."""
-    pa, parquet = need("pyarrow", "bulk"), need("pyarrow.parquet", "bulk")
+    pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     with written_whole(folder / LIST) as temporary:
         parquet.write_table(pa.table({"path": paths}), temporary, row_group_size=shard, write_statistics=False)
 
@@ -65,12 +65,12 @@ def list_reader(folder: Path) -> Callable[[int], list[str]]:
     Raises:
         EdgefrError: the list is missing or damaged.
     """
-    pa, parquet = need("pyarrow", "bulk"), need("pyarrow.parquet", "bulk")
+    pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     try:
         file = parquet.ParquetFile(folder / LIST)
     except (OSError, pa.ArrowException) as error:
         raise EdgefrError(
-            f"expected the job's list in {folder / LIST}, found none or a damaged one: remove {folder} and begin again"
+            f"the job's list in {folder / LIST}", "none or a damaged one", f"remove {folder} and begin again"
         ) from error
     return lambda number: [os.fsdecode(path) for path in file.read_row_group(number).column("path").to_pylist()]
 
@@ -89,7 +89,7 @@ def _of(argument: str) -> Iterable[str]:
         found = (name for name in glob.iglob(argument, recursive=True) if os.path.isfile(name))  # noqa: PTH113, PTH207
     first = next(found, None)
     if first is None:
-        raise EdgefrError(f"expected photographs in {argument}, found none: check the path")
+        raise EdgefrError(f"photographs in {argument}", "none", "check the path")
     return itertools.chain([first], found)
 
 
@@ -106,8 +106,9 @@ def _below(folder: str) -> Iterator[str]:
                         yield entry.path
         except OSError as error:
             raise EdgefrError(
-                f"expected to read the folder {error.filename}, found that this cannot be done ({error.strerror}): "
-                "change its permissions, or name the others"
+                f"to read the folder {error.filename}",
+                f"that this cannot be done ({error.strerror})",
+                "change its permissions, or name the others",
             ) from error
 
 
@@ -118,14 +119,15 @@ def _lines(listed: Path) -> Iterator[bytes]:
             while line := file.readline(LONGEST_PATH + 1):
                 if len(line) > LONGEST_PATH or b"\0" in line:
                     raise EdgefrError(
-                        f"expected a path of at most {LONGEST_PATH} bytes in each line of {listed}, found something "
-                        "else: give a text file, one path a line"
+                        f"a path of at most {LONGEST_PATH} bytes in each line of {listed}",
+                        "something else",
+                        "give a text file, one path a line",
                     )
                 if name := line.rstrip(b"\r\n"):
                     yield name
     except OSError as error:
         raise EdgefrError(
-            f"expected a list of photographs in {listed}, found that it cannot be read ({error.strerror}): check --list"
+            f"a list of photographs in {listed}", f"that it cannot be read ({error.strerror})", "check --list"
         ) from error
 
 

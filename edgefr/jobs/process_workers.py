@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, InternalError
 from edgefr.jobs.shard_worker import Made, Settings, Worker
 
 ATTEMPTS = 2
@@ -58,8 +58,9 @@ def run_processes(
         how = _death(worker.process.exitcode)
         if deaths[worker.number] == ATTEMPTS:
             raise EdgefrError(
-                f"expected shard {worker.number} to be made, found that {ATTEMPTS} workers died at it ({how}): give "
-                "the same command with fewer --workers if memory was short; whole shards stay"
+                f"shard {worker.number} to be made",
+                f"that {ATTEMPTS} workers died at it ({how})",
+                "give the same command with fewer --workers if memory was short; whole shards stay",
             )
         tell(f"a worker died at shard {worker.number} ({how}); another makes that shard again")
         waiting.appendleft(worker.number)
@@ -123,11 +124,7 @@ def _work(settings: Settings, connection: Connection) -> None:
         except (EOFError, ConnectionError):
             raise
         except Exception as error:
-            connection.send(
-                EdgefrError(
-                    f"expected a worker without internal error, found {type(error).__name__} ({error}): report it"
-                )
-            )
+            connection.send(InternalError.of(error))
 
 
 def _death(code: int | None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.jobs.shard_worker import Made, Settings, Worker
 
 ANSWER_SECONDS = 10.0
@@ -24,12 +25,12 @@ class Actor:
         self._worker: Worker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Make the shard of a batch {"number": (1,)}; how many photographs it has, or an error's sentence."""
+        """Make the shard of a batch {"number": (1,)}; how many photographs it has, or the pickled error."""
         try:
             self._worker = self._worker or Worker(self._settings)
-            made, error = self._worker.make(int(batch["number"][0]), lambda _count: None), ""
+            made, error = self._worker.make(int(batch["number"][0]), lambda _count: None), b""
         except EdgefrError as wrong:
-            made, error = Made(0, 0, 0), str(wrong)
+            made, error = Made(0, 0, 0), pickle.dumps(wrong)
         return {"photographs": [made.photographs], "error": [error]}
 
 
@@ -58,7 +59,7 @@ def run_cluster(
         answers = items.map_batches(Actor, batch_size=1, fn_constructor_args=(settings,), compute=pool, num_cpus=1)
         for answer in answers.iter_rows():
             if answer["error"]:
-                raise EdgefrError(answer["error"])
+                raise pickle.loads(answer["error"])  # noqa: S301 - it comes from our own actor
             advance(answer["photographs"])
             if (there := _machines(ray)) < machines:
                 tell(f"of {machines} machines of the cluster {there} are left; they make the others' shards, too")
@@ -74,7 +75,7 @@ def _connected(address: str) -> Iterator[tuple[Any, Any]]:
     """`ray` and `ray.data`, connected; what Ray raises becomes a sentence, what it prints is kept off stdout."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of the machine
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    ray, data = need("ray", "ray"), need("ray.data", "ray")
+    ray, data = require_extra("ray", "ray"), require_extra("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
         _insist_on_answer(address)
@@ -82,16 +83,17 @@ def _connected(address: str) -> Iterator[tuple[Any, Any]]:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise EdgefrError(
-                f"expected a Ray cluster at {address}, found none ({_first(error)}): start one with `ray start "
-                "--head`, or give --ray local"
+                f"a Ray cluster at {address}",
+                f"none ({_first(error)})",
+                "start one with `ray start --head`, or give --ray local",
             ) from error
         try:
             yield ray, data
         except ray.exceptions.RayError as error:
             raise EdgefrError(
-                f"expected the Ray cluster at {address} to make all shards, found {type(error).__name__} "
-                f"({_first(error)}): install the same edgefr on all its machines, look into Ray's logs, then give the "
-                "same command again"
+                f"the Ray cluster at {address} to make all shards",
+                f"{type(error).__name__} ({_first(error)})",
+                ("install the same edgefr on all its machines, look into Ray's logs, then give the same command again"),
             ) from error
         finally:
             ray.shutdown()
@@ -110,8 +112,9 @@ def _insist_on_answer(address: str) -> None:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise EdgefrError(
-            f"expected a Ray cluster at {address}, found that nothing answers there ({error}): give the host:port that "
-            "`ray start --head` printed"
+            f"a Ray cluster at {address}",
+            f"that nothing answers there ({error})",
+            "give the host:port that `ray start --head` printed",
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.detection.base import Face, Policy, choose_face
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, ImageError
 from edgefr.gallery.model_binding import Binding
 from edgefr.io.photo import load_photo
 from edgefr.jobs.embedding_shards import Row, write_shard
@@ -70,8 +70,9 @@ class Worker:
         )
         if (found := Binding.of(self._verifier)) != self._job.binding:
             raise EdgefrError(
-                f"expected {self._job.binding} on every machine of the job, found {found} on {platform.node()}: copy "
-                "the same models there, and name --detector and --precision"
+                f"{self._job.binding} on every machine of the job",
+                f"{found} on {platform.node()}",
+                "copy the same models there, and name --detector and --precision",
             )
 
     def make(self, number: int, advance: Callable[[int], None]) -> Made:
@@ -90,9 +91,9 @@ class Worker:
         if refused and not any(Path(path).exists() for path in paths):
             # One file may have been removed; all of them are more likely a disk that is gone.
             raise EdgefrError(
-                f"expected the photographs from {shown(paths[0])} to {shown(paths[-1])}, found none of them on "
-                f"{platform.node()}: mount their disk there, then give the same command again; or begin a new job "
-                "without them"
+                f"the photographs from {shown(paths[0])} to {shown(paths[-1])}",
+                f"none of them on {platform.node()}",
+                "mount their disk there, then give the same command again; or begin a new job without them",
             )
         write_shard(self._settings.folder, self._job, number, rows)
         return Made(number, len(rows), refused)
@@ -105,7 +106,7 @@ def rows_of(verifier: Verifier, paths: list[str], policy: Policy) -> list[Row]:
     for path in paths:
         try:
             found[path] = _found(verifier, Path(path), policy)
-        except EdgefrError as error:
+        except ImageError as error:
             refused[path] = shown(str(error))
     faces = iter(verifier.embed([face for face, _ in found.values()], len(found)) if found else [])
     return [
@@ -148,7 +149,8 @@ def _seen(settings: Settings) -> Job:
     """
     if not (settings.folder / FILE).is_file() or (job := read_job(settings.folder)).id != settings.job:
         raise EdgefrError(
-            f"expected the job's folder {settings.folder} on {platform.node()}, found none or another's: put it and "
-            "the photographs on a file system that all machines have at the same path"
+            f"the job's folder {settings.folder} on {platform.node()}",
+            "none or another's",
+            "put it and the photographs on a file system that all machines have at the same path",
         )
     return job

@@ -40,9 +40,7 @@ def build_backbone(arch: str, tap: Literal["bn", "conv"] = "bn") -> Backbone:
         EdgefrError: no such architecture.
     """
     if arch not in ARCHITECTURES:
-        raise EdgefrError(
-            f"expected an architecture among {', '.join(ARCHITECTURES)}, found {arch!r}: name one of these"
-        )
+        raise EdgefrError(f"an architecture among {', '.join(ARCHITECTURES)}", f"{arch!r}", "name one of these")
     backbone = ARCHITECTURES[arch]()
     backbone.arch, backbone.tap = arch, tap
     return backbone.eval()

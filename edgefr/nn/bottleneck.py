@@ -48,8 +48,12 @@ class Bottleneck(nn.Module):
             summed = dims == (spec.embedding_dim, spec.embedding_dim)
             if spec.embedding_dim < sum(dims) and not summed:
                 raise EdgefrError(
-                    f'expected fusion.embedding_dim of at least {sum(dims)} for skip = "embeddings" (both '
-                    f'backbones\' embeddings side by side), found {spec.embedding_dim}: raise it or set skip = "none"'
+                    (
+                        f'fusion.embedding_dim of at least {sum(dims)} for skip = "embeddings" (both '
+                        "backbones' embeddings side by side)"
+                    ),
+                    str(spec.embedding_dim),
+                    'raise it or set skip = "none"',
                 )
             self.skip = nn.Linear(sum(dims), spec.embedding_dim, bias=False)
             if summed:

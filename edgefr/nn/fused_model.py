@@ -52,8 +52,9 @@ class FusedModel(nn.Module):
         channels = backbone_a.map_channels
         if backbone_b.map_channels != channels:
             raise EdgefrError(
-                f"expected two backbones whose maps have as many channels, found {spec.arch_a} with {channels} and "
-                f"{spec.arch_b} with {backbone_b.map_channels}: name other checkpoints in [a] and [b]"
+                "two backbones whose maps have as many channels",
+                f"{spec.arch_a} with {channels} and {spec.arch_b} with {backbone_b.map_channels}",
+                "name other checkpoints in [a] and [b]",
             )
         self.spec = spec
         self.backbone_a = backbone_a
@@ -125,20 +126,22 @@ def load_fused(path: Path) -> FusedModel:
         EdgefrError: the file is missing, damaged, not a fused checkpoint, or has missing or extra tensors.
     """
     if not path.is_file():
-        raise EdgefrError(f"expected a fused checkpoint at {path}, found no file: make one with `edgefr train`")
+        raise EdgefrError(f"a fused checkpoint at {path}", "no file", "make one with `edgefr train`")
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(METADATA_KEY)
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise EdgefrError(
-            f"expected a fused checkpoint in {path}, found a file that is no safetensors ({error}): make it "
-            "again with `edgefr train`"
+            f"a fused checkpoint in {path}",
+            f"a file that is no safetensors ({error})",
+            "make it again with `edgefr train`",
         ) from error
     if header is None:
         raise EdgefrError(
-            f"expected a fused checkpoint in {path}, found safetensors without edgefr's description: a backbone "
-            "goes into a recipe's [a] or [b], see train/README.md"
+            f"a fused checkpoint in {path}",
+            "safetensors without edgefr's description",
+            "a backbone goes into a recipe's [a] or [b], see train/README.md",
         )
     model = FusedModel.random(_spec_of(header, path))
     load_strictly(model, state, str(path))
@@ -152,7 +155,7 @@ def _spec_of(header: str, path: Path) -> ModelSpec:
         raw = None
     if not isinstance(raw, dict):
         raise EdgefrError(
-            f"expected edgefr's description in {path}, found other text: make the checkpoint again with `edgefr train`"
+            f"edgefr's description in {path}", "other text", "make the checkpoint again with `edgefr train`"
         )
     return ModelSpec.from_dict(raw, str(path))
 
@@ -174,7 +177,8 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
     found = [f"{len(keys)} {fault} ({', '.join(keys[:2])})" for fault, keys in faults.items() if keys]
     if found:
         raise EdgefrError(
-            f"expected the {len(wanted)} tensors of {type(module).__name__} in {source}, found "
-            f"{' and '.join(found)}: give the checkpoint of this architecture"
+            f"the {len(wanted)} tensors of {type(module).__name__} in {source}",
+            str(" and ".join(found)),
+            "give the checkpoint of this architecture",
         )
     module.load_state_dict(state, strict=True)

@@ -122,8 +122,9 @@ class Fusion(nn.Module):
         super().__init__()
         if channels % spec.heads:
             raise EdgefrError(
-                f"expected fusion.heads to divide the {channels} channels of the backbones' maps, found {spec.heads}: "
-                "correct the recipe"
+                f"fusion.heads to divide the {channels} channels of the backbones' maps",
+                str(spec.heads),
+                "correct the recipe",
             )
         self.mean_readout = spec.readout == "mean"
         self.local = LocalAggregation(spec, channels) if spec.local_branch else None

@@ -193,7 +193,7 @@ def build_margin(name: str) -> Margin:
         EdgefrError: there is no such head, or it is softmax, which has no margin and no cosines.
     """
     if name not in MARGINS:
-        raise EdgefrError(f"expected a margin head among {', '.join(MARGINS)}, found {name!r}: name one of these")
+        raise EdgefrError(f"a margin head among {', '.join(MARGINS)}", f"{name!r}", "name one of these")
     return MARGINS[name]()
 
 

@@ -45,11 +45,9 @@ class SampledHead(nn.Module):
         super().__init__()
         rank, self.ranks = place()
         if not 0 < sample <= 1:
-            raise EdgefrError(f"expected a share of classes above 0 and at most 1, found {sample}: correct the recipe")
+            raise EdgefrError("a share of classes above 0 and at most 1", str(sample), "correct the recipe")
         if classes < self.ranks:
-            raise EdgefrError(
-                f"expected at least a class for each of the {self.ranks} processes, found {classes}: start fewer"
-            )
+            raise EdgefrError(f"at least a class for each of the {self.ranks} processes", str(classes), "start fewer")
         self.margin = build_margin(name)
         self.sample = sample
         bounds = [classes * index // self.ranks for index in range(self.ranks + 1)]

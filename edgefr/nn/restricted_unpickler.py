@@ -129,6 +129,7 @@ def _unpickle_restricted(path: Path) -> Any:
     except Exception as error:  # a hostile pickle can raise anything that its opcodes reach
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise EdgefrError(
-        f"expected a checkpoint with nothing but weights in {path}, found that {reason.rstrip('.')}: get the file "
-        "from its publisher again, or convert it to safetensors where you trust it"
+        f"a checkpoint with nothing but weights in {path}",
+        f"that {reason.rstrip('.')}",
+        "get the file from its publisher again, or convert it to safetensors where you trust it",
     )

@@ -101,8 +101,9 @@ def load_spot(checkpoint: Path) -> Spot:
         net.load_state_dict(load_file(checkpoint), strict=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise EdgefrError(
-            f"expected a detector's checkpoint in {checkpoint}, found another file or none: make one with `edgefr "
-            "train-detector train/spot-first.toml`"
+            f"a detector's checkpoint in {checkpoint}",
+            "another file or none",
+            "make one with `edgefr train-detector train/spot-first.toml`",
         ) from error
     return net
 

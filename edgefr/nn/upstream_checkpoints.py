@@ -56,15 +56,13 @@ def backbone_from_checkpoint(path: Path, arch: str | None = None, colour: Colour
 
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise EdgefrError(f"expected a backbone checkpoint at {path}, found no file: check the path in the recipe")
+        raise EdgefrError(f"a backbone checkpoint at {path}", "no file", "check the path in the recipe")
     if path.suffix != ".safetensors":
         return unpickle(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise EdgefrError(
-            f"expected safetensors in {path}, found something else ({error}): get the file again"
-        ) from error
+        raise EdgefrError(f"safetensors in {path}", f"something else ({error})", "get the file again") from error
 
 
 def _bare_state(content: Any, path: Path) -> tuple[str, dict[str, Tensor]]:
@@ -75,8 +73,7 @@ def _bare_state(content: Any, path: Path) -> tuple[str, dict[str, Tensor]]:
             break
     if not isinstance(content, dict):
         raise EdgefrError(
-            f"expected a state dict in {path}, found {type(content).__name__}: save `net.state_dict()` where the "
-            "file comes from"
+            f"a state dict in {path}", str(type(content).__name__), "save `net.state_dict()` where the file comes from"
         )
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     for prefix in PREFIXES:
@@ -93,8 +90,9 @@ def _arch_of(state: dict[str, Tensor], path: Path) -> str:
             if _shapes(build().state_dict()) == found:
                 return arch
     raise EdgefrError(
-        f"expected the tensors of one of {', '.join(ARCHITECTURES)} in {path}, found {len(found)} others: name the "
-        "architecture (--arch, or arch in the recipe) to see which are missing or extra"
+        f"the tensors of one of {', '.join(ARCHITECTURES)} in {path}",
+        f"{len(found)} others",
+        "name the architecture (--arch, or arch in the recipe) to see which are missing or extra",
     )
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, NoFaceError
 from edgefr.types import FACE_SIZE, TEMPLATE, Floats, Image
 
 
@@ -56,6 +56,4 @@ def align(image: Image, landmarks: Floats) -> Image:
 
 
 def _unusable(found: str) -> EdgefrError:
-    return EdgefrError(
-        f"expected five landmarks of a face, found {found}: give a photograph with a clearer face, or another detector"
-    )
+    return NoFaceError("five landmarks of a face", found, "give a photograph with a clearer face, or another detector")

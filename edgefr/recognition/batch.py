@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.detection.base import Policy
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, ImageError
 from edgefr.io.files import written_whole
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
@@ -42,7 +42,7 @@ def photos_of(arguments: Sequence[str]) -> list[Path]:
         else:
             found = sorted(Path(name) for name in glob.glob(argument, recursive=True) if Path(name).is_file())  # noqa: PTH207
         if not found:
-            raise EdgefrError(f"expected photographs in {argument}, found none: check the path")
+            raise EdgefrError(f"photographs in {argument}", "none", "check the path")
         for photo in found:
             photos.setdefault(photo.resolve(), photo)
     return list(photos.values())
@@ -58,7 +58,7 @@ def embed_photos(
     for path in photos:
         try:
             waiting.append(verifier.find(path, policy))
-        except EdgefrError as error:
+        except ImageError as error:
             refused.append(Refusal(path, str(error)))
         if len(waiting) == batch:
             faces += verifier.embed(waiting, batch)

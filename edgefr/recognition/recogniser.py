@@ -55,11 +55,12 @@ class Recogniser:
                 gives no unit-length embeddings.
         """
         if not 1 <= batch <= LARGEST_BATCH:
-            raise EdgefrError(f"expected a batch of 1 to {LARGEST_BATCH} faces, found {batch}: choose another --batch")
+            raise EdgefrError(f"a batch of 1 to {LARGEST_BATCH} faces", str(batch), "choose another --batch")
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != INPUT.shape[1:]:
             raise EdgefrError(
-                f"expected faces uint8 (N,{FACE_SIZE},{FACE_SIZE},3), found {faces.dtype} "
-                f"({','.join(str(n) for n in faces.shape)}): align them first"
+                f"faces uint8 (N,{FACE_SIZE},{FACE_SIZE},3)",
+                f"{faces.dtype} ({','.join(str(n) for n in faces.shape)})",
+                "align them first",
             )
         total = len(faces)
         embedding = np.empty((total, self.embedding_dim), np.float32)
@@ -86,20 +87,23 @@ class Recogniser:
         for name in shapes.keys() & self._outputs:
             if found[name].shape != shapes[name]:
                 raise EdgefrError(
-                    f"expected {name} {shapes[name]} for {count} faces from {self.source}, found "
-                    f"{found[name].shape}: export the model again with a dynamic batch"
+                    f"{name} {shapes[name]} for {count} faces from {self.source}",
+                    str(found[name].shape),
+                    "export the model again with a dynamic batch",
                 )
             if not np.isfinite(found[name]).all():
                 raise EdgefrError(
-                    f"expected finite numbers in {name} from {self.source}, found others: "
-                    "use --precision fp32 or export the model again"
+                    f"finite numbers in {name} from {self.source}",
+                    "others",
+                    "use --precision fp32 or export the model again",
                 )
         length: Array = np.linalg.norm(found[EMBEDDING], axis=1)
         worst = float(np.abs(length - 1).max(initial=0))
         if worst > UNIT_TOLERANCE:
             raise EdgefrError(
-                f"expected embeddings of unit length from {self.source}, found lengths off by {worst:.3g}: "
-                "export the model with `edgefr export`"
+                f"embeddings of unit length from {self.source}",
+                f"lengths off by {worst:.3g}",
+                "export the model with `edgefr export`",
             )
         return length
 
@@ -139,4 +143,4 @@ def _checked_dim(description: Description, source: str) -> int:
 
 
 def _unlike(wanted: str, found: str, source: str) -> EdgefrError:
-    return EdgefrError(f"expected {wanted} in {source}, found {found}: export the model with `edgefr export`")
+    return EdgefrError(f"{wanted} in {source}", found, "export the model with `edgefr export`")

@@ -24,17 +24,16 @@ def template(embeddings: Floats, weights: Floats | None = None) -> Floats:
     weights = np.ones(len(embeddings), np.float32) if weights is None else weights
     if embeddings.ndim != 2 or len(embeddings) == 0 or weights.shape != embeddings.shape[:1]:
         raise EdgefrError(
-            f"expected embeddings (N, K) of at least one image and weights (N,), found {embeddings.shape} and "
-            f"{weights.shape}: enrol a person with at least one image"
+            "embeddings (N, K) of at least one image and weights (N,)",
+            f"{embeddings.shape} and {weights.shape}",
+            "enrol a person with at least one image",
         )
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise EdgefrError("expected weights that are finite and not negative, found others: leave those images out")
+        raise EdgefrError("weights that are finite and not negative", "others", "leave those images out")
     total = (weights / max(weights.max(), np.finfo(np.float32).tiny)) @ embeddings  # (K,)
     length = float(np.linalg.norm(total))
     if not length > 1e-6:
-        raise EdgefrError(
-            "expected images of one person, found embeddings that cancel or weights of zero: enrol other images"
-        )
+        raise EdgefrError("images of one person", "embeddings that cancel or weights of zero", "enrol other images")
     return np.asarray(total / length, np.float32)
 
 

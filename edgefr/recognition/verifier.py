@@ -61,8 +61,9 @@ class EmbeddedFace:
             return self.sharpness
         if self.uncertainty is None:
             raise EdgefrError(
-                "expected uncertainty beside the embedding, as the quality limit in the model's manifest needs, found "
-                "a model that gives none: measure the limit again with `edgefr calibrate`"
+                "uncertainty beside the embedding, as the quality limit in the model's manifest needs",
+                "a model that gives none",
+                "measure the limit again with `edgefr calibrate`",
             )
         return -self.uncertainty
 
@@ -199,8 +200,9 @@ class Verifier:
             return None
         if limit.detector not in (None, self.detector.name):
             raise EdgefrError(
-                f"expected the detector {limit.detector}, whose score the quality limit in the model's manifest is of, "
-                f"found {self.detector.name}: give that one, or measure the limit again with `edgefr calibrate`"
+                f"the detector {limit.detector}, whose score the quality limit in the model's manifest is of",
+                str(self.detector.name),
+                "give that one, or measure the limit again with `edgefr calibrate`",
             )
         return tuple(_doubt(face, limit) for face in faces if face.quality(limit.signal) < limit.limit)
 
@@ -222,9 +224,12 @@ class Verifier:
         wanted, option = ("", "") if fmr is None else (f" at an FMR of {fmr:g}", f" --fmr {fmr:g}")
         rates = ", ".join(f"{entry.fmr:g} ({entry.precision})" for entry in manifest.thresholds if entry.fmr)
         raise EdgefrError(
-            f"expected a threshold{wanted} for {precision} in the manifest of {self.model}, found {rates or 'none'}: "
-            f"measure it with `edgefr calibrate {self.model} FACES{option} --precision {precision}`, or give one with "
-            "--threshold"
+            f"a threshold{wanted} for {precision} in the manifest of {self.model}",
+            str(rates or "none"),
+            (
+                f"measure it with `edgefr calibrate {self.model} FACES{option} --precision {precision}`, or give "
+                "one with --threshold"
+            ),
         )
 
     def digest(self) -> str | None:

@@ -95,8 +95,9 @@ def open_backend(
     chosen = _choose(path, precision, images) if runtime == "auto" else runtime
     if (chosen == "fake") != (path == FAKE):
         raise EdgefrError(
-            f"expected the model 'fake' with the runtime fake and no other, found {path} with {chosen}: choose another "
-            "--model or --runtime"
+            "the model 'fake' with the runtime fake and no other",
+            f"{path} with {chosen}",
+            "choose another --model or --runtime",
         )
     if chosen == "fake":
         from edgefr.runtimes.fake import FakeBackend
@@ -123,9 +124,7 @@ def open_backend(
 
         return TritonBackend(path, chosen, precision)
     libraries = ", ".join(name for name in INSTALLS if name != "triton")
-    raise EdgefrError(
-        f"expected the runtime auto, {libraries}, triton://HOST:PORT/NAME or fake, found {runtime}: see `edgefr doctor`"
-    )
+    raise EdgefrError(f"the runtime auto, {libraries}, triton://HOST:PORT/NAME or fake", runtime, "see `edgefr doctor`")
 
 
 def place_here(runtime: str) -> Place:
@@ -149,8 +148,7 @@ def place_here(runtime: str) -> Place:
 
         return place(runtime, tensorrt_library(runtime), need_gpu(runtime))
     raise EdgefrError(
-        f"expected the runtime onnxruntime, openvino, tensorrt or tensorrt-rtx to build for, found {runtime}: choose "
-        "another --runtime"
+        "the runtime onnxruntime, openvino, tensorrt or tensorrt-rtx to build for", runtime, "choose another --runtime"
     )
 
 
@@ -163,8 +161,7 @@ def _choose(path: Path, precision: str, images: int | None) -> str:
         return made_by
     if path.suffix.lower() != ".onnx":
         raise EdgefrError(
-            f"expected an .onnx file, an engine, a .safetensors checkpoint or `fake`, found {path}: choose another "
-            "--model"
+            "an .onnx file, an engine, a .safetensors checkpoint or `fake`", str(path), "choose another --model"
         )
     if precision == "bf16" or not _present("onnxruntime"):
         return "openvino"

@@ -61,8 +61,9 @@ def checked(inputs: dict[str, Array], description: Description) -> dict[str, Arr
     """
     if set(inputs) != {info.name for info in description.inputs}:
         raise EdgefrError(
-            f"expected the inputs {', '.join(info.name for info in description.inputs)}, "
-            f"found {', '.join(sorted(inputs)) or 'none'}: name them as the model does"
+            f"the inputs {', '.join(info.name for info in description.inputs)}",
+            str(", ".join(sorted(inputs)) or "none"),
+            "name them as the model does",
         )
     for info in description.inputs:
         array = inputs[info.name]
@@ -72,9 +73,7 @@ def checked(inputs: dict[str, Array], description: Description) -> dict[str, Arr
         )
         if array.dtype != np.dtype(info.dtype) or not fits:
             shape = ",".join(str(n) for n in array.shape)
-            raise EdgefrError(
-                f"expected input {info} with B at least 1, found {array.dtype} ({shape}): align the faces first"
-            )
+            raise EdgefrError(f"input {info} with B at least 1", f"{array.dtype} ({shape})", "align the faces first")
     return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
 
 
@@ -85,19 +84,17 @@ def model_file(path: Path, suffix: str, runtime: str) -> Path:
         EdgefrError: it has another suffix, or is missing, not a file, empty or beyond 2 GiB.
     """
     if path.suffix.lower() != suffix:
-        raise EdgefrError(
-            f"expected a {suffix} file for {runtime}, found {path}: choose another file or another --runtime"
-        )
+        raise EdgefrError(f"a {suffix} file for {runtime}", str(path), "choose another file or another --runtime")
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError:
         size = None
     if size is None:
         found = "a folder" if path.is_dir() else "no such file"
-        raise EdgefrError(f"expected a model at {path}, found {found}: make one with `edgefr export`")
+        raise EdgefrError(f"a model at {path}", found, "make one with `edgefr export`")
     if not 0 < size <= LARGEST_MODEL:
         raise EdgefrError(
-            f"expected a model of 1 byte to 2 GiB at {path}, found {size} bytes: make it again with `edgefr export`"
+            f"a model of 1 byte to 2 GiB at {path}", f"{size} bytes", "make it again with `edgefr export`"
         )
     return path
 
@@ -105,16 +102,18 @@ def model_file(path: Path, suffix: str, runtime: str) -> Path:
 def unreadable(path: Path, runtime: str, error: Exception) -> EdgefrError:
     """The library's refusal of a model file as one sentence."""
     return EdgefrError(
-        f"expected an ONNX model in {path}, found one that {runtime} cannot load ({brief(error)}): "
-        "make it again with `edgefr export`"
+        f"an ONNX model in {path}",
+        f"one that {runtime} cannot load ({brief(error)})",
+        "make it again with `edgefr export`",
     )
 
 
 def failed(runtime: str, error: Exception) -> EdgefrError:
     """The library's failure on checked inputs as one sentence."""
     return EdgefrError(
-        f"expected {runtime} to run the model, found that it fails ({brief(error)}): "
-        "use a smaller batch or make the model again with `edgefr export`"
+        f"{runtime} to run the model",
+        f"that it fails ({brief(error)})",
+        "use a smaller batch or make the model again with `edgefr export`",
     )
 
 
@@ -134,7 +133,6 @@ def only(supported: tuple[str, ...], precision: str, runtime: str, mend: str) ->
         return supported[0]
     if precision not in supported:
         raise EdgefrError(
-            f"expected precision auto or {' or '.join(supported)} for {runtime} on this processor, "
-            f"found {precision}: {mend}"
+            f"precision auto or {' or '.join(supported)} for {runtime} on this processor", precision, mend
         )
     return precision

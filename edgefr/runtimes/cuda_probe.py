@@ -68,7 +68,7 @@ def need_gpu(what: str) -> Gpu:
     gpu = find_gpu()
     if gpu is None:
         raise EdgefrError(
-            f"expected an NVIDIA GPU with its driver for {what}, found none: see `nvidia-smi`, or use another --runtime"
+            f"an NVIDIA GPU with its driver for {what}", "none", "see `nvidia-smi`, or use another --runtime"
         )
     return gpu
 

@@ -106,8 +106,7 @@ class EngineRecord:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise EdgefrError(
-                f"expected an engine's manifest beside {source}, found another: build it again with "
-                "`edgefr build-engine`"
+                f"an engine's manifest beside {source}", "another", "build it again with `edgefr build-engine`"
             ) from error
 
 
@@ -121,12 +120,12 @@ def whole_engine(path: Path) -> EngineRecord:
     manifest = read_manifest(path) if size else None
     if manifest is None:
         found = "no manifest beside it" if size else "none"
-        raise EdgefrError(f"expected an engine with its manifest at {path}, found {found}: {REBUILD}")
+        raise EdgefrError(f"an engine with its manifest at {path}", found, REBUILD)
     record = EngineRecord.from_manifest(manifest, path)
     if size != record.bytes or size > LARGEST_ENGINE:
-        raise EdgefrError(f"expected an engine of {record.bytes:,} bytes in {path}, found {size:,}: {REBUILD}")
+        raise EdgefrError(f"an engine of {record.bytes:,} bytes in {path}", f"{size:,}", REBUILD)
     if sha256_of(path) != record.sha256:
-        raise EdgefrError(f"expected the engine that the manifest of {path} names, found another file: {REBUILD}")
+        raise EdgefrError(f"the engine that the manifest of {path} names", "another file", REBUILD)
     return record
 
 
@@ -143,8 +142,9 @@ def checked_engine(path: Path, here: Place) -> EngineRecord:
         if not suits:
             wanted, found = getattr(here, name), getattr(made, name)
             raise EdgefrError(
-                f"expected an engine for the {name} {wanted or 'none'}, found {path} built for "
-                f"{found or 'none'}: {REBUILD} {precision_option(record)}"
+                f"an engine for the {name} {wanted or 'none'}",
+                f"{path} built for {found or 'none'}",
+                f"{REBUILD} {precision_option(record)}",
             )
     return record
 

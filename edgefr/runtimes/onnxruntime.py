@@ -62,8 +62,9 @@ class OnnxRuntimeBackend:
             raise unreadable(path, runtime, error) from error
         if runtime == CUDA_RUNTIME and self._session.get_providers()[0] != CUDA:  # it falls back without a word
             raise MissingExtraError(
-                f"expected {CUDA} to load, found that onnxruntime fell back to the processor: install the CUDA "
-                "and cuDNN libraries that its version asks for, or use --runtime onnxruntime"
+                f"{CUDA} to load",
+                "that onnxruntime fell back to the processor",
+                "install the CUDA and cuDNN libraries that its version asks for, or use --runtime onnxruntime",
             )
         self._description = Description(
             runtime,
@@ -99,8 +100,7 @@ def _on_gpu(library: ModuleType) -> list[Any]:
     need_gpu(CUDA_RUNTIME)
     if CUDA not in library.get_available_providers():
         raise MissingExtraError(
-            f"expected an onnxruntime with {CUDA}, found one without: pip uninstall onnxruntime, then "
-            "pip install 'edgefr[cuda]'"
+            f"an onnxruntime with {CUDA}", "one without", "pip uninstall onnxruntime, then pip install 'edgefr[cuda]'"
         )
     return [(CUDA, {"use_tf32": "0"}), CPU]
 
@@ -109,9 +109,7 @@ def _library() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError(
-            f"expected the library 'onnxruntime', found it missing or broken ({error}): {INSTALL}"
-        ) from error
+        raise MissingExtraError("the library 'onnxruntime'", f"it missing or broken ({error})", INSTALL) from error
     return onnxruntime  # type: ignore[no-any-return]
 
 

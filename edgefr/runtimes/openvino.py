@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.io.onnx_precision import graph_precision
 from edgefr.runtimes.base import Array, Description, TensorInfo, checked, failed, model_file, only, unreadable
 from edgefr.runtimes.engine_file import Place, checked_engine
@@ -99,7 +99,7 @@ def openvino_core() -> Any:
     Raises:
         MissingExtraError: openvino is missing.
     """
-    return _only_core(need("openvino", "cpu"))
+    return _only_core(require_extra("openvino", "cpu"))
 
 
 @cache
@@ -117,7 +117,7 @@ def place() -> Place:
     """What an engine of OpenVINO is bound to here."""
     here = processor()
     sets = sorted(flag for flag in here.flags if flag.startswith(("avx", "amx", "asimd", "sve", "bf16")))
-    return Place(RUNTIME, need("openvino", "cpu").__version__, f"{here.model} ({' '.join(sets)})")
+    return Place(RUNTIME, require_extra("openvino", "cpu").__version__, f"{here.model} ({' '.join(sets)})")
 
 
 def _offered(computed: str, native: frozenset[str], path: Path) -> tuple[str, ...]:
@@ -126,8 +126,9 @@ def _offered(computed: str, native: frozenset[str], path: Path) -> tuple[str, ..
         return ("int8",)
     if computed == "fp16" and "FP16" not in native:
         raise EdgefrError(
-            f"expected a processor that computes in FP16 for {path}, found one that would run it in FP32: build it "
-            "with `edgefr build-engine --bf16` or --int8"
+            f"a processor that computes in FP16 for {path}",
+            "one that would run it in FP32",
+            "build it with `edgefr build-engine --bf16` or --int8",
         )
     if computed == "fp16":
         return ("fp16",)
@@ -136,7 +137,7 @@ def _offered(computed: str, native: frozenset[str], path: Path) -> tuple[str, ..
 
 def _read(path: Path) -> Any:
     # Core.read_model would offer the file to the parsers of all formats, which write to stderr.
-    frontend = need("openvino.frontend", "cpu").FrontEndManager().load_by_framework("onnx")
+    frontend = require_extra("openvino.frontend", "cpu").FrontEndManager().load_by_framework("onnx")
     return frontend.convert(frontend.load(str(path)))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefr.errors import need
+from edgefr.errors import require_extra
 from edgefr.runtimes.base import Array, Description, TensorInfo, checked, failed, model_file, only
 from edgefr.spec import ModelSpec
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces, Floats
@@ -30,7 +30,7 @@ class TorchBackend:
     def __init__(self, path: Path, precision: str = "auto") -> None:
         self._precision = only(("fp32",), precision, RUNTIME, "use --precision fp32")
         self._model = _load(path)
-        self._torch = need("torch", "train")
+        self._torch = require_extra("torch", "train")
         face = (FACE_SIZE, FACE_SIZE, 3)
         self._description = Description(
             RUNTIME,
@@ -84,7 +84,7 @@ class FusedPass:
     def __init__(self, path: Path, precision: str = "fp32") -> None:
         self.precision = only(("fp32", "bf16"), precision, RUNTIME, "use --precision fp32")
         self._model = _load(path)
-        self._torch = need("torch", "train")
+        self._torch = require_extra("torch", "train")
 
     @property
     def spec(self) -> ModelSpec:
@@ -117,8 +117,8 @@ class FusedPass:
 
 def _load(path: Path) -> FusedModel:
     model_file(path, ".safetensors", RUNTIME)
-    need("torch", "train")
-    need("safetensors", "train")
+    require_extra("torch", "train")
+    require_extra("safetensors", "train")
     from edgefr.nn.fused_model import load_fused
 
     return load_fused(path)

@@ -36,13 +36,12 @@ class Page:
 
             from edgefr.server.routes import application
         except ImportError as error:
-            raise EdgefrError(
-                f"expected the page's libraries, found {error.name} missing: pip install 'edgefr[web]'"
-            ) from error
+            raise EdgefrError("the page's libraries", f"{error.name} missing", "pip install 'edgefr[web]'") from error
         if token is not None and len(token) < SHORTEST_TOKEN:
             raise EdgefrError(
-                f"expected a token of {SHORTEST_TOKEN} characters or more in $EDGEFR_WEB_TOKEN, found {len(token)}: "
-                "take a longer one, or none and one is made"
+                f"a token of {SHORTEST_TOKEN} characters or more in $EDGEFR_WEB_TOKEN",
+                str(len(token)),
+                "take a longer one, or none and one is made",
             )
         here = _is_this_machine(host)
         made = None if here or token else secrets.token_urlsafe(24)
@@ -100,7 +99,7 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise EdgefrError(
-            f"expected to listen on {host}, port {port}, found {error.strerror or error}: give another --port or --host"
+            f"to listen on {host}, port {port}", str(error.strerror or error), "give another --port or --host"
         ) from error
 
 

@@ -202,7 +202,7 @@ def test_a_lost_source_is_reached_again_and_told_of() -> None:
 def test_a_source_that_is_none_ends_the_watch() -> None:
     class Wrong(Scripted):
         def frames(self):
-            raise EdgefrError("expected a source, found none: give one")
+            raise EdgefrError("a source", "none", "give one")
 
     with pytest.raises(EdgefrError, match="expected a source"):
         next(iter(Newest(Wrong([]), lambda *_: None)))

@@ -25,7 +25,7 @@ OLD = replace(HERE, version="2025.1")
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     def place(runtime: str) -> Place:
         if runtime != HERE.runtime:
-            raise EdgefrError("expected a GPU, found none: buy one")
+            raise EdgefrError("a GPU", "none", "buy one")
         return HERE
 
     monkeypatch.setattr(pruning, "place_here", place)

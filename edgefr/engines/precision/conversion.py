@@ -12,7 +12,7 @@ from edgefr.engines.precision.fp16 import fp16_from_fp32
 from edgefr.engines.precision.fp16_overflow import overflowing
 from edgefr.engines.precision.fp32_fallback import smallest
 from edgefr.engines.precision.int8 import calibrated
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.io.onnx_precision import HEAVY
 from edgefr.types import EMBEDDING, INPUT_NAME, Faces, Floats
 
@@ -52,7 +52,7 @@ def converted(model: onnx.ModelProto, precision: str, faces: Faces, cosine_min: 
     if precision in ("fp32", "bf16"):
         return Conversion(model, (), 0)
     if len(faces) == 0:
-        raise EdgefrError(f"expected faces to convert to {precision} with, found none: give some with --faces")
+        raise EdgefrError(f"faces to convert to {precision} with", "none", "give some with --faces")
     nearest = 1 - MARGIN * (1 - cosine_min)
     if precision == "fp16":
         return _fp16(model, faces, nearest)
@@ -95,7 +95,7 @@ def _near(
 
 def _embeddings(model: onnx.ModelProto, faces: Faces) -> Floats:
     """(N, 112, 112, 3) -> (N, K) of unit length, whatever the graph gives."""
-    library = need("onnxruntime", "train")
+    library = require_extra("onnxruntime", "train")
     options = library.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefr.errors import need
+from edgefr.errors import require_extra
 from edgefr.io.onnx_precision import HEAVY
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def fp16_from_fp32(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.M
     copy = type(model)()
     copy.CopyFrom(model)
     _Pass(copy.graph, frozenset(keep)).run()
-    need("onnx", "train").checker.check_model(copy)
+    require_extra("onnx", "train").checker.check_model(copy)
     return copy
 
 
@@ -67,7 +67,7 @@ class _Pass:
     """One walk over the nodes in their order; `half` holds the names of tensors that are FP16."""
 
     def __init__(self, graph: onnx.GraphProto, keep: frozenset[str]) -> None:
-        self.onnx = need("onnx", "train")
+        self.onnx = require_extra("onnx", "train")
         self.graph, self.keep = graph, keep
         types = self.onnx.TensorProto
         self.weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == types.FLOAT}

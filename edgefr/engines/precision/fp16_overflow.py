@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefr.errors import need
+from edgefr.errors import require_extra
 from edgefr.types import INPUT_NAME, Faces
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BATCH = 4
 def overflowing(model: onnx.ModelProto, faces: Faces) -> tuple[str, ...]:
     """Names of the nodes with which a number leaves FP16's range for any of (N, 112, 112, 3) faces, in the graph's
     order: their inputs are finite, and an FP16 output or the FP16 copy of an input is not."""
-    onnx, library = need("onnx", "train"), need("onnxruntime", "train")
+    onnx, library = require_extra("onnx", "train"), require_extra("onnxruntime", "train")
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     known = {value.name for value in watched.graph.output}

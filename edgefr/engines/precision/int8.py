@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import need
+from edgefr.errors import require_extra
 from edgefr.types import INPUT_NAME, Faces
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Calibrated:
 
     def int8(self, keep: Collection[str] = ()) -> onnx.ModelProto:
         """A copy with all of them but `keep` in INT8."""
-        need("onnxruntime.quantization", "train")
+        require_extra("onnxruntime.quantization", "train")
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -84,8 +84,8 @@ def calibrated(model: onnx.ModelProto, faces: Faces, symmetric: bool) -> Calibra
 
     Percentiles and entropy were no better on MobileFaceNet and took four times as long.
     """
-    onnx = need("onnx", "train")
-    need("onnxruntime.quantization", "train")
+    onnx = require_extra("onnx", "train")
+    require_extra("onnxruntime.quantization", "train")
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, create_calibrator
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

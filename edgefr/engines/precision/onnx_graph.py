@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.runtimes.base import model_file
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ def read_graph(path: Path) -> onnx.ModelProto:
         EdgefrError: there is none, or it cannot be read.
     """
     model_file(path, ".onnx", "a conversion")
-    library = need("onnx", "train")
+    library = require_extra("onnx", "train")
     try:
         model: onnx.ModelProto = library.load(path)
         library.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's own exceptions share no narrower base
         raise EdgefrError(
-            f"expected an ONNX model in {path}, found another or a damaged file: make it again with `edgefr export`"
+            f"an ONNX model in {path}", "another or a damaged file", "make it again with `edgefr export`"
         ) from error
     _name_nodes(model)
     _cast_first(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 
 if TYPE_CHECKING:
     import onnx
@@ -24,7 +24,7 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """
     if all(entry.version <= opset for entry in model.opset_import if entry.domain == ""):
         return model
-    library = need("onnx", "train")
+    library = require_extra("onnx", "train")
     from onnx import version_converter
 
     try:
@@ -37,7 +37,8 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         library.checker.check_model(older)
     except Exception as error:  # the converter's errors are RuntimeErrors, the checker's its own
         raise EdgefrError(
-            f"expected a graph that operator set {opset} can say, as this TensorRT's parser needs, found one that it "
-            f"cannot ({str(error).splitlines()[0][:160]}): use a newer TensorRT"
+            f"a graph that operator set {opset} can say, as this TensorRT's parser needs",
+            f"one that it cannot ({str(error).splitlines()[0][:160]})",
+            "use a newer TensorRT",
         ) from error
     return older

@@ -23,13 +23,16 @@ DIGEST_BYTES = 32
 
 
 class DamagedError(EdgefrError):
-    """A gallery or an export is not as edgefr wrote it, or the key is another's."""
+    """A gallery or an export was changed or damaged, or was encrypted with another key."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"expected {what} as edgefr wrote it, found it changed, damaged or sealed with another key: restore a copy "
-            "of the file, or import an export into a new gallery"
-        )
+
+def damaged(what: str) -> DamagedError:
+    """The error for `what`, which cannot be decrypted or does not match its digest."""
+    return DamagedError(
+        f"{what} as edgefr wrote it",
+        "that it was changed, damaged or encrypted with another key",
+        "restore a copy of the file, or import an export into a new gallery",
+    )
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,11 @@ def unseal(key: bytes, sealed: object, place: bytes, what: str) -> bytes:
         DamagedError: it was changed, sealed with another key or for another place, or is no bytes at all.
     """
     if not isinstance(sealed, bytes) or len(sealed) <= NONCE_BYTES:
-        raise DamagedError(what)
+        raise damaged(what)
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
     except InvalidTag as error:
-        raise DamagedError(what) from error
+        raise damaged(what) from error
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import KEY_BYTES, DamagedError, Place, new_key, seal, unseal
+from edgefr.gallery.crypto.encryption import KEY_BYTES, DamagedError, Place, damaged, new_key, seal, unseal
 
 SHORTEST = 8
 """Characters of a passphrase."""
@@ -39,7 +39,7 @@ class Passphrase:
     def __post_init__(self) -> None:
         if len(self.text) < SHORTEST:
             raise EdgefrError(
-                f"expected a passphrase of at least {SHORTEST} characters, found {len(self.text)}: choose a longer one"
+                f"a passphrase of at least {SHORTEST} characters", str(len(self.text)), "choose a longer one"
             )
 
     def key(self, salt: bytes, cost: int) -> bytes:
@@ -78,8 +78,9 @@ class KeyFile:
             os.close(folder)
         except OSError as error:
             raise EdgefrError(
-                f"expected to write a new key file {path}, found that this cannot be done ({error.strerror}): choose "
-                "another --key-file"
+                f"to write a new key file {path}",
+                f"that this cannot be done ({error.strerror})",
+                "choose another --key-file",
             ) from error
         return cls(path)
 
@@ -95,13 +96,15 @@ class KeyFile:
                 content = file.read(2 * KEY_BYTES + 2)
         except OSError as error:
             raise EdgefrError(
-                f"expected a key file at {self.path}, found that it cannot be read ({error.strerror}): give the one "
-                "that the gallery was made with as --key-file"
+                f"a key file at {self.path}",
+                f"that it cannot be read ({error.strerror})",
+                "give the one that the gallery was made with as --key-file",
             ) from error
         if mode & 0o077:
             raise EdgefrError(
-                f"expected a key file that its owner alone may read, found {self.path} with mode {mode:04o}: "
-                f"chmod 600 {self.path}"
+                "a key file that its owner alone may read",
+                f"{self.path} with mode {mode:04o}",
+                f"chmod 600 {self.path}",
             )
         try:
             key = bytes.fromhex(content.decode("ascii"))
@@ -109,8 +112,9 @@ class KeyFile:
             key = b""
         if len(key) != KEY_BYTES:
             raise EdgefrError(
-                f"expected {2 * KEY_BYTES} hexadecimal digits in {self.path}, found something else: give the key file "
-                "that the gallery was made with"
+                f"{2 * KEY_BYTES} hexadecimal digits in {self.path}",
+                "something else",
+                "give the key file that the gallery was made with",
             )
         return key
 
@@ -155,8 +159,7 @@ def unlocked(lock: object, secret: Secret, place: Place, source: str) -> bytes:
     kinds = {"plain": Plain, "key file": KeyFile, "passphrase": Passphrase}
     if not isinstance(secret, kinds[found["kind"]]):
         raise EdgefrError(
-            f"expected {WANTED[found['kind']]} for {source}, found another kind of secret: "
-            "give what the gallery was made with"
+            f"{WANTED[found['kind']]} for {source}", "another kind of secret", "give what the gallery was made with"
         )
     if isinstance(secret, Plain):
         return bytes.fromhex(found["key"])
@@ -165,8 +168,7 @@ def unlocked(lock: object, secret: Secret, place: Place, source: str) -> bytes:
         return unseal(key, bytes.fromhex(found["key"]), place.of(found["kind"]), source)
     except DamagedError as error:
         raise EdgefrError(
-            f"expected the {found['kind']} that {source} was locked with, found another or a damaged file: give the "
-            "right one"
+            f"the {found['kind']} that {source} was locked with", "another or a damaged file", "give the right one"
         ) from error
 
 
@@ -185,5 +187,5 @@ def _read(lock: object, source: str) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         sound = False
     if not sound:
-        raise DamagedError(f"the lock of {source}")
+        raise damaged(f"the lock of {source}")
     return found

@@ -65,22 +65,27 @@ class MilvusShelf:
         while not self.exists() and self._collections.there() and time.monotonic() < end:
             time.sleep(0.5)  # another client may be making it
         if self.exists():
-            raise EdgefrError(f"expected no gallery at {self.address}, found one: choose another name")
+            raise EdgefrError(f"no gallery at {self.address}", "one", "choose another name")
         self._collections.clear()
         begun = time.monotonic()
         self._collections.create(dim, header.body[:16].hex())
         if not self._lite and (taken := time.monotonic() - begun) > MADE_SECONDS:
             raise EdgefrError(
-                f"expected the gallery at {self.address} to be made within {MADE_SECONDS:.0f} seconds, found that its "
-                f"collections took {taken:.0f}: see that the server runs, and try again"
+                f"the gallery at {self.address} to be made within {MADE_SECONDS:.0f} seconds",
+                f"that its collections took {taken:.0f}",
+                "see that the server runs, and try again",
             )
         self._upsert(self._things, [thing_row(header)])
 
     def header(self) -> Thing:
         if not self.exists():
             raise EdgefrError(
-                f"expected a gallery at {self.address}, found none: make one with `edgefr gallery enroll NAME IMAGE "
-                f"--gallery {self.address}`, or choose another --gallery"
+                f"a gallery at {self.address}",
+                "none",
+                (
+                    f"make one with `edgefr gallery enroll NAME IMAGE --gallery {self.address}`, or choose another "
+                    "--gallery"
+                ),
             )
         return thing(self._query(self._things, f'kind == "{HEADER}"', THING)[0])
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.stores.base import SECONDS
 from edgefr.gallery.stores.milvus_errors import explained
@@ -73,8 +73,9 @@ class Collections:
                 )
             if rows:
                 raise EdgefrError(
-                    f"expected a gallery or none at {self._address}, found one that lost its header: restore it from a "
-                    "backup of the server, or choose another name"
+                    f"a gallery or none at {self._address}",
+                    "one that lost its header",
+                    "restore it from a backup of the server, or choose another name",
                 )
         for collection in there:
             with explained(self._address):
@@ -88,8 +89,9 @@ class Collections:
         found = {field["name"] for field in described["fields"]}
         if found != {*fields}:
             raise EdgefrError(
-                f"expected the gallery {self._address.name} at {self._address}, found something else in the collection "
-                f"{collection} (with the fields {', '.join(sorted(found))[:200]}): choose another name"
+                f"the gallery {self._address.name} at {self._address}",
+                (f"something else in the collection {collection} (with the fields {', '.join(sorted(found))[:200]})"),
+                "choose another name",
             )
         with explained(self._address):  # Milvus Lite forgets what is loaded when it ends
             self._client.load_collection(collection, timeout=self._load_seconds)
@@ -118,11 +120,11 @@ def connected(address: Address) -> MilvusClient:
         EdgefrError: pymilvus is missing, nobody answers, or another process has the file of Milvus Lite open.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it tells stderr that Milvus Lite finds an idle client too lively
-    client = need("pymilvus", "scale").MilvusClient
+    client = require_extra("pymilvus", "scale").MilvusClient
     for chatty in ("pymilvus", "milvus_lite", "grpc._server"):  # tracebacks of errors that are told in a sentence
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     if address.kind == LITE:
-        need("milvus_lite", "scale")
+        require_extra("milvus_lite", "scale")
         file = Path(address.host).absolute()
         with explained(address):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def explained(address: Address) -> Iterator[None]:
     except (MilvusException, RpcError, OSError) as error:
         told = " ".join(str(getattr(error, "message", error)).split())
         raise EdgefrError(
-            f"expected an answer of Milvus at {address}, found {told[:LONGEST]!r}: {_remedy(error, told, address)}"
+            f"an answer of Milvus at {address}", f"{told[:LONGEST]!r}", str(_remedy(error, told, address))
         ) from error
 
 

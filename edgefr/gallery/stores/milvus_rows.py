@@ -68,8 +68,9 @@ def _text(data: bytes) -> str:
     text = b64encode(data).decode()
     if len(text) > LONGEST:
         raise EdgefrError(
-            f"expected at most {LONGEST * 3 // 4:,} bytes of a person or an image, which Milvus can keep, found "
-            f"{len(data):,}: enrol fewer images of one person, or use a gallery in a file or in PostgreSQL"
+            f"at most {LONGEST * 3 // 4:,} bytes of a person or an image, which Milvus can keep",
+            f"{len(data):,}",
+            "enrol fewer images of one person, or use a gallery in a file or in PostgreSQL",
         )
     return text
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.gallery.address import Address
 from edgefr.gallery.stores.base import (
     HEADER,
@@ -77,8 +77,12 @@ class PostgresShelf:
         for table, columns in found.items():
             if columns != expected[table]:
                 raise EdgefrError(
-                    f"expected the gallery {self.address.name} at {self.address}, found something else in the table "
-                    f"{table} (with the columns {', '.join(sorted(columns))[:200] or 'none'}): choose another name"
+                    f"the gallery {self.address.name} at {self.address}",
+                    (
+                        f"something else in the table {table} (with the columns "
+                        f"{', '.join(sorted(columns))[:200] or 'none'})"
+                    ),
+                    "choose another name",
                 )
         return True
 
@@ -87,7 +91,7 @@ class PostgresShelf:
             # Two who create at once wait here for each other, and the second sees what the first has made.
             self._run("SELECT pg_advisory_xact_lock(hashtext(%s))", self._people)
             if self.exists():
-                raise EdgefrError(f"expected no gallery at {self.address}, found one: choose another name")
+                raise EdgefrError(f"no gallery at {self.address}", "one", "choose another name")
             self._run("CREATE EXTENSION IF NOT EXISTS vector")
             self._run(
                 f"CREATE TABLE {self._people} (id bigint PRIMARY KEY, token text NOT NULL UNIQUE, due bigint NOT NULL, "
@@ -107,8 +111,12 @@ class PostgresShelf:
     def header(self) -> Thing:
         if not self.exists():
             raise EdgefrError(
-                f"expected a gallery at {self.address}, found none: make one with `edgefr gallery enroll NAME IMAGE "
-                f"--gallery {self.address}`, or choose another --gallery"
+                f"a gallery at {self.address}",
+                "none",
+                (
+                    f"make one with `edgefr gallery enroll NAME IMAGE --gallery {self.address}`, or choose another "
+                    "--gallery"
+                ),
             )
         return self._select_things("kind = %s", HEADER)[0]
 
@@ -230,7 +238,7 @@ class PostgresShelf:
 
 
 def _connected(address: Address) -> Connection:
-    psycopg = need("psycopg", "scale")
+    psycopg = require_extra("psycopg", "scale")
     with explained(address):
         connection: Connection = psycopg.connect(
             dbname=address.database,

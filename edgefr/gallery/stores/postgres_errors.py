@@ -21,7 +21,7 @@ def explained(address: Address) -> Iterator[None]:
     except psycopg.Error as error:
         told = " ".join(str(error).split())
         raise EdgefrError(
-            f"expected an answer of PostgreSQL at {address}, found {told[:LONGEST]!r}: {_remedy(error)}"
+            f"an answer of PostgreSQL at {address}", f"{told[:LONGEST]!r}", str(_remedy(error))
         ) from error
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgefr.gallery.crypto.encryption import DamagedError, Keys, Place
+from edgefr.gallery.crypto.encryption import Keys, Place, damaged
 from edgefr.gallery.records import Event, Person, Portrait
 from edgefr.gallery.stores.base import EVENT, IMAGE, Intent, PersonRow, Thing
 from edgefr.gallery.stores.row_codec import Rows
@@ -35,7 +35,7 @@ class ServedRows:
         """Raises DamagedError where the row is not as it was written."""
         person = self._rows.person(row.id, row.key, row.record)
         if (self.token(person.name), due_of(person)) != (row.token, row.due):
-            raise DamagedError(f"a person of {self._source}")
+            raise damaged(f"a person of {self._source}")
         return person
 
     def data_key(self, row: PersonRow) -> bytes:
@@ -100,7 +100,7 @@ def outside_of(header: Thing, source: str) -> tuple[Place, object]:
     except (ValueError, TypeError, KeyError, RecursionError):
         place, lock = None, None
     if not isinstance(place, str):
-        raise DamagedError(f"the header of {source}")
+        raise damaged(f"the header of {source}")
     return Place(place), lock
 
 

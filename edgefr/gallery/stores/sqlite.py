@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import DamagedError, Keys, Place, new_key
+from edgefr.gallery.crypto.encryption import Keys, Place, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, locked, unlocked
 from edgefr.gallery.model_binding import Binding
 from edgefr.gallery.records import Event, Person, Portrait
@@ -54,7 +54,7 @@ class Store:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
             raise EdgefrError(
-                f"expected to write {path}, found that this cannot be done ({error.strerror}): choose another --gallery"
+                f"to write {path}", f"that this cannot be done ({error.strerror})", "choose another --gallery"
             ) from error
         place, gallery_key = Place.new(), new_key()
         lock = locked(gallery_key, secret, place)
@@ -62,7 +62,7 @@ class Store:
         try:
             with store._transaction() as database:
                 if version_of(database) != 0:
-                    raise EdgefrError(f"expected no gallery at {path}, found one: choose another --gallery")
+                    raise EdgefrError(f"no gallery at {path}", "one", "choose another --gallery")
                 migrate(database)
                 body = store._rows.sealed_header(Header(len(MIGRATIONS), binding))
                 database.execute("INSERT INTO header VALUES (1, ?, ?, ?)", (place.identity, lock, body))
@@ -85,7 +85,7 @@ class Store:
             store._bring_up_to_date()
             with explained(path):
                 if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
-                    raise DamagedError(str(path))
+                    raise damaged(str(path))
         except BaseException:
             database.close()
             raise
@@ -101,12 +101,11 @@ class Store:
             version = version_of(self._database)
         if row and row[0] != self._lock:
             raise EdgefrError(
-                f"expected {self.path} locked as it was when opened, found a new lock: start edgefr again with the new "
-                "secret"
+                f"{self.path} locked as it was when opened", "a new lock", "start edgefr again with the new secret"
             )
         header = self._rows.header(row and row[1])
         if header.version != version:
-            raise DamagedError(f"the version of {self.path}")
+            raise damaged(f"the version of {self.path}")
         return header
 
     def people(self) -> Iterator[Person]:
@@ -117,7 +116,7 @@ class Store:
                 yield self._rows.person(number, key, record)
                 count, rows = count + 1, (rows + self._rows.digest(number, key, record)) % MODULUS
         if (count, rows) != (header.people, header.rows):
-            raise DamagedError(f"the list of people in {self.path}")
+            raise damaged(f"the list of people in {self.path}")
 
     def person(self, number: int) -> Person:
         """One person by row number."""
@@ -142,7 +141,7 @@ class Store:
                 yield self._rows.event(number, sealed)
                 link, count = self._rows.link(link, number, sealed), count + 1
         if (count, link) != (header.events, header.link):
-            raise DamagedError(f"the log of {self.path}")
+            raise damaged(f"the log of {self.path}")
 
     def data_version(self) -> int:
         """A number that differs once another connection has written."""
@@ -178,8 +177,9 @@ class Store:
             busy = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise EdgefrError(
-                f"expected to clear SQLite's log beside {self.path} of what was removed, found that another process "
-                "still reads it: the change is made, and its traces go when that process ends"
+                f"to clear SQLite's log beside {self.path} of what was removed",
+                "that another process still reads it",
+                "the change is made, and its traces go when that process ends",
             )
 
     def rotate(self, secret: Secret) -> None:
@@ -224,7 +224,7 @@ class Store:
         with explained(self.path):
             row = self._database.execute(query, (number,)).fetchone()
         if row is None:
-            raise DamagedError(f"row {number} of {self.path}")
+            raise damaged(f"row {number} of {self.path}")
         return tuple(row)
 
 
@@ -260,8 +260,9 @@ def is_gallery(path: Path) -> bool:
 def _existing(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise EdgefrError(
-            f"expected a gallery at {path}, found none: make one with `edgefr gallery enroll NAME IMAGE`, or choose "
-            "another --gallery"
+            f"a gallery at {path}",
+            "none",
+            "make one with `edgefr gallery enroll NAME IMAGE`, or choose another --gallery",
         )
     return connect(path)
 
@@ -271,9 +272,9 @@ def _outside(database: sqlite3.Connection, path: Path) -> tuple[Place, object]:
     with explained(path):
         if version_of(database) == 0:  # a creation that was cut short
             raise EdgefrError(
-                f"expected a gallery at {path}, found an empty file: make one with `edgefr gallery enroll NAME IMAGE`"
+                f"a gallery at {path}", "an empty file", "make one with `edgefr gallery enroll NAME IMAGE`"
             )
         row = database.execute("SELECT place, lock FROM header WHERE id = 1").fetchone()
     if row is None or not isinstance(row[0], str):
-        raise DamagedError(f"the header of {path}")
+        raise damaged(f"the header of {path}")
     return Place(row[0]), row[1]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import DamagedError
+from edgefr.gallery.crypto.encryption import damaged
 
 APPLICATION = 0x45464747  # "EFGG"
 WAIT_SECONDS = 30
@@ -67,13 +67,12 @@ def _check_kind(database: sqlite3.Connection, path: Path) -> None:
     tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     version = version_of(database)
     if tables and (application != APPLICATION or version < 1):
-        raise EdgefrError(
-            f"expected a gallery in {path}, found another or a damaged database: choose another --gallery"
-        )
+        raise EdgefrError(f"a gallery in {path}", "another or a damaged database", "choose another --gallery")
     if version > len(MIGRATIONS):
         raise EdgefrError(
-            f"expected a gallery of version {len(MIGRATIONS)} or older in {path}, found version {version}: update "
-            "edgefr (pip install --upgrade edgefr), or restore a copy if the file is damaged"
+            f"a gallery of version {len(MIGRATIONS)} or older in {path}",
+            f"version {version}",
+            "update edgefr (pip install --upgrade edgefr), or restore a copy if the file is damaged",
         )
 
 
@@ -91,6 +90,6 @@ def explained(path: Path) -> Iterator[None]:
             found, mend = "that another process keeps it locked", "wait for that process to end"
         else:
             found, mend = f"that this cannot be done ({error})", "check the path, its permissions and the room left"
-        raise EdgefrError(f"expected to read and write {path}, found {found}: {mend}") from error
+        raise EdgefrError(f"to read and write {path}", found, mend) from error
     except sqlite3.Error as error:
-        raise DamagedError(str(path)) from error
+        raise damaged(str(path)) from error

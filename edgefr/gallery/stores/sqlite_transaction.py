@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgefr.gallery.crypto.encryption import DamagedError, new_key
+from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.records import Event, Person, Portrait
 from edgefr.gallery.stores.row_codec import Header, Rows
 
@@ -90,7 +90,7 @@ class Change:
         """Delete a person's row and give the data key that was in it."""
         row = self._database.execute("SELECT key, record FROM people WHERE id = ?", (number,)).fetchone()
         if row is None:
-            raise DamagedError("the list of people")
+            raise damaged("the list of people")
         self._database.execute("DELETE FROM people WHERE id = ?", (number,))
         self.header = self.header.without_row(self._rows.digest(number, *row))
         return self._rows.data_key(number, row[0])

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import NoReturn, Protocol
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import DamagedError
+from edgefr.gallery.crypto.encryption import damaged
 from edgefr.gallery.stores.base import SECONDS, Intent, Mend, Thing
 
 CLAIM = "claim"
@@ -99,8 +99,9 @@ class Claims:
         self._intent = None  # who took over has mended it, and may be at the same people now
         self._release()
         raise EdgefrError(
-            f"expected no pause within a change of {self.source}, found one of {age:.0f} seconds, in which somebody "
-            "else took over: look what is enrolled, and try again"
+            f"no pause within a change of {self.source}",
+            f"one of {age:.0f} seconds, in which somebody else took over",
+            "look what is enrolled, and try again",
         )
 
     def _acquire(self, wait: float) -> list[Thing]:
@@ -116,8 +117,9 @@ class Claims:
                 self._release()
             if time.monotonic() > deadline:
                 raise EdgefrError(
-                    f"expected to change {self.source} within {wait:g} seconds, found that others are changing "
-                    "it all the time: try again later"
+                    f"to change {self.source} within {wait:g} seconds",
+                    "that others are changing it all the time",
+                    "try again later",
                 )
             time.sleep(0.05 + secrets.randbelow(400) / 1000)  # at random, so that two do not meet for ever
 
@@ -154,4 +156,4 @@ def _intent_of(claim: Thing, source: str) -> Intent | None:
         found = json.loads(claim.body)["intent"]
         return None if found is None else Intent(int(found["first"]), int(found["last"]), bool(found["whole"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedError(f"a claim on {source}") from error
+        raise damaged(f"a claim on {source}") from error

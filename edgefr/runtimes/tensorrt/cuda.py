@@ -78,7 +78,7 @@ def open_cuda() -> Cuda:
         return PyCuda()
     except ImportError as error:
         raise MissingExtraError(
-            f"expected cuda-python or pycuda for TensorRT, found neither ({error}): pip install 'edgefr[trt]'"
+            "cuda-python or pycuda for TensorRT", f"neither ({error})", "pip install 'edgefr[trt]'"
         ) from error
 
 
@@ -92,7 +92,7 @@ def cuda_error(what: str, error: object) -> EdgefrError:
         mend = "start edgefr again; if it comes back, restart the machine and see `nvidia-smi` or `dmesg`"
     else:
         mend = "see `nvidia-smi`, or use another --runtime"
-    return EdgefrError(f"expected CUDA to {what}, found that it fails ({told}): {mend}")
+    return EdgefrError(f"CUDA to {what}", f"that it fails ({told})", mend)
 
 
 class CudaPython:

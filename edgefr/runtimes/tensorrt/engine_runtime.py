@@ -42,8 +42,9 @@ class TensorRtBackend:
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
             raise EdgefrError(
-                f"expected {runtime} to load {path}, found that it refuses ({'; '.join(self._log.errors)[:200]}): "
-                f"build it again with `edgefr build-engine --{made} --runtime {runtime}`"
+                f"{runtime} to load {path}",
+                f"that it refuses ({'; '.join(self._log.errors)[:200]})",
+                f"build it again with `edgefr build-engine --{made} --runtime {runtime}`",
             )
         self._session = Session(trt, engine, open_cuda(), runtime, made)
         weakref.finalize(self, _end, self._session)

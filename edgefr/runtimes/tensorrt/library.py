@@ -27,7 +27,7 @@ def tensorrt_library(runtime: str) -> ModuleType:
         except ImportError as error:
             missing = error
     raise MissingExtraError(
-        f"expected the library {runtime}, found it missing or broken ({missing}): {INSTALLS[runtime]}"
+        f"the library {runtime}", f"it missing or broken ({missing})", str(INSTALLS[runtime])
     ) from missing
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.runtimes.base import Array, Description, brief, checked
 from edgefr.runtimes.triton.messages import add_inputs, outputs_of, tensors_of, versions_of
 from edgefr.runtimes.triton.model_fingerprint import Served, served_name
@@ -67,8 +67,8 @@ class TritonBackend:
     def __init__(self, path: Path, url: str, precision: str = "auto", deadline: float = DEADLINE) -> None:
         self._address = Address.parse(url)
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to stderr comes as an exception, too
-        self._grpc = need("grpc", "triton")
-        need("tritonclient.grpc", "triton")
+        self._grpc = require_extra("grpc", "triton")
+        require_extra("tritonclient.grpc", "triton")
         from tritonclient.grpc import service_pb2, service_pb2_grpc
 
         self._messages, self._deadline = service_pb2, deadline
@@ -84,8 +84,9 @@ class TritonBackend:
         made = self._served.precision
         if precision not in ("auto", made):
             raise EdgefrError(
-                f"expected precision auto or {made}, which {self._name} on {self._address} computes in, found "
-                f"{precision}: use --precision {made}"
+                f"precision auto or {made}, which {self._name} on {self._address} computes in",
+                precision,
+                f"use --precision {made}",
             )
         self._description = Description(
             RUNTIME,
@@ -143,8 +144,9 @@ class TritonBackend:
     def _another(self, wanted: str, found: list[Served]) -> EdgefrError:
         told = ", ".join(f"{served.sha256[:12]} {served.precision}" for served in found)
         return EdgefrError(
-            f"expected the model {wanted} as {self._name} on {self._address}, found {told or 'one that does not say'}: "
-            "give that one with --model, or serve this one with `edgefr export --triton`"
+            f"the model {wanted} as {self._name} on {self._address}",
+            str(told or "one that does not say"),
+            "give that one with --model, or serve this one with `edgefr export --triton`",
         )
 
     def _metadata(self) -> Any:
@@ -183,22 +185,23 @@ class TritonBackend:
         if code is status.UNAVAILABLE:
             times = "" if attempts == 1 else f" in {attempts} attempts"
             return EdgefrError(
-                f"expected a Triton server that answers at {self._address}, found none{times} ({told}): start it with "
-                "`tritonserver --model-repository REPO`, or correct --runtime"
+                f"a Triton server that answers at {self._address}",
+                f"none{times} ({told})",
+                "start it with `tritonserver --model-repository REPO`, or correct --runtime",
             )
         if code is status.DEADLINE_EXCEEDED:
             return EdgefrError(
-                f"expected {self._address} to answer a question in {QUESTION:g} s and a batch in {self._deadline:g} s, "
-                "found that it does not: use a smaller --batch, or look whether the server is at work"
+                f"{self._address} to answer a question in {QUESTION:g} s and a batch in {self._deadline:g} s",
+                "that it does not",
+                "use a smaller --batch, or look whether the server is at work",
             )
         if code is status.NOT_FOUND:
             return EdgefrError(
-                f"expected the model {self._name} on {self._address}, found that the server has none ({told}): name "
-                f"another as {self._address}/NAME, or add it with `edgefr export --triton`"
+                f"the model {self._name} on {self._address}",
+                f"that the server has none ({told})",
+                f"name another as {self._address}/NAME, or add it with `edgefr export --triton`",
             )
-        return EdgefrError(
-            f"expected {self._address} to run {self._name}, found that it fails ({told}): see the server's log"
-        )
+        return EdgefrError(f"{self._address} to run {self._name}", f"that it fails ({told})", "see the server's log")
 
 
 def _number(version: str) -> int:

@@ -63,8 +63,9 @@ def outputs_of(answer: Any, wanted: tuple[TensorInfo, ...], batch: int) -> dict[
         sent = len(raw.get(info.name, b""))
         if kinds.get(info.name) != info.dtype or sent != size:
             raise EdgefrError(
-                f"expected {size:,} bytes of {info} from Triton for a batch of {batch}, found {sent:,} of "
-                f"{kinds.get(info.name) or 'nothing'}: see its log; a Python backend of before 2025 needs numpy<2"
+                f"{size:,} bytes of {info} from Triton for a batch of {batch}",
+                f"{sent:,} of {kinds.get(info.name) or 'nothing'}",
+                "see its log; a Python backend of before 2025 needs numpy<2",
             )
         found[info.name] = np.frombuffer(raw[info.name], info.dtype).reshape(shape)
     return found

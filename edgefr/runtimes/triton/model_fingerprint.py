@@ -80,7 +80,5 @@ def checked_name(name: str) -> str:
         EdgefrError: it may not.
     """
     if not _NAME.fullmatch(name):
-        raise EdgefrError(
-            f"expected a model's name of letters, digits, '.', '_' and '-', found {name[:200]!r}: choose another"
-        )
+        raise EdgefrError("a model's name of letters, digits, '.', '_' and '-'", f"{name[:200]!r}", "choose another")
     return name

@@ -61,6 +61,5 @@ def is_address(runtime: str) -> bool:
 
 def _unlike(url: str) -> EdgefrError:
     return EdgefrError(
-        f"expected a server such as triton://host:{PORT}/mini (tritons:// for TLS), found --runtime {url[:200]!r}: "
-        "correct it"
+        f"a server such as triton://host:{PORT}/mini (tritons:// for TLS)", f"--runtime {url[:200]!r}", "correct it"
     )

@@ -85,8 +85,9 @@ def descend(
     start = load_state(state, stage.key, modules, optimizer)
     if world.largest(start) != -world.largest(-start):
         raise EdgefrError(
-            f"expected the states of all processes beside {stage.state} at one step, found others: remove "
-            f"{stage.state.with_suffix('')}* to start anew"
+            f"the states of all processes beside {stage.state} at one step",
+            "others",
+            f"remove {stage.state.with_suffix('')}* to start anew",
         )
     images = schedule.batch * schedule.accumulate
     if start < steps:
@@ -109,8 +110,9 @@ def descend(
                 buffer.copy_(value)
             _save(state, stage, step, modules, optimizer)
             raise EdgefrError(
-                f"expected finite losses and gradients, found {_told(figures)} at step {step} (state saved in "
-                f"{state}): start anew with a lower learning rate, --set ...schedule.lr=..."
+                "finite losses and gradients",
+                f"{_told(figures)} at step {step} (state saved in {state})",
+                "start anew with a lower learning rate, --set ...schedule.lr=...",
             )
         optimizer.step()
         world.mean(statistics)

@@ -242,4 +242,4 @@ def check_named(name: str, seed: int) -> None:
 def require(good: bool, key: str, expected: str, found: object) -> None:
     """Raise an EdgefrError that names the recipe's key unless its value is good."""
     if not good:
-        raise EdgefrError(f"expected {key} to be {expected}, found {found!r}: correct the recipe or --set it")
+        raise EdgefrError(f"{key} to be {expected}", f"{found!r}", "correct the recipe or --set it")

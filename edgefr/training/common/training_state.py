@@ -42,13 +42,12 @@ def load_state(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer
             header = json.loads((file.metadata() or {}).get("state", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise EdgefrError(
-            f"expected a training state in {path}, found {error}: remove the file to start anew"
-        ) from error
+        raise EdgefrError(f"a training state in {path}", str(error), "remove the file to start anew") from error
     if header.get("key") != key:
         raise EdgefrError(
-            f"expected the state of this recipe in {path}, found that of another: remove the file to start anew, or "
-            "--set name=ANOTHER"
+            f"the state of this recipe in {path}",
+            "that of another",
+            "remove the file to start anew, or --set name=ANOTHER",
         )
     for name, module in modules.items():
         module.load_state_dict(_under(tensors, f"{name}/"), strict=True)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgefr.data.degradations import Rng
-from edgefr.errors import need
+from edgefr.errors import require_extra
 from edgefr.training.detector.labelled_photographs import Photographs
 from edgefr.types import Floats, Image
 
@@ -110,7 +110,7 @@ def thing(side: int, rng: Rng) -> Image:
 
 @cache
 def _thing(name: str) -> Image:
-    need("skimage", "train")
+    require_extra("skimage", "train")
     from skimage import color, data
     from skimage.util import img_as_ubyte
 

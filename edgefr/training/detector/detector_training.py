@@ -100,8 +100,12 @@ def insist_on_beginning(recipe: SpotRecipe, faces: TrainingFaces) -> None:
         return
     if not recipe.begin.is_file():
         raise EdgefrError(
-            f"expected a detector to go on from in {recipe.begin}, found no file: train it first by the recipe that "
-            "its folder is called as, with `edgefr train-detector`, or give another with --set begin=FILE"
+            f"a detector to go on from in {recipe.begin}",
+            "no file",
+            (
+                "train it first by the recipe that its folder is called as, with `edgefr train-detector`, or give "
+                "another with --set begin=FILE"
+            ),
         )
     faces.check_unseen(recipe.data, [recipe.begin])
 

@@ -58,8 +58,9 @@ def labelled(faces: TrainingFaces, teacher: Path, kept: Path, progress: Progress
     """
     if not teacher.is_file():
         raise EdgefrError(
-            f"expected YuNet as teacher at {teacher}, found no file: give face_detection_yunet_2023mar.onnx of "
-            "OpenCV's model zoo with --set teacher=FILE"
+            f"YuNet as teacher at {teacher}",
+            "no file",
+            "give face_detection_yunet_2023mar.onnx of OpenCV's model zoo with --set teacher=FILE",
         )
     with progress("Reading photographs", len(faces)) as advance:
         pictures = []
@@ -83,8 +84,9 @@ def _looked_at(pictures: list[Image], teacher: Path, progress: Progress) -> list
                 advance(1)
     except cv2.error as error:
         raise EdgefrError(
-            f"expected the YuNet detector in {teacher}, found that OpenCV {cv2.__version__} cannot run it: download "
-            "face_detection_yunet_2023mar.onnx again from OpenCV's model zoo"
+            f"the YuNet detector in {teacher}",
+            f"that OpenCV {cv2.__version__} cannot run it",
+            "download face_detection_yunet_2023mar.onnx again from OpenCV's model zoo",
         ) from error
     return finds
 
@@ -101,7 +103,5 @@ def _read(path: Path, pictures: int) -> list[Floats]:
         if rows.shape != (counts.sum(), ROW) or len(counts) != pictures:
             raise ValueError(f"labels of {len(counts)} pictures")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise EdgefrError(
-            f"expected the labels of {pictures} photographs in {path}, found {error}: remove the file"
-        ) from error
+        raise EdgefrError(f"the labels of {pictures} photographs in {path}", str(error), "remove the file") from error
     return np.split(rows, np.cumsum(counts)[:-1])

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgefr.errors import EdgefrError, need
+from edgefr.errors import EdgefrError, require_extra
 from edgefr.nn.spot_network import Block, Shrink, Spot
 from edgefr.training.common.parallel import World
 
@@ -33,8 +33,9 @@ def unfolded(graph: Path, pictures: Iterable[Tensor], world: World) -> Spot:
         net.load_state_dict(weights, strict=True)
     except (KeyError, RuntimeError) as error:
         raise EdgefrError(
-            f"expected a detector's graph in {graph}, found another: give edgefr/assets/spot.onnx, or what `edgefr "
-            "train-detector` wrote, with --set begin=FILE"
+            f"a detector's graph in {graph}",
+            "another",
+            "give edgefr/assets/spot.onnx, or what `edgefr train-detector` wrote, with --set begin=FILE",
         ) from error
     net.to(world.device).eval()
     _measure(net, pictures)
@@ -43,14 +44,15 @@ def unfolded(graph: Path, pictures: Iterable[Tensor], world: World) -> Spot:
 
 def _weights(graph: Path) -> dict[str, Tensor]:
     """The graph's constants by the names of the net's weights."""
-    onnx, protobuf = need("onnx", "train"), need("google.protobuf.message", "train")
+    onnx, protobuf = require_extra("onnx", "train"), require_extra("google.protobuf.message", "train")
     try:
         constants = onnx.load(str(graph)).graph.initializer
         named = {constant.name: onnx.numpy_helper.to_array(constant) for constant in constants}
     except (OSError, ValueError, TypeError, protobuf.DecodeError) as error:
         raise EdgefrError(
-            f"expected an ONNX file in {graph}, found another or none: give edgefr/assets/spot.onnx, or what `edgefr "
-            "train-detector` wrote, with --set begin=FILE"
+            f"an ONNX file in {graph}",
+            "another or none",
+            "give edgefr/assets/spot.onnx, or what `edgefr train-detector` wrote, with --set begin=FILE",
         ) from error
     ours = (name for name in named if name.startswith(PREFIX))
     return {name.removeprefix(PREFIX): torch.tensor(named[name]) for name in ours}

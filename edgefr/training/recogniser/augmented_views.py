@@ -72,17 +72,41 @@ class ViewSet(Dataset[Shown]):
         Raises:
             EdgefrError: on the way, a picture is damaged.
         """
-        loader = DataLoader(self, batch_sampler=_Lists(batches), num_workers=self.workers, collate_fn=_stacked)
+        loader = DataLoader(
+            _Guarded(self), batch_sampler=_Lists(batches), num_workers=self.workers, collate_fn=_collate
+        )
         # Begun here and not by a generator: it draws a random number, which must not be one of a step's.
-        return _in_a_sentence(iter(loader))
+        return _raise_errors(iter(loader))
 
 
-def _in_a_sentence(batches: Iterator[Shown]) -> Iterator[Shown]:
-    """The same, but a worker's error is what the worker said, without the traceback that torch puts before it."""
-    try:
-        yield from batches
-    except EdgefrError as error:
-        raise EdgefrError(str(error).rpartition("EdgefrError: ")[2].strip()) from error
+class _Guarded(Dataset[Shown | EdgefrError]):
+    """A data set whose errors are items: torch would put a worker's traceback into the message of an error."""
+
+    def __init__(self, views: ViewSet) -> None:
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, number: int) -> Shown | EdgefrError:
+        try:
+            return self.views[number]
+        except EdgefrError as error:
+            return error
+
+
+def _collate(views: list[Shown | EdgefrError]) -> Shown | EdgefrError:
+    for view in views:
+        if isinstance(view, EdgefrError):
+            return view
+    return _stacked([view for view in views if not isinstance(view, EdgefrError)])
+
+
+def _raise_errors(batches: Iterator[Shown | EdgefrError]) -> Iterator[Shown]:
+    for batch in batches:
+        if isinstance(batch, EdgefrError):
+            raise batch
+        yield batch
 
 
 class _Lists:
@@ -104,13 +128,13 @@ def check_batch(count: int, schedule: Schedule, world: World) -> None:
     needed = schedule.batch * schedule.accumulate
     if count < needed:
         raise EdgefrError(
-            f"expected at least {needed} views, those of one step, found {count}: give more faces or --set a smaller "
-            "batch"
+            f"at least {needed} views, those of one step", str(count), "give more faces or --set a smaller batch"
         )
     if schedule.batch % world.size:
         raise EdgefrError(
-            f"expected a batch that {world.size} processes can share evenly, found {schedule.batch}: --set another "
-            "batch or start another number of processes"
+            f"a batch that {world.size} processes can share evenly",
+            str(schedule.batch),
+            "--set another batch or start another number of processes",
         )
 
 

@@ -122,8 +122,9 @@ class Shards:
         needed, free = self.dtype.itemsize * self.views_of(missing), shutil.disk_usage(self.folder).free
         if needed > free:
             raise EdgefrError(
-                f"expected {needed / 1e9:,.3f} GB of free disk space for {self.folder}, found {free / 1e9:,.3f} GB: "
-                "make room, or --set runs=FOLDER on a larger disk"
+                f"{needed / 1000000000.0:,.3f} GB of free disk space for {self.folder}",
+                f"{free / 1000000000.0:,.3f} GB",
+                "make room, or --set runs=FOLDER on a larger disk",
             )
 
     def write(self, start: int, records: Records) -> None:
@@ -150,8 +151,9 @@ class Shards:
                 with written_whole(self.folder / INDEX) as temporary:
                     temporary.write_text(json.dumps({"key": self.key, "shards": kept}) + "\n", encoding="utf-8")
                 raise EdgefrError(
-                    f"expected the feature maps of {path} as they were written, found others: run the same command "
-                    "again, it makes this shard anew"
+                    f"the feature maps of {path} as they were written",
+                    "others",
+                    "run the same command again, it makes this shard anew",
                 )
             advance(entry["views"])
 
@@ -171,9 +173,7 @@ class Shards:
         """
         shard: Records = np.load(self.folder / _name(start), mmap_mode="r")
         if shard.dtype != self.dtype:
-            raise EdgefrError(
-                f"expected records of {self.dtype.itemsize} bytes in {self.folder}, found others: remove the folder"
-            )
+            raise EdgefrError(f"records of {self.dtype.itemsize} bytes in {self.folder}", "others", "remove the folder")
         return shard
 
     def _index(self) -> dict[str, Any]:
@@ -185,12 +185,11 @@ class Shards:
             key, shards = raw["key"], dict(raw["shards"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise EdgefrError(
-                f"expected an index of feature maps in {path}, found something else ({error}): remove the folder"
+                f"an index of feature maps in {path}", f"something else ({error})", "remove the folder"
             ) from error
         if key != self.key:
             raise EdgefrError(
-                f"expected feature maps of this recipe's backbones and views in {self.folder}, found others: remove "
-                "the folder"
+                f"feature maps of this recipe's backbones and views in {self.folder}", "others", "remove the folder"
             )
         return shards
 

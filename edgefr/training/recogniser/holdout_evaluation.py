@@ -34,13 +34,14 @@ def held_out_pairs(data: Data, limit: int | None) -> list[NamedPair]:
         EdgefrError: there are none, or none of a second fold to choose thresholds on, or a picture is not there.
     """
     if data.pairs is None:
-        raise EdgefrError("expected data.pairs to test on, found none: give LFW's pairs file in every recipe")
+        raise EdgefrError("data.pairs to test on", "none", "give LFW's pairs file in every recipe")
     named = [pair for pair in read_pairs(data.pairs) if pair.fold in data.test_folds]
     named = [named[index] for index in draw(len(named), limit)]
     if (folds := len({pair.fold for pair in named})) < 2:
         raise EdgefrError(
-            f"expected test pairs of at least two folds, for thresholds come from the others, found {len(named)} of "
-            f"{folds}: name two folds or more in data.test_folds, or raise --limit"
+            "test pairs of at least two folds, for thresholds come from the others",
+            f"{len(named)} of {folds}",
+            "name two folds or more in data.test_folds, or raise --limit",
         )
     check_present(index_pairs(named)[0], open_faces(data.faces))
     return named

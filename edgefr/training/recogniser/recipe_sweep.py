@@ -43,9 +43,7 @@ def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str])
     """
     key, equals, values = (over or "").partition("=")
     if over is not None and not (key and equals and all(values.split(","))):
-        raise EdgefrError(
-            f"expected --over key=value,value,..., found {over!r}: write for example --over vib.beta=0,1e-3"
-        )
+        raise EdgefrError("--over key=value,value,...", f"{over!r}", "write for example --over vib.beta=0,1e-3")
     set_so = f"-{hashlib.sha256(repr(list(settings)).encode()).hexdigest()[:8]}" if settings else ""
     found = []
     for path in recipes:
@@ -59,7 +57,7 @@ def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str])
             found.append(Variant(f"{base.name}, {key} {value}", base.name, recipe, _number(value)))
     names = [variant.recipe.name for variant in found]
     if len(set(names)) < len(names):
-        raise EdgefrError(f"expected recipes of different names, found {', '.join(names)}: give each its own name")
+        raise EdgefrError("recipes of different names", str(", ".join(names)), "give each its own name")
     return found
 
 
@@ -111,8 +109,9 @@ def check(chosen: Sequence[Variant], progress: Progress, world: World) -> None:
     for variant in chosen:
         if _tested_on(variant) != _tested_on(chosen[0]):
             raise EdgefrError(
-                f"expected the same data.faces, data.pairs and data.test_folds in all recipes, found others in "
-                f"{variant.name} than in {chosen[0].name}: rows of different test pairs cannot be compared"
+                "the same data.faces, data.pairs and data.test_folds in all recipes",
+                f"others in {variant.name} than in {chosen[0].name}",
+                "rows of different test pairs cannot be compared",
             )
         run = Run(variant.recipe, progress, world)
         run.check()

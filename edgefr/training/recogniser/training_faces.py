@@ -115,8 +115,9 @@ class TrainingFaces:
                 seen = set(ours.folds) - set(theirs.folds)
             if seen:
                 raise EdgefrError(
-                    f"expected people in {path} who are not in data.test_folds, found that it was trained on those of "
-                    f"folds {told(seen)}: train it with data.test_folds = {list(ours.folds)}, or --set others here"
+                    f"people in {path} who are not in data.test_folds",
+                    f"that it was trained on those of folds {told(seen)}",
+                    f"train it with data.test_folds = {list(ours.folds)}, or --set others here",
                 )
 
     def describe(self, data: Data) -> str:
@@ -132,7 +133,7 @@ def _status(path: Path) -> os.stat_result:
         return path.stat()
     except OSError as error:
         raise EdgefrError(
-            f"expected a picture at {path}, found none ({error.strerror}): put it there or take it off the list"
+            f"a picture at {path}", f"none ({error.strerror})", "put it there or take it off the list"
         ) from error
 
 
@@ -146,14 +147,13 @@ def read_training_faces(data: Data) -> TrainingFaces:
     held_out = set() if data.pairs is None else people_of(read_pairs(data.pairs), data.test_folds)
     if held_out and held_out.isdisjoint(folder.people()):
         raise EdgefrError(
-            f"expected pictures as Name/picture.jpg with the names of {data.pairs} in {data.faces}, found none of the "
-            "people to hold out: give the faces that belong to the pairs file"
+            f"pictures as Name/picture.jpg with the names of {data.pairs} in {data.faces}",
+            "none of the people to hold out",
+            "give the faces that belong to the pairs file",
         )
     names = tuple(name for name in folder.names if person_of(name) not in held_out)
     if not names:
-        raise EdgefrError(
-            f"expected people outside folds {data.test_folds} in {data.faces}, found none: correct data.test_folds"
-        )
+        raise EdgefrError(f"people outside folds {data.test_folds} in {data.faces}", "none", "correct data.test_folds")
     if data.limit is not None:
         chosen = np.unique(np.linspace(0, len(names) - 1, min(data.limit, len(names))).astype(int))
         names = tuple(names[index] for index in chosen)
