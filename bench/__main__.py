@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefr.engines.latency import machine
-from edgefr.io.files import sha256_of, written_whole
-from edgefr.models import MINI, shipped
+from edgefr.io.files import atomic_write, sha256_of
+from edgefr.models import MINI, model_file
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
@@ -107,7 +107,7 @@ def watch() -> dict[str, Any]:
 def triton() -> dict[str, Any]:
     from bench.triton import run
 
-    return {"model_sha256": sha256_of(shipped(MINI)), **run()}
+    return {"model_sha256": sha256_of(model_file(MINI)), **run()}
 
 
 def bulk() -> dict[str, Any]:
@@ -154,7 +154,7 @@ def main() -> None:
         except FileNotFoundError as error:  # of models, some take hours to make: nothing here waits for them
             print(f"{title} left out: {error.filename or error} is not there", file=sys.stderr)
             continue
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     print(json.dumps(measured, indent=2))
 

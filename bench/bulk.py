@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from edgefr.demo import demo_photos
-from edgefr.detection.multiscale import resized
+from edgefr.detection.multiscale import resize_longest_side
 from edgefr.jobs.embedding_shards import read_rows
 from edgefr.jobs.job_description import read_job
 from edgefr.types import Image
@@ -76,7 +76,7 @@ def run(images: int, kills: int, workers: int, seed: int, model: str, folder: Pa
 
 def make(folder: Path, images: int, rng: random.Random) -> set[str]:
     """Write so many photographs; the paths of the damaged ones."""
-    photos = [resized(photo, SIDE) for name, photo in demo_photos().items() if name != "her bad copy"]
+    photos = [resize_longest_side(photo, SIDE) for name, photo in demo_photos().items() if name != "her bad copy"]
     bad = set()
     for number in range(images):
         path = folder / f"{number // PEOPLE:04d}" / f"{number:07d}.jpg"

@@ -25,7 +25,7 @@ from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import OVERLAP, SCORE, VOTES
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import interval, resampled_sums, share
-from edgefr.io.photo import load_photo
+from edgefr.io.photo import read_photograph
 from edgefr.training.detector.label_averaging import moved
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, Floats, Image
 
@@ -220,7 +220,7 @@ def run(data: Path, spot: Path, limit: int | None = None) -> dict[str, Any]:
     pictures = faceless(folder, names, detectors["yunet"], FACELESS)
     false = {which: sum(len(each.detect(picture)) for picture in pictures) for which, each in detectors.items()}
     photos = {
-        path.name: {which: len(each.detect(load_photo(path))) for which, each in detectors.items()}
+        path.name: {which: len(each.detect(read_photograph(path))) for which, each in detectors.items()}
         for path in sorted((data / "photos").iterdir())
     }
     return found | {

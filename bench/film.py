@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.io.photo import load_photo
+from edgefr.io.photo import read_photograph
 from edgefr.types import Image
 
 WIDTH, HEIGHT, RATE = 1280, 720, 30
@@ -33,7 +33,7 @@ def frames(shots: Sequence[Shot], seed: int = 0) -> Iterator[Image]:
     room = cv2.resize(random.integers(90, 150, (4, 6, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     count = 0
     for shot in shots:
-        photo = None if shot.photo is None else load_photo(shot.photo)
+        photo = None if shot.photo is None else read_photograph(shot.photo)
         total = round(shot.seconds * RATE)
         for number in range(total):
             part = number / max(total - 1, 1)

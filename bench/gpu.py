@@ -16,9 +16,9 @@ from typing import Any
 from bench.__main__ import BASELINE, MODEL, RESULTS, data, edgefr
 from edgefr.engines.latency import machine
 from edgefr.errors import EdgefrError
-from edgefr.io.files import sha256_of, written_whole
+from edgefr.io.files import atomic_write, sha256_of
 from edgefr.runtimes import available_runtimes
-from edgefr.runtimes.cuda_probe import need_gpu
+from edgefr.runtimes.cuda_probe import require_gpu
 
 PRECISIONS = ("fp32", "fp16", "int8")
 BATCHES = "1,2,4,8,16,32,64"
@@ -39,7 +39,7 @@ def engines(model: Path, runtime: str) -> dict[str, Any]:
 
 def main() -> None:
     try:
-        gpu = need_gpu("`make gpu`")
+        gpu = require_gpu("`make gpu`")
     except EdgefrError as error:
         sys.exit(f"edgefr: {error}")
     model = Path(sys.argv[1]) if len(sys.argv) > 1 else MODEL
@@ -58,7 +58,7 @@ def main() -> None:
     }
     name = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
     output = RESULTS / f"{name}.json"
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n")
     print(output)
 

@@ -25,12 +25,12 @@ import numpy as np
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.crypto.key_wrapping import KeyFile
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Portrait
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import FaceSample
 
 DIM = 8
-BINDING = Binding("none", "none", "none", "none", "fp32", DIM)
+BINDING = ModelBinding("none", "none", "none", "none", "fp32", DIM)
 LONGEST = 0.03
 """Seconds until the kill: enough to open a gallery, and to change it many times."""
 BEFORE_OPEN = 0.3
@@ -139,10 +139,10 @@ def _work(path: Path, keys: list[KeyFile], known: State | None, rng: random.Rand
     try:
         if known is None:
             tell(json.dumps(["create", "", ""]))
-            gallery, state = Gallery.create(path, keys[0], BINDING), State({})
+            gallery, state = FileGallery.create(path, keys[0], BINDING), State({})
             tell("done")
         else:
-            gallery, state = Gallery.open(path, keys[known.key]), known
+            gallery, state = FileGallery.open(path, keys[known.key]), known
         while True:
             change = _any_change(state, rng)
             tell(json.dumps(change))
@@ -162,12 +162,12 @@ def _any_change(state: State, rng: random.Random) -> tuple[str, str, str]:
     return (what, "", "") if what == "rotate" else (what, name, fresh)
 
 
-def _do(gallery: Gallery, change: Sequence[str], key: KeyFile, rng: random.Random) -> None:
+def _do(gallery: FileGallery, change: Sequence[str], key: KeyFile, rng: random.Random) -> None:
     what, name, more = change
     if what == "enrol":
         embedding = np.array([rng.gauss(0, 1) for _ in range(DIM)], np.float32)
         embedding /= np.linalg.norm(embedding)
-        gallery.enrol(name, [Portrait(more, embedding, 1.0, rng.random(), 2.0)])
+        gallery.enrol(name, [FaceSample(more, embedding, 1.0, rng.random(), 2.0)])
     elif what == "remove":
         gallery.remove(name)
     elif what == "rename":
@@ -185,7 +185,7 @@ def _found(path: Path, keys: list[KeyFile], copy: Path) -> State | None:
             shutil.copy(file, copy)
     for number, key in enumerate(keys):
         try:
-            gallery = Gallery.open(copy / path.name, key)
+            gallery = FileGallery.open(copy / path.name, key)
         except EdgefrError as error:
             if "found none" in str(error) or "an empty file" in str(error):
                 return None
@@ -193,9 +193,9 @@ def _found(path: Path, keys: list[KeyFile], copy: Path) -> State | None:
                 continue
             raise
         with gallery:
-            if gallery.stray_images():
+            if gallery.orphan_images():
                 raise SystemExit("images without a person")
-            people = {name: tuple(one.source for one in gallery.portraits(name)) for name in gallery.names()}
+            people = {name: tuple(one.source for one in gallery.samples(name)) for name in gallery.names()}
             return State(people, len(gallery.events()), number)
     raise AssertionError
 

@@ -18,7 +18,7 @@ from edgefr.cli.output import progress
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.degradations import PROTOCOLS, degrade
 from edgefr.data.lfw_pairs import NamedPair, people_of, read_pairs
-from edgefr.detection.base import Detector, choose_face
+from edgefr.detection.base import Detector, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
@@ -49,7 +49,7 @@ def find_faces(folder: FaceFolder, names: Sequence[str], protocol: str, detector
         for name in names:
             photo = degrade(folder.read(name), protocol, name, SCALE)
             try:
-                face = choose_face(detector.detect(photo), photo.shape[:2], "largest", name)
+                face = select_face(detector.detect(photo), photo.shape[:2], "largest", name)
                 crops.append(align(photo, face.landmarks))
                 place[name] = len(crops) - 1
             except EdgefrError:

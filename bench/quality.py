@@ -20,7 +20,7 @@ from edgefr.cli.output import progress
 from edgefr.data.collections import open_faces, person_of
 from edgefr.data.degradations import PROTOCOLS, degrade
 from edgefr.data.lfw_pairs import NamedPair, read_pairs
-from edgefr.detection.base import Detector, choose_face
+from edgefr.detection.base import Detector, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.error_rates import Comparisons, tar_at_far
@@ -37,7 +37,7 @@ from edgefr.evaluation.pairs import Pairs, similarities
 from edgefr.nn.fused_model import FusedModel, load_fused
 from edgefr.recognition.alignment import align
 from edgefr.recognition.quality import sharpness
-from edgefr.recognition.template_fusion import inverse_variance, only_best, template
+from edgefr.recognition.template_fusion import best_only, inverse_variance, weighted_mean
 from edgefr.types import Faces, Floats, Image
 
 TRAINING, TEST = range(1, 6), range(6, 11)
@@ -94,7 +94,7 @@ def _face(picture: Image, detector: Detector | None, name: str) -> tuple[Image, 
     if detector is None:
         return picture, 1.0
     try:
-        face = choose_face(detector.detect(picture), picture.shape[:2], "largest", name)
+        face = select_face(detector.detect(picture), picture.shape[:2], "largest", name)
         return align(picture, face.landmarks), face.score
     except EdgefrError:
         return np.zeros((112, 112, 3), np.uint8), float("nan")
@@ -183,7 +183,7 @@ def _round(seen: Seen, weigh: Weigh, rng: np.random.Generator) -> tuple[Floats, 
     templates = []
     for index in chosen[:, :IMAGES]:
         at = index, protocol[index]
-        templates.append(template(seen.embedding[at], weigh({key: told[at] for key, told in seen.signal.items()})))
+        templates.append(weighted_mean(seen.embedding[at], weigh({key: told[at] for key, told in seen.signal.items()})))
     probe = chosen[:, IMAGES]
     who = seen.people[probe].astype(np.int64)
     similarity = np.stack(templates) @ seen.embedding[probe, protocol[probe]].T  # (people, people)
@@ -203,8 +203,8 @@ def templates(test: Seen, training: Seen) -> dict[str, Any]:
         "inverse variance": by_variance(1.0),
         f"inverse variance, temperature {best:g}": by_variance(best),
         **{f"by {key}": (lambda told, key=key: told[key]) for key in ("norm of a", "norm of b")},
-        **{f"best by {key}": (lambda told, key=key: only_best(told[key])) for key in test.signal},
-        "one image": lambda told: only_best(np.zeros_like(told["certainty"])),
+        **{f"best by {key}": (lambda told, key=key: best_only(told[key])) for key in test.signal},
+        "one image": lambda told: best_only(np.zeros_like(told["certainty"])),
     }
     rows, accepted = {}, {}
     for name, weigh in ways.items():

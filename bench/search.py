@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.engines.latency import machine
-from edgefr.gallery.search.int8_index import ROWS, THREADS, Codes, Index, numkong_scan, numpy_scan
+from edgefr.gallery.search.int8_index import ROWS, THREADS, Codes, Int8Index, numkong_scan, numpy_scan
 from edgefr.types import Floats
 
 DIM, TOP, TURNS = 512, 5, 12
@@ -42,7 +42,7 @@ def run(people: int = 1_000_000) -> dict[str, Any]:
         asked.append(len(ids))
         return templates[np.array(ids)]
 
-    index = Index(exact)
+    index = Int8Index(exact)
     for start in range(0, people, ROWS):
         index.add(range(start, min(start + ROWS, people)), templates[start : start + ROWS])
     blocks = [block.codes for block in index._blocks]
@@ -120,7 +120,7 @@ def _read(blocks: Sequence[Codes], count: int) -> None:
         list(threads.map(read, range(count)))
 
 
-def _ours(index: Index, scan: Callable[[Codes, Codes], Floats]) -> Way:
+def _ours(index: Int8Index, scan: Callable[[Codes, Codes], Floats]) -> Way:
     def search(query: Floats) -> list[int]:
         index._scan = scan
         return [match.id for match in index.search(query, TOP)]

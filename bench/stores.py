@@ -3,9 +3,9 @@ how rightly it is searched. `python -m bench stores --store milvus --server milv
 
 People are random directions with one image each, as in `bench.search`; half of the queries are noisy templates of
 enrolled people, half strangers. `recall_at_1` is how often the store's first is that of an exact search in float32.
-People come in by `add_all`, as from an import. Peak memory is this process's, which also holds all templates (given as
-`templates_gb`) to compare with; `server_gb` is what the server's processes hold, where `--server-pid` names one. The
-server's first search after the build, which loads what was built, is told apart as `first_ms`.
+People are added by `import_all`, as from an import. Peak memory is that of this process, which also holds all templates
+(given as `templates_gb`) to compare with; `server_gb` is what the processes of the server hold, if `--server-pid` names
+one. The first search of a server after the build loads what was built and is printed apart as `first_ms`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import numpy as np
 from bench.search import DIM, NOISE, crowd
 from edgefr.engines.latency import machine
 from edgefr.gallery.address import Address, address_of
-from edgefr.gallery.base import AnyGallery
-from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.gallery.base import Gallery
+from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.factory import create_gallery, open_gallery
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Person, Portrait
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import FaceSample, Person
 from edgefr.types import Floats
 
-BINDING = Binding("random directions", "0" * 64, "none", "none", "fp32", DIM)
+BINDING = ModelBinding("random directions", "0" * 64, "none", "none", "fp32", DIM)
 QUERIES = 500
 FILE, LITE, POSTGRES, MILVUS = STORES = ("file", "milvus-lite", "postgresql", "milvus")
 
@@ -45,13 +45,13 @@ def run(people: int, store: str, server: str | None, pid: int | None, queries: i
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = _place(store, server, Path(folder))
         start = time.perf_counter()
-        with create_gallery(place, Plain(), BINDING, lambda _text: None) as gallery:
-            gallery.add_all(_entries(templates), "a bench")
+        with create_gallery(place, NoSecret(), BINDING, lambda _text: None) as gallery:
+            gallery.import_all(_entries(templates), "a bench")
             inserted = time.perf_counter() - start
             _settle(gallery)
             built = time.perf_counter() - start
         start = time.perf_counter()
-        with open_gallery(place, lambda _kind: Plain()) as gallery:
+        with open_gallery(place, lambda _kind: NoSecret()) as gallery:
             opened = time.perf_counter() - start
             row = {
                 "store": store,
@@ -66,7 +66,7 @@ def run(people: int, store: str, server: str | None, pid: int | None, queries: i
                 "disk_gb": _disk(Path(folder)) or None,
             }
             start = time.perf_counter()
-            gallery.enrol("One more", [_portrait(asked[0])])
+            gallery.enrol("One more", [_sample(asked[0])])
             row["enrol_one_ms"] = 1e3 * (time.perf_counter() - start)
             start = time.perf_counter()
             gallery.remove("One more")
@@ -84,25 +84,25 @@ def _place(store: str, server: str | None, folder: Path) -> Path | Address:
     return address_of(f"{server.rstrip('/')}/{name}")
 
 
-def _entries(templates: Floats) -> Iterator[tuple[Person, list[Portrait]]]:
+def _entries(templates: Floats) -> Iterator[tuple[Person, list[FaceSample]]]:
     start = time.perf_counter()
     for number, template in enumerate(templates):
-        yield Person(0, f"person {number}", 1.0, None, template, ()), [_portrait(template)]
+        yield Person(0, f"person {number}", 1.0, None, template, ()), [_sample(template)]
         if number % 10_000 == 9_999:
             rate = number / (time.perf_counter() - start)
             print(f"{number + 1:,} people, {rate:,.0f}/s", file=sys.stderr)
 
 
-def _portrait(embedding: Floats) -> Portrait:
-    return Portrait("a.jpg", embedding, 20.0, -1.0, 2.5)
+def _sample(embedding: Floats) -> FaceSample:
+    return FaceSample("a.jpg", embedding, 20.0, -1.0, 2.5)
 
 
-def _settle(gallery: AnyGallery) -> None:
+def _settle(gallery: Gallery) -> None:
     """Let Milvus close its segments and index them, which it does by itself in the course of minutes."""
-    from edgefr.gallery.database_gallery import ServedGallery
-    from edgefr.gallery.stores.milvus import MilvusShelf
+    from edgefr.gallery.database_gallery import DatabaseGallery
+    from edgefr.gallery.stores.milvus import MilvusStore
 
-    if not isinstance(gallery, ServedGallery) or not isinstance(gallery._shelf, MilvusShelf):
+    if not isinstance(gallery, DatabaseGallery) or not isinstance(gallery._shelf, MilvusStore):
         return
     client, people = gallery._shelf._client, gallery._shelf._people
     client.flush(people, timeout=600)
@@ -123,7 +123,7 @@ def _queries(templates: Floats, count: int) -> list[Floats]:
     return asked
 
 
-def _search(gallery: AnyGallery, templates: Floats, asked: list[Floats]) -> dict[str, Any]:
+def _search(gallery: Gallery, templates: Floats, asked: list[Floats]) -> dict[str, Any]:
     start = time.perf_counter()
     gallery.search(asked[0], 5)
     first, took, right = time.perf_counter() - start, [], []

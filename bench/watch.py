@@ -19,11 +19,11 @@ from bench.film import RATE, Shot, write
 from edgefr.camera.base import Frame
 from edgefr.camera.session import Session
 from edgefr.camera.sources import Video
-from edgefr.camera.watcher import Scene, Watcher
-from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.camera.watcher import FrameResult, Watcher
+from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import enrol
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.model_binding import Binding
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.model_binding import ModelBinding
 from edgefr.recognition.verifier import Verifier
 
 ENROLLED = {"Obama": ("obama1.jpg", "obama2.jpg"), "Biden": ("biden2.jpg",)}
@@ -72,7 +72,7 @@ class Notes:
     def send(self, document: dict[str, Any]) -> None:
         self.events.append(document)
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         self._count += 1
         if self._count % 500 == 0:
             self.memory.append(_resident())
@@ -84,7 +84,7 @@ def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder, "film.mp4")
         length = write(film, shots(data / "photos"))
-        with Gallery.create(Path(folder, "people.gallery"), Plain(), Binding.of(verifier)) as gallery:
+        with FileGallery.create(Path(folder, "people.gallery"), NoSecret(), ModelBinding.of(verifier)) as gallery:
             for name, photos in ENROLLED.items():
                 paths = [data / "photos" / photo for photo in photos]
                 enrol(gallery, verifier, name, paths, crops=False, keep=None, advance=lambda _: None)

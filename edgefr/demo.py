@@ -12,8 +12,8 @@ import numpy as np
 
 from edgefr.data.degradations import jpeg
 from edgefr.errors import EdgefrError, require_extra
-from edgefr.io.files import written_whole
-from edgefr.recognition.verifier import Verdict, Verifier
+from edgefr.io.files import atomic_write
+from edgefr.recognition.verifier import VerificationResult, Verifier
 from edgefr.types import Image
 
 HEIGHT = 480
@@ -95,7 +95,7 @@ def demo_photos() -> dict[str, Image]:
     }
 
 
-def _drawn(photos: dict[str, Image], verdicts: dict[str, Verdict]) -> list[Image]:
+def _drawn(photos: dict[str, Image], verdicts: dict[str, VerificationResult]) -> list[Image]:
     """Every photograph at one height, its face boxed and its similarity with the first written below."""
     first = next(iter(verdicts.values())).faces[0]
     panels = []
@@ -119,7 +119,7 @@ def _panel(photo: Image, box: tuple[float, float, float, float], text: str, colo
 
 
 def _write(output: Path, picture: Image) -> None:
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         try:
             written = cv2.imwrite(str(temporary), np.ascontiguousarray(picture[..., ::-1]))
         except cv2.error:

@@ -17,8 +17,8 @@ from typing import Any, Literal, get_args
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
-from edgefr.io.files import sha256_of, written_whole
-from edgefr.io.protobuf import mapped, metadata_of, with_metadata
+from edgefr.io.files import atomic_write, sha256_of
+from edgefr.io.protobuf import map_file, read_metadata, with_metadata
 from edgefr.types import METADATA_KEY
 
 Signal = Literal["certainty", "norm", "detector", "sharpness"]
@@ -49,7 +49,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityLimit:
     """A face whose `signal` lies below `limit` is too poor to be judged; `measured_on` says whose limit it is, and
     `detector` whose score it is a limit of, if it is one."""
 
@@ -59,7 +59,7 @@ class Quality:
     detector: str | None = None
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Quality:
+    def from_dict(cls, raw: dict[str, Any]) -> QualityLimit:
         """Read a manifest's limit; ValueError, TypeError or KeyError where it is none."""
         signal, limit = raw["signal"], float(raw["limit"])
         if signal not in get_args(Signal) or not math.isfinite(limit):
@@ -102,7 +102,7 @@ class Manifest:
     trained_on: str = ""
     thresholds: tuple[Threshold, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
-    quality: Quality | None = None
+    quality: QualityLimit | None = None
     held_out: HeldOut | None = None
     engine: dict[str, Any] = field(default_factory=dict)
 
@@ -146,7 +146,7 @@ class Manifest:
             thresholds = tuple(Threshold.from_dict(entry) for entry in raw.pop("thresholds"))
             # Both are absent from manifests of before they were known.
             known, left = raw.pop("quality", None), raw.pop("held_out", None)
-            quality = None if known is None else Quality.from_dict(known)
+            quality = None if known is None else QualityLimit.from_dict(known)
             held_out = None if left is None else HeldOut.from_dict(left)
             return cls(thresholds=thresholds, quality=quality, held_out=held_out, **raw)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -181,14 +181,14 @@ def model_manifest(model: Path) -> Manifest | None:
     if model.suffix.lower() != ".onnx":
         return read_manifest(model)
     try:
-        inside = metadata_of(mapped(model)).get(METADATA_KEY)
+        inside = read_metadata(map_file(model)).get(METADATA_KEY)
     except (OSError, ValueError) as error:
         raise _no_model(model, error) from error
     return read_manifest(model) if inside is None else Manifest.from_json(inside, str(model))
 
 
 def write_manifest(artifact: Path, manifest: Manifest) -> None:
-    with written_whole(manifest_path(artifact)) as temporary:
+    with atomic_write(manifest_path(artifact)) as temporary:
         temporary.write_text(manifest.to_json(), encoding="utf-8")
 
 
@@ -201,7 +201,7 @@ def write_model_manifest(model: Path, manifest: Manifest) -> None:
         EdgefrError: the model is none, or its folder cannot be written.
     """
     if model.suffix.lower() == ".onnx":
-        with written_whole(model) as temporary:
+        with atomic_write(model) as temporary:
             _copy_with_manifest(model, temporary, manifest)
     write_manifest(model, manifest)
 
@@ -209,7 +209,7 @@ def write_model_manifest(model: Path, manifest: Manifest) -> None:
 def _copy_with_manifest(model: Path, output: Path, manifest: Manifest) -> None:
     with output.open("wb") as file:
         try:
-            file.writelines(with_metadata(mapped(model), METADATA_KEY, manifest.to_json()))
+            file.writelines(with_metadata(map_file(model), METADATA_KEY, manifest.to_json()))
         except ValueError as error:
             raise _no_model(model, error) from error
 
@@ -232,19 +232,19 @@ def model_digest(model: Path) -> str:
         return sha256_of(model)
     digest = hashlib.sha256()
     try:
-        for part in with_metadata(mapped(model), METADATA_KEY, ""):
+        for part in with_metadata(map_file(model), METADATA_KEY, ""):
             digest.update(part)
     except (OSError, ValueError) as error:
         raise _no_model(model, error) from error
     return digest.hexdigest()
 
 
-def source_of(path: Path) -> dict[str, str]:
+def file_reference(path: Path) -> dict[str, str]:
     """An entry for `Manifest.made_from`."""
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
-def versions_of(*packages: str) -> dict[str, str]:
+def package_versions(*packages: str) -> dict[str, str]:
     """Versions of edgefr, Python, the processor architecture and the packages that made an artifact."""
     found = {"edgefr": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for package in packages:

@@ -8,6 +8,6 @@ from pathlib import Path
 MINI, SPOT = Path("mini"), Path("spot")
 
 
-def shipped(name: Path) -> Path:
+def model_file(name: Path) -> Path:
     """The file of a model that comes with edgefr."""
     return Path(str(resources.files("edgefr").joinpath("assets", f"{name}.onnx")))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.io.files import sha256_of, written_whole
-from edgefr.io.protobuf import encoded, fields, metadata_of, with_metadata
+from edgefr.io.files import atomic_write, sha256_of
+from edgefr.io.protobuf import encoded, fields, read_metadata, with_metadata
 from edgefr.manifest import (
     HeldOut,
     Manifest,
@@ -137,7 +137,7 @@ def test_only_the_manifest_changes_in_a_model(others: dict[str, str], graph: byt
     old = [encoded(14, encoded(2, b"old") + encoded(1, b"edgefr"))] * had_one
     model = before[:4] + b"".join(old) + before[4:]
     after = b"".join(with_metadata(memoryview(model), "edgefr", text))
-    assert metadata_of(memoryview(after)) == {**others, "edgefr": text}
+    assert read_metadata(memoryview(after)) == {**others, "edgefr": text}
     assert after.startswith(before), "every other byte stays, numbers written at unusual length among them"
     assert [number for number, _ in fields(memoryview(after))].count(14) == len(others) + 1
 
@@ -195,7 +195,7 @@ def test_the_manifest_of_a_checkpoint_lies_beside_it_alone(tmp_path: Path) -> No
 
 
 def test_an_output_that_is_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(EdgefrError, match="it is a folder"), written_whole(tmp_path):
+    with pytest.raises(EdgefrError, match="it is a folder"), atomic_write(tmp_path):
         raise AssertionError("no work should start")
 
 
@@ -204,7 +204,7 @@ def test_a_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -
     path.write_bytes(b"old")
 
     def fail() -> None:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(b"half of the ne")
             raise RuntimeError("power loss")
 
@@ -216,7 +216,7 @@ def test_a_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -
 
 def test_a_whole_writing_replaces_the_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.bin"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         assert not path.exists()
         temporary.write_bytes(b"new")
     assert path.read_bytes() == b"new"
@@ -225,7 +225,7 @@ def test_a_whole_writing_replaces_the_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_error_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EdgefrError, match="choose another"), written_whole(tmp_path / "file" / "a.bin"):
+    with pytest.raises(EdgefrError, match="choose another"), atomic_write(tmp_path / "file" / "a.bin"):
         raise AssertionError("no work should start")
 
 

@@ -16,7 +16,7 @@ PATIENCE = 10.0
 """Seconds after which a stream that gives nothing is lost."""
 
 
-class LostError(Exception):
+class DisconnectedError(Exception):
     """A stream that could not be opened, or gives no more frames for the reason said."""
 
 

@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 from edgefr.camera.base import Frame, Source
-from edgefr.camera.latest_frame import Newest
-from edgefr.camera.watcher import detected
+from edgefr.camera.latest_frame import LatestFrameReader
+from edgefr.camera.watcher import detect_faces
 from edgefr.errors import EdgefrError, ImageError, UnavailableError
-from edgefr.gallery.enrolment import fit, only_face, portrait_of
-from edgefr.gallery.records import Portrait
+from edgefr.gallery.enrolment import crop_for_enrolment, sample_from_face, single_face
+from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import Verifier
 
 VIEWS = 5
@@ -22,9 +22,9 @@ LONGEST = 30.0
 """Seconds of the source's time after which who is not in view is not waited for."""
 
 
-def portraits_before(
+def samples_from_camera(
     source: Source, verifier: Verifier, crops: bool, say: Callable[[str], None], advance: Callable[[int], None]
-) -> list[Portrait]:
+) -> list[FaceSample]:
     """VIEWS good views of the one person before a camera, or as many as came in time; with crops where they are kept.
 
     `say` is told what is wrong with a view when that changes, and of the source's troubles; `advance` of every view.
@@ -32,7 +32,7 @@ def portraits_before(
     Raises:
         EdgefrError: there was none, for the reason that was found most often.
     """
-    views: list[Portrait] = []
+    views: list[FaceSample] = []
     reasons: Counter[str] = Counter()
     errors: dict[str, EdgefrError] = {}
     begun = last = None
@@ -44,8 +44,10 @@ def portraits_before(
             if last is not None and frame.at - last < APART:
                 continue
             try:
-                face = only_face(Path(source.name), detected(verifier.detector, frame.image))
-                views.append(portrait_of(verifier, fit(Path(source.name), frame.image, face), crops))
+                face = single_face(Path(source.name), detect_faces(verifier.detector, frame.image))
+                views.append(
+                    sample_from_face(verifier, crop_for_enrolment(Path(source.name), frame.image, face), crops)
+                )
             except ImageError as error:
                 if str(error) not in reasons:
                     say(str(error))
@@ -69,7 +71,7 @@ def _frames(source: Source, say: Callable[[str], None]) -> Generator[Frame, None
     if not source.live:
         yield from source.frames()
         return
-    newest = Newest(source, lambda condition, reason: say(f"{source.name} is {condition}: {reason}"))
+    newest = LatestFrameReader(source, lambda condition, reason: say(f"{source.name} is {condition}: {reason}"))
     try:
         yield from newest
     finally:

@@ -16,7 +16,7 @@ import numpy as np
 from edgefr.detection.base import Face
 from edgefr.gallery.base import Hit
 from edgefr.gallery.enrolment import pose
-from edgefr.recognition.template_fusion import trusted
+from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.recognition.verifier import EmbeddedFace
 from edgefr.types import Floats
 
@@ -107,7 +107,7 @@ class Identity:
     def fused(self) -> Floats:
         """One template (K,) of the views, by inverse variance where the model tells it, else by norm."""
         faces = [view.face for view in self.views]
-        return trusted(
+        return fuse_by_confidence(
             [face.embedding for face in faces], [face.norm for face in faces], [face.uncertainty for face in faces]
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from edgefr.camera.base import PATIENCE, Frame, LostError, Source
+from edgefr.camera.base import PATIENCE, DisconnectedError, Frame, Source
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the first attempt to reach a lost source again, doubled up to the longest."""
@@ -14,7 +14,7 @@ Tell = Callable[[str, str], None]
 """Is told what became of a source, `lost`, `stalled` or `back`, and why."""
 
 
-class Newest:
+class LatestFrameReader:
     """Reads a live source in a thread of its own, again and again where it is lost."""
 
     def __init__(self, source: Source, tell: Tell) -> None:
@@ -66,7 +66,7 @@ class Newest:
                     self._put(frame)
                     if self._over.is_set():
                         return
-            except LostError as error:
+            except DisconnectedError as error:
                 reason = str(error)
             except BaseException as error:  # it is raised where frames are awaited
                 with self._change:

@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edgefr.camera.base import PATIENCE, Frame, LostError, fits, without_secret
+from edgefr.camera.base import PATIENCE, DisconnectedError, Frame, fits, without_secret
 from edgefr.errors import EdgefrError
-from edgefr.io.opencv import quiet_opencv
+from edgefr.io.opencv import silence_opencv
 from edgefr.io.photo import MAX_PIXELS
 from edgefr.io.picture_header import read_header
 from edgefr.types import Image
@@ -46,8 +46,8 @@ class Mjpeg:
                 for image in pictures(answer):
                     yield Frame(image, time.time())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise LostError(_reason(error)) from error
-        raise LostError("it ended")
+            raise DisconnectedError(_reason(error)) from error
+        raise DisconnectedError("it ended")
 
 
 def pictures(stream: IO[bytes]) -> Iterator[Image]:
@@ -66,7 +66,7 @@ def pictures(stream: IO[bytes]) -> Iterator[Image]:
                 garbage, since = 0, time.monotonic()
                 yield image
         if garbage > MOST_GARBAGE or time.monotonic() - since > PATIENCE:
-            raise LostError("it gives no pictures")
+            raise DisconnectedError("it gives no pictures")
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
@@ -112,7 +112,7 @@ def _decoded(data: bytes) -> Image | None:
         header = read_header(data, "a frame")
         if header.width * header.height > MAX_PIXELS:
             return None
-        with quiet_opencv():
+        with silence_opencv():
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (EdgefrError, cv2.error):
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 
 from edgefr.camera.identity import State
-from edgefr.camera.watcher import Scene, Seen
-from edgefr.detection.multiscale import resized
+from edgefr.camera.watcher import FrameResult, TrackedFace
+from edgefr.detection.multiscale import resize_longest_side
 from edgefr.types import Image
 
 COLOURS: dict[State, tuple[int, int, int]] = {
@@ -19,32 +19,32 @@ LARGEST = 1280
 """Longest side in pixels of a picture to look at."""
 
 
-def drawn(scene: Scene, side: int = LARGEST) -> Image:
+def draw_faces(scene: FrameResult, side: int = LARGEST) -> Image:
     """The frame at `side` pixels or less with a box and a name for every face, (H, W, 3) uint8 RGB."""
     image = scene.frame.image
     longest = max(image.shape[:2])
     scale = min(1.0, side / longest)
-    picture = image.copy() if scale == 1 else resized(image, side)
+    picture = image.copy() if scale == 1 else resize_longest_side(image, side)
     for seen in scene.seen:
         _label(picture, seen, scale)
     return picture
 
 
-def jpeg(image: Image, quality: int = 85) -> bytes:
+def encode_jpeg(image: Image, quality: int = 85) -> bytes:
     """A picture (H, W, 3) uint8 RGB as a JPEG."""
     good, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert good, "a picture of uint8 can be encoded"
     return data.tobytes()
 
 
-def caption(seen: Seen) -> str:
+def caption(seen: TrackedFace) -> str:
     """What is written at a face."""
     if seen.state == "looking":
         return "..."
     return f"{seen.name or 'unknown'} {seen.similarity:.2f}"
 
 
-def _label(picture: Image, seen: Seen, scale: float) -> None:
+def _label(picture: Image, seen: TrackedFace, scale: float) -> None:
     colour = COLOURS[seen.state]
     x, y, width, height = (round(scale * value) for value in seen.face.box)
     cv2.rectangle(picture, (x, y), (x + width, y + height), colour, 2, cv2.LINE_AA)

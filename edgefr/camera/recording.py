@@ -12,10 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefr.camera.overlay import drawn, jpeg
-from edgefr.camera.watcher import Scene
+from edgefr.camera.overlay import draw_faces, encode_jpeg
+from edgefr.camera.watcher import FrameResult
 from edgefr.errors import EdgefrError
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.types import Image
 
 RATE = 10.0
@@ -33,7 +33,7 @@ class Picture:
     def __init__(self, path: Path) -> None:
         self._path, self._last = path, -1.0
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         """Write the scene, unless the last one was a moment ago.
 
         Raises:
@@ -42,8 +42,8 @@ class Picture:
         if monotonic() - self._last < 1 / STILLS:
             return
         self._last = monotonic()
-        with written_whole(self._path) as temporary:
-            temporary.write_bytes(jpeg(drawn(scene)))
+        with atomic_write(self._path) as temporary:
+            temporary.write_bytes(encode_jpeg(draw_faces(scene)))
 
     def close(self) -> None: ...
 
@@ -64,11 +64,11 @@ class Window:
             raise EdgefrError("a desktop to open a window on", "none", "use --picture FILE or --web instead")
         self._open = False
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         """Raises KeyboardInterrupt when q is pressed or the window was closed."""
         if self._open and not self._is_visible():
             raise KeyboardInterrupt  # else imshow opens another
-        cv2.imshow(self.TITLE, cv2.cvtColor(drawn(scene), cv2.COLOR_RGB2BGR))
+        cv2.imshow(self.TITLE, cv2.cvtColor(draw_faces(scene), cv2.COLOR_RGB2BGR))
         self._open = True
         pressed = cv2.waitKey(1) & 0xFF
         if pressed == ord("q"):
@@ -93,9 +93,9 @@ class Recording:
         self._size = (0, 0)
         self._begun, self._written = 0.0, 0
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         """Raises EdgefrError where it cannot be written."""
-        picture = drawn(scene)
+        picture = draw_faces(scene)
         if self._writer is None:
             self._open(picture, scene.frame.at)
         due = int((scene.frame.at - self._begun) * RATE) + 1

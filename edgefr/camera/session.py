@@ -10,14 +10,14 @@ from time import monotonic
 from typing import Any, Protocol
 
 from edgefr.camera.base import Frame, Source
-from edgefr.camera.latest_frame import Newest, paced
-from edgefr.camera.watcher import Event, Scene, Watcher
+from edgefr.camera.latest_frame import LatestFrameReader, paced
+from edgefr.camera.watcher import Event, FrameResult, Watcher
 
 
 class Listener(Protocol):
     """Is shown every scene, and told of every event as a document (`event_document`, `source_document`)."""
 
-    def show(self, scene: Scene) -> None: ...
+    def show(self, scene: FrameResult) -> None: ...
 
     def send(self, document: dict[str, Any]) -> None: ...
 
@@ -30,7 +30,7 @@ class Session:
         self.source, self.watcher, self._listener = source, watcher, listener
         self._paced = live
         self._over = threading.Event()
-        self._newest = Newest(source, self._tell) if source.live else None
+        self._newest = LatestFrameReader(source, self._tell) if source.live else None
         self._telling = threading.Lock()
         self.frames = 0
         self.seconds = 0.0
@@ -84,7 +84,7 @@ class Session:
 def event_document(event: Event, live: bool) -> dict[str, Any]:
     """An event as it is told: `at` as a time of day where the source is live, `seconds` into the recording else."""
     told: dict[str, Any] = asdict(event)
-    told["at"] = iso(event.at) if live else None
+    told["at"] = iso_time(event.at) if live else None
     told["seconds"] = None if live else round(event.at, 3)
     return told
 
@@ -95,6 +95,6 @@ def source_document(source: str, condition: str, reason: str) -> dict[str, Any]:
     return {"what": "source", "at": at, "seconds": None, "source": source, "condition": condition, "reason": reason}
 
 
-def iso(at: float) -> str:
+def iso_time(at: float) -> str:
     """Seconds since 1970 as ISO 8601."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")

@@ -10,11 +10,11 @@ from typing import Any
 
 import cv2
 
-from edgefr.camera.base import PATIENCE, Frame, LostError, Source, fits, without_secret
+from edgefr.camera.base import PATIENCE, DisconnectedError, Frame, Source, fits, without_secret
 from edgefr.errors import EdgefrError, ImageError
-from edgefr.io.opencv import quiet_opencv
-from edgefr.io.photo import load_photo
-from edgefr.recognition.batch import photos_of
+from edgefr.io.opencv import silence_opencv
+from edgefr.io.photo import read_photograph
+from edgefr.recognition.batch import list_photographs
 from edgefr.types import Image
 
 FOLDER_RATE = 25.0
@@ -77,9 +77,9 @@ class Folder:
         self.path, self.name = path, str(path)
 
     def frames(self) -> Iterator[Frame]:
-        for number, path in enumerate(photos_of([str(self.path)])):
+        for number, path in enumerate(list_photographs([str(self.path)])):
             try:
-                image = load_photo(path)
+                image = read_photograph(path)
             except ImageError:
                 continue
             yield Frame(image, number / FOLDER_RATE)
@@ -96,11 +96,11 @@ class Camera:
     def frames(self) -> Iterator[Frame]:
         with _Capture(self.index, {}) as capture:
             if not capture.isOpened():
-                raise LostError("it cannot be opened")
+                raise DisconnectedError("it cannot be opened")
             capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             for image in _grabbed(capture):
                 yield Frame(image, time.time())
-        raise LostError("it gives no more frames")
+        raise DisconnectedError("it gives no more frames")
 
 
 class Stream:
@@ -116,10 +116,10 @@ class Stream:
         limits = {cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: wait, cv2.CAP_PROP_READ_TIMEOUT_MSEC: wait}
         with _Capture(self._url, limits) as capture:
             if not capture.isOpened():
-                raise LostError("it cannot be opened")
+                raise DisconnectedError("it cannot be opened")
             for image in _grabbed(capture):
                 yield Frame(image, time.time())
-        raise LostError("it gives no more frames")
+        raise DisconnectedError("it gives no more frames")
 
 
 class _Capture:
@@ -128,7 +128,7 @@ class _Capture:
     def __init__(self, what: str | int, limits: dict[int, int]) -> None:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's, which names URLs with their passwords
         backend = cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG
-        with quiet_opencv():
+        with silence_opencv():
             self._capture = cv2.VideoCapture(what, backend, [number for pair in limits.items() for number in pair])
 
     def __enter__(self) -> Any:

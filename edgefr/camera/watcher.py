@@ -13,11 +13,11 @@ from edgefr.camera.base import Frame
 from edgefr.camera.identity import Identity, State
 from edgefr.camera.tracking import LOST_AFTER, Tracker
 from edgefr.detection.base import Detector, Face
-from edgefr.detection.multiscale import resized
+from edgefr.detection.multiscale import resize_longest_side
 from edgefr.errors import EdgefrError
 from edgefr.gallery import records
-from edgefr.gallery.base import AnyGallery
-from edgefr.gallery.threshold import Limit, limit_of
+from edgefr.gallery.base import Gallery
+from edgefr.gallery.threshold import DecisionThreshold, gallery_threshold
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import FoundFace, Verifier
 from edgefr.types import Image
@@ -49,7 +49,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrackedFace:
     """A followed face in a frame, and what is known of it."""
 
     track: int
@@ -60,11 +60,11 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Scene:
+class FrameResult:
     """A frame, the faces in it, and what happened."""
 
     frame: Frame
-    seen: tuple[Seen, ...]
+    seen: tuple[TrackedFace, ...]
     events: tuple[Event, ...]
 
 
@@ -81,16 +81,16 @@ class Watcher:
     Who uses the verifier from another thread holds `lock`: its detector serves one thread at a time.
     """
 
-    def __init__(self, verifier: Verifier, gallery: AnyGallery, fpir: float, threshold: float | None) -> None:
-        """`fpir` and `threshold` are as in `gallery.threshold.limit_of`.
+    def __init__(self, verifier: Verifier, gallery: Gallery, fpir: float, threshold: float | None) -> None:
+        """`fpir` and `threshold` are as in `gallery.threshold.gallery_threshold`.
 
         Raises:
             EdgefrError: something else made the gallery's templates, the model has no threshold strict enough for it,
                 or the tracker is not installed.
         """
-        from edgefr.gallery.model_binding import Binding
+        from edgefr.gallery.model_binding import ModelBinding
 
-        gallery.binding.insist_on(Binding.of(verifier), gallery.path)
+        gallery.binding.require_compatible(ModelBinding.of(verifier), gallery.path)
         self.verifier, self.gallery = verifier, gallery
         self._fpir, self._threshold = fpir, threshold
         self.lock = threading.Lock()
@@ -98,21 +98,21 @@ class Watcher:
         self._tracks: dict[int, _Track] = {}
         self._same = _apart(verifier, self.limit().value)
 
-    def limit(self) -> Limit:
+    def limit(self) -> DecisionThreshold:
         """From which similarity on somebody is known, for the gallery as it is now.
 
         Raises:
             EdgefrError: the manifest has no threshold that is strict enough.
         """
-        return limit_of(self.verifier, len(self.gallery), self._fpir, self._threshold)
+        return gallery_threshold(self.verifier, len(self.gallery), self._fpir, self._threshold)
 
-    def step(self, frame: Frame) -> Scene:
+    def step(self, frame: Frame) -> FrameResult:
         """What is seen in the next frame."""
         with self.lock:
             return self._step(frame)
 
-    def _step(self, frame: Frame) -> Scene:
-        faces = detected(self.verifier.detector, frame.image)
+    def _step(self, frame: Frame) -> FrameResult:
+        faces = detect_faces(self.verifier.detector, frame.image)
         events: list[Event] = []
         present = []
         for number, face in self._tracker.follow(faces, frame.at):
@@ -126,7 +126,7 @@ class Watcher:
         named = [records.Event.now("matched", event.name or "", "camera") for event in events if _is_match(event)]
         if named:
             self.gallery.log(named)
-        return Scene(frame, tuple(self._seen(number) for number in present), tuple(events))
+        return FrameResult(frame, tuple(self._seen(number) for number in present), tuple(events))
 
     def finish(self) -> list[Event]:
         """The end: everybody leaves."""
@@ -143,7 +143,7 @@ class Watcher:
         events = []
         for number, face in zip(numbers, self.verifier.embed(found), strict=True):
             identity = self._tracks[number].identity
-            if self.verifier.doubts([face]):
+            if self.verifier.quality_warnings([face]):
                 identity.pass_over(frame.at)
                 continue
             before = identity.name
@@ -167,18 +167,18 @@ class Watcher:
         track = self._tracks[number]
         return Event(what, at, number, track.identity.name, track.identity.similarity, track.face.box)
 
-    def _seen(self, number: int) -> Seen:
+    def _seen(self, number: int) -> TrackedFace:
         track = self._tracks[number]
         identity = track.identity
-        return Seen(number, track.face, identity.state, identity.name, identity.similarity)
+        return TrackedFace(number, track.face, identity.state, identity.name, identity.similarity)
 
 
-def detected(detector: Detector, image: Image) -> list[Face]:
+def detect_faces(detector: Detector, image: Image) -> list[Face]:
     """Faces in a frame, which the detector sees at SIDE pixels, in pixels of the frame."""
     height, width = image.shape[:2]
     if max(height, width) <= SIDE:
         return detector.detect(image)
-    small = resized(image, SIDE)
+    small = resize_longest_side(image, SIDE)
     across, down = width / small.shape[1], height / small.shape[0]
     scale = np.array([across, down], np.float32)
     return [

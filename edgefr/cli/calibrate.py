@@ -22,7 +22,7 @@ from edgefr.manifest import Signal
 
 if TYPE_CHECKING:
     from edgefr.evaluation.calibration import Chosen
-    from edgefr.manifest import HeldOut, Quality, Threshold
+    from edgefr.manifest import HeldOut, QualityLimit, Threshold
     from edgefr.runtimes.base import Description
 
 
@@ -51,13 +51,13 @@ def calibrate(
     which there have to be 3,000; `edgefr verify` warns of faces below it. The detector's score is that of photographs.
     """
     from edgefr.evaluation.calibration import choose, measure
-    from edgefr.evaluation.face_provider import Finder
+    from edgefr.evaluation.face_provider import FaceProvider
     from edgefr.manifest import Manifest, model_manifest, write_model_manifest
     from edgefr.recognition.recogniser import open_recogniser
 
     if not model.is_file():
         raise EdgefrError("a model file to write thresholds into", f"none at {model}", "check the path")
-    finder = Finder.open(detector, face)
+    finder = FaceProvider.open(detector, face)
     if quality == "detector" and finder.detector is None:
         raise EdgefrError("a detector for --quality detector", "none", "give one with --detector")
     named = () if folds is None else tuple(sorted(folds_of(folds)))
@@ -90,19 +90,21 @@ def _doubted(
     chosen: Chosen, pairs: Path | None, folds: tuple[int, ...], model: Path, held_out: HeldOut | None
 ) -> Chosen:
     """The same people, said to be those that the model was trained on if they are; told on stderr before the work."""
-    from edgefr.evaluation.train_test_overlap import doubts
+    from edgefr.evaluation.train_test_overlap import overlap_warnings
     from edgefr.io.files import sha256_of
 
     if held_out is None:
         return chosen
     sha256, folder = None if pairs is None else sha256_of(pairs), chosen.folder
-    found = doubts({model.stem: held_out}, sha256, folds, {folder.path.name: folder.path}, lambda _: folder.digest())
+    found = overlap_warnings(
+        {model.stem: held_out}, sha256, folds, {folder.path.name: folder.path}, lambda _: folder.digest()
+    )
     for doubt in found:
         warn(f"edgefr: {doubt}")
     return replace(chosen, whose=f"{chosen.whose}, who were also trained on") if found else chosen
 
 
-def _text(model: Path, description: Description, thresholds: tuple[Threshold, ...], limit: Quality | None) -> str:
+def _text(model: Path, description: Description, thresholds: tuple[Threshold, ...], limit: QualityLimit | None) -> str:
     rows = [[f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)] for entry in thresholds]
     lines = [
         f"{model.name} on {description.runtime} {description.precision}, {thresholds[0].measured_on}",

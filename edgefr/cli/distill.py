@@ -25,13 +25,13 @@ def distill(
 
     require_extra("torch", "train")
     require_extra("safetensors", "train")
-    from edgefr.io.toml_dataclass import read_recipe
+    from edgefr.io.toml_dataclass import read_toml
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent
     from edgefr.training.recogniser.distillation import Student, distill_student
 
     with world() as here:
-        student = read_recipe(Student, recipe, settings or ())
+        student = read_toml(Student, recipe, settings or ())
         result = distill_student(student, progress if here.first else silent, here)
     if here.first:
         tell(result, print_json if json else None)

@@ -20,7 +20,7 @@ from edgefr.cli.options import (
     chosen_model,
 )
 from edgefr.cli.output import print_json, progress, remark, warn
-from edgefr.detection.base import Policy
+from edgefr.detection.base import FacePolicy
 from edgefr.errors import EdgefrError
 from edgefr.models import SPOT
 
@@ -73,7 +73,9 @@ def embed(
     elif output.suffix.lower() != ".npz":
         raise EdgefrError("an output that ends in .npz, or a folder", str(output), "choose another name with -o")
     elif (listed, workers, ray, shard) != (None, None, None, None):
-        raise EdgefrError("a folder for what --list, --workers, --ray and --shard are about", str(output), "give -o FOLDER")
+        raise EdgefrError(
+            "a folder for what --list, --workers, --ray and --shard are about", str(output), "give -o FOLDER"
+        )
     else:
         _into_file(images or [], output, by, json)
 
@@ -85,7 +87,7 @@ class _By:
     model: Path
     detector: Path | None
     batch: int
-    face: Policy
+    face: FacePolicy
     runtime: str
     precision: str
 
@@ -96,14 +98,14 @@ class _By:
 
 
 def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None:
-    from edgefr.recognition.batch import embed_photos, photos_of, save_npz
+    from edgefr.recognition.batch import embed_photographs, list_photographs, save_npz
 
-    photos = photos_of(images)
+    photos = list_photographs(images)
     if not photos:
         raise EdgefrError("photographs", "none", "name files, folders or globs")
     verifier = by.open(len(photos))
     with progress("Embedding", len(photos)) as advance:
-        faces, refused = embed_photos(verifier, photos, by.face, by.batch, advance)
+        faces, refused = embed_photographs(verifier, photos, by.face, by.batch, advance)
     for refusal in refused:
         warn(f"edgefr: left out: {refusal.reason}")
     if not faces:
@@ -130,7 +132,7 @@ def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None
 def _into_folder(
     images: Sequence[str], listed: Path | None, output: Path, shard: int, means: Means, by: _By, json: bool
 ) -> None:
-    from edgefr.gallery.model_binding import Binding
+    from edgefr.gallery.model_binding import ModelBinding
     from edgefr.jobs.embedding_job import embed_job
     from edgefr.jobs.embedding_shards import refusals
     from edgefr.jobs.job_description import Job
@@ -141,7 +143,7 @@ def _into_folder(
     remark("edgefr: looking for photographs ...")
     paths = photographs(images, listed)
     verifier = by.open(len(paths))
-    job = Job.of(paths, shard, by.face, Binding.of(verifier))
+    job = Job.of(paths, shard, by.face, ModelBinding.of(verifier))
     settings = Settings(
         output.absolute(),
         job.id,

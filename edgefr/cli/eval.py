@@ -14,8 +14,8 @@ from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.data.lfw_pairs import NamedPair
-    from edgefr.evaluation.face_provider import Finder
-    from edgefr.evaluation.model_set import Entrants
+    from edgefr.evaluation.face_provider import FaceProvider
+    from edgefr.evaluation.model_set import ModelSet
     from edgefr.evaluation.protocols import Condition, Trial
     from edgefr.evaluation.report import Evaluation
     from edgefr.manifest import HeldOut
@@ -65,7 +65,7 @@ def eval(
     aligned to 112x112 need a detector, before which they are degraded; one without a face is counted (FTA), and its
     comparisons are rejections. A model that was trained on the people it is evaluated on is warned of.
     """
-    from edgefr.evaluation.face_provider import Finder
+    from edgefr.evaluation.face_provider import FaceProvider
     from edgefr.evaluation.figures import discards, measure, pool
     from edgefr.evaluation.model_set import names_of, open_entrants
     from edgefr.evaluation.plots import check_plot
@@ -85,24 +85,24 @@ def eval(
         )
     if repeated := [path for path in datasets if datasets.count(path) > 1]:
         raise EdgefrError("every data set once", f"{repeated[0]} {len(repeated)} times", "leave it out")
-    chosen, finder = conditions(protocol or ["all"]), Finder.open(detector, face)
+    chosen, finder = conditions(protocol or ["all"]), FaceProvider.open(detector, face)
     model, beside = chosen_model(model), [chosen_model(path) for path in beside or []]
     entrants = open_entrants(model, beside, runtime, precision)
     known, names = _held_out([model, *beside]), dict(zip(names_of(datasets), datasets, strict=True))
     named, folds = _pairs(pairs, folds, known)
-    doubts = _doubts(known, pairs, named, names)
+    warnings = _overlap_warnings(known, pairs, named, names)
     trials = [trial for name in names for trial in _trials(name, names[name], named, limit, chosen, finder, entrants)]
     with progress("Measuring", sum(len(trial.comparisons) for trial in trials)) as advance:
         results = [Result(trial, measure(trial, entrants.pair, advance)) for trial in trials]
     pooled, quality = pool(trials, entrants.pair), discards(trials, entrants.judged)
     origin = _origin(entrants, datasets, pairs, folds, limit)
-    evaluation = Evaluation(entrants.judged, results, pooled, quality, origin, doubts)
+    evaluation = Evaluation(entrants.judged, results, pooled, quality, origin, warnings)
     if json:
         models = [
             {"name": entry.name, "sha256": entry.sha256, "runtime": entry.runtime, "precision": entry.precision}
             for entry in entrants.models
         ]
-        print_json({"models": models, "doubts": doubts, **document(results, pooled, quality), "origin": origin})
+        print_json({"models": models, "doubts": warnings, **document(results, pooled, quality), "origin": origin})
     else:
         _print(evaluation)
     if html is not None:
@@ -117,8 +117,8 @@ def _held_out(models: Sequence[Path]) -> dict[str, HeldOut]:
     from edgefr.manifest import model_manifest
 
     manifests = {name: model_manifest(path) for name, path in zip(names_of(models), models, strict=True)}
-    told = {name: manifest.held_out for name, manifest in manifests.items() if manifest is not None}
-    return {name: held_out for name, held_out in told.items() if held_out is not None}
+    format_folds = {name: manifest.held_out for name, manifest in manifests.items() if manifest is not None}
+    return {name: held_out for name, held_out in format_folds.items() if held_out is not None}
 
 
 def _pairs(
@@ -126,7 +126,7 @@ def _pairs(
 ) -> tuple[list[NamedPair] | None, str | None]:
     """The pairs of the chosen folds, and which these are: those that training held out where none are named."""
     from edgefr.data.lfw_pairs import read_pairs
-    from edgefr.evaluation.train_test_overlap import common_folds, told
+    from edgefr.evaluation.train_test_overlap import common_folds, format_folds
     from edgefr.io.files import sha256_of
 
     if path is None:
@@ -136,7 +136,7 @@ def _pairs(
     named = read_pairs(path)
     there = {pair.fold for pair in named}
     if folds is None and (held_out := common_folds(known, sha256_of(path))):
-        folds = told(held_out)
+        folds = format_folds(held_out)
         warn(f"edgefr: only folds {folds}, whose people training held out; name others with --folds")
     chosen = there if folds is None else folds_of(folds)
     if not chosen <= there:
@@ -144,17 +144,19 @@ def _pairs(
     return [pair for pair in named if pair.fold in chosen], folds
 
 
-def _doubts(
+def _overlap_warnings(
     known: Mapping[str, HeldOut], pairs: Path | None, named: Sequence[NamedPair] | None, datasets: Mapping[str, Path]
 ) -> list[str]:
     """Which models were trained on these people; told on stderr before the work is done."""
     from edgefr.data.collections import open_faces
-    from edgefr.evaluation.train_test_overlap import doubts
+    from edgefr.evaluation.train_test_overlap import overlap_warnings
     from edgefr.io.files import sha256_of
 
     faces = {name: path for name, path in datasets.items() if not _is_published(path)}
     sha256 = None if pairs is None else sha256_of(pairs)
-    found = doubts(known, sha256, {pair.fold for pair in named or ()}, faces, lambda path: open_faces(path).digest())
+    found = overlap_warnings(
+        known, sha256, {pair.fold for pair in named or ()}, faces, lambda path: open_faces(path).digest()
+    )
     for doubt in found:
         warn(f"edgefr: {doubt}")
     return found
@@ -170,8 +172,8 @@ def _trials(
     named: Sequence[NamedPair] | None,
     limit: int | None,
     chosen: Sequence[Condition],
-    finder: Finder,
-    entrants: Entrants,
+    finder: FaceProvider,
+    entrants: ModelSet,
 ) -> list[Trial]:
     """What a data set allows: IJB's protocols, upstream's of a .bin, LFW's pairs, or everyone with everyone."""
     from edgefr.data.collections import open_faces
@@ -203,10 +205,10 @@ def _trials(
 
 
 def _origin(
-    entrants: Entrants, datasets: Sequence[Path], pairs: Path | None, folds: str | None, limit: int | None
+    entrants: ModelSet, datasets: Sequence[Path], pairs: Path | None, folds: str | None, limit: int | None
 ) -> dict[str, str]:
     """Which files, which machine, which versions."""
-    from edgefr.manifest import versions_of
+    from edgefr.manifest import package_versions
     from edgefr.runtimes import available_runtimes
     from edgefr.runtimes.processor import memory_gib, processor
 
@@ -223,7 +225,7 @@ def _origin(
     origin["machine"] = f"{machine.model}, {machine.cores} cores" + (f", {memory:g} GiB" if memory else "")
     used = {model.runtime for model in entrants.models} - {"fake"}
     runtimes = {entry.name: entry.version for entry in available_runtimes() if entry.name in used}
-    versions = versions_of("numpy", "opencv-python") | runtimes
+    versions = package_versions("numpy", "opencv-python") | runtimes
     origin["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     return origin
 
@@ -242,7 +244,7 @@ def _print(evaluation: Evaluation) -> None:
     from edgefr.evaluation.report import tables_of
 
     said: set[str] = set()
-    for doubt in evaluation.doubts:
+    for doubt in evaluation.warnings:
         print(f"{doubt}\n")
     for entry in tables_of(evaluation):
         print(f"{entry.title}\n{table(entry.header, entry.rows)}")

@@ -32,7 +32,7 @@ from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
-    from edgefr.gallery.base import AnyGallery
+    from edgefr.gallery.base import Gallery
     from edgefr.gallery.enrolment import Enrolment
     from edgefr.recognition.verifier import Verifier
 
@@ -73,7 +73,7 @@ def enroll(
     is enrolled already gets further images. With --from the exit is 0, and the same command goes on after a kill.
     """
     from edgefr.gallery.enrolment import enrol
-    from edgefr.gallery.model_binding import Binding
+    from edgefr.gallery.model_binding import ModelBinding
     from edgefr.recognition.verifier import Verifier
 
     if shards is not None:
@@ -87,7 +87,7 @@ def enroll(
         enroll_from(shards, access, plain, verifier, keep, json)
         return
     done = []
-    with access.open_or_create(plain, Binding.of(verifier)) as opened:
+    with access.open_or_create(plain, ModelBinding.of(verifier)) as opened:
         if camera is not None:
             done.append(_before(camera, _only_name(name, images, folder), opened, verifier, keep_crops, keep))
         with progress("Enrolling", total) as advance:
@@ -102,17 +102,15 @@ def enroll(
     raise typer.Exit(2 if any(entry.refused for entry in done) else 0)
 
 
-def _before(
-    camera: str, name: str, gallery: AnyGallery, verifier: Verifier, crops: bool, keep: float | None
-) -> Enrolment:
+def _before(camera: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, keep: float | None) -> Enrolment:
     """Enrol who stands before a camera."""
-    from edgefr.camera.camera_enrolment import VIEWS, portraits_before
+    from edgefr.camera.camera_enrolment import VIEWS, samples_from_camera
     from edgefr.camera.sources import open_source
-    from edgefr.gallery.enrolment import enrol_portraits
+    from edgefr.gallery.enrolment import enrol_samples
 
     with progress("Look into the camera", VIEWS) as advance:
-        views = portraits_before(open_source(camera), verifier, crops, lambda text: warn(f"edgefr: {text}"), advance)
-    return enrol_portraits(gallery, verifier, name, views, keep)
+        views = samples_from_camera(open_source(camera), verifier, crops, lambda text: warn(f"edgefr: {text}"), advance)
+    return enrol_samples(gallery, verifier, name, views, keep)
 
 
 def identify(
@@ -139,19 +137,19 @@ def identify(
 
     Exit 0 if everybody is known, 1 if somebody is not, 2 if a photograph has no usable face. Matches go into the log.
     """
-    from edgefr.gallery.model_binding import Binding
+    from edgefr.gallery.model_binding import ModelBinding
     from edgefr.gallery.records import Event
-    from edgefr.gallery.threshold import limit_of
-    from edgefr.recognition.batch import embed_photos, photos_of
+    from edgefr.gallery.threshold import gallery_threshold
+    from edgefr.recognition.batch import embed_photographs, list_photographs
     from edgefr.recognition.verifier import Verifier
 
-    photos = photos_of(images)
+    photos = list_photographs(images)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
-        opened.binding.insist_on(Binding.of(verifier), opened.path)
-        limit = limit_of(verifier, len(opened), fpir, threshold)
+        opened.binding.require_compatible(ModelBinding.of(verifier), opened.path)
+        limit = gallery_threshold(verifier, len(opened), fpir, threshold)
         with progress("Identifying", len(photos)) as advance:
-            faces, refused = embed_photos(verifier, photos, face, 32, advance)
+            faces, refused = embed_photographs(verifier, photos, face, 32, advance)
         answers = []
         for entry in faces:
             hits = opened.search(entry.embedding, top)
@@ -163,7 +161,7 @@ def identify(
         people = len(opened)
     for refusal in refused:
         warn(f"edgefr: left out: {refusal.reason}")
-    for doubt in verifier.doubts(faces) or ():
+    for doubt in verifier.quality_warnings(faces) or ():
         warn(f"edgefr: do not rely on this answer: {doubt}")
     if json:
         left_out = [{"path": str(entry.path), "reason": entry.reason} for entry in refused]
@@ -179,12 +177,12 @@ def _people(name: str | None, images: Sequence[str], folder: Path | None) -> dic
     Raises:
         EdgefrError: neither or both of a name with photographs and a folder are given, or there are no photographs.
     """
-    from edgefr.recognition.batch import photos_of
+    from edgefr.recognition.batch import list_photographs
 
     if folder is None and name is not None and images:
-        return {name: photos_of(images)}
+        return {name: list_photographs(images)}
     if folder is not None and name is None:
-        people = {entry.name: photos_of([str(entry)]) for entry in _subfolders(folder)}
+        people = {entry.name: list_photographs([str(entry)]) for entry in _subfolders(folder)}
         if people:
             return people
         raise EdgefrError(f"a folder of photographs for each person in {folder}", "no folders", "give NAME IMAGE...")
@@ -197,13 +195,13 @@ def _only_name(name: str | None, images: Sequence[str] | None, folder: Path | No
     Raises:
         EdgefrError: no name is given, or photographs or a folder beside it.
     """
-    from edgefr.gallery.records import checked_name
+    from edgefr.gallery.records import check_name
 
     if name is None or images or folder is not None:
         raise EdgefrError(
             "a name alone beside --camera", "none or photographs", "edgefr gallery enroll NAME --camera 0"
         )
-    return checked_name(name)
+    return check_name(name)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def show(
 ) -> None:
     """A person's images and how well each agrees with the template."""
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
-        person, portraits = opened.person(name), opened.portraits(name)
+        person, samples = opened.person(name), opened.samples(name)
     images = [
         {
             "source": entry.source,
@@ -72,7 +72,7 @@ def show(
             "sharpness": entry.sharpness,
             "crop_kept": entry.crop is not None,
         }
-        for entry in portraits
+        for entry in samples
     ]
     if json:
         print_json({"name": person.name, "enrolled": person.enrolled, "expires": person.expires, "images": images})
@@ -127,10 +127,10 @@ def audit(
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
         names, images, crops = opened.names(), 0, 0
         with progress("Checking", len(names)) as advance:
-            for _, portraits in opened.entries(names):
-                images, crops = images + len(portraits), crops + sum(entry.crop is not None for entry in portraits)
+            for _, samples in opened.entries(names):
+                images, crops = images + len(samples), crops + sum(entry.crop is not None for entry in samples)
                 advance(1)
-        if stray := opened.stray_images():
+        if stray := opened.orphan_images():
             raise EdgefrError(
                 f"only images of enrolled people in {opened.path}",
                 f"{stray} more",

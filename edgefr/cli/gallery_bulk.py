@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def enroll_from(shards: Path, access: Access, plain: bool, verifier: Verifier, keep: float | None, json: bool) -> None:
     """Enrol who is in shards, however many they are: what became of each is told at once, and in the end the sums."""
-    from edgefr.gallery.model_binding import Binding
+    from edgefr.gallery.model_binding import ModelBinding
     from edgefr.jobs.embedding_shards import insist_on_all
     from edgefr.jobs.enrolment_job import enrol_shards
     from edgefr.jobs.job_description import read_job
 
     job = read_job(shards)
-    job.binding.insist_on(Binding.of(verifier), shards)
+    job.binding.require_compatible(ModelBinding.of(verifier), shards)
     insist_on_all(shards, job)  # before a gallery is made
     images = known = refused = 0
     with access.open_or_create(plain, job.binding) as opened, progress("Enrolling", job.photographs) as advance:
@@ -46,7 +46,7 @@ def tell(entry: Enrolment) -> None:
     """Name what was left out and what somebody should look at."""
     for refusal in entry.refused:
         warn(f"edgefr: left out: {refusal.reason}")
-    for doubt in entry.doubts():
+    for doubt in entry.warnings():
         warn(f"edgefr: look again: {doubt}")
 
 

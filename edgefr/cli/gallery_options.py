@@ -16,9 +16,9 @@ from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
-    from edgefr.gallery.base import AnyGallery
+    from edgefr.gallery.base import Gallery
     from edgefr.gallery.crypto.key_wrapping import Passphrase, Secret
-    from edgefr.gallery.model_binding import Binding
+    from edgefr.gallery.model_binding import ModelBinding
 
 GALLERY_VARIABLE = "EDGEFR_GALLERY"
 KEY_VARIABLE = "EDGEFR_GALLERY_KEY"
@@ -109,7 +109,7 @@ class Access:
             key_file = Path(named)
         return cls(_place(gallery), key_file, Source(variable, descriptor))
 
-    def open(self) -> AnyGallery:
+    def open(self) -> Gallery:
         """The gallery, unlocked.
 
         Raises:
@@ -119,7 +119,7 @@ class Access:
 
         return open_gallery(self.path, self._secret)
 
-    def open_or_create(self, plain: bool, binding: Binding) -> AnyGallery:
+    def open_or_create(self, plain: bool, binding: ModelBinding) -> Gallery:
         """The gallery, or a new one where there is none.
 
         Raises:
@@ -131,16 +131,16 @@ class Access:
             secret = new_secret(plain, self.key_file, self.passphrase)
             return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"))
         gallery = self.open()
-        gallery.binding.insist_on(binding, self.path)
+        gallery.binding.require_compatible(binding, self.path)
         return gallery
 
     def _secret(self, wanted: str) -> Secret:
         """The secret of the kind that the gallery wants."""
-        from edgefr.gallery.crypto.key_wrapping import KeyFile, Plain
+        from edgefr.gallery.crypto.key_wrapping import KeyFile, NoSecret
 
         if wanted == "plain":
             self._insist_on_no_secret()
-            return Plain()
+            return NoSecret()
         if wanted == "passphrase":
             return self.passphrase.read()
         if self.key_file is None:
@@ -169,12 +169,12 @@ def new_secret(plain: bool, key_file: Path | None, passphrase: Source) -> Secret
     Raises:
         EdgefrError: a secret is given beside --plain, or none can be read.
     """
-    from edgefr.gallery.crypto.key_wrapping import KeyFile, Plain
+    from edgefr.gallery.crypto.key_wrapping import KeyFile, NoSecret
 
     if plain and key_file is not None:
         raise EdgefrError("--plain or a key file", "both", "choose one")
     if plain:
-        return Plain()
+        return NoSecret()
     if key_file is not None:
         return KeyFile(key_file) if key_file.exists() else KeyFile.create(key_file)
     return passphrase.read(twice=True)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from edgefr.detection.base import Policy
+from edgefr.detection.base import FacePolicy
 from edgefr.errors import EdgefrError
-from edgefr.models import MINI, shipped
+from edgefr.models import MINI, model_file
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
@@ -48,7 +48,7 @@ PrecisionOption = Annotated[
     str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where runtime and processor have it.")
 ]
 FaceOption = Annotated[
-    Policy,
+    FacePolicy,
     typer.Option("--face", help="Which of several faces: largest, centre, or only (then more is an error)."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
@@ -57,7 +57,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 def chosen_model(model: Path | None) -> Path:
     """The model to use: --model, else $EDGEFR_MODEL, else `mini`, which comes with edgefr."""
     model = model or Path(os.environ.get(MODEL_VARIABLE) or MINI)
-    return shipped(MINI) if model == MINI else model
+    return model_file(MINI) if model == MINI else model
 
 
 def folds_of(text: str) -> set[int]:

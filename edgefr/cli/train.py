@@ -30,14 +30,14 @@ def train(
 
     require_extra("torch", "train")
     require_extra("safetensors", "train")
-    from edgefr.io.toml_dataclass import read_recipe
+    from edgefr.io.toml_dataclass import read_toml
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent
     from edgefr.training.common.recipes import Recipe
     from edgefr.training.recogniser.fusion_training import train_fused
 
     with world() as here:
-        result = train_fused(read_recipe(Recipe, recipe, settings or ()), progress if here.first else silent, here)
+        result = train_fused(read_toml(Recipe, recipe, settings or ()), progress if here.first else silent, here)
     if here.first:
         tell(result, print_json if json else None)
 

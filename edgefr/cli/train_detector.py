@@ -25,13 +25,13 @@ def train_detector(
 
     for library in ("torch", "safetensors", "skimage"):
         require_extra(library, "train")
-    from edgefr.io.toml_dataclass import read_recipe
+    from edgefr.io.toml_dataclass import read_toml
     from edgefr.training.common.parallel import world
     from edgefr.training.common.progress import silent
     from edgefr.training.detector.detector_training import SpotRecipe, train_spot
 
     with world() as here:
-        result = train_spot(read_recipe(SpotRecipe, recipe, settings or ()), progress if here.first else silent, here)
+        result = train_spot(read_toml(SpotRecipe, recipe, settings or ()), progress if here.first else silent, here)
     if not here.first:
         return
     from edgefr.export.onnx_from_detector import onnx_from_spot

@@ -20,7 +20,7 @@ from edgefr.cli.output import print_json, warn
 from edgefr.errors import EdgefrError
 
 if TYPE_CHECKING:
-    from edgefr.recognition.verifier import EmbeddedFace, Verdict, Verifier
+    from edgefr.recognition.verifier import EmbeddedFace, VerificationResult, Verifier
 
 
 def verify(
@@ -56,7 +56,7 @@ def verify(
     verdict = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
         _insist(verdict, verifier)
-    for doubt in verdict.doubts or ():
+    for doubt in verdict.quality_warnings or ():
         warn(f"edgefr: do not rely on this answer: {doubt}")
     if json:
         print_json(_document(verdict, verifier))
@@ -65,32 +65,32 @@ def verify(
     raise typer.Exit(0 if verdict.same else 1)
 
 
-def _insist(verdict: Verdict, verifier: Verifier) -> None:
+def _insist(verdict: VerificationResult, verifier: Verifier) -> None:
     """Refuse what `--refuse-poor` does not want answered.
 
     Raises:
         EdgefrError: a photograph is too poor, or the model has no limit to tell by.
     """
-    if verdict.doubts is None:
+    if verdict.quality_warnings is None:
         raise EdgefrError(
             f"a quality limit in the manifest of {verifier.model} for --refuse-poor",
             "none",
             "measure one with `edgefr calibrate`",
         )
-    if verdict.doubts:
+    if verdict.quality_warnings:
         raise EdgefrError(
             "photographs good enough to be judged",
-            f"that {' and that '.join(verdict.doubts)}",
+            f"that {' and that '.join(verdict.quality_warnings)}",
             "give clearer ones, or leave out --refuse-poor",
         )
 
 
-def _document(verdict: Verdict, verifier: Verifier) -> dict[str, Any]:
+def _document(verdict: VerificationResult, verifier: Verifier) -> dict[str, Any]:
     description = verifier.recogniser.description
     return {
         "same": verdict.same,
-        "reliable": None if verdict.doubts is None else not verdict.doubts,
-        "reasons": verdict.doubts or (),
+        "reliable": None if verdict.quality_warnings is None else not verdict.quality_warnings,
+        "reasons": verdict.quality_warnings or (),
         "similarity": verdict.similarity,
         "threshold": verdict.threshold.value,
         "threshold_ci95": verdict.threshold.ci95,
@@ -120,7 +120,7 @@ def face_document(face: EmbeddedFace) -> dict[str, Any]:
     }
 
 
-def _sentence(verdict: Verdict, verifier: Verifier) -> str:
+def _sentence(verdict: VerificationResult, verifier: Verifier) -> str:
     limit = verdict.threshold
     answer = "The same person" if verdict.same else "Different people"
     relation = "reaches" if verdict.same else "stays below"

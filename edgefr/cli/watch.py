@@ -27,7 +27,7 @@ from edgefr.errors import EdgefrError
 if TYPE_CHECKING:
     from edgefr.camera.session import Session
     from edgefr.camera.sinks import Sink
-    from edgefr.camera.watcher import Scene, Watcher
+    from edgefr.camera.watcher import FrameResult, Watcher
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
 TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (its name, not what it holds)
@@ -109,7 +109,7 @@ class _Listener:
         for sink in self.sinks:
             sink.send(document)
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         for view in self.views:
             view.show(scene)
 
@@ -190,9 +190,9 @@ def _views(picture: Path | None, window: bool, record: Path | None) -> list[Any]
 
 def _page(watcher: Watcher, source: str, listener: _Listener, host: str, port: int) -> Any:
     """The page's server, which listens, too."""
-    from edgefr.server.web_server import Page
+    from edgefr.server.web_server import WebServer
 
-    page = Page(watcher, source, host, port, os.environ.get(TOKEN_VARIABLE), warn)
+    page = WebServer(watcher, source, host, port, os.environ.get(TOKEN_VARIABLE), warn)
     listener.sinks.append(page)
     return page
 

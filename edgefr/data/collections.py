@@ -17,7 +17,7 @@ from edgefr.data.zip_archive import ZipPictures
 from edgefr.errors import EdgefrError, UnreadableImageError
 from edgefr.io.files import sha256_of
 from edgefr.io.jpeg import MAX_PICTURE_BYTES as MAX_PICTURE_BYTES
-from edgefr.io.jpeg import decode
+from edgefr.io.jpeg import decode_picture
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 from edgefr.types import FACE_SIZE, Faces, Image
 
@@ -59,7 +59,7 @@ class FaceFolder:
             EdgefrError: the picture is not there, too large, or cannot be decoded.
         """
         try:
-            return decode(self.read_bytes(name), name, at_least)
+            return decode_picture(self.read_bytes(name), name, at_least)
         except (EdgefrError, LookupError, ValueError, OSError) as error:
             raise UnreadableImageError(
                 f"a whole picture in {self.path}: {name}", found_in(error), "remove or replace it"

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.types import Floats, Image
 
-Policy = Literal["largest", "centre", "only"]
+FacePolicy = Literal["largest", "centre", "only"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Detector(Protocol):
         ...
 
 
-def choose_face(faces: list[Face], shape: tuple[int, int], policy: Policy, source: str) -> Face:
+def select_face(faces: list[Face], shape: tuple[int, int], policy: FacePolicy, source: str) -> Face:
     """The face that is meant in a photograph of `shape` (height, width); among equals the best score.
 
     `largest` takes the largest box, its area counted by its score, for a doubtful find may be a pattern behind a face;

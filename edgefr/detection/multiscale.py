@@ -15,7 +15,7 @@ LARGE = 1 / 3
 side. The smaller view may add no others: there it mostly saw false ones."""
 
 
-def resized(image: Image, side: int) -> Image:
+def resize_longest_side(image: Image, side: int) -> Image:
     """`image` with its longest side made `side`."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -25,7 +25,7 @@ def resized(image: Image, side: int) -> Image:
     return small
 
 
-def detect_at(
+def detect_multiscale(
     image: Image,
     sides: tuple[int, ...],
     candidates: Callable[[Image, int], Floats],
@@ -47,7 +47,7 @@ def detect_at(
     height, width = image.shape[:2]
     found = []
     for side in sides:
-        small = resized(image, side)
+        small = resize_longest_side(image, side)
         rows = candidates(small, side)  # (N, 15)
         if side < sides[0]:
             rows = rows[rows[:, 2] * rows[:, 3] > (LARGE * side if least is None else least) ** 2]

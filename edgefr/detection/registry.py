@@ -8,7 +8,7 @@ from pathlib import Path
 from edgefr.detection.base import Detector
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_outputs import graph_outputs
-from edgefr.models import SPOT, shipped
+from edgefr.models import SPOT, model_file
 from edgefr.types import SPOT_OUTPUT
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"
@@ -25,7 +25,7 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     """
     path = path or _installed_detector()
     if path == SPOT:
-        path = shipped(SPOT)
+        path = model_file(SPOT)
     outputs = graph_outputs(path)
     if set(outputs) == {f"{part}_{n}" for part in ("cls", "obj", "bbox", "kps") for n in (8, 16, 32)}:
         from edgefr.detection.yunet import YuNet

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.detection.base import Face
-from edgefr.detection.multiscale import detect_at
+from edgefr.detection.multiscale import detect_multiscale
 from edgefr.errors import EdgefrError
 from edgefr.runtimes import open_backend
 from edgefr.types import Floats, Image
@@ -43,7 +43,7 @@ class Scrfd:
     def detect(self, image: Image) -> list[Face]:
         """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
         whole = min(self._canvas) if self._canvas else SIDES[0]
-        return detect_at(image, (whole, whole // 2), self._candidates, OVERLAP)
+        return detect_multiscale(image, (whole, whole // 2), self._candidates, OVERLAP)
 
     def _candidates(self, image: Image, side: int) -> Floats:
         height, width = self._canvas or (side, side)

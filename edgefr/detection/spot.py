@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgefr.detection.base import Face
-from edgefr.detection.multiscale import detect_at
+from edgefr.detection.multiscale import detect_multiscale
 from edgefr.runtimes import open_backend
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
 
@@ -33,7 +33,7 @@ CORNER = -0.5
 at 0. (YuNet and SCRFD are taken as their own tools take them, at 0.)"""
 
 NESTED = 0.6
-"""A find that lies so far within a better one is that face's mouth and chin, which in portraits look like a face."""
+"""A find that lies so far within a better one is that face's mouth and chin, which in samples look like a face."""
 
 
 class Spot:
@@ -54,7 +54,7 @@ class Spot:
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
         found: list[Face] = []
-        for face in detect_at(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE, CORNER):
+        for face in detect_multiscale(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE, CORNER):
             if all(_inside(face, better) <= NESTED for better in found):
                 found.append(face)
         return found

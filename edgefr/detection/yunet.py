@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from edgefr.detection.base import Face
-from edgefr.detection.multiscale import detect_at
+from edgefr.detection.multiscale import detect_multiscale
 from edgefr.errors import EdgefrError
-from edgefr.io.opencv import quiet_opencv
+from edgefr.io.opencv import silence_opencv
 from edgefr.types import Floats, Image
 
 SCORE, OVERLAP = 0.7, 0.3
@@ -33,7 +33,7 @@ class YuNet:
         """
         self._path = path
         try:
-            with quiet_opencv():
+            with silence_opencv():
                 self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE, OVERLAP)
         except cv2.error as error:
             raise self._refused() from error
@@ -42,11 +42,11 @@ class YuNet:
         """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
-        return detect_at(image, sides, self._candidates, OVERLAP)
+        return detect_multiscale(image, sides, self._candidates, OVERLAP)
 
     def _candidates(self, image: Image, side: int) -> Floats:
         try:
-            with quiet_opencv():
+            with silence_opencv():
                 self._net.setInputSize(image.shape[1::-1])
                 _, rows = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         except cv2.error as error:

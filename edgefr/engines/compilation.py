@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgefr.engines.compiled_engine import Compiled
+from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Profile
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_precision import graph_precision
-from edgefr.runtimes import place_here
-from edgefr.runtimes.engine_file import SUFFIXES, Place
+from edgefr.runtimes import local_target
+from edgefr.runtimes.engine_file import SUFFIXES, Target
 
 FEWEST = 0.5
 """The least share of heavy layers that an engine must run in the precision it is named after."""
 
 
-def place_of(runtime: str, profile: Profile) -> Place:
+def place_of(runtime: str, profile: Profile) -> Target:
     """What an engine of `runtime` would be bound to.
 
     Raises:
@@ -26,7 +26,7 @@ def place_of(runtime: str, profile: Profile) -> Place:
         from edgefr.engines.tensorrt_builder import target
 
         return target(runtime, profile)
-    return place_here(runtime)
+    return local_target(runtime)
 
 
 def newest_opset(runtime: str) -> int | None:
@@ -42,7 +42,7 @@ def newest_opset(runtime: str) -> int | None:
     return tensorrt_build.newest_opset(runtime)
 
 
-def compiled(model: Path, runtime: str, precision: str, profile: Profile, timings: Path) -> Compiled:
+def compiled(model: Path, runtime: str, precision: str, profile: Profile, timings: Path) -> CompiledEngine:
     """Compile `model` beside itself as `engine` with the runtime's suffix; `timings` is a folder that outlives it.
 
     Raises:
@@ -50,14 +50,14 @@ def compiled(model: Path, runtime: str, precision: str, profile: Profile, timing
     """
     if runtime == "onnxruntime":
         graph = graph_precision(model)
-        made = Compiled(model, {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8})
+        made = CompiledEngine(model, {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8})
     elif runtime == "openvino":
         from edgefr.runtimes.openvino import OpenVinoBackend
 
         backend = OpenVinoBackend(model, precision)
         path = model.with_name(f"engine{_suffix(runtime)}")
         path.write_bytes(backend.export())
-        made = Compiled(path, backend.layers())
+        made = CompiledEngine(path, backend.layers())
     else:
         from edgefr.engines.tensorrt_builder import build
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledEngine:
     """`path` is what a runtime loads: the ONNX file itself where it compiles at every start. `layers` counts the heavy
     layers by number format, None where the runtime does not tell; `runs` says whether it can be run here."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import edgefr
 from edgefr.errors import EdgefrError
-from edgefr.io.toml_dataclass import read_recipe
+from edgefr.io.toml_dataclass import read_toml
 from edgefr.runtimes.cuda_probe import find_gpu
 from edgefr.runtimes.processor import processor
 
@@ -87,7 +87,7 @@ def read_profile(name: str | None, runtime: str = "auto") -> Profile:
     if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in profiles().glob("*.toml"))) or "a .toml file of your own"
         raise EdgefrError("a device profile", f"none at {path}", f"choose among {known}")
-    profile = read_recipe(Profile, path)
+    profile = read_toml(Profile, path)
     if runtime not in ("auto", profile.runtime):
         # TensorRT and TensorRT-RTX take the same settings; the CPU runtimes take none of them.
         if {runtime, profile.runtime} - {"tensorrt", "tensorrt-rtx"}:

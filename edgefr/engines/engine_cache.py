@@ -21,8 +21,8 @@ from pathlib import Path
 
 from edgefr.errors import EdgefrError
 from edgefr.manifest import Manifest, model_digest, read_manifest
-from edgefr.runtimes import place_here
-from edgefr.runtimes.engine_file import EngineKey, EngineRecord, checked_engine
+from edgefr.runtimes import local_target
+from edgefr.runtimes.engine_file import EngineKey, EngineRecord, check_engine
 
 
 def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
@@ -57,7 +57,7 @@ def records(root: Path) -> Iterator[tuple[Path, Manifest, EngineRecord]]:
 
 def _fits(engine: Path, record: EngineRecord) -> bool:
     try:
-        checked_engine(engine, place_here(record.key.place.runtime))
+        check_engine(engine, local_target(record.key.place.runtime))
     except EdgefrError:
         return False
     return True

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.engines.compilation import check_layers, compiled, newest_opset, place_of
-from edgefr.engines.compiled_engine import Compiled
+from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Batch, Profile
 from edgefr.engines.engine_cache import discard, engine_folder, published
 from edgefr.engines.parity_gate import BOUNDS, Bound, ParityReport, check, compare
@@ -29,11 +29,11 @@ from edgefr.io.files import sha256_of
 from edgefr.io.onnx_precision import graph_precision
 from edgefr.manifest import (
     Manifest,
+    file_reference,
     model_digest,
     model_manifest,
+    package_versions,
     read_manifest,
-    source_of,
-    versions_of,
     write_manifest,
     write_model_manifest,
 )
@@ -140,7 +140,7 @@ def engine_from_onnx(
 
 
 def _gate(
-    reference: Recogniser, made: Compiled, file: Path, manifest: Manifest, sample: Sample, bound: Bound
+    reference: Recogniser, made: CompiledEngine, file: Path, manifest: Manifest, sample: Sample, bound: Bound
 ) -> ParityReport:
     candidate = open_recogniser(made.path) if made.runs and made.path != file else open_recogniser(file, "onnxruntime")
     precision = manifest.engine["key"]["precision"]
@@ -171,12 +171,14 @@ def _check_size(converted_file: Path, model: Path, precision: str) -> None:
 
 def _known(model: Path, precision: str) -> Manifest:
     known = model_manifest(model) or Manifest("onnx", model.stem)
-    made_from = known.made_from | {"onnx": source_of(model)}
-    return replace(known, kind=f"onnx {precision}", made_from=made_from, versions=versions_of("onnx", "onnxruntime"))
+    made_from = known.made_from | {"onnx": file_reference(model)}
+    return replace(
+        known, kind=f"onnx {precision}", made_from=made_from, versions=package_versions("onnx", "onnxruntime")
+    )
 
 
 def _engine(
-    known: Manifest, model: Path, key: EngineKey, conversion: Conversion, made: Compiled, batch: Batch
+    known: Manifest, model: Path, key: EngineKey, conversion: Conversion, made: CompiledEngine, batch: Batch
 ) -> Manifest:
     record = EngineRecord(key, sha256_of(made.path), made.path.stat().st_size)
     measured: dict[str, Any] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from edgefr.engines.engine_cache import records, withdraw
 from edgefr.errors import EdgefrError
 from edgefr.manifest import manifest_path, model_digest
-from edgefr.runtimes import place_here
-from edgefr.runtimes.engine_file import SUFFIXES, EngineRecord, Place
+from edgefr.runtimes import local_target
+from edgefr.runtimes.engine_file import SUFFIXES, EngineRecord, Target
 
 ENGINES = ("model.onnx", *(f"engine{suffix}" for suffix in SUFFIXES))
 WRITTEN = frozenset((*ENGINES, *(manifest_path(Path(name)).name for name in ENGINES)))
@@ -50,7 +50,7 @@ def prune(root: Path, model: Path | None = None) -> Iterator[Pruned]:
             yield Pruned(folder, sum(files.values()), why)
 
 
-def _outdated(made: Place) -> str | None:
+def _outdated(made: Target) -> str | None:
     """What has changed of this device since an engine was made for it; None where nothing has, or it is another."""
     here = _place(made.runtime)
     if here is None:
@@ -62,10 +62,10 @@ def _outdated(made: Place) -> str | None:
     return f"for {made.runtime}'s {changed[0]} {getattr(made, changed[0])}, here is {getattr(here, changed[0])}"
 
 
-def _place(runtime: str) -> Place | None:
+def _place(runtime: str) -> Target | None:
     """None where the runtime does not run here."""
     with suppress(EdgefrError):
-        return place_here(runtime)
+        return local_target(runtime)
     return None
 
 

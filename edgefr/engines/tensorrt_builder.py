@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgefr.engines.compiled_engine import Compiled
+from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Profile
 from edgefr.engines.tensorrt_settings import Plan, plan
 from edgefr.engines.timing_cache import keep_timings, timings_file, use_timings
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_precision import graph_precision
 from edgefr.runtimes.cuda_probe import Gpu, find_gpu
-from edgefr.runtimes.engine_file import AHEAD, LATER, Place
+from edgefr.runtimes.engine_file import AHEAD, LATER, Target
 from edgefr.runtimes.tensorrt.engine_runtime import place
 from edgefr.runtimes.tensorrt.library import logger, members, runtime_of, tensorrt_library
 from edgefr.types import FACE_SIZE, INPUT_NAME
@@ -30,7 +30,7 @@ AMPERE_PLUS = ("SM80", "SM86", "SM89", "SM90", "SM100", "SM103", "SM120")
 """What TensorRT's hardware compatibility level of that name spans: data-centre and desktop GPUs, no Jetson."""
 
 
-def target(runtime: str, profile: Profile) -> Place:
+def target(runtime: str, profile: Profile) -> Target:
     """What an engine would be bound to: the GPU that is here, else the compute capabilities of the profile.
 
     Raises:
@@ -40,7 +40,7 @@ def target(runtime: str, profile: Profile) -> Place:
     gpu = find_gpu()
     chosen = plan(trt, "fp32", profile, gpu is not None)
     wanted = AMPERE_PLUS if chosen.hardware else chosen.capabilities
-    here = place(runtime, trt, gpu) if gpu else Place(runtime, trt.__version__, "")
+    here = place(runtime, trt, gpu) if gpu else Target(runtime, trt.__version__, "")
     device = f"{AHEAD}{' '.join(wanted)}" if wanted else here.device
     version = f"{here.version}{LATER}" if profile.any_version else here.version
     return replace(here, device=device, version=version)
@@ -56,7 +56,7 @@ def newest_opset(runtime: str) -> int | None:
     return None if strong else OLD_OPSET
 
 
-def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path, timings: Path) -> Compiled:
+def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path, timings: Path) -> CompiledEngine:
     """Compile `model` to `output`.
 
     Without a GPU, and where the library can, for the compute capabilities of the profile. What TensorRT measured of its
@@ -86,7 +86,7 @@ def build(model: Path, runtime: str, precision: str, profile: Profile, output: P
     output.write_bytes(memoryview(serialised))
     if measured:
         keep_timings(config, measured)
-    return Compiled(output, _layers(trt, runtime, output, model, gpu), runs=gpu is not None)
+    return CompiledEngine(output, _layers(trt, runtime, output, model, gpu), runs=gpu is not None)
 
 
 def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | None) -> Any:

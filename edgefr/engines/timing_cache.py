@@ -6,14 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edgefr.io.files import written_whole
-from edgefr.runtimes.engine_file import Place
+from edgefr.io.files import atomic_write
+from edgefr.runtimes.engine_file import Target
 
 LARGEST = 256 << 20
 """Bytes; measured ones are a few megabytes."""
 
 
-def timings_file(folder: Path, place: Place) -> Path:
+def timings_file(folder: Path, place: Target) -> Path:
     """Where a device's are kept: library, driver and GPU make another file each."""
     return folder / f"timings-{hashlib.sha256(repr(place).encode()).hexdigest()[:16]}.cache"
 
@@ -32,5 +32,5 @@ def keep_timings(config: Any, path: Path) -> None:
     """Keep what the configuration has after a build; of two builds at once the later one's."""
     cache = config.get_timing_cache() if hasattr(config, "create_timing_cache") else None
     if cache is not None:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(memoryview(cache.serialize()))

@@ -18,8 +18,8 @@ from edgefr.errors import EdgefrError
 from edgefr.evaluation.error_rates import supported
 from edgefr.evaluation.error_versus_discard import limit_at
 from edgefr.evaluation.fmr_thresholds import Labels, threshold_at_fmr
-from edgefr.evaluation.protocols import CLEAN, Find, Sight
-from edgefr.manifest import Quality, Signal, Threshold
+from edgefr.evaluation.protocols import CLEAN, FaceCrop, Find
+from edgefr.manifest import QualityLimit, Signal, Threshold
 from edgefr.recognition.recogniser import Embeddings, Recogniser
 from edgefr.types import UNCERTAINTY, Floats
 
@@ -69,7 +69,7 @@ def measure(
     fmrs: Sequence[float],
     signal: Signal | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[tuple[Threshold, ...], Quality | None]:
+) -> tuple[tuple[Threshold, ...], QualityLimit | None]:
     """The threshold at each false match rate, and the limit of `signal` that all but 1 % of the faces reach.
 
     A picture in which `find` finds no face is left out. `progress` is told of every batch of pictures.
@@ -144,7 +144,7 @@ def _embed(
     return _Found(np.array(places, np.int64), np.concatenate(embeddings), quality)
 
 
-def _quality(signal: Signal, answer: Embeddings, seen: Sequence[Sight]) -> Floats:
+def _quality(signal: Signal, answer: Embeddings, seen: Sequence[FaceCrop]) -> Floats:
     """What a signal says of faces (N,), higher for a better one."""
     if signal == "norm":
         return answer.norm
@@ -163,6 +163,6 @@ def _threshold(embedding: Floats, labels: Labels, fmr: float, recogniser: Recogn
     return Threshold(found.fmr, found.value, found.ci95, measured_on, description.precision)
 
 
-def _limit(quality: Floats, signal: Signal, chosen: Chosen) -> Quality:
+def _limit(quality: Floats, signal: Signal, chosen: Chosen) -> QualityLimit:
     measured_on = f"{len(quality):,} faces in {chosen.whose}, of which {DISCARD:.0%} lie below"
-    return Quality(signal, limit_at(quality, DISCARD), measured_on)
+    return QualityLimit(signal, limit_at(quality, DISCARD), measured_on)

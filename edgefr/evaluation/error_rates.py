@@ -66,7 +66,9 @@ class Comparisons:
         found = [(array.dtype.name, array.shape) for array in (self.similarity, self.same, self.people)]
         count = self.similarity.shape[:1]
         if found != [("float32", count), ("bool", count), ("int64", (*count, 2))]:
-            raise EdgefrError("comparisons as float32 (P), bool (P) and int64 (P,2)", str(found), "correct their making")
+            raise EdgefrError(
+                "comparisons as float32 (P), bool (P) and int64 (P,2)", str(found), "correct their making"
+            )
         if not np.isfinite(self.similarity).all():
             raise EdgefrError("finite similarities", "others", "give a failure to find a face the similarity -1")
 

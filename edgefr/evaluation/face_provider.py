@@ -11,10 +11,10 @@ import numpy as np
 
 from edgefr.data.collections import FaceFolder
 from edgefr.data.degradations import degrade
-from edgefr.detection.base import Detector, Face, Policy, choose_face
+from edgefr.detection.base import Detector, Face, FacePolicy, select_face
 from edgefr.detection.registry import DETECTOR_VARIABLE, open_detector
 from edgefr.errors import NoFaceError, SeveralFacesError
-from edgefr.evaluation.protocols import CLEAN, Find, Sight, aligned_only, degraded
+from edgefr.evaluation.protocols import CLEAN, FaceCrop, Find, aligned_only, degraded
 from edgefr.recognition.alignment import align, similarity_transform
 from edgefr.recognition.quality import sharpness
 from edgefr.types import FACE_SIZE, TEMPLATE, Image
@@ -23,14 +23,14 @@ SIGNALS = {"sharpness": sharpness}
 
 
 @dataclass(frozen=True)
-class Finder:
+class FaceProvider:
     """Finds faces with a `detector`, where there is one; pictures of 112x112 are aligned faces already."""
 
     detector: Detector | None
-    policy: Policy
+    policy: FacePolicy
 
     @classmethod
-    def open(cls, detector: Path | None, policy: Policy) -> Finder:
+    def open(cls, detector: Path | None, policy: FacePolicy) -> FaceProvider:
         """With the detector in this file, else in $EDGEFR_DETECTOR, else without one.
 
         Raises:
@@ -45,7 +45,7 @@ class Finder:
             return aligned_only(folder, SIGNALS)
         detector = self.detector
 
-        def find(name: str, wanted: Sequence[str]) -> list[Sight | None]:
+        def find(name: str, wanted: Sequence[str]) -> list[FaceCrop | None]:
             photo = folder.read(name)
             if photo.shape[:2] == (FACE_SIZE, FACE_SIZE):
                 return degraded(lambda _: photo, SIGNALS)(name, wanted)
@@ -54,7 +54,7 @@ class Finder:
                 return [None] * len(wanted)
             scale = 1 / float(np.hypot(*similarity_transform(face.landmarks, TEMPLATE)[:, 0]))
 
-            def seen(rendering: str) -> Sight | None:
+            def seen(rendering: str) -> FaceCrop | None:
                 if rendering == CLEAN:
                     return _sight(photo, face)
                 poor = degrade(photo, rendering, name, scale)
@@ -68,13 +68,13 @@ class Finder:
     def _face(self, detector: Detector, photo: Image, name: str) -> Face | None:
         """The face that is meant and can be aligned, if there is one: else it is a failure to acquire."""
         try:
-            face = choose_face(detector.detect(photo), photo.shape[:2], self.policy, name)
+            face = select_face(detector.detect(photo), photo.shape[:2], self.policy, name)
             similarity_transform(face.landmarks, TEMPLATE)
         except (NoFaceError, SeveralFacesError):
             return None
         return face
 
 
-def _sight(photo: Image, face: Face) -> Sight:
+def _sight(photo: Image, face: Face) -> FaceCrop:
     aligned = align(photo, face.landmarks)
-    return Sight(aligned, {"sharpness": sharpness(aligned), "detector": face.score})
+    return FaceCrop(aligned, {"sharpness": sharpness(aligned), "detector": face.score})

@@ -13,7 +13,7 @@ from edgefr.data.ijb_files import Crops
 from edgefr.data.text_lines import Numbers
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.model_set import System
-from edgefr.recognition.template_fusion import inverse_variance, template
+from edgefr.recognition.template_fusion import inverse_variance, weighted_mean
 from edgefr.types import Floats, Image
 
 Align = Callable[[Image, Floats], Image]
@@ -77,7 +77,7 @@ def templates(system: System, crops: Crops, weigh: Weigh) -> Templates:
     for first, last in pairwise(starts):
         index = order[first:last]
         try:
-            fused.append(template(system.embedding[index], weigh(index) * share[first:last]))
+            fused.append(weighted_mean(system.embedding[index], weigh(index) * share[first:last]))
         except EdgefrError as error:
             raise EdgefrError(
                 f"pictures of template {number[first]} that make one",

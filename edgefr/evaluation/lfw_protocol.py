@@ -11,7 +11,7 @@ from edgefr.data.collections import FaceFolder, open_faces
 from edgefr.data.lfw_pairs import NamedPair
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.error_rates import FAILURE, Comparisons, accuracy, check_folds
-from edgefr.evaluation.model_set import Entrants, System
+from edgefr.evaluation.model_set import ModelSet, System
 from edgefr.evaluation.pairs import Pairs, similarities
 from edgefr.evaluation.protocols import CLEAN, Advance, Condition, Find, Look, Trial, embed, renderings
 from edgefr.types import Faces, Floats
@@ -71,7 +71,7 @@ def lfw_trials(
     named: Sequence[NamedPair],
     find: Find,
     chosen: Sequence[Condition],
-    entrants: Entrants,
+    entrants: ModelSet,
     advance: Advance,
 ) -> list[Trial]:
     """A trial of the pairs in each condition; thresholds are chosen on the other folds of the same condition.

@@ -83,7 +83,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Entrants:
+class ModelSet:
     """All that take part, the model that is judged first; `pair` names the two whose sum and concatenation stand
     beside it, and the better of which it has to beat."""
 
@@ -129,7 +129,7 @@ class Entrants:
         return systems + baselines(by_name[self.pair[0]], by_name[self.pair[1]])
 
 
-def open_entrants(model: Path, beside: Sequence[Path] = (), runtime: str = "auto", precision: str = "fp32") -> Entrants:
+def open_entrants(model: Path, beside: Sequence[Path] = (), runtime: str = "auto", precision: str = "fp32") -> ModelSet:
     """Open the model that is judged and those beside it.
 
     A fused checkpoint brings its two backbones along. Otherwise, of exactly two models beside, sum and concatenation
@@ -143,7 +143,7 @@ def open_entrants(model: Path, beside: Sequence[Path] = (), runtime: str = "auto
         raise EdgefrError("every model once", f"{repeated[0]} {len(repeated)} times", "leave it out of --beside")
     models = [_open(path, name, runtime, precision) for path, name in zip(paths, names_of(paths), strict=True)]
     pair = models[0].backbones or ((models[1].name, models[2].name) if len(beside) == 2 else None)
-    return Entrants((models[0], *map(_alone, models[1:])), pair)
+    return ModelSet((models[0], *map(_alone, models[1:])), pair)
 
 
 def _open(path: Path, name: str, runtime: str, precision: str) -> Model:

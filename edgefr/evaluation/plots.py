@@ -16,7 +16,7 @@ import numpy as np
 from edgefr.errors import EdgefrError, require_extra
 from edgefr.evaluation.bootstrap import Doubles
 from edgefr.evaluation.error_rates import FAILURE, Comparisons, Det
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,5 +184,5 @@ def _save(figure: Figure, target: Target) -> None:
     if not isinstance(target, Path):
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
         return
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -20,7 +20,7 @@ from edgefr.data.degradations import PROTOCOLS, degrade
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import Estimate
 from edgefr.evaluation.error_rates import Accuracy, Comparisons
-from edgefr.evaluation.model_set import Entrants, System, joined
+from edgefr.evaluation.model_set import ModelSet, System, joined
 from edgefr.types import Floats, Image
 
 CLEAN = "clean"
@@ -39,7 +39,7 @@ Look = tuple[str, Image]
 
 
 @dataclass(frozen=True)
-class Sight:
+class FaceCrop:
     """An aligned `face` (112, 112, 3) as the systems see it, and what tells of its quality without a model: higher is
     better, by a manifest's names."""
 
@@ -47,7 +47,7 @@ class Sight:
     signals: Mapping[str, float]
 
 
-Find = Callable[[str, Sequence[str]], "list[Sight | None]"]
+Find = Callable[[str, Sequence[str]], "list[FaceCrop | None]"]
 """What is seen in the picture of this name in each of these renderings, None where no face is found."""
 
 
@@ -135,17 +135,17 @@ def aligned_only(folder: FaceFolder, signals: Signals = MappingProxyType({})) ->
 def degraded(read: Callable[[str], Image | None], signals: Signals = MappingProxyType({})) -> Find:
     """Aligned faces, made worse as they are; `signals` are measured of each rendering."""
 
-    def find(name: str, wanted: Sequence[str]) -> list[Sight | None]:
+    def find(name: str, wanted: Sequence[str]) -> list[FaceCrop | None]:
         face = read(name)
         if face is None:
             return [None] * len(wanted)
         shown = [degrade(face, rendering, name) for rendering in wanted]
-        return [Sight(face, {key: measure(face) for key, measure in signals.items()}) for face in shown]
+        return [FaceCrop(face, {key: measure(face) for key, measure in signals.items()}) for face in shown]
 
     return find
 
 
-def embed(names: Sequence[str], find: Find, wanted: Sequence[str], entrants: Entrants, advance: Advance) -> Embedded:
+def embed(names: Sequence[str], find: Find, wanted: Sequence[str], entrants: ModelSet, advance: Advance) -> Embedded:
     """Read, render as `wanted` and embed, 64 pictures at a time; `advance` is told of every picture.
 
     Raises:
@@ -180,7 +180,7 @@ class _Seen:
     signals: list[Mapping[str, float]]
     parts: list[list[System]]
 
-    def add(self, sights: Sequence[Sight | None], entrants: Entrants) -> None:
+    def add(self, sights: Sequence[FaceCrop | None], entrants: ModelSet) -> None:
         found = [sight for sight in sights if sight is not None]
         self.present.extend(sight is not None for sight in sights)
         self.signals.extend(sight.signals for sight in found)

@@ -29,7 +29,7 @@ from edgefr.evaluation.tables import (
     times,
     trial_table,
 )
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.types import Image
 
 HARDEST = 6
@@ -46,7 +46,7 @@ class Evaluation:
     pooled: list[Pooled]
     discards: list[Discards]
     origin: dict[str, str]
-    doubts: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def write_report(path: Path, evaluation: Evaluation, extra: Sequence[Table] = ()
         EdgefrError: the page cannot be written.
     """
     page = page_of(evaluation, extra)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -76,7 +76,7 @@ def page_of(evaluation: Evaluation, extra: Sequence[Table] = ()) -> str:
     title = escape(f"{evaluation.judged}, evaluated")
     body = [
         f"<h1>{title}</h1>",
-        *(f'<p class="doubt">{escape(doubt)}</p>' for doubt in evaluation.doubts),
+        *(f'<p class="doubt">{escape(doubt)}</p>' for doubt in evaluation.warnings),
         _lead(evaluation),
         *(_table(table) for table in summary(evaluation)),
         _contents(evaluation.results),

@@ -16,7 +16,7 @@ def common_folds(known: Mapping[str, HeldOut], pairs: str) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*folds))) if folds else ()
 
 
-def doubts(
+def overlap_warnings(
     known: Mapping[str, HeldOut],
     pairs: str | None,
     folds: Collection[int],
@@ -32,20 +32,21 @@ def doubts(
     for name, held_out in known.items():
         mend = "take other people"
         if held_out.folds:
-            mend = f"give --folds {told(held_out.folds)} for those held out"
+            mend = f"give --folds {format_folds(held_out.folds)} for those held out"
         if pairs is not None and held_out.pairs == pairs:
             if seen := set(folds) - set(held_out.folds):
-                found.append(f"{name} was trained on people of folds {told(seen)}, its figures are too good: {mend}")
+                found.append(
+                    f"{name} was trained on people of folds {format_folds(seen)}, its figures are too good: {mend}"
+                )
         elif same := [dataset for dataset, path in datasets.items() if digest_of(path) == held_out.faces]:
             if held_out.folds:
-                mend = (
-                    f"give its pairs file with --pairs (SHA-256 {held_out.pairs}), and --folds {told(held_out.folds)}"
-                )
+                theirs = format_folds(held_out.folds)
+                mend = f"give its pairs file with --pairs (SHA-256 {held_out.pairs}), and --folds {theirs}"
             found.append(f"{name} was trained on people of {', '.join(same)}, its figures are too good: {mend}")
     return found
 
 
-def told(folds: Collection[int]) -> str:
+def format_folds(folds: Collection[int]) -> str:
     """`1,3,6-10`."""
     runs = [
         [fold for _, fold in run] for _, run in groupby(enumerate(sorted(folds)), lambda entry: entry[1] - entry[0])

@@ -20,7 +20,7 @@ from edgefr.evaluation.identification import Identities, Split, closed_set, open
 from edgefr.evaluation.ijb_identification import RANKS, Identification, search_templates
 from edgefr.evaluation.ijb_templates import Align, Templates, aligned, by_certainty, by_norm, templates
 from edgefr.evaluation.ijb_verification import Verification, verify_templates
-from edgefr.evaluation.model_set import Entrants, System, joined
+from edgefr.evaluation.model_set import ModelSet, System, joined
 from edgefr.evaluation.protocols import BATCH, Advance, Condition, Find, Look, Others, Trial, embed, renderings
 from edgefr.types import Floats
 
@@ -35,7 +35,7 @@ def all_against_all(
     names: Sequence[str],
     find: Find,
     chosen: Sequence[Condition],
-    entrants: Entrants,
+    entrants: ModelSet,
     advance: Advance,
 ) -> list[Trial]:
     """Everyone with everyone, each pair once, and a search of one picture of everybody for the others.
@@ -103,7 +103,7 @@ def _identified(embedding: Floats, labels: Labels, parts: Split) -> dict[str, Ot
     return told
 
 
-def bin_trial(dataset: str, pairs: BinPairs, entrants: Entrants, advance: Advance) -> Trial:
+def bin_trial(dataset: str, pairs: BinPairs, entrants: ModelSet, advance: Advance) -> Trial:
     """Upstream's ten folds, each picture with its mirror image; `advance` is told of pictures.
 
     Raises:
@@ -134,7 +134,7 @@ def bin_trial(dataset: str, pairs: BinPairs, entrants: Entrants, advance: Advanc
     )
 
 
-def ijb_trial(dataset: str, path: Path, crops: Crops, align: Align, entrants: Entrants, advance: Advance) -> Trial:
+def ijb_trial(dataset: str, path: Path, crops: Crops, align: Align, entrants: ModelSet, advance: Advance) -> Trial:
     """IJB's templates, 1:1 and, where its files are there, 1:N; `advance` is told of pictures.
 
     Behind the systems, fused as upstream fuses pictures, stand those that tell of their uncertainty, fused by it.
@@ -154,7 +154,7 @@ def ijb_trial(dataset: str, path: Path, crops: Crops, align: Align, entrants: En
     return Trial(dataset, "templates", pictures, 0, compared, others=others, units="templates that are said to match")
 
 
-def _enrolled(crops: Crops, align: Align, entrants: Entrants, advance: Advance) -> dict[str, Templates]:
+def _enrolled(crops: Crops, align: Align, entrants: ModelSet, advance: Advance) -> dict[str, Templates]:
     """Every system's templates by its name."""
     names = crops.faces.names
     parts: list[list[System]] = []

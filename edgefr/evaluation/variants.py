@@ -12,7 +12,7 @@ from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import Estimate
 from edgefr.evaluation.figures import Against, Judged
 from edgefr.evaluation.tables import Table, judged_cells, judged_header, percent, points, times
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 
 MAX_BYTES = 16 << 20
 
@@ -48,7 +48,7 @@ def rows_table(title: str, rows: Sequence[Row]) -> Table:
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Rows as JSON, whole or not at all."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgefr.nn.backbone import Backbone
-from edgefr.nn.fused_model import FusedModel, normalised
+from edgefr.nn.fused_model import FusedModel, normalise
 
 
 class FusedContract(nn.Module):
@@ -31,7 +31,7 @@ class BackboneContract(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """uint8 (B, 112, 112, 3) RGB -> embedding (B, D) of unit length, norm (B,)."""
-        embedding = self.backbone(normalised(image)).embedding  # (B, D)
+        embedding = self.backbone(normalise(image)).embedding  # (B, D)
         return F.normalize(embedding), torch.linalg.vector_norm(embedding, dim=1)
 
 
@@ -44,7 +44,7 @@ class FusedClassic(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """float32 (B, 3, 112, 112) RGB in [-1, 1] -> mu (B, K); matching is by cosine."""
-        return self.model.encode(self.model.see(image)).mu
+        return self.model.encode(self.model.backbone_features(image)).mu
 
 
 class BackboneClassic(nn.Module):

@@ -14,9 +14,9 @@ from edgefr.engines.parity_gate import FP32
 from edgefr.errors import EdgefrError
 from edgefr.export.graph_wrappers import BackboneClassic, BackboneContract, FusedClassic, FusedContract
 from edgefr.export.onnx_from_torch import write_onnx
-from edgefr.io.files import written_whole
-from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
-from edgefr.nn.fused_model import FusedModel, is_fused, load_fused, normalised
+from edgefr.io.files import atomic_write
+from edgefr.manifest import Manifest, file_reference, package_versions, read_manifest, write_manifest
+from edgefr.nn.fused_model import FusedModel, is_fused, load_fused, normalise
 from edgefr.nn.upstream_checkpoints import Colour, backbone_from_checkpoint
 from edgefr.runtimes import open_backend
 from edgefr.runtimes.base import Array
@@ -64,10 +64,10 @@ def onnx_from_checkpoint(
     manifest = replace(
         manifest,
         kind="onnx",
-        made_from=manifest.made_from | {"checkpoint": source_of(checkpoint)},
-        versions=versions_of("torch", "onnx", "onnxscript", "onnxsim"),
+        made_from=manifest.made_from | {"checkpoint": file_reference(checkpoint)},
+        versions=package_versions("torch", "onnx", "onnxscript", "onnxsim"),
     )
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         _write(graph, manifest, temporary)
         cosine = _compare(graph, temporary, faces)
     write_manifest(output, manifest)
@@ -85,7 +85,7 @@ class _Graph:
 
     def input_of(self, faces: Faces) -> torch.Tensor:
         image = torch.from_numpy(np.array(faces))
-        return normalised(image).contiguous() if self.floats else image
+        return normalise(image).contiguous() if self.floats else image
 
 
 def _load(checkpoint: Path, arch: str | None, colour: Colour | None) -> tuple[nn.Module, Manifest]:

@@ -10,8 +10,8 @@ import torch
 
 from edgefr.errors import EdgefrError, require_extra
 from edgefr.export.onnx_from_torch import write_onnx
-from edgefr.io.files import written_whole
-from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
+from edgefr.io.files import atomic_write
+from edgefr.manifest import Manifest, file_reference, package_versions, read_manifest, write_manifest
 from edgefr.nn.spot_network import SpotContract, load_spot
 from edgefr.runtimes import open_backend
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
@@ -47,12 +47,12 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedSpot:
     known = read_manifest(checkpoint) or Manifest("detector", checkpoint.stem)
     manifest = replace(
         known,
-        made_from=known.made_from | {"checkpoint": source_of(checkpoint)},
-        versions=known.versions | versions_of("torch", "onnx", "onnxscript", "onnxsim"),
+        made_from=known.made_from | {"checkpoint": file_reference(checkpoint)},
+        versions=known.versions | package_versions("torch", "onnx", "onnxscript", "onnxsim"),
     )
     sides = {axis: SPOT_STRIDE * torch.export.Dim(name, min=1, max=512) for axis, name in ((1, "rows"), (2, "columns"))}
     axes = {INPUT_NAME: {1: "height", 2: "width"}, SPOT_OUTPUT: {0: "places"}}
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         write_onnx(graph, torch.zeros(1, 64, 96, 3, dtype=torch.uint8), sides, axes, manifest, temporary)
         _compare(graph, temporary)
     write_manifest(output, manifest)

@@ -14,7 +14,7 @@ from edgefr.engines.precision.int8 import calibrated
 from edgefr.engines.precision.onnx_graph import read_graph
 from edgefr.errors import EdgefrError, require_extra
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.nn.fused_model import FusedModel, save_fused
 from edgefr.spec import ModelSpec
 
@@ -57,5 +57,5 @@ def int8_of_random_pair(pair: Path, output: Path) -> None:
     """Write the pair in INT8, which takes as long as a trained one; what random weights decide is not compared."""
     onnx = require_extra("onnx", "train")
     model = calibrated(read_graph(pair), astronaut_faces(CALIBRATION_FACES), symmetric=False).int8()
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         onnx.save(model, temporary)

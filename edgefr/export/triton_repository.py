@@ -25,12 +25,12 @@ from typing import Literal
 
 from edgefr.engines.engine_cache import on_disk
 from edgefr.errors import EdgefrError
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.manifest import Manifest, model_manifest, write_manifest
 from edgefr.recognition.recogniser import INPUT, Recogniser
 from edgefr.runtimes.base import Description, TensorInfo
 from edgefr.runtimes.onnxruntime import OnnxRuntimeBackend
-from edgefr.runtimes.triton.model_fingerprint import PLAN, Served, checked_name, parameter, served_name
+from edgefr.runtimes.triton.model_fingerprint import PLAN, ModelFingerprint, checked_name, fingerprint_name, parameter
 from edgefr.types import EMBEDDING, NORM, UNCERTAINTY
 
 Kind = Literal["onnx", "plan", "python"]
@@ -63,7 +63,7 @@ class Exported:
     folder: Path
     name: str
     version: int
-    served: Served
+    served: ModelFingerprint
 
 
 def triton_from_model(model: Path, repository: Path, python: bool = False, name: str | None = None) -> Exported:
@@ -76,11 +76,11 @@ def triton_from_model(model: Path, repository: Path, python: bool = False, name:
         EdgefrError: the model does not keep the contract, the repository has another model of that name, or it cannot
             be written.
     """
-    name = served_name(model) if name is None else checked_name(name)
+    name = fingerprint_name(model) if name is None else checked_name(name)
     kind: Kind = "plan" if model.suffix.lower() == PLAN else "python" if python else "onnx"
     if python and kind == "plan":
         raise EdgefrError("an .onnx file to serve by Python", str(model), "leave out --triton-backend")
-    served, manifest = Served.of(model), model_manifest(model) or Manifest("onnx", model.stem)
+    served, manifest = ModelFingerprint.of(model), model_manifest(model) or Manifest("onnx", model.stem)
     largest = _largest(manifest, model)
     head = _head(name, kind, largest, _description(model))
     folder = repository / name
@@ -93,7 +93,7 @@ def triton_from_model(model: Path, repository: Path, python: bool = False, name:
         write_manifest(file, manifest)
         if kind == "python":
             shutil.copyfile(Path(__file__).with_name("triton_model.py"), temporary / "model.py")
-        with written_whole(config) as whole:
+        with atomic_write(config) as whole:
             whole.write_text(text, encoding="utf-8")
     return Exported(folder / str(version), name, version, served)
 
@@ -199,7 +199,7 @@ def _known(config: Path, head: str) -> str | None:
     return text
 
 
-def _with_version(config: str, version: int, served: Served) -> str:
+def _with_version(config: str, version: int, served: ModelFingerprint) -> str:
     """With one parameter more, and what a version of this number left behind taken out."""
     key = f'key: "{parameter(version)}" '
     lines = [line for line in config.splitlines(keepends=True) if key not in line]

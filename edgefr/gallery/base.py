@@ -10,11 +10,11 @@ from typing import Protocol
 
 from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Event, Person, Portrait
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.types import Floats
 
-Entry = tuple[Person, list[Portrait]]
+Entry = tuple[Person, list[FaceSample]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Hit:
     similarity: float
 
 
-class AnyGallery(AbstractContextManager["AnyGallery"], Protocol):
+class Gallery(AbstractContextManager["Gallery"], Protocol):
     """An open gallery: `gallery.Gallery` is one in a file, `served.ServedGallery` one in a database.
 
     The methods are described there; every one raises EdgefrError where the gallery cannot be read or written.
@@ -36,7 +36,7 @@ class AnyGallery(AbstractContextManager["AnyGallery"], Protocol):
         """Where it is, for messages."""
 
     @property
-    def binding(self) -> Binding: ...
+    def binding(self) -> ModelBinding: ...
 
     def __len__(self) -> int: ...
 
@@ -50,19 +50,19 @@ class AnyGallery(AbstractContextManager["AnyGallery"], Protocol):
 
     def person(self, name: str) -> Person: ...
 
-    def portraits(self, name: str) -> list[Portrait]: ...
+    def samples(self, name: str) -> list[FaceSample]: ...
 
     def events(self) -> list[Event]: ...
 
-    def stray_images(self) -> int: ...
+    def orphan_images(self) -> int: ...
 
     def search(self, embedding: Floats, top: int = 5) -> list[Hit]: ...
 
     def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]: ...
 
-    def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None: ...
+    def enrol(self, name: str, samples: Sequence[FaceSample], keep: float | None = None) -> None: ...
 
-    def add_all(self, entries: Iterable[tuple[Person, Sequence[Portrait]]], detail: str) -> int: ...
+    def import_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], detail: str) -> int: ...
 
     def rename(self, name: str, other: str) -> None: ...
 
@@ -72,6 +72,8 @@ class AnyGallery(AbstractContextManager["AnyGallery"], Protocol):
 
     def rotate(self, secret: Secret) -> None: ...
 
-    def exchange(self, binding: Binding, remade: Callable[[str, list[Portrait]], list[Portrait]]) -> None: ...
+    def re_embed_all(
+        self, binding: ModelBinding, remade: Callable[[str, list[FaceSample]], list[FaceSample]]
+    ) -> None: ...
 
     def close(self) -> None: ...

@@ -25,14 +25,23 @@ from typing import NoReturn
 from edgefr.errors import EdgefrError
 from edgefr.gallery.address import Address
 from edgefr.gallery.base import Entry, Hit
-from edgefr.gallery.crypto.encryption import Keys, Place, new_key
-from edgefr.gallery.crypto.key_wrapping import Secret, locked, unlocked
-from edgefr.gallery.database_people import BATCH, ServedPeople
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fresh_of, fused, is_name
-from edgefr.gallery.stores.base import EVENT, HEADER, IMAGE, TOGETHER, WAIT_SECONDS, Shelf, Thing
-from edgefr.gallery.stores.remote_row_codec import ServedRows, new_number, new_range, outside, outside_of, over
-from edgefr.gallery.stores.row_codec import Header, Rows
+from edgefr.gallery.crypto.encryption import Keys, SealContext, new_key
+from edgefr.gallery.crypto.key_wrapping import Secret, unwrap_key, wrap_key
+from edgefr.gallery.database_people import BATCH, DatabasePeople
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import (
+    MOST_IMAGES,
+    Event,
+    FaceSample,
+    Person,
+    check_name,
+    fuse_template,
+    is_name,
+    without_duplicates,
+)
+from edgefr.gallery.stores.base import EVENT, HEADER, IMAGE, TOGETHER, WAIT_SECONDS, Blob, GalleryStore
+from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, new_number, new_range, outside, outside_of, over
+from edgefr.gallery.stores.row_codec import Header, RowCodec
 from edgefr.types import Floats
 
 VERSION = 1
@@ -44,19 +53,19 @@ PURGE_WAIT, PURGE_AGAIN = 1.0, 60.0
 """Seconds that who reads waits for others' changes to remove people whose time is over, and until it tries again."""
 
 
-class ServedGallery:
+class DatabaseGallery:
     """An open gallery in a database. Several threads may use one object; several clients may use one gallery.
 
     The methods are those of `gallery.Gallery`, except where said. Every one raises EdgefrError where the database
     cannot be reached, refuses, or gives what edgefr did not write.
     """
 
-    def __init__(self, shelf: Shelf, place: Place, gallery_key: bytes, header: Header) -> None:
+    def __init__(self, shelf: GalleryStore, place: SealContext, gallery_key: bytes, header: Header) -> None:
         self._shelf = shelf
         self._place = place
         self._gallery_key = gallery_key
-        self._rows = ServedRows(place, Keys.of(gallery_key), str(shelf.address))
-        self._people = ServedPeople(shelf, self._rows)
+        self._rows = RemoteRowCodec(place, Keys.of(gallery_key), str(shelf.address))
+        self._people = DatabasePeople(shelf, self._rows)
         self._header = header
         self._lock = threading.RLock()
         self._counted = (-math.inf, 0)
@@ -64,20 +73,20 @@ class ServedGallery:
         """From when on people whose time is over may be removed by who reads."""
 
     @classmethod
-    def create(cls, shelf: Shelf, secret: Secret, binding: Binding) -> ServedGallery:
+    def create(cls, shelf: GalleryStore, secret: Secret, binding: ModelBinding) -> DatabaseGallery:
         """Make an empty gallery.
 
         Raises:
             EdgefrError: there is one of this name, or something else.
         """
-        place, gallery_key, header = Place.new(), new_key(), Header(VERSION, binding)
-        body = Rows(place, Keys.of(gallery_key), str(shelf.address)).sealed_header(header)
-        extra = outside(place, locked(gallery_key, secret, place))
-        shelf.create(binding.embedding_dim, Thing(HEADER, 1, 0, body, extra))
+        place, gallery_key, header = SealContext.new(), new_key(), Header(VERSION, binding)
+        body = RowCodec(place, Keys.of(gallery_key), str(shelf.address)).sealed_header(header)
+        extra = outside(place, wrap_key(gallery_key, secret, place))
+        shelf.create(binding.embedding_dim, Blob(HEADER, 1, 0, body, extra))
         return cls(shelf, place, gallery_key, header)
 
     @classmethod
-    def open(cls, shelf: Shelf, secret: Secret) -> ServedGallery:
+    def open(cls, shelf: GalleryStore, secret: Secret) -> DatabaseGallery:
         """Unlock a gallery and remove those whose time is over.
 
         Raises:
@@ -85,8 +94,8 @@ class ServedGallery:
         """
         source, thing = str(shelf.address), shelf.header()
         place, lock = outside_of(thing, source)
-        gallery_key = unlocked(lock, secret, place, source)
-        header = Rows(place, Keys.of(gallery_key), source).header(thing.body)
+        gallery_key = unwrap_key(lock, secret, place, source)
+        header = RowCodec(place, Keys.of(gallery_key), source).header(thing.body)
         if header.version > VERSION:
             raise EdgefrError(
                 f"a gallery of version {VERSION} at {source}",
@@ -101,7 +110,7 @@ class ServedGallery:
         with self._lock:
             self._shelf.close()
 
-    def __enter__(self) -> ServedGallery:
+    def __enter__(self) -> DatabaseGallery:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -127,7 +136,7 @@ class ServedGallery:
         return self._shelf.address
 
     @property
-    def binding(self) -> Binding:
+    def binding(self) -> ModelBinding:
         return self._header.binding
 
     def names(self) -> list[str]:
@@ -154,7 +163,7 @@ class ServedGallery:
         while batch := list(islice(remaining, BATCH)):
             with self._lock:
                 rows = {row.token: row for row in self._shelf.named([self._rows.token(name) for name in batch])}
-                found = self._people.portraits(list(rows.values()))
+                found = self._people.samples(list(rows.values()))
             for name in batch:
                 row = rows.get(self._rows.token(name))
                 if row is None:
@@ -165,10 +174,10 @@ class ServedGallery:
         with self._lock:
             return self._rows.person(self._people.row(name))
 
-    def portraits(self, name: str) -> list[Portrait]:
+    def samples(self, name: str) -> list[FaceSample]:
         with self._lock:
             row = self._people.row(name)
-            return self._people.portraits([row])[row.id]
+            return self._people.samples([row])[row.id]
 
     def events(self) -> list[Event]:
         """The log by time."""
@@ -180,7 +189,7 @@ class ServedGallery:
                 after = things[-1].id
         return events
 
-    def stray_images(self) -> int:
+    def orphan_images(self) -> int:
         """Images that no person's record names: what a change left that was cut short or is still under way."""
         with self._lock:
             named = {number for person in self.people() for number in person.images}
@@ -214,28 +223,28 @@ class ServedGallery:
         ]
         return [sorted(several, key=lambda hit: -hit.similarity)[:top] for several in hits]
 
-    def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None:
-        name = checked_name(name)
+    def enrol(self, name: str, samples: Sequence[FaceSample], keep: float | None = None) -> None:
+        name = check_name(name)
         until = None if keep is None else time.time() + keep
         with self._changing():
-            row = self._people.find(name) if portraits else self._people.row(name)
+            row = self._people.find(name) if samples else self._people.row(name)
             if row is None:
-                person = Person(new_number(), name, time.time(), until, fused(portraits), ())
-                self._people.write(person, new_key(), portraits)
+                person = Person(new_number(), name, time.time(), until, fuse_template(samples), ())
+                self._people.write(person, new_key(), samples)
             else:
-                known, kept = self._rows.person(row), self._people.portraits([row])[row.id]
-                portraits = fresh_of(kept, portraits)  # others may have enrolled one meanwhile
-                together = [*kept, *portraits]
+                known, kept = self._rows.person(row), self._people.samples([row])[row.id]
+                samples = without_duplicates(kept, samples)  # others may have enrolled one meanwhile
+                together = [*kept, *samples]
                 if len(together) > MOST_IMAGES:
                     raise EdgefrError(f"at most {MOST_IMAGES:,} images of {name}", f"{len(together):,}", "enrol fewer")
                 expires = known.expires if until is None else until
-                person = replace(known, template=fused(together), expires=expires)
-                self._people.write(person, self._rows.data_key(row), portraits)
+                person = replace(known, template=fuse_template(together), expires=expires)
+                self._people.write(person, self._rows.data_key(row), samples)
             what = "enrolled" if row is None else "extended"
-            self._people.log([Event.now(what, name, f"{len(portraits)} images")])
+            self._people.log([Event.now(what, name, f"{len(samples)} images")])
 
-    def add_all(self, entries: Iterable[tuple[Person, Sequence[Portrait]]], detail: str) -> int:
-        """As `Gallery.add_all`. Where the database has no transactions, people are found while others are still
+    def import_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], detail: str) -> int:
+        """As `Gallery.import_all`. Where the database has no transactions, people are found while others are still
         written; they are taken out again if it fails, or, if this process dies, by the next writer."""
         intent = new_range()
         with self._changing():
@@ -245,7 +254,7 @@ class ServedGallery:
             return count
 
     def rename(self, name: str, other: str) -> None:
-        other = checked_name(other)
+        other = check_name(other)
         with self._changing():
             if self._people.find(other) is not None:
                 raise EdgefrError(f"nobody of the name {other}", "one", "choose another name")
@@ -284,11 +293,13 @@ class ServedGallery:
         secret has that key."""
         with self._changing():
             thing = self._shelf.header()
-            extra = outside(self._place, locked(self._gallery_key, secret, self._place))
+            extra = outside(self._place, wrap_key(self._gallery_key, secret, self._place))
             self._shelf.put_things([replace(thing, extra=extra)])
             self._people.log([Event.now("rotated")])
 
-    def exchange(self, binding: Binding, remade: Callable[[str, list[Portrait]], list[Portrait]]) -> NoReturn:
+    def re_embed_all(
+        self, binding: ModelBinding, remade: Callable[[str, list[FaceSample]], list[FaceSample]]
+    ) -> NoReturn:
         """Refused: while templates of two models are mixed no search means anything.
 
         Raises:

@@ -10,12 +10,12 @@ import numpy as np
 
 from edgefr.detection.base import Face
 from edgefr.errors import ImageError, PoorFaceError
-from edgefr.gallery.base import AnyGallery, Hit
-from edgefr.gallery.records import Portrait, checked_name, fresh_of, fused
+from edgefr.gallery.base import Gallery, Hit
+from edgefr.gallery.records import FaceSample, check_name, fuse_template, without_duplicates
 from edgefr.gallery.threshold import strictest
-from edgefr.io.photo import load_photo
+from edgefr.io.photo import read_photograph
 from edgefr.recognition.alignment import align
-from edgefr.recognition.batch import Refusal
+from edgefr.recognition.batch import RejectedImage
 from edgefr.recognition.quality import sharpness
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 from edgefr.types import Image
@@ -42,12 +42,12 @@ class Enrolment:
 
     name: str
     images: int
-    refused: tuple[Refusal, ...]
+    refused: tuple[RejectedImage, ...]
     unlike: tuple[str, ...] = ()
     similar: tuple[Hit, ...] | None = None
     known: int = 0
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What somebody should look at, in sentences."""
         return [
             *(f"{source} looks unlike the other images of {self.name}" for source in self.unlike),
@@ -59,7 +59,7 @@ class Enrolment:
 
 
 def enrol(
-    gallery: AnyGallery,
+    gallery: Gallery,
     verifier: Verifier,
     name: str,
     photos: Sequence[Path],
@@ -74,86 +74,86 @@ def enrol(
     Raises:
         EdgefrError: the name is none, or the gallery cannot be written.
     """
-    name = checked_name(name)
-    portraits, refused = [], []
+    name = check_name(name)
+    samples, refused = [], []
     for path in photos:
         try:
-            portraits.append(portrait(verifier, path, crops))
+            samples.append(sample_from_photograph(verifier, path, crops))
         except ImageError as error:
-            refused.append(Refusal(path, str(error)))
+            refused.append(RejectedImage(path, str(error)))
         advance(1)
-    return replace(enrol_portraits(gallery, verifier, name, portraits, keep), refused=tuple(refused))
+    return replace(enrol_samples(gallery, verifier, name, samples, keep), refused=tuple(refused))
 
 
-def enrol_portraits(
-    gallery: AnyGallery, verifier: Verifier, name: str, portraits: Sequence[Portrait], keep: float | None
+def enrol_samples(
+    gallery: Gallery, verifier: Verifier, name: str, samples: Sequence[FaceSample], keep: float | None
 ) -> Enrolment:
-    """Enrol `name` with what `portrait_of` gave, if anything; `keep` is as in `Gallery.enrol`.
+    """Enrol `name` with what `sample_from_face` gave, if anything; `keep` is as in `Gallery.enrol`.
 
     What is enrolled already is left out, or it would weigh twice in the template.
 
     Raises:
         EdgefrError: the name is none, or the gallery cannot be written.
     """
-    name = checked_name(name)
-    if not portraits:
+    name = check_name(name)
+    if not samples:
         return Enrolment(name, 0, ())
-    kept = gallery.portraits(name) if name in gallery else []
-    fresh = fresh_of(kept, portraits)
-    return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(portraits) - len(fresh))
+    kept = gallery.samples(name) if name in gallery else []
+    fresh = without_duplicates(kept, samples)
+    return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(samples) - len(fresh))
 
 
 def enrol_beside(
-    gallery: AnyGallery,
+    gallery: Gallery,
     verifier: Verifier,
     name: str,
-    kept: Sequence[Portrait],
-    fresh: Sequence[Portrait],
+    kept: Sequence[FaceSample],
+    fresh: Sequence[FaceSample],
     keep: float | None,
 ) -> Enrolment:
-    """Enrol `name` with `fresh` portraits beside those that are `kept`; `keep` is as in `Gallery.enrol`.
+    """Enrol `name` with `fresh` samples beside those that are `kept`; `keep` is as in `Gallery.enrol`.
 
     Raises:
         EdgefrError: the gallery cannot be written.
     """
-    ((unlike, similar),) = doubts_of(gallery, verifier, [(name, kept, fresh)])
+    ((unlike, similar),) = enrolment_warnings(gallery, verifier, [(name, kept, fresh)])
     if fresh or keep is not None:  # the person stays longer, with the same images, too
         gallery.enrol(name, fresh, keep)
     return Enrolment(name, len(fresh), (), unlike, similar)
 
 
-def portrait(verifier: Verifier, path: Path, crops: bool) -> Portrait:
+def sample_from_photograph(verifier: Verifier, path: Path, crops: bool) -> FaceSample:
     """A photograph as it is enrolled, with its aligned crop where `crops` are kept.
 
     Raises:
         EdgefrError: it cannot be read, or is not good enough for the reason said.
     """
-    return portrait_of(verifier, look(verifier, path), crops)
+    return sample_from_face(verifier, look(verifier, path), crops)
 
 
-def portrait_of(verifier: Verifier, found: FoundFace, crops: bool) -> Portrait:
-    """A face that is `fit` as it is enrolled.
+def sample_from_face(verifier: Verifier, found: FoundFace, crops: bool) -> FaceSample:
+    """A face that is `crop_for_enrolment` as it is enrolled.
 
     Raises:
         EdgefrError: the model is not sure of it.
     """
     (face,) = verifier.embed([found])
-    insist_on_sure(verifier, face)
+    check_quality(verifier, face)
     crop = found.crop if crops else None
-    return Portrait(found.path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
+    return FaceSample(found.path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
 
 
 def look(verifier: Verifier, path: Path) -> FoundFace:
     """The face in a photograph that somebody may be enrolled with, not embedded yet.
 
     Raises:
-        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is not `fit`.
+        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is not `crop_for_enrolment`.
     """
-    photo = load_photo(path)
-    return fit(path, photo, only_face(path, verifier.detector.detect(photo)))
+    photo = read_photograph(path)
+    return crop_for_enrolment(path, photo, single_face(path, verifier.detector.detect(photo)))
 
 
-def only_face(path: Path, faces: Sequence[Face]) -> Face:
+def single_face(path: Path, faces: Sequence[Face]) -> Face:
     """The one face of a photograph, beside which bystanders may be.
 
     Raises:
@@ -163,23 +163,23 @@ def only_face(path: Path, faces: Sequence[Face]) -> Face:
     if not by_width:
         raise _unfit(path, "no face", "give a photograph with a face turned to the camera")
     if len(by_width) > 1:
-        insist_on_alone(path, by_width[1].box[2] / by_width[0].box[2])
+        check_alone(path, by_width[1].box[2] / by_width[0].box[2])
     return by_width[0]
 
 
-def fit(path: Path, photo: Image, face: Face) -> FoundFace:
+def crop_for_enrolment(path: Path, photo: Image, face: Face) -> FoundFace:
     """A face of a photograph, cut out, if somebody may be enrolled with it.
 
     Raises:
         EdgefrError: it is too small, turned away or blurred.
     """
-    insist_on_pose(path, face)
+    check_pose(path, face)
     crop = align(photo, face.landmarks)
-    insist_on_sharp(path, sharpness(crop))
+    check_sharpness(path, sharpness(crop))
     return FoundFace(path, face, crop)
 
 
-def insist_on_alone(path: Path, beside: float) -> None:
+def check_alone(path: Path, beside: float) -> None:
     """Insist that the widest other face, `beside` times as wide as the first, is a bystander's.
 
     Raises:
@@ -189,7 +189,7 @@ def insist_on_alone(path: Path, beside: float) -> None:
         raise _unfit(path, "two faces", "crop it to one person")
 
 
-def insist_on_pose(path: Path, face: Face) -> None:
+def check_pose(path: Path, face: Face) -> None:
     """Insist on a face that is large enough and turned to the camera.
 
     Raises:
@@ -205,7 +205,7 @@ def insist_on_pose(path: Path, face: Face) -> None:
         raise _unfit(path, "a face turned away", "look into the camera")
 
 
-def insist_on_sharp(path: Path, sharp: float) -> None:
+def check_sharpness(path: Path, sharp: float) -> None:
     """Insist on a sharpness that no blurred face has.
 
     Raises:
@@ -217,13 +217,13 @@ def insist_on_sharp(path: Path, sharp: float) -> None:
         )
 
 
-def insist_on_sure(verifier: Verifier, face: EmbeddedFace) -> None:
+def check_quality(verifier: Verifier, face: EmbeddedFace) -> None:
     """Insist on a face that the model's limit of quality lets pass, where it has one.
 
     Raises:
         EdgefrError: it does not.
     """
-    for doubt in verifier.doubts([face]) or ():
+    for doubt in verifier.quality_warnings([face]) or ():
         raise PoorFaceError("a face that the model is sure of", f"that {doubt}", "give a clearer photograph")
 
 
@@ -238,10 +238,10 @@ def pose(face: Face) -> tuple[float, float]:
     return float((nose - middle) @ across) / distance**2, float((nose - middle) @ down) / (depth or 1e-6)
 
 
-def doubts_of(
-    gallery: AnyGallery, verifier: Verifier, people: Sequence[tuple[str, Sequence[Portrait], Sequence[Portrait]]]
+def enrolment_warnings(
+    gallery: Gallery, verifier: Verifier, people: Sequence[tuple[str, Sequence[FaceSample], Sequence[FaceSample]]]
 ) -> list[tuple[tuple[str, ...], tuple[Hit, ...] | None]]:
-    """Of people with (name, kept, fresh portraits): which of the `fresh` are unlike all others of the person, and who
+    """Of people with (name, kept, fresh samples): which of the `fresh` are unlike all others of the person, and who
     of another name looks the same.
 
     The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
@@ -250,7 +250,7 @@ def doubts_of(
     strict = strictest(verifier)
     if strict is None or not people:
         return [((), None) for _ in people]
-    near = gallery.search_all(np.stack([fused([*kept, *fresh]) for _, kept, fresh in people]), top=2)
+    near = gallery.search_all(np.stack([fuse_template([*kept, *fresh]) for _, kept, fresh in people]), top=2)
     return [
         (
             _unlike(verifier, kept, fresh),
@@ -260,11 +260,11 @@ def doubts_of(
     ]
 
 
-def _unlike(verifier: Verifier, kept: Sequence[Portrait], fresh: Sequence[Portrait]) -> tuple[str, ...]:
+def _unlike(verifier: Verifier, kept: Sequence[FaceSample], fresh: Sequence[FaceSample]) -> tuple[str, ...]:
     unlike = []
     for entry in fresh:
         others = [other for other in (*kept, *fresh) if other is not entry]
-        if others and float(entry.embedding @ fused(others)) < verifier.threshold().value:
+        if others and float(entry.embedding @ fuse_template(others)) < verifier.threshold().value:
             unlike.append(entry.source)
     return tuple(unlike)
 

@@ -16,21 +16,30 @@ from pathlib import Path
 from edgefr.errors import EdgefrError
 from edgefr.gallery.base import Entry, Hit
 from edgefr.gallery.crypto.key_wrapping import Secret
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import MOST_IMAGES, Event, Person, Portrait, checked_name, fresh_of, fused, is_name
-from edgefr.gallery.search.memory_index import Roster
-from edgefr.gallery.stores.sqlite import Store
-from edgefr.gallery.stores.sqlite_transaction import Change
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import (
+    MOST_IMAGES,
+    Event,
+    FaceSample,
+    Person,
+    check_name,
+    fuse_template,
+    is_name,
+    without_duplicates,
+)
+from edgefr.gallery.search.memory_index import MemoryIndex
+from edgefr.gallery.stores.sqlite import SqliteStore
+from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.types import Floats
 
 
-class Gallery:
+class FileGallery:
     """An open gallery. Several threads may use one object; several processes may use one file.
 
     Every method raises EdgefrError where the file is damaged, kept locked by another process, or cannot be written.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self._lock = threading.RLock()
         with store.reading():
@@ -38,22 +47,22 @@ class Gallery:
         self.purge()
 
     @classmethod
-    def create(cls, path: Path, secret: Secret, binding: Binding) -> Gallery:
+    def create(cls, path: Path, secret: Secret, binding: ModelBinding) -> FileGallery:
         """Make an empty gallery for what `binding` says.
 
         Raises:
             EdgefrError: there is one already, or it cannot be written.
         """
-        return cls(Store.create(path, secret, binding))
+        return cls(SqliteStore.create(path, secret, binding))
 
     @classmethod
-    def open(cls, path: Path, secret: Secret) -> Gallery:
+    def open(cls, path: Path, secret: Secret) -> FileGallery:
         """Open a gallery, prove all its people and its log, and remove those whose time is over.
 
         Raises:
             EdgefrError: there is none, the secret is wrong, or the file is damaged.
         """
-        store = Store.open(path, secret)
+        store = SqliteStore.open(path, secret)
         try:
             gallery = cls(store)
             gallery.events()
@@ -65,7 +74,7 @@ class Gallery:
     def close(self) -> None:
         self._store.close()
 
-    def __enter__(self) -> Gallery:
+    def __enter__(self) -> FileGallery:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,14 +87,14 @@ class Gallery:
     def __contains__(self, name: str) -> bool:
         """Whether somebody of this name is enrolled."""
         with self._fresh():
-            return is_name(name) and checked_name(name) in self._roster.number_of
+            return is_name(name) and check_name(name) in self._roster.number_of
 
     @property
     def path(self) -> Path:
         return self._store.path
 
     @property
-    def binding(self) -> Binding:
+    def binding(self) -> ModelBinding:
         """What made the templates."""
         with self._fresh():
             return self._binding
@@ -106,7 +115,7 @@ class Gallery:
         Raises:
             EdgefrError: nobody has one of the names.
         """
-        return ((self.person(name), self.portraits(name)) for name in names)
+        return ((self.person(name), self.samples(name)) for name in names)
 
     def person(self, name: str) -> Person:
         """One person.
@@ -117,21 +126,21 @@ class Gallery:
         with self._fresh():
             return self._store.person(self._number(name))
 
-    def portraits(self, name: str) -> list[Portrait]:
+    def samples(self, name: str) -> list[FaceSample]:
         """A person's images.
 
         Raises:
             EdgefrError: nobody of this name is enrolled.
         """
         with self._fresh():
-            return self._store.portraits(self._store.person(self._number(name)))
+            return self._store.samples(self._store.person(self._number(name)))
 
     def events(self) -> list[Event]:
         """The log from its beginning."""
         with self._fresh():
             return list(self._store.events())
 
-    def stray_images(self) -> int:
+    def orphan_images(self) -> int:
         """Images that belong to nobody: 0, unless somebody else wrote the file."""
         with self._fresh():
             return self._store.images() - sum(len(person.images) for person in self._store.people())
@@ -147,7 +156,7 @@ class Gallery:
             found = (self._roster.index.search(embedding, top) for embedding in embeddings)
             return [[Hit(self._roster.name_of[match.id], match.similarity) for match in matches] for matches in found]
 
-    def enrol(self, name: str, portraits: Sequence[Portrait], keep: float | None = None) -> None:
+    def enrol(self, name: str, samples: Sequence[FaceSample], keep: float | None = None) -> None:
         """Enrol somebody, or add images to who is enrolled; it is on the disk when this returns.
 
         `keep` is how many seconds from now on the person stays; None leaves it as it is, at first for good. Without
@@ -156,25 +165,25 @@ class Gallery:
         Raises:
             EdgefrError: the name is none, or the images are too many or cancel.
         """
-        name = checked_name(name)
+        name = check_name(name)
         until = None if keep is None else time.time() + keep
         with self._changing() as change:
-            number = self._roster.number_of.get(name) if portraits else self._number(name)
+            number = self._roster.number_of.get(name) if samples else self._number(name)
             if number is None:
-                change.add(Person(0, name, time.time(), until, fused(portraits), ()), portraits)
+                change.add(Person(0, name, time.time(), until, fuse_template(samples), ()), samples)
             else:
                 known = self._store.person(number)
-                kept = self._store.portraits(known)
-                portraits = fresh_of(kept, portraits)  # others may have enrolled one meanwhile
-                together = [*kept, *portraits]
+                kept = self._store.samples(known)
+                samples = without_duplicates(kept, samples)  # others may have enrolled one meanwhile
+                together = [*kept, *samples]
                 if len(together) > MOST_IMAGES:
                     raise EdgefrError(f"at most {MOST_IMAGES:,} images of {name}", f"{len(together):,}", "enrol fewer")
                 expires = known.expires if until is None else until
-                change.extend(replace(known, template=fused(together), expires=expires), portraits)
+                change.extend(replace(known, template=fuse_template(together), expires=expires), samples)
             what = "enrolled" if number is None else "extended"
-            change.log([Event.now(what, name, f"{len(portraits)} images")])
+            change.log([Event.now(what, name, f"{len(samples)} images")])
 
-    def add_all(self, entries: Iterable[tuple[Person, Sequence[Portrait]]], detail: str) -> int:
+    def import_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], detail: str) -> int:
         """Enrol people as they were enrolled elsewhere, all or none; how many they were.
 
         Raises:
@@ -182,7 +191,7 @@ class Gallery:
         """
         with self._changing() as change:
             names = set(self._roster.number_of)
-            for person, portraits in entries:
+            for person, samples in entries:
                 if person.name in names:
                     raise EdgefrError(
                         f"nobody of the name {person.name} in {self.path}",
@@ -190,7 +199,7 @@ class Gallery:
                         ("rename or remove that person with `edgefr gallery rename` or `remove`; nothing was imported"),
                     )
                 names.add(person.name)
-                change.add(person, portraits)
+                change.add(person, samples)
             change.log([Event.now("imported", detail=detail)])
             return len(change.written)
 
@@ -200,7 +209,7 @@ class Gallery:
         Raises:
             EdgefrError: nobody has the one, somebody has the other, or it is no name.
         """
-        other = checked_name(other)
+        other = check_name(other)
         with self._changing() as change:
             if other in self._roster.number_of:
                 raise EdgefrError(f"nobody of the name {other}", "one", "choose another name")
@@ -239,8 +248,8 @@ class Gallery:
             self._store.rotate(secret)
             self._turn = self._store.header().turn
 
-    def exchange(self, binding: Binding, remade: Callable[[str, list[Portrait]], list[Portrait]]) -> None:
-        """Everybody's images as `remade(name, portraits)` gives them, and what they are bound to from now on.
+    def re_embed_all(self, binding: ModelBinding, remade: Callable[[str, list[FaceSample]], list[FaceSample]]) -> None:
+        """Everybody's images as `remade(name, samples)` gives them, and what they are bound to from now on.
 
         All of it is one change, in which nobody else writes.
         """
@@ -248,19 +257,19 @@ class Gallery:
             with self._changing() as change:
                 for number, name in self._roster.name_of.items():
                     person = self._store.person(number)
-                    portraits = remade(name, self._store.portraits(person))
-                    change.exchange(replace(person, template=fused(portraits)), portraits)
+                    samples = remade(name, self._store.samples(person))
+                    change.re_embed_all(replace(person, template=fuse_template(samples)), samples)
                 change.header = replace(change.header, binding=binding)
                 change.log([Event.now("rebuilt", detail=binding.model)])
             self._store.forget()
 
     def _number(self, name: str) -> int:
-        found = self._roster.number_of.get(checked_name(name))
+        found = self._roster.number_of.get(check_name(name))
         if found is None:
             raise EdgefrError(f"{name} in {self.path}", "nobody of that name", "see `edgefr gallery list`")
         return found
 
-    def _remove(self, change: Change, number: int, what: str) -> None:
+    def _remove(self, change: SqliteTransaction, number: int, what: str) -> None:
         person = self._store.person(number)
         change.remove(person)
         change.log([Event.now(what, person.name)])
@@ -276,7 +285,7 @@ class Gallery:
                 yield
 
     @contextmanager
-    def _changing(self) -> Iterator[Change]:
+    def _changing(self) -> Iterator[SqliteTransaction]:
         """Hold this object and the file for a change, in step with what other processes have written."""
         with self._lock:
             with self._store.change() as change:
@@ -291,4 +300,4 @@ class Gallery:
         self._version = self._store.data_version()
         header = self._store.header()
         self._turn, self._binding = header.turn, header.binding
-        self._roster = Roster(self._store)
+        self._roster = MemoryIndex(self._store)

@@ -23,7 +23,7 @@ similarity changed by more than 0.005. The others were not measured."""
 
 
 @dataclass(frozen=True)
-class Binding:
+class ModelBinding:
     """What made a gallery's templates; those of anything else mean nothing beside them."""
 
     model: str
@@ -34,7 +34,7 @@ class Binding:
     embedding_dim: int
 
     @classmethod
-    def of(cls, verifier: Verifier) -> Binding:
+    def of(cls, verifier: Verifier) -> ModelBinding:
         """What this verifier's embeddings are made by."""
         recogniser = verifier.recogniser
         return cls(
@@ -45,7 +45,7 @@ class Binding:
             recogniser.embedding_dim,
         )
 
-    def insist_on(self, other: Binding, path: Path | Address) -> None:
+    def require_compatible(self, other: ModelBinding, path: Path | Address) -> None:
         """Refuse embeddings made by `other` in the gallery at `path`, which this is the binding of.
 
         Raises:

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.base import AnyGallery
-from edgefr.gallery.model_binding import ALIGNMENT, Binding
-from edgefr.gallery.records import Portrait
+from edgefr.gallery.base import Gallery
+from edgefr.gallery.model_binding import ALIGNMENT, ModelBinding
+from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import Verifier
 
 
-def rebuild(gallery: AnyGallery, verifier: Verifier, advance: Callable[[int], None]) -> None:
+def rebuild(gallery: Gallery, verifier: Verifier, advance: Callable[[int], None]) -> None:
     """Embed all kept crops with `verifier` and bind the gallery to it; all or nothing.
 
     The detector stays the one that found the faces. `advance` is told of every person.
@@ -30,12 +30,12 @@ def rebuild(gallery: AnyGallery, verifier: Verifier, advance: Callable[[int], No
             "enrol everybody again from photographs",
         )
 
-    def remade(name: str, portraits: list[Portrait]) -> list[Portrait]:
-        crops = [entry.crop for entry in portraits if entry.crop is not None]
-        if len(crops) < len(portraits):
+    def remade(name: str, samples: list[FaceSample]) -> list[FaceSample]:
+        crops = [entry.crop for entry in samples if entry.crop is not None]
+        if len(crops) < len(samples):
             raise EdgefrError(
                 f"a kept crop of every image in {gallery.path}",
-                f"{len(portraits) - len(crops)} without of {name}",
+                f"{len(samples) - len(crops)} without of {name}",
                 "remove that person and enrol with --keep-crops; nothing was changed",
             )
         found = verifier.recogniser.embed(np.stack(crops))
@@ -47,7 +47,7 @@ def rebuild(gallery: AnyGallery, verifier: Verifier, advance: Callable[[int], No
                 norm=float(found.norm[row]),
                 uncertainty=None if found.uncertainty is None else float(found.uncertainty[row]),
             )
-            for row, entry in enumerate(portraits)
+            for row, entry in enumerate(samples)
         ]
 
-    gallery.exchange(replace(Binding.of(verifier), detector=made.detector), remade)
+    gallery.re_embed_all(replace(ModelBinding.of(verifier), detector=made.detector), remade)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.recognition.template_fusion import trusted
+from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.types import Floats, Image
 
 LONGEST_NAME = 200
@@ -25,7 +25,7 @@ MOST_IMAGES = 1000
 
 
 @dataclass(frozen=True)
-class Portrait:
+class FaceSample:
     """One image of a person: where it came from, its unit embedding (K,), what tells of its quality, and its aligned
     crop (112, 112, 3) uint8 RGB where crops are kept."""
 
@@ -47,7 +47,7 @@ class Portrait:
         return packed(meta, self.embedding), b"" if self.crop is None else _png(self.crop)
 
     @classmethod
-    def from_parts(cls, record: bytes, crop: bytes) -> Portrait:
+    def from_parts(cls, record: bytes, crop: bytes) -> FaceSample:
         """What `parts` gave."""
         meta, embedding = unpacked(record)
         return cls(embedding=embedding, crop=_from_png(crop) if crop else None, **meta)
@@ -74,8 +74,8 @@ class Person:
     @classmethod
     def from_part(cls, number: int, record: bytes) -> Person:
         """What `part` gave."""
-        meta, fused = unpacked(record)
-        return cls(id=number, template=fused, images=tuple(meta.pop("images")), **meta)
+        meta, fuse_template = unpacked(record)
+        return cls(id=number, template=fuse_template, images=tuple(meta.pop("images")), **meta)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Event:
         return cls(**json.loads(record))
 
 
-def checked_name(name: str) -> str:
+def check_name(name: str) -> str:
     """The name as it is kept: composed (NFC), without spaces around it.
 
     Raises:
@@ -123,28 +123,28 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def fresh_of(kept: Sequence[Portrait], portraits: Sequence[Portrait]) -> list[Portrait]:
-    """Those of `portraits` whose embedding is none of the `kept` ones, each once: another would weigh twice."""
+def without_duplicates(kept: Sequence[FaceSample], samples: Sequence[FaceSample]) -> list[FaceSample]:
+    """Those of `samples` whose embedding is none of the `kept` ones, each once: another would weigh twice."""
     seen = {entry.embedding.tobytes() for entry in kept}
-    fresh: dict[bytes, Portrait] = {}
-    for entry in portraits:
+    fresh: dict[bytes, FaceSample] = {}
+    for entry in samples:
         if (embedding := entry.embedding.tobytes()) not in seen:
             fresh.setdefault(embedding, entry)
     return list(fresh.values())
 
 
-def fused(portraits: Sequence[Portrait]) -> Floats:
-    """One template (K,) of a person's portraits, by inverse variance where the model tells it, else by norm.
+def fuse_template(samples: Sequence[FaceSample]) -> Floats:
+    """One template (K,) of a person's samples, by inverse variance where the model tells it, else by norm.
 
     Raises:
         EdgefrError: there is none, or they cancel.
     """
-    if not portraits:
+    if not samples:
         raise EdgefrError("images of a person", "none", "enrol a person with at least one image")
-    return trusted(
-        [entry.embedding for entry in portraits],
-        [entry.norm for entry in portraits],
-        [entry.uncertainty for entry in portraits],
+    return fuse_by_confidence(
+        [entry.embedding for entry in samples],
+        [entry.norm for entry in samples],
+        [entry.uncertainty for entry in samples],
     )
 
 

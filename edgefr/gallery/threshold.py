@@ -18,7 +18,7 @@ DEFAULT_FPIR = 0.01
 
 
 @dataclass(frozen=True)
-class Limit:
+class DecisionThreshold:
     """Who reaches `value` is known; `fpir` is the share of strangers that do, where it was measured, and `source` says
     on whom."""
 
@@ -27,7 +27,9 @@ class Limit:
     source: str
 
 
-def limit_of(verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given: float | None = None) -> Limit:
+def gallery_threshold(
+    verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given: float | None = None
+) -> DecisionThreshold:
     """The threshold for a gallery of `people`: `given`, or the lowest of the manifest's whose FMR keeps `fpir`.
 
     Between two rates that were measured the stricter one is taken: nothing is interpolated, and nothing beyond the
@@ -37,7 +39,7 @@ def limit_of(verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given:
         EdgefrError: `fpir` is no rate, or the manifest has no threshold that is strict enough.
     """
     if given is not None:
-        return Limit(given, None, "the command line")
+        return DecisionThreshold(given, None, "the command line")
     if not 0 < fpir < 1:
         raise EdgefrError("a rate between 0 and 1", f"{fpir:g}", "give --fpir such as 0.01")
     measured = thresholds_of(verifier)
@@ -58,7 +60,7 @@ def limit_of(verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given:
             ),
         )
     taken = max(strict, key=lambda entry: entry.fmr or 0)
-    return Limit(taken.value, fpir_of(taken.fmr or 0, people), taken.measured_on)
+    return DecisionThreshold(taken.value, fpir_of(taken.fmr or 0, people), taken.measured_on)
 
 
 def strictest(verifier: Verifier) -> Threshold | None:

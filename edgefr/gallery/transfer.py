@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.base import AnyGallery, Entry
-from edgefr.gallery.crypto.encryption import Place, damaged, new_key, seal, unseal
-from edgefr.gallery.crypto.key_wrapping import Passphrase, locked, unlocked
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Event, Person, Portrait, checked_name
+from edgefr.gallery.base import Entry, Gallery
+from edgefr.gallery.crypto.encryption import SealContext, damaged, decrypt, encrypt, new_key
+from edgefr.gallery.crypto.key_wrapping import Passphrase, unwrap_key, wrap_key
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import Event, FaceSample, Person, check_name
 from edgefr.gallery.stores.row_codec import MODULUS
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 
 FORMAT = "edgefr gallery export 1"
 LONGEST_LINE = 4096
@@ -31,20 +31,20 @@ LARGEST = 64 << 20
 """Bytes of a chunk: twice a person with as many images as there may be, each with its crop."""
 
 
-def export_gallery(gallery: AnyGallery, path: Path, secret: Passphrase, advance: Callable[[int], None]) -> int:
+def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, advance: Callable[[int], None]) -> int:
     """Write everybody to `path`; how many they are.
 
     Raises:
         EdgefrError: the file cannot be written, or the gallery was rebuilt meanwhile.
     """
-    place, key, names, binding = Place.new(), new_key(), gallery.names(), gallery.binding
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        line = json.dumps({"format": FORMAT, "place": place.identity, "lock": locked(key, secret, place)})
+    place, key, names, binding = SealContext.new(), new_key(), gallery.names(), gallery.binding
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        line = json.dumps({"format": FORMAT, "place": place.identity, "lock": wrap_key(key, secret, place)})
         file.write(line.encode() + b"\n")
         whole = hashlib.sha256()
         for number, chunk in enumerate(_chunks(gallery, binding, names, advance)):
             whole.update(chunk)
-            _write(file, seal(key, chunk, place.of("chunk", number)))
+            _write(file, encrypt(key, chunk, place.of("chunk", number)))
         if gallery.binding != binding:
             raise EdgefrError(
                 f"{gallery.path} to stay bound to {binding.model} while it is exported",
@@ -52,7 +52,7 @@ def export_gallery(gallery: AnyGallery, path: Path, secret: Passphrase, advance:
                 "run `edgefr gallery export` again",
             )
         end = json.dumps({"people": len(names), "sha256": whole.hexdigest()}).encode()
-        _write(file, seal(key, end, place.of("end")))
+        _write(file, encrypt(key, end, place.of("end")))
     gallery.log([Event.now("exported", detail=f"{len(names)} people")])
     return len(names)
 
@@ -77,9 +77,9 @@ class Export:
                 sound = False
             if not sound:
                 _refuse(path)
-            self._place = Place(raw["place"])
-            self._key = unlocked(raw["lock"], secret, self._place, str(path))
-            self.binding = Binding(**json.loads(self._opened(_read(file, path), "chunk", 0)))
+            self._place = SealContext(raw["place"])
+            self._key = unwrap_key(raw["lock"], secret, self._place, str(path))
+            self.binding = ModelBinding(**json.loads(self._opened(_read(file, path), "chunk", 0)))
 
     def count(self) -> int:
         """How many people there are, by the file's structure: a number to expect, which nothing proves yet."""
@@ -112,10 +112,10 @@ class Export:
             raise damaged(str(self._path))
 
     def _opened(self, sealed: bytes | None, kind: str, *number: int) -> bytes:
-        return unseal(self._key, sealed, self._place.of(kind, *number), str(self._path))
+        return decrypt(self._key, sealed, self._place.of(kind, *number), str(self._path))
 
 
-def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], None]) -> int:
+def import_people(gallery: Gallery, export: Export, advance: Callable[[int], None]) -> int:
     """Enrol everybody in an export, or nobody, and compare what is enrolled then with the export; how many they are.
 
     Whose time is over since the export is left out. `advance` is told of everybody twice.
@@ -124,7 +124,7 @@ def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], 
         EdgefrError: another model made it, somebody's name is taken, the file is damaged, or the gallery gives back
             something else.
     """
-    gallery.binding.insist_on(export.binding, gallery.path)
+    gallery.binding.require_compatible(export.binding, gallery.path)
     names, given = [], Tally()
 
     def told() -> Iterator[Entry]:
@@ -137,7 +137,7 @@ def import_people(gallery: AnyGallery, export: Export, advance: Callable[[int], 
             yield entry
             advance(1)
 
-    count = gallery.add_all(told(), f"made by {export.binding.model}")
+    count = gallery.import_all(told(), f"made by {export.binding.model}")
     found = Tally()
     for entry in gallery.entries(names):
         found.add(*entry)
@@ -159,8 +159,8 @@ class Tally:
     people: int = 0
     digests: int = 0
 
-    def add(self, person: Person, portraits: Sequence[Portrait]) -> None:
-        chunk = _chunk(replace(person, images=()), portraits)  # the rows of the images are others in every gallery
+    def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
+        chunk = _chunk(replace(person, images=()), samples)  # the rows of the images are others in every gallery
         self.people += 1
         self.digests = (self.digests + int.from_bytes(hashlib.sha256(chunk).digest(), "big")) % MODULUS
 
@@ -169,7 +169,7 @@ class Tally:
 
 
 def _chunks(
-    gallery: AnyGallery, binding: Binding, names: Sequence[str], advance: Callable[[int], None]
+    gallery: Gallery, binding: ModelBinding, names: Sequence[str], advance: Callable[[int], None]
 ) -> Iterator[bytes]:
     yield json.dumps(asdict(binding)).encode()
     for entry in gallery.entries(names):
@@ -177,10 +177,10 @@ def _chunks(
         advance(1)
 
 
-def _chunk(person: Person, portraits: Iterable[Portrait]) -> bytes:
+def _chunk(person: Person, samples: Iterable[FaceSample]) -> bytes:
     parts = [person.part()]
-    for portrait in portraits:
-        parts += portrait.parts()
+    for sample in samples:
+        parts += sample.parts()
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
@@ -191,8 +191,8 @@ def _entry(chunk: bytes) -> Entry:
         parts.append(chunk[4:size])
         chunk = chunk[size:]
     person = Person.from_part(0, parts[0])
-    checked_name(person.name)
-    return person, [Portrait.from_parts(*parts[at : at + 2]) for at in range(1, len(parts), 2)]
+    check_name(person.name)
+    return person, [FaceSample.from_parts(*parts[at : at + 2]) for at in range(1, len(parts), 2)]
 
 
 def _write(file: BinaryIO, sealed: bytes) -> None:

@@ -13,7 +13,7 @@ from edgefr.errors import EdgefrError
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to `path` on success, remove it on failure.
 
     Raises:

@@ -17,7 +17,7 @@ MAX_STORED_PIXELS = 100_000_000
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 
-def decode(encoded: bytes, source: str, at_least: int | None = None) -> Image:
+def decode_picture(encoded: bytes, source: str, at_least: int | None = None) -> Image:
     """Decode a picture to (H, W, 3) uint8 RGB, upright.
 
     With `at_least`, a JPEG is reduced by 2, 4 or 8, as far as its short side keeps that many pixels: its decoder

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.io.protobuf import fields, mapped, messages
+from edgefr.io.protobuf import fields, map_file, messages
 
 HEAVY = ("Conv", "Gemm", "MatMul")
 """The operators that take nearly all of a recogniser's time: their number formats are its precision."""
@@ -55,7 +55,7 @@ def graph_precision(path: Path) -> GraphPrecision:
         EdgefrError: the file is no ONNX model.
     """
     try:
-        graphs = messages(mapped(path), _GRAPH)
+        graphs = messages(map_file(path), _GRAPH)
         return _count(graphs[0]) if graphs else GraphPrecision(0, 0, 0)
     except (OSError, ValueError, LookupError) as error:
         raise EdgefrError(

@@ -9,7 +9,7 @@ import cv2
 
 
 @contextmanager
-def quiet_opencv() -> Iterator[None]:
+def silence_opencv() -> Iterator[None]:
     """Silence OpenCV's log for a block; the level the process had before comes back afterwards."""
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

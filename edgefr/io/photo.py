@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgefr.errors import UnreadableImageError
-from edgefr.io.opencv import quiet_opencv
+from edgefr.io.opencv import silence_opencv
 from edgefr.io.picture_header import PhotoHeader, read_header
 from edgefr.types import Image
 
@@ -19,7 +19,7 @@ MAX_SIDE = 32_766
 MIN_SIDE = 16
 
 
-def load_photo(path: Path) -> Image:
+def read_photograph(path: Path) -> Image:
     """Read a photograph as (H, W, 3) uint8 RGB, upright: OpenCV's decoder applies the EXIF orientation.
 
     Grey pictures become RGB; transparency is dropped.
@@ -28,18 +28,18 @@ def load_photo(path: Path) -> Image:
         EdgefrError: the file cannot be read, or holds no still 8-bit grey or RGB picture of 16 pixels a side
             to 100 megapixels.
     """
-    return decode_photo(_read(path), str(path))
+    return decode_photograph(_read(path), str(path))
 
 
-def decode_photo(data: bytes, source: str, most_pixels: int = MAX_PIXELS) -> Image:
-    """A photograph's file in memory as `load_photo` gives it; `source` names it in errors.
+def decode_photograph(data: bytes, source: str, most_pixels: int = MAX_PIXELS) -> Image:
+    """A photograph's file in memory as `read_photograph` gives it; `source` names it in errors.
 
     Raises:
-        EdgefrError: as `load_photo`, or the picture has more than `most_pixels`.
+        EdgefrError: as `read_photograph`, or the picture has more than `most_pixels`.
     """
     _check(read_header(data, source), source, most_pixels)
     try:
-        with quiet_opencv():
+        with silence_opencv():
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         bgr = None

@@ -15,7 +15,7 @@ _METADATA, _KEY, _VALUE = 14, 1, 2
 """`ModelProto.metadata_props` and the fields of its entries, `StringStringEntryProto` (onnx.proto3)."""
 
 
-def mapped(path: Path) -> memoryview:
+def map_file(path: Path) -> memoryview:
     """The bytes of a file, read where they are looked at; let go of with the last view into them.
 
     Raises:
@@ -25,7 +25,7 @@ def mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def metadata_of(model: memoryview) -> dict[str, str]:
+def read_metadata(model: memoryview) -> dict[str, str]:
     """The metadata of a `ModelProto`; its graph is stepped over.
 
     Raises:

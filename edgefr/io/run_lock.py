@@ -12,7 +12,7 @@ from edgefr.errors import EdgefrError
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def run_lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, which stays; the lock goes with its process, however that ends.
 
     Raises:

@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 20
 MAX_BASES = 8
 
 
-def read_recipe(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+def read_toml(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     """Read a TOML file into the dataclass `cls`, every `key.path=value` of `overrides` applied.
 
     Raises:

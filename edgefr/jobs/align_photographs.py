@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import cv2
 
 from edgefr.data.collections import FaceFolder
-from edgefr.detection.base import Detector, Policy, choose_face
+from edgefr.detection.base import Detector, FacePolicy, select_face
 from edgefr.errors import EdgefrError, ImageError
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.recognition.alignment import align
 from edgefr.types import Image
 
@@ -34,7 +34,7 @@ class Alignment:
 
 
 def align_faces(
-    folder: FaceFolder, detector: Detector, policy: Policy, output: Path, advance: Callable[[int], None]
+    folder: FaceFolder, detector: Detector, policy: FacePolicy, output: Path, advance: Callable[[int], None]
 ) -> Alignment:
     """Write the aligned face of every photograph to the zip `output`, 112x112 JPEG, under the photograph's name.
 
@@ -46,7 +46,7 @@ def align_faces(
     """
     names = _jpeg_names(folder)
     left_out: dict[str, str] = {}
-    with written_whole(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in folder.names:
             try:
                 face = _aligned(folder, name, detector, policy)
@@ -64,10 +64,10 @@ def align_faces(
     return Alignment(len(folder.names) - len(left_out), left_out)
 
 
-def _aligned(folder: FaceFolder, name: str, detector: Detector, policy: Policy) -> Image:
+def _aligned(folder: FaceFolder, name: str, detector: Detector, policy: FacePolicy) -> Image:
     photo = folder.read(name, ENOUGH)
     height, width = photo.shape[:2]
-    return align(photo, choose_face(detector.detect(photo), (height, width), policy, name).landmarks)
+    return align(photo, select_face(detector.detect(photo), (height, width), policy, name).landmarks)
 
 
 def _member(name: str) -> zipfile.ZipInfo:

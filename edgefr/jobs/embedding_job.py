@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.io.run_lock import alone
+from edgefr.io.run_lock import run_lock
 from edgefr.jobs.embedding_shards import whole_shards
 from edgefr.jobs.job_description import LOCK, Job, begin
 from edgefr.jobs.photograph_list import Paths
@@ -67,7 +67,7 @@ def embed_job(
         StoppedError: the user stopped it.
     """
     folder = settings.folder
-    with alone(folder / LOCK):
+    with run_lock(folder / LOCK):
         begin(folder, job, paths)
         _sweep(folder)
         there = whole_shards(folder, job)

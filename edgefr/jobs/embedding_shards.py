@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.errors import EdgefrError, require_extra
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.jobs.job_description import Job
 from edgefr.types import METADATA_KEY, Floats
 
@@ -54,7 +54,7 @@ def write_shard(folder: Path, job: Job, number: int, rows: Sequence[Row]) -> Non
     schema = _schema(pa, job, number)
     columns = [_column(pa, field, [getattr(row, field.name) for row in rows]) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
-    with written_whole(shard_path(folder, number)) as temporary:
+    with atomic_write(shard_path(folder, number)) as temporary:
         parquet.write_table(table, temporary, compression="zstd", use_dictionary=["refused"])
 
 

@@ -10,20 +10,20 @@ from pathlib import Path
 
 from edgefr.detection.base import Face
 from edgefr.errors import EdgefrError, ImageError, NoFaceError, PoorFaceError
-from edgefr.gallery.base import AnyGallery
+from edgefr.gallery.base import Gallery
 from edgefr.gallery.enrolment import (
     Enrolment,
-    doubts_of,
+    check_alone,
+    check_pose,
+    check_quality,
+    check_sharpness,
     enrol_beside,
-    insist_on_alone,
-    insist_on_pose,
-    insist_on_sharp,
-    insist_on_sure,
+    enrolment_warnings,
 )
-from edgefr.gallery.records import MOST_IMAGES, Person, Portrait, checked_name, fresh_of, fused
+from edgefr.gallery.records import MOST_IMAGES, FaceSample, Person, check_name, fuse_template, without_duplicates
 from edgefr.jobs.embedding_shards import Row, read_rows
 from edgefr.jobs.job_description import read_job
-from edgefr.recognition.batch import Refusal
+from edgefr.recognition.batch import RejectedImage
 from edgefr.recognition.verifier import EmbeddedFace, Verifier
 
 TOGETHER = 2000
@@ -34,12 +34,12 @@ TOGETHER = 2000
 class _Sitting:
     """A person's photographs: those that are good enough, and the others."""
 
-    portraits: list[Portrait]
-    refused: list[Refusal]
+    samples: list[FaceSample]
+    refused: list[RejectedImage]
 
 
 def enrol_shards(
-    gallery: AnyGallery, verifier: Verifier, folder: Path, keep: float | None, advance: Callable[[int], None]
+    gallery: Gallery, verifier: Verifier, folder: Path, keep: float | None, advance: Callable[[int], None]
 ) -> Iterator[Enrolment]:
     """Enrol everybody in the shards of `folder`, each under the name of the folder that the photographs lie in.
 
@@ -50,77 +50,75 @@ def enrol_shards(
         EdgefrError: the job is not done, something else made it than the gallery, or the gallery cannot be written.
     """
     job = read_job(folder)
-    gallery.binding.insist_on(job.binding, gallery.path)
+    gallery.binding.require_compatible(job.binding, gallery.path)
     names, new = set(gallery.names()), dict[str, _Sitting]()
     for where, rows in itertools.groupby(read_rows(folder, job), lambda row: Path(row.path).parent):
         sitting = _sitting(verifier, rows, advance)
         try:
-            name = checked_name(where.name)
+            name = check_name(where.name)
         except EdgefrError as error:
-            yield Enrolment(where.name, 0, (*sitting.refused, *_left(where, sitting.portraits, str(error))))
+            yield Enrolment(where.name, 0, (*sitting.refused, *_left(where, sitting.samples, str(error))))
             continue
         if name in new:  # another folder of the same name
             yield from _added(gallery, verifier, new, keep)
             names |= new.keys()
             new.clear()
-        if name in names or not sitting.portraits:
+        if name in names or not sitting.samples:
             yield _extended(gallery, verifier, name, sitting, keep)
             continue
         new[name] = sitting
-        if sum(len(entry.portraits) for entry in new.values()) >= TOGETHER:
+        if sum(len(entry.samples) for entry in new.values()) >= TOGETHER:
             yield from _added(gallery, verifier, new, keep)
             names |= new.keys()
             new.clear()
     yield from _added(gallery, verifier, new, keep)
 
 
-def _added(
-    gallery: AnyGallery, verifier: Verifier, new: dict[str, _Sitting], keep: float | None
-) -> Iterator[Enrolment]:
+def _added(gallery: Gallery, verifier: Verifier, new: dict[str, _Sitting], keep: float | None) -> Iterator[Enrolment]:
     """Enrol new people in one change; afterwards each is compared with everybody, the others of the change, too."""
     now = time.time()
     until = None if keep is None else now + keep
-    fresh = {name: fresh_of([], entry.portraits) for name, entry in new.items()}
+    fresh = {name: without_duplicates([], entry.samples) for name, entry in new.items()}
     if fresh:
-        people = ((Person(0, name, now, until, fused(images), ()), images) for name, images in fresh.items())
-        gallery.add_all(people, f"{len(fresh)} people from shards")
-    doubts = doubts_of(gallery, verifier, [(name, [], images) for name, images in fresh.items()])
+        people = ((Person(0, name, now, until, fuse_template(images), ()), images) for name, images in fresh.items())
+        gallery.import_all(people, f"{len(fresh)} people from shards")
+    doubts = enrolment_warnings(gallery, verifier, [(name, [], images) for name, images in fresh.items()])
     for (name, images), (unlike, similar) in zip(fresh.items(), doubts, strict=True):
-        known = len(new[name].portraits) - len(images)
+        known = len(new[name].samples) - len(images)
         yield Enrolment(name, len(images), tuple(new[name].refused), unlike, similar, known)
 
 
-def _extended(gallery: AnyGallery, verifier: Verifier, name: str, sitting: _Sitting, keep: float | None) -> Enrolment:
+def _extended(gallery: Gallery, verifier: Verifier, name: str, sitting: _Sitting, keep: float | None) -> Enrolment:
     """Add to somebody who is enrolled what is not enrolled yet."""
-    if not sitting.portraits:
+    if not sitting.samples:
         return Enrolment(name, 0, tuple(sitting.refused))
-    kept = gallery.portraits(name)
-    fresh = fresh_of(kept, sitting.portraits)
+    kept = gallery.samples(name)
+    fresh = without_duplicates(kept, sitting.samples)
     if not fresh and keep is None:
-        return Enrolment(name, 0, tuple(sitting.refused), known=len(sitting.portraits))
+        return Enrolment(name, 0, tuple(sitting.refused), known=len(sitting.samples))
     done = enrol_beside(gallery, verifier, name, kept, fresh[: MOST_IMAGES - len(kept)], keep)
-    return replace(done, refused=tuple(sitting.refused), known=len(sitting.portraits) - len(fresh))
+    return replace(done, refused=tuple(sitting.refused), known=len(sitting.samples) - len(fresh))
 
 
 def _sitting(verifier: Verifier, rows: Iterable[Row], advance: Callable[[int], None]) -> _Sitting:
-    """What of a person's rows may be enrolled, as `gallery.enrol.portrait` says it of photographs."""
+    """What of a person's rows may be enrolled, as `gallery.enrol.sample` says it of photographs."""
     sitting = _Sitting([], [])
     for row in rows:
         try:
-            if len(sitting.portraits) == MOST_IMAGES:
+            if len(sitting.samples) == MOST_IMAGES:
                 raise PoorFaceError(
                     f"at most {MOST_IMAGES:,} images of one person",
                     f"more in {Path(row.path).parent}",
                     "give every person a folder",
                 )
-            sitting.portraits.append(_portrait(verifier, row))
+            sitting.samples.append(_sample(verifier, row))
         except ImageError as error:
-            sitting.refused.append(Refusal(Path(row.path), str(error)))
+            sitting.refused.append(RejectedImage(Path(row.path), str(error)))
         advance(1)
     return sitting
 
 
-def _portrait(verifier: Verifier, row: Row) -> Portrait:
+def _sample(verifier: Verifier, row: Row) -> FaceSample:
     path = Path(row.path)
     if row.embedding is None or row.box is None or row.landmarks is None or row.refused is not None:
         raise NoFaceError("", row.refused or f"The shard holds no face of {path}", "embed it again")
@@ -129,12 +127,12 @@ def _portrait(verifier: Verifier, row: Row) -> Portrait:
     assert row.sharpness is not None
     x, y, width, height = row.box.tolist()
     face = Face((x, y, width, height), row.landmarks, row.score)
-    insist_on_alone(path, row.beside or 0.0)
-    insist_on_pose(path, face)
-    insist_on_sharp(path, row.sharpness)
-    insist_on_sure(verifier, EmbeddedFace(path, face, row.embedding, row.norm, row.uncertainty, row.sharpness))
-    return Portrait(path.name, row.embedding, row.norm, row.uncertainty, row.sharpness)
+    check_alone(path, row.beside or 0.0)
+    check_pose(path, face)
+    check_sharpness(path, row.sharpness)
+    check_quality(verifier, EmbeddedFace(path, face, row.embedding, row.norm, row.uncertainty, row.sharpness))
+    return FaceSample(path.name, row.embedding, row.norm, row.uncertainty, row.sharpness)
 
 
-def _left(where: Path, portraits: Iterable[Portrait], reason: str) -> Iterator[Refusal]:
-    return (Refusal(where / entry.source, reason) for entry in portraits)
+def _left(where: Path, samples: Iterable[FaceSample], reason: str) -> Iterator[RejectedImage]:
+    return (RejectedImage(where / entry.source, reason) for entry in samples)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from edgefr.detection.base import Policy
+from edgefr.detection.base import FacePolicy
 from edgefr.errors import EdgefrError
-from edgefr.gallery.model_binding import Binding
-from edgefr.io.files import written_whole
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.io.files import atomic_write
 from edgefr.jobs.photograph_list import Paths, digest_of, write_list
 
 FORMAT = "edgefr embed job 1"
@@ -29,11 +29,11 @@ class Job:
     photographs: int
     list_sha256: str
     shard: int
-    face: Policy
-    binding: Binding
+    face: FacePolicy
+    binding: ModelBinding
 
     @classmethod
-    def of(cls, paths: Paths, shard: int, face: Policy, binding: Binding) -> Job:
+    def of(cls, paths: Paths, shard: int, face: FacePolicy, binding: ModelBinding) -> Job:
         return cls(len(paths), digest_of(paths), shard, face, binding)
 
     @classmethod
@@ -42,7 +42,7 @@ class Job:
         raw = json.loads(text)
         if raw.pop("format") != FORMAT:
             raise ValueError("another format")
-        job = cls(**{**raw, "binding": Binding(**raw["binding"])})
+        job = cls(**{**raw, "binding": ModelBinding(**raw["binding"])})
         if not (job.shard > 0 and job.photographs > 0 and 0 < job.binding.embedding_dim <= 1 << 16):
             raise ValueError("sizes that no job has")
         return job
@@ -100,7 +100,7 @@ def begin(folder: Path, job: Job, paths: Paths) -> None:
             f"{FILE} beside the shards in {folder}", "none", "choose another folder, or remove the shards"
         )
     write_list(folder, paths, job.shard)
-    with written_whole(folder / FILE) as temporary:
+    with atomic_write(folder / FILE) as temporary:
         temporary.write_text(job.to_json() + "\n", encoding="utf-8")
 
 
@@ -120,6 +120,6 @@ def _parts(there: Job, wanted: Job) -> Iterator[tuple[str, object, object]]:
     yield "list of photographs", there.list_sha256[:12], wanted.list_sha256[:12]
     yield "--shard", there.shard, wanted.shard
     yield "--face", there.face, wanted.face
-    for field in fields(Binding):
+    for field in fields(ModelBinding):
         name = field.name.replace("_", " ")
         yield name, getattr(there.binding, field.name), getattr(wanted.binding, field.name)

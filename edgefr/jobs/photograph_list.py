@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgefr.errors import EdgefrError, require_extra
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 
 LONGEST_PATH = 4096
@@ -55,7 +55,7 @@ def digest_of(paths: Paths) -> str:
 def write_list(folder: Path, paths: Paths, shard: int) -> None:
     """Write the list so that each shard's paths are a row group of it."""
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
-    with written_whole(folder / LIST) as temporary:
+    with atomic_write(folder / LIST) as temporary:
         parquet.write_table(pa.table({"path": paths}), temporary, row_group_size=shard, write_statistics=False)
 
 

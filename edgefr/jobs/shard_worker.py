@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.detection.base import Face, Policy, choose_face
+from edgefr.detection.base import Face, FacePolicy, select_face
 from edgefr.errors import EdgefrError, ImageError
-from edgefr.gallery.model_binding import Binding
-from edgefr.io.photo import load_photo
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.io.photo import read_photograph
 from edgefr.jobs.embedding_shards import Row, write_shard
 from edgefr.jobs.job_description import FILE, Job, read_job
 from edgefr.jobs.photograph_list import list_reader, shown
@@ -68,7 +68,7 @@ class Worker:
             images=self._job.photographs,
             threads=settings.threads,
         )
-        if (found := Binding.of(self._verifier)) != self._job.binding:
+        if (found := ModelBinding.of(self._verifier)) != self._job.binding:
             raise EdgefrError(
                 f"{self._job.binding} on every machine of the job",
                 f"{found} on {platform.node()}",
@@ -99,7 +99,7 @@ class Worker:
         return Made(number, len(rows), refused)
 
 
-def rows_of(verifier: Verifier, paths: list[str], policy: Policy) -> list[Row]:
+def rows_of(verifier: Verifier, paths: list[str], policy: FacePolicy) -> list[Row]:
     """A row for each photograph, whose faces are embedded in one batch."""
     found: dict[str, tuple[FoundFace, float]] = {}
     refused: dict[str, str] = {}
@@ -115,12 +115,12 @@ def rows_of(verifier: Verifier, paths: list[str], policy: Policy) -> list[Row]:
     ]
 
 
-def _found(verifier: Verifier, path: Path, policy: Policy) -> tuple[FoundFace, float]:
+def _found(verifier: Verifier, path: Path, policy: FacePolicy) -> tuple[FoundFace, float]:
     """The face that is meant, and the width of the widest other in widths of it."""
-    photo = load_photo(path)
+    photo = read_photograph(path)
     faces = verifier.detector.detect(photo)
     height, width = photo.shape[:2]
-    chosen = choose_face(faces, (height, width), policy, str(path))
+    chosen = select_face(faces, (height, width), policy, str(path))
     others = [face.box[2] for face in faces if face is not chosen]
     return FoundFace(path, chosen, align(photo, chosen.landmarks)), max(others, default=0.0) / chosen.box[2]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgefr.errors import EdgefrError
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.bottleneck import Bottleneck, Code
@@ -23,7 +23,7 @@ from edgefr.spec import ModelSpec
 from edgefr.types import METADATA_KEY
 
 
-class Seen(NamedTuple):
+class Features(NamedTuple):
     """What both frozen backbones say of a face: maps (B, C, 7, 7), unit embeddings side by side (B, D)."""
 
     map_a: Tensor
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     embeddings: Tensor
 
 
-class Recognised(NamedTuple):
+class Output(NamedTuple):
     """`embedding` (B, K) of unit length, `norm` (B,) of mu, `uncertainty` (B,): mean log-variance of the code."""
 
     embedding: Tensor
@@ -78,26 +78,26 @@ class FusedModel(nn.Module):
         self.backbone_b.eval()
         return self
 
-    def see(self, image: Tensor) -> Seen:
+    def backbone_features(self, image: Tensor) -> Features:
         """(B, 3, 112, 112) RGB in [-1, 1] -> what the backbones say."""
         a, b = self.backbone_a(image), self.backbone_b(image)
         embeddings = torch.cat([F.normalize(a.embedding), F.normalize(b.embedding)], 1)  # (B, D)
-        return Seen(a.map, b.map, embeddings)
+        return Features(a.map, b.map, embeddings)
 
-    def encode(self, seen: Seen) -> Code:
+    def encode(self, seen: Features) -> Code:
         """What the backbones say -> the bottleneck's code, mu and logvar (B, K)."""
         code: Code = self.bottleneck(self.fusion(seen.map_a, seen.map_b, seen.embeddings), seen.embeddings)
         return code
 
-    def forward(self, image: Tensor) -> Recognised:
+    def forward(self, image: Tensor) -> Output:
         """uint8 (B, 112, 112, 3) RGB -> embedding, norm, uncertainty; matching is by cosine on the embedding."""
-        mu, logvar = self.encode(self.see(normalised(image)))
+        mu, logvar = self.encode(self.backbone_features(normalise(image)))
         uncertainty = None if logvar is None else logvar.mean(1)
         norm = mu.norm(dim=1)
-        return Recognised(mu / norm.clamp_min(1e-12).unsqueeze(1), norm, uncertainty)
+        return Output(mu / norm.clamp_min(1e-12).unsqueeze(1), norm, uncertainty)
 
 
-def normalised(image: Tensor) -> Tensor:
+def normalise(image: Tensor) -> Tensor:
     """uint8 (B, 112, 112, 3) -> float (B, 3, 112, 112) in [-1, 1]: p / 127.5 - 1."""
     return image.permute(0, 3, 1, 2).float() / 127.5 - 1
 
@@ -106,7 +106,7 @@ def save_fused(model: FusedModel, path: Path) -> None:
     """Write weights and description as one safetensors file, whole or not at all."""
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     header = {METADATA_KEY: json.dumps(asdict(model.spec))}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(weights, temporary, header)
 
 

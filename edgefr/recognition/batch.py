@@ -9,22 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.detection.base import Policy
+from edgefr.detection.base import FacePolicy
 from edgefr.errors import EdgefrError, ImageError
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RejectedImage:
     """A photograph that was left out, and why."""
 
     path: Path
     reason: str
 
 
-def photos_of(arguments: Sequence[str]) -> list[Path]:
+def list_photographs(arguments: Sequence[str]) -> list[Path]:
     """Files as they are, folders as the pictures below them, globs as what they match; each once, in order.
 
     Raises:
@@ -48,18 +48,18 @@ def photos_of(arguments: Sequence[str]) -> list[Path]:
     return list(photos.values())
 
 
-def embed_photos(
-    verifier: Verifier, photos: Sequence[Path], policy: Policy, batch: int, advance: Callable[[int], None]
-) -> tuple[list[EmbeddedFace], list[Refusal]]:
+def embed_photographs(
+    verifier: Verifier, photos: Sequence[Path], policy: FacePolicy, batch: int, advance: Callable[[int], None]
+) -> tuple[list[EmbeddedFace], list[RejectedImage]]:
     """Faces of all photographs that have a usable one, and the others with the reason."""
     faces: list[EmbeddedFace] = []
-    refused: list[Refusal] = []
+    refused: list[RejectedImage] = []
     waiting: list[FoundFace] = []
     for path in photos:
         try:
             waiting.append(verifier.find(path, policy))
         except ImageError as error:
-            refused.append(Refusal(path, str(error)))
+            refused.append(RejectedImage(path, str(error)))
         if len(waiting) == batch:
             faces += verifier.embed(waiting, batch)
             waiting = []
@@ -73,7 +73,7 @@ def save_npz(output: Path, faces: Sequence[EmbeddedFace]) -> None:
     `uncertainty` is NaN where the model gives none.
     """
     uncertainty = [np.nan if face.uncertainty is None else face.uncertainty for face in faces]
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         np.savez(
             temporary,
             path=np.array([str(face.path) for face in faces]),

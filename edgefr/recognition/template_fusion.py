@@ -14,7 +14,7 @@ from edgefr.errors import EdgefrError
 from edgefr.types import Floats
 
 
-def template(embeddings: Floats, weights: Floats | None = None) -> Floats:
+def weighted_mean(embeddings: Floats, weights: Floats | None = None) -> Floats:
     """One unit-length template (K,) of a person's unit-length `embeddings` (N, K), `weights` (N,) or all alike.
 
     Raises:
@@ -37,19 +37,21 @@ def template(embeddings: Floats, weights: Floats | None = None) -> Floats:
     return np.asarray(total / length, np.float32)
 
 
-def trusted(embeddings: Sequence[Floats], norms: Sequence[float], uncertainties: Sequence[float | None]) -> Floats:
+def fuse_by_confidence(
+    embeddings: Sequence[Floats], norms: Sequence[float], uncertainties: Sequence[float | None]
+) -> Floats:
     """One template (K,) of images' unit embeddings (K,): by inverse variance where the model tells of all of them how
     sure it is, else by norm.
 
     Raises:
-        EdgefrError: as `template`.
+        EdgefrError: as `weighted_mean`.
     """
     told = [value for value in uncertainties if value is not None]
     if len(told) == len(embeddings):
         weights = inverse_variance(np.array(told, np.float32))
     else:
         weights = np.array(norms, np.float32)
-    return template(np.stack(embeddings), weights)
+    return weighted_mean(np.stack(embeddings), weights)
 
 
 def inverse_variance(uncertainty: Floats, temperature: float = 1.0) -> Floats:
@@ -63,7 +65,7 @@ def inverse_variance(uncertainty: Floats, temperature: float = 1.0) -> Floats:
     return np.asarray(np.exp((best - uncertainty) / temperature), np.float32)
 
 
-def only_best(quality: Floats) -> Floats:
+def best_only(quality: Floats) -> Floats:
     """Weights (N,) that keep the one image of the highest `quality` (N,), the first among equals."""
     weights = np.zeros(len(quality), np.float32)
     weights[: len(quality)][np.argmax(quality)] = 1

@@ -13,12 +13,12 @@ from time import perf_counter
 
 import numpy as np
 
-from edgefr.detection.base import Detector, Face, Policy, choose_face
+from edgefr.detection.base import Detector, Face, FacePolicy, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
-from edgefr.io.photo import load_photo
-from edgefr.manifest import Manifest, Quality, Signal, Threshold, model_digest, model_manifest
-from edgefr.models import MINI, shipped
+from edgefr.io.photo import read_photograph
+from edgefr.manifest import Manifest, QualityLimit, Signal, Threshold, model_digest, model_manifest
+from edgefr.models import MINI, model_file
 from edgefr.recognition.alignment import align
 from edgefr.recognition.quality import sharpness
 from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
@@ -69,18 +69,18 @@ class EmbeddedFace:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerificationResult:
     """Whether two photographs show the same person: cosine `similarity` against `threshold`.
 
-    `doubts` says of each photograph that is too poor to be judged why it is; None where the model's manifest has no
-    limit to tell by. `time_ms` is the work on both photographs, without opening the models.
+    `quality_warnings` has a sentence for each photograph that is too poor to be judged. It is None if the manifest of
+    the model has no quality limit. `time_ms` is the time for both photographs without opening the models.
     """
 
     same: bool
     similarity: float
     threshold: Threshold
     faces: tuple[EmbeddedFace, EmbeddedFace]
-    doubts: tuple[str, ...] | None
+    quality_warnings: tuple[str, ...] | None
     time_ms: float
 
 
@@ -114,7 +114,7 @@ class Verifier:
                 when it is first used).
         """
         if model == MINI:
-            model = shipped(MINI)
+            model = model_file(MINI)
         manifest = model_manifest(model)
         # Getting a model ready takes longer than finding two faces: both at once make a cold start shorter.
         opening = ThreadPoolExecutor(1).submit(open_recogniser, model, runtime, precision, images, threads)
@@ -129,22 +129,22 @@ class Verifier:
         """
         return self._opening.result()
 
-    def find(self, path: Path, policy: Policy = "largest") -> FoundFace:
+    def find(self, path: Path, policy: FacePolicy = "largest") -> FoundFace:
         """The face that is meant in a photograph, cut out and aligned.
 
         Raises:
             EdgefrError: the photograph cannot be read or has no (or, with `only`, more than one) face.
         """
-        return self.find_in(load_photo(path), path, policy)
+        return self.find_in(read_photograph(path), path, policy)
 
-    def find_in(self, photo: Image, path: Path, policy: Policy = "largest") -> FoundFace:
+    def find_in(self, photo: Image, path: Path, policy: FacePolicy = "largest") -> FoundFace:
         """As `find`, of a photograph (H, W, 3) uint8 RGB that is in memory; `path` names it.
 
         Raises:
             EdgefrError: it has no (or, with `only`, more than one) face.
         """
         height, width = photo.shape[:2]
-        face = choose_face(self.detector.detect(photo), (height, width), policy, str(path))
+        face = select_face(self.detector.detect(photo), (height, width), policy, str(path))
         return FoundFace(path, face, align(photo, face.landmarks))
 
     def embed(self, found: list[FoundFace], batch: int = 32) -> list[EmbeddedFace]:
@@ -156,10 +156,10 @@ class Verifier:
         self,
         first: Path,
         second: Path,
-        policy: Policy = "largest",
+        policy: FacePolicy = "largest",
         threshold: float | None = None,
         fmr: float | None = None,
-    ) -> Verdict:
+    ) -> VerificationResult:
         """Decide whether two photographs show the same person.
 
         `threshold` replaces the one of the model's manifest; `fmr` chooses among those by their false match rate.
@@ -175,7 +175,7 @@ class Verifier:
 
     def decide(
         self, first: FoundFace, second: FoundFace, threshold: float | None = None, fmr: float | None = None
-    ) -> Verdict:
+    ) -> VerificationResult:
         """Whether two faces that were found are of the same person, as `verify` decides.
 
         Raises:
@@ -186,9 +186,11 @@ class Verifier:
         a, b = self.embed([first, second])
         milliseconds = 1e3 * (perf_counter() - start)
         similarity = float(a.embedding @ b.embedding)
-        return Verdict(similarity >= limit.value, similarity, limit, (a, b), self.doubts([a, b]), milliseconds)
+        return VerificationResult(
+            similarity >= limit.value, similarity, limit, (a, b), self.quality_warnings([a, b]), milliseconds
+        )
 
-    def doubts(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
+    def quality_warnings(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
         """Why these faces are too poor to be judged, a sentence for each that is; None without a limit to tell by.
 
         Raises:
@@ -249,7 +251,7 @@ MEANING: dict[Signal, str] = {
 }
 
 
-def _doubt(face: EmbeddedFace, limit: Quality) -> str:
+def _doubt(face: EmbeddedFace, limit: QualityLimit) -> str:
     return (
         f"{face.path} is too poor to be judged: {MEANING[limit.signal]}, {face.quality(limit.signal):.2f}, lies below "
         f"{limit.limit:.2f} ({limit.measured_on})"

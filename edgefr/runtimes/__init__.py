@@ -11,7 +11,7 @@ from edgefr import __version__
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_precision import graph_precision
 from edgefr.runtimes.base import Backend
-from edgefr.runtimes.engine_file import SUFFIXES, Place
+from edgefr.runtimes.engine_file import SUFFIXES, Target
 from edgefr.runtimes.processor import processor
 from edgefr.runtimes.tensorrt.library import INSTALLS as TENSORRT_INSTALLS
 from edgefr.runtimes.tensorrt.library import MODULES as TENSORRT_MODULES
@@ -127,7 +127,7 @@ def open_backend(
     raise EdgefrError(f"the runtime auto, {libraries}, triton://HOST:PORT/NAME or fake", runtime, "see `edgefr doctor`")
 
 
-def place_here(runtime: str) -> Place:
+def local_target(runtime: str) -> Target:
     """What an engine of `runtime` has to be built for to run here.
 
     Raises:
@@ -142,11 +142,11 @@ def place_here(runtime: str) -> Place:
 
         return openvino.place()
     if runtime in ("tensorrt", "tensorrt-rtx"):
-        from edgefr.runtimes.cuda_probe import need_gpu
+        from edgefr.runtimes.cuda_probe import require_gpu
         from edgefr.runtimes.tensorrt.engine_runtime import place
         from edgefr.runtimes.tensorrt.library import tensorrt_library
 
-        return place(runtime, tensorrt_library(runtime), need_gpu(runtime))
+        return place(runtime, tensorrt_library(runtime), require_gpu(runtime))
     raise EdgefrError(
         "the runtime onnxruntime, openvino, tensorrt or tensorrt-rtx to build for", runtime, "choose another --runtime"
     )

@@ -53,7 +53,7 @@ class Backend(Protocol):
         ...
 
 
-def checked(inputs: dict[str, Array], description: Description) -> dict[str, Array]:
+def check_inputs(inputs: dict[str, Array], description: Description) -> dict[str, Array]:
     """`inputs` as contiguous arrays.
 
     Raises:
@@ -103,7 +103,7 @@ def unreadable(path: Path, runtime: str, error: Exception) -> EdgefrError:
     """The library's refusal of a model file as one sentence."""
     return EdgefrError(
         f"an ONNX model in {path}",
-        f"one that {runtime} cannot load ({brief(error)})",
+        f"one that {runtime} cannot load ({last_line(error)})",
         "make it again with `edgefr export`",
     )
 
@@ -112,18 +112,18 @@ def failed(runtime: str, error: Exception) -> EdgefrError:
     """The library's failure on checked inputs as one sentence."""
     return EdgefrError(
         f"{runtime} to run the model",
-        f"that it fails ({brief(error)})",
+        f"that it fails ({last_line(error)})",
         "use a smaller batch or make the model again with `edgefr export`",
     )
 
 
-def brief(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """The last line of a library's message, which says most, without its trailing full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200].rstrip(". ")
 
 
-def only(supported: tuple[str, ...], precision: str, runtime: str, mend: str) -> str:
+def select_precision(supported: tuple[str, ...], precision: str, runtime: str, mend: str) -> str:
     """The precision to use: `precision` itself, or for "auto" the first supported one.
 
     Raises:

@@ -59,7 +59,7 @@ def find_gpu() -> Gpu | None:
     return Gpu(name.value.decode(errors="replace"), capability, cuda, memory.value)
 
 
-def need_gpu(what: str) -> Gpu:
+def require_gpu(what: str) -> Gpu:
     """The first NVIDIA GPU.
 
     Raises:

@@ -31,7 +31,7 @@ LATER = "+"
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """Where an engine runs: the runtime's version, `10.3+` for all from there on with the same major one; the device's
     name with its compute capability or instruction sets, and its driver ("" where there is none)."""
 
@@ -40,7 +40,7 @@ class Place:
     device: str
     driver: str = ""
 
-    def holds(self, here: Place) -> dict[str, bool]:
+    def holds(self, here: Target) -> dict[str, bool]:
         """Which of the fields of a place `here` suit an engine that was made for this one."""
         kinds = self.device.startswith(AHEAD) and here.device.rpartition(" ")[2] in self.device.split()
         later = self.version.endswith(LATER) and _reaches(here.version, self.version.removesuffix(LATER))
@@ -69,7 +69,7 @@ class EngineKey:
 
     onnx: str
     precision: str
-    place: Place
+    place: Target
     settings: str = ""
 
     def digest(self) -> str:
@@ -98,7 +98,7 @@ class EngineRecord:
         try:
             raw = manifest.engine
             key = dict(raw["key"])
-            place = Place(**{entry.name: str(key["place"][entry.name]) for entry in fields(Place)})
+            place = Target(**{entry.name: str(key["place"][entry.name]) for entry in fields(Target)})
             return cls(
                 EngineKey(str(key["onnx"]), str(key["precision"]), place, str(key["settings"])),
                 str(raw["sha256"]),
@@ -129,7 +129,7 @@ def whole_engine(path: Path) -> EngineRecord:
     return record
 
 
-def checked_engine(path: Path, here: Place) -> EngineRecord:
+def check_engine(path: Path, here: Target) -> EngineRecord:
     """The record of an engine that may be loaded here.
 
     Raises:

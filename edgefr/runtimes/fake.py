@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgefr.runtimes.base import Array, Description, TensorInfo, checked, only
+from edgefr.runtimes.base import Array, Description, TensorInfo, check_inputs, select_precision
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces
 
 RUNTIME = "fake"
@@ -36,7 +36,7 @@ class FakeBackend:
     """
 
     def __init__(self, precision: str = "auto") -> None:
-        only((DESCRIPTION.precision,), precision, RUNTIME, "use --precision fp32")
+        select_precision((DESCRIPTION.precision,), precision, RUNTIME, "use --precision fp32")
         # RandomState, whose numbers numpy promises never to change.
         signs = np.random.RandomState(0).randint(0, 2, (GRID * GRID * 3 + 1, EMBEDDING_DIM))
         self._projection = (2 * signs - 1).astype(np.int64)
@@ -45,7 +45,7 @@ class FakeBackend:
         return DESCRIPTION
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        code = _features(checked(inputs, DESCRIPTION)[INPUT_NAME]) @ self._projection  # (B, K)
+        code = _features(check_inputs(inputs, DESCRIPTION)[INPUT_NAME]) @ self._projection  # (B, K)
         norm = np.sqrt((code**2).sum(1).astype(np.float64))  # (B,)
         return {
             EMBEDDING: (code / norm[:, None]).astype(np.float32),

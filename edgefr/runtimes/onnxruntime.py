@@ -15,14 +15,14 @@ from edgefr.runtimes.base import (
     Array,
     Description,
     TensorInfo,
-    checked,
+    check_inputs,
     failed,
     model_file,
-    only,
+    select_precision,
     unreadable,
 )
-from edgefr.runtimes.cuda_probe import need_gpu
-from edgefr.runtimes.engine_file import Place
+from edgefr.runtimes.cuda_probe import require_gpu
+from edgefr.runtimes.engine_file import Target
 
 RUNTIME, CUDA_RUNTIME = "onnxruntime", "onnxruntime-cuda"
 INSTALL = "pip install onnxruntime"
@@ -50,7 +50,9 @@ class OnnxRuntimeBackend:
         providers = [CPU] if runtime == RUNTIME else _on_gpu(library)
         computed = graph_precision(path).name
         self._runtime = runtime
-        self._precision = only((computed,), precision, runtime, f"use --precision {computed} or --runtime openvino")
+        self._precision = select_precision(
+            (computed,), precision, runtime, f"use --precision {computed} or --runtime openvino"
+        )
         options = library.SessionOptions()
         options.log_severity_level = SILENT
         options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
@@ -77,7 +79,7 @@ class OnnxRuntimeBackend:
         return self._description
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        feed = checked(inputs, self._description)
+        feed = check_inputs(inputs, self._description)
         names = [info.name for info in self._description.outputs]
         try:
             found = self._session.run(names, feed)
@@ -86,9 +88,9 @@ class OnnxRuntimeBackend:
         return {name: np.asarray(array) for name, array in zip(names, found, strict=True)}
 
 
-def place() -> Place:
+def place() -> Target:
     """What a converted file is made for; ONNX Runtime compiles at every start, so only its version counts."""
-    return Place(RUNTIME, _library().__version__, "any")
+    return Target(RUNTIME, _library().__version__, "any")
 
 
 def _on_gpu(library: ModuleType) -> list[Any]:
@@ -97,7 +99,7 @@ def _on_gpu(library: ModuleType) -> list[Any]:
     Raises:
         EdgefrError: there is no GPU, or this onnxruntime is the one without CUDA.
     """
-    need_gpu(CUDA_RUNTIME)
+    require_gpu(CUDA_RUNTIME)
     if CUDA not in library.get_available_providers():
         raise MissingExtraError(
             f"an onnxruntime with {CUDA}", "one without", "pip uninstall onnxruntime, then pip install 'edgefr[cuda]'"

@@ -12,8 +12,17 @@ import numpy as np
 
 from edgefr.errors import EdgefrError, require_extra
 from edgefr.io.onnx_precision import graph_precision
-from edgefr.runtimes.base import Array, Description, TensorInfo, checked, failed, model_file, only, unreadable
-from edgefr.runtimes.engine_file import Place, checked_engine
+from edgefr.runtimes.base import (
+    Array,
+    Description,
+    TensorInfo,
+    check_inputs,
+    failed,
+    model_file,
+    select_precision,
+    unreadable,
+)
+from edgefr.runtimes.engine_file import Target, check_engine
 from edgefr.runtimes.processor import processor
 from edgefr.types import EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY
 
@@ -40,11 +49,13 @@ class OpenVinoBackend:
         native = frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         engine = path.suffix.lower() == ".blob"
         if engine:
-            made = checked_engine(path, place()).key.precision
-            self._precision = only((made,), precision, RUNTIME, f"use --precision {made}")
+            made = check_engine(path, place()).key.precision
+            self._precision = select_precision((made,), precision, RUNTIME, f"use --precision {made}")
         else:
             computed = graph_precision(model_file(path, ".onnx", RUNTIME)).name
-            self._precision = only(_offered(computed, native, path), precision, RUNTIME, "use --precision fp32")
+            self._precision = select_precision(
+                _offered(computed, native, path), precision, RUNTIME, "use --precision fp32"
+            )
         try:
             # An engine is given the settings again, for it would be made ready in the processor's default precision.
             settings = _settings(self._precision, native, threads)
@@ -68,7 +79,7 @@ class OpenVinoBackend:
         return self._description
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        feed = checked(inputs, self._description)
+        feed = check_inputs(inputs, self._description)
         try:
             with self._lock:
                 found = self._request.infer(feed)  # copies: they outlive the request's next use
@@ -113,11 +124,11 @@ def _only_core(library: Any) -> Any:
     return library.Core()
 
 
-def place() -> Place:
+def place() -> Target:
     """What an engine of OpenVINO is bound to here."""
     here = processor()
     sets = sorted(flag for flag in here.flags if flag.startswith(("avx", "amx", "asimd", "sve", "bf16")))
-    return Place(RUNTIME, require_extra("openvino", "cpu").__version__, f"{here.model} ({' '.join(sets)})")
+    return Target(RUNTIME, require_extra("openvino", "cpu").__version__, f"{here.model} ({' '.join(sets)})")
 
 
 def _offered(computed: str, native: frozenset[str], path: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefr.errors import require_extra
-from edgefr.runtimes.base import Array, Description, TensorInfo, checked, failed, model_file, only
+from edgefr.runtimes.base import Array, Description, TensorInfo, check_inputs, failed, model_file, select_precision
 from edgefr.spec import ModelSpec
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces, Floats
 
@@ -28,7 +28,7 @@ class TorchBackend:
     """
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
-        self._precision = only(("fp32",), precision, RUNTIME, "use --precision fp32")
+        self._precision = select_precision(("fp32",), precision, RUNTIME, "use --precision fp32")
         self._model = _load(path)
         self._torch = require_extra("torch", "train")
         face = (FACE_SIZE, FACE_SIZE, 3)
@@ -47,7 +47,7 @@ class TorchBackend:
         return self._description
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        image = checked(inputs, self._description)[INPUT_NAME]
+        image = check_inputs(inputs, self._description)[INPUT_NAME]
         try:
             return self._forward(image)
         except RuntimeError as error:
@@ -82,7 +82,7 @@ class FusedPass:
     """
 
     def __init__(self, path: Path, precision: str = "fp32") -> None:
-        self.precision = only(("fp32", "bf16"), precision, RUNTIME, "use --precision fp32")
+        self.precision = select_precision(("fp32", "bf16"), precision, RUNTIME, "use --precision fp32")
         self._model = _load(path)
         self._torch = require_extra("torch", "train")
 
@@ -102,14 +102,14 @@ class FusedPass:
             raise failed(RUNTIME, error) from error
 
     def _forward(self, faces: Faces) -> Parts:
-        from edgefr.nn.fused_model import Seen, normalised
+        from edgefr.nn.fused_model import Features, normalise
 
         torch, model = self._torch, self._model
         unit = torch.nn.functional.normalize
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            image = normalised(torch.tensor(faces)).contiguous(memory_format=torch.channels_last)
-            a, b = model.backbone_a(image), model.backbone_b(image)  # `see` would drop their lengths
-            seen = Seen(a.map, b.map, torch.cat([unit(a.embedding), unit(b.embedding)], 1))
+            image = normalise(torch.tensor(faces)).contiguous(memory_format=torch.channels_last)
+            a, b = model.backbone_a(image), model.backbone_b(image)  # `backbone_features` would drop their lengths
+            seen = Features(a.map, b.map, torch.cat([unit(a.embedding), unit(b.embedding)], 1))
             mu, logvar = model.encode(seen)
         uncertainty = None if logvar is None else logvar.float().mean(1).numpy()
         return Parts(mu.float().numpy(), uncertainty, a.embedding.float().numpy(), b.embedding.float().numpy())

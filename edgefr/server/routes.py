@@ -1,4 +1,4 @@
-"""The page's server: what `Live` shows and does, over HTTP. FastAPI checks what comes in, `guard` who asks.
+"""The page's server: what `WebState` shows and does, over HTTP. FastAPI checks what comes in, `guard` who asks.
 
 No template leaves it: names, similarities and pictures do.
 """
@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from edgefr.errors import EdgefrError
 from edgefr.gallery.records import LONGEST_NAME
 from edgefr.server.middleware import COOKIE, Guard, cookie_of
-from edgefr.server.web_state import GoneError, Live
+from edgefr.server.web_state import GoneError, WebState
 
 PICTURES = 12.0
 """Pictures a second that somebody who looks on is sent at most."""
@@ -35,7 +35,7 @@ class Person(BaseModel):
     track: int = Field(ge=0, le=2**53)
 
 
-def application(live: Live, token: str | None, hosts: frozenset[str] | None) -> FastAPI:
+def application(live: WebState, token: str | None, hosts: frozenset[str] | None) -> FastAPI:
     """The page and its API; `token` and `hosts` are as in `Guard`."""
     app = FastAPI(title="edgefr", docs_url=None, redoc_url=None)
     app.add_middleware(Guard, token=token, hosts=hosts)
@@ -71,7 +71,7 @@ def application(live: Live, token: str | None, hosts: frozenset[str] | None) -> 
     return app
 
 
-def _watching(app: FastAPI, live: Live, token: str | None) -> None:
+def _watching(app: FastAPI, live: WebState, token: str | None) -> None:
     """What is seen."""
 
     @app.get("/api/state")
@@ -125,7 +125,7 @@ def _watching(app: FastAPI, live: Live, token: str | None) -> None:
         return {"events": found, "last": last}
 
 
-def _people(app: FastAPI, live: Live) -> None:
+def _people(app: FastAPI, live: WebState) -> None:
     """Who is enrolled, and whether two photographs are of one person."""
 
     @app.get("/api/people")
@@ -138,7 +138,7 @@ def _people(app: FastAPI, live: Live) -> None:
             done = live.enrol(person.name, person.track)
         except GoneError as error:
             raise HTTPException(409, "expected the chosen face in view, found it gone: choose one that is") from error
-        return {"name": done.name, "images": done.images, "doubts": done.doubts()}
+        return {"name": done.name, "images": done.images, "doubts": done.warnings()}
 
     @app.delete("/api/people", status_code=204)  # not in the path: browsers take `.` and `..` out of it
     def remove(name: Annotated[str, Query(max_length=LONGEST_NAME)]) -> Response:
@@ -155,7 +155,7 @@ def _people(app: FastAPI, live: Live) -> None:
             "similarity": verdict.similarity,
             "threshold": verdict.threshold.value,
             "fmr": verdict.threshold.fmr,
-            "reasons": list(verdict.doubts or ()),
+            "reasons": list(verdict.quality_warnings or ()),
             "crops": crops,
         }
 
@@ -172,7 +172,7 @@ def _uploaded(photo: UploadFile) -> bytes:
     return data
 
 
-async def _pictures(live: Live) -> AsyncIterator[bytes]:
+async def _pictures(live: WebState) -> AsyncIterator[bytes]:
     """Every new picture as a part, as long as somebody looks."""
     last = 0
     while True:

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from edgefr.camera.watcher import Scene, Watcher
+from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.errors import EdgefrError
-from edgefr.server.web_state import Live
+from edgefr.server.web_state import WebState
 
 SHORTEST_TOKEN = 16
 CONNECTIONS = 500
 """Clients at once; more are told to come back."""
 
 
-class Page:
+class WebServer:
     """A context within which the page is served; also where scenes are shown and events sent to."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Page:
         here = _is_this_machine(host)
         made = None if here or token else secrets.token_urlsafe(24)
         self.token = token or made
-        self._live = Live(watcher, source)
+        self._live = WebState(watcher, source)
         hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()}) if here else None
         config = uvicorn.Config(
             application(self._live, self.token, hosts),
@@ -65,7 +65,7 @@ class Page:
         # What follows # is never sent to a server, nor logged by one.
         say(f"edgefr: the page is at {self.url}" + (f"#token={made}" if made else ""))
 
-    def __enter__(self) -> Page:
+    def __enter__(self) -> WebServer:
         self._thread.start()
         return self
 
@@ -76,7 +76,7 @@ class Page:
         self._thread.join(5)
         self._socket.close()
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         self._live.show(scene)
 
     def send(self, document: dict[str, Any]) -> None:

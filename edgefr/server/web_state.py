@@ -10,12 +10,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from edgefr.camera.overlay import drawn, jpeg
-from edgefr.camera.session import iso
-from edgefr.camera.watcher import Scene, Watcher
-from edgefr.gallery.enrolment import Enrolment, enrol_portraits, fit, portrait_of
-from edgefr.io.photo import decode_photo
-from edgefr.recognition.verifier import Verdict
+from edgefr.camera.overlay import draw_faces, encode_jpeg
+from edgefr.camera.session import iso_time
+from edgefr.camera.watcher import FrameResult, Watcher
+from edgefr.gallery.enrolment import Enrolment, crop_for_enrolment, enrol_samples, sample_from_face
+from edgefr.io.photo import decode_photograph
+from edgefr.recognition.verifier import VerificationResult
 
 REMEMBERED = 200
 """Events kept for who comes later."""
@@ -29,13 +29,13 @@ class GoneError(Exception):
     """The face that was chosen is in view no more."""
 
 
-class Live:
+class WebState:
     """Shared by the thread that watches and those that serve the page."""
 
     def __init__(self, watcher: Watcher, source: str) -> None:
         self.watcher, self.source = watcher, source
         self.condition, self.reason = "ok", ""
-        self.scene: Scene | None = None
+        self.scene: FrameResult | None = None
         self._number = 0
         self._encoded = (0, b"")
         self._encoding = threading.Lock()
@@ -43,7 +43,7 @@ class Live:
         self._count = 0
         self._times: deque[float] = deque(maxlen=60)
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: FrameResult) -> None:
         """Take in what is seen now."""
         self._times.append(monotonic())
         self.scene = scene
@@ -65,7 +65,7 @@ class Live:
         with self._encoding:
             number, scene = self._number, self.scene
             if scene is not None and number != self._encoded[0]:
-                self._encoded = number, jpeg(drawn(scene, SIDE), 80)
+                self._encoded = number, encode_jpeg(draw_faces(scene, SIDE), 80)
             return self._encoded
 
     def events(self, after: int) -> tuple[list[dict[str, Any]], int]:
@@ -82,9 +82,11 @@ class Live:
         """Who is enrolled: names, numbers of images, times. No template is among it."""
         found = []
         for person in sorted(self.watcher.gallery.people(), key=lambda person: person.name):
-            expires = None if person.expires is None else iso(person.expires)
+            expires = None if person.expires is None else iso_time(person.expires)
             images = len(person.images)
-            found.append({"name": person.name, "images": images, "enrolled": iso(person.enrolled), "expires": expires})
+            found.append(
+                {"name": person.name, "images": images, "enrolled": iso_time(person.enrolled), "expires": expires}
+            )
         return found
 
     def enrol(self, name: str, track: int) -> Enrolment:
@@ -100,17 +102,19 @@ class Live:
             raise GoneError
         with self.watcher.lock:
             verifier, gallery = self.watcher.verifier, self.watcher.gallery
-            view = portrait_of(verifier, fit(Path("camera"), scene.frame.image, seen[0].face), crops=False)
-            return enrol_portraits(gallery, verifier, name, [view], None)
+            view = sample_from_face(
+                verifier, crop_for_enrolment(Path("camera"), scene.frame.image, seen[0].face), crops=False
+            )
+            return enrol_samples(gallery, verifier, name, [view], None)
 
-    def compare(self, photos: Sequence[bytes]) -> tuple[Verdict, list[str]]:
+    def compare(self, photos: Sequence[bytes]) -> tuple[VerificationResult, list[str]]:
         """Whether two photographs show one person, and both aligned faces as URLs of JPEGs.
 
         Raises:
             EdgefrError: one is no photograph, too large, or has no face.
         """
         images = [
-            decode_photo(data, f"the {which} photograph", MOST_PIXELS)
+            decode_photograph(data, f"the {which} photograph", MOST_PIXELS)
             for which, data in zip(("first", "second"), photos, strict=True)
         ]
         with self.watcher.lock:
@@ -120,5 +124,5 @@ class Live:
                 for which, image in zip(("first", "second"), images, strict=True)
             )
             verdict = verifier.decide(first, second)
-        crops = [base64.b64encode(jpeg(found.crop, 92)).decode() for found in (first, second)]
+        crops = [base64.b64encode(encode_jpeg(found.crop, 92)).decode() for found in (first, second)]
         return verdict, [f"data:image/jpeg;base64,{crop}" for crop in crops]

@@ -13,12 +13,12 @@ import pytest
 
 from edgefr.camera.session import event_document
 from edgefr.camera.watcher import Watcher
-from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.file_gallery import FileGallery
 from edgefr.manifest import Manifest
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.recognition.verifier import Verifier
 from edgefr.runtimes import FAKE
-from edgefr.server.web_server import Page
+from edgefr.server.web_server import WebServer
 from tests.camera.people import PatchDetector, enrolled, frame
 from tests.gallery.people import thresholds
 
@@ -32,7 +32,7 @@ def verifier() -> Verifier:
 
 
 @pytest.fixture
-def gallery(verifier: Verifier, tmp_path: Path) -> Iterator[Gallery]:
+def gallery(verifier: Verifier, tmp_path: Path) -> Iterator[FileGallery]:
     with enrolled(tmp_path / "people.gallery", verifier, {"Ada": 1, "Grace": 2}) as opened:
         yield opened
 
@@ -41,7 +41,9 @@ class Door:
     """A served page of a film that goes on: Ada and a stranger stand before the camera."""
 
     def __init__(self, watcher: Watcher, **options: Any) -> None:
-        self.page = Page(watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "say": str, **options})
+        self.page = WebServer(
+            watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "say": str, **options}
+        )
         self.url = self.page.url
         self.watcher = watcher
         self.over = threading.Event()
@@ -82,5 +84,5 @@ def served(door: Door) -> str:
 
 
 @pytest.fixture
-def watcher(verifier: Verifier, gallery: Gallery) -> Watcher:
+def watcher(verifier: Verifier, gallery: FileGallery) -> Watcher:
     return Watcher(verifier, gallery, fpir=0.01, threshold=None)

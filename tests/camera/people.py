@@ -9,10 +9,10 @@ import numpy as np
 
 from edgefr.camera.base import Frame
 from edgefr.detection.base import Face
-from edgefr.gallery.crypto.key_wrapping import Plain
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Portrait
+from edgefr.gallery.crypto.key_wrapping import NoSecret
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import FoundFace, Verifier
 from edgefr.types import TEMPLATE, Image
 
@@ -51,11 +51,11 @@ def frame(at: float, *people: tuple[int, int, int], size: tuple[int, int] = (240
     return Frame(image, at)
 
 
-def enrolled(path: Path, verifier: Verifier, people: dict[str, int]) -> Gallery:
+def enrolled(path: Path, verifier: Verifier, people: dict[str, int]) -> FileGallery:
     """A plain gallery of these patterns."""
-    gallery = Gallery.create(path, Plain(), Binding.of(verifier))
+    gallery = FileGallery.create(path, NoSecret(), ModelBinding.of(verifier))
     for name, person in people.items():
         face = PatchDetector().detect(frame(0, (person, 10, 10)).image)[0]
         (embedded,) = verifier.embed([FoundFace(Path("pattern"), face, pattern(person, 9))])
-        gallery.enrol(name, [Portrait("pattern", embedded.embedding, embedded.norm, embedded.uncertainty, 2.0)])
+        gallery.enrol(name, [FaceSample("pattern", embedded.embedding, embedded.norm, embedded.uncertainty, 2.0)])
     return gallery

@@ -16,7 +16,7 @@ from edgefr.camera import sinks
 from edgefr.camera.base import Frame
 from edgefr.camera.recording import Picture, Recording
 from edgefr.camera.session import Session
-from edgefr.camera.watcher import Scene, Watcher
+from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.errors import EdgefrError
 from tests.camera.people import frame
 
@@ -104,7 +104,7 @@ def test_a_broker_is_named_with_its_topic_and_without_a_password(url: str) -> No
 
 def test_the_picture_file_is_always_whole(tmp_path: Path) -> None:
     path = tmp_path / "now.jpg"
-    Picture(path).show(Scene(frame(0), (), ()))
+    Picture(path).show(FrameResult(frame(0), (), ()))
     image = cv2.imread(str(path))
     assert image is not None
     assert image.shape == (240, 480, 3)
@@ -115,8 +115,8 @@ def test_a_recording_lasts_as_long_as_what_it_shows(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     recording = Recording(path)
     for at in (0.0, 0.3, 0.31, 2.0):
-        recording.show(Scene(frame(at), (), ()))
-    recording.show(Scene(Frame(np.zeros((720, 1280, 3), np.uint8), 3600.0), (), ()))
+        recording.show(FrameResult(frame(at), (), ()))
+    recording.show(FrameResult(Frame(np.zeros((720, 1280, 3), np.uint8), 3600.0), (), ()))
     recording.close()
     read = cv2.VideoCapture(str(path))
     seconds = read.get(cv2.CAP_PROP_FRAME_COUNT) / read.get(cv2.CAP_PROP_FPS)
@@ -135,7 +135,7 @@ def test_a_session_tells_events_with_the_recordings_time(watcher: Watcher) -> No
     told: list[dict[str, object]] = []
 
     class Listener:
-        def show(self, scene: Scene) -> None: ...
+        def show(self, scene: FrameResult) -> None: ...
 
         def send(self, document: dict[str, object]) -> None:
             told.append(document)

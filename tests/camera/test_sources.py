@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefr.camera import mjpeg
-from edgefr.camera.base import Frame, LostError, without_secret
-from edgefr.camera.latest_frame import Newest, paced
+from edgefr.camera.base import DisconnectedError, Frame, without_secret
+from edgefr.camera.latest_frame import LatestFrameReader, paced
 from edgefr.camera.mjpeg import Mjpeg, pictures
 from edgefr.camera.sources import FOLDER_RATE, open_source
 from edgefr.errors import EdgefrError
@@ -68,7 +68,7 @@ def test_what_is_no_source_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_a_camera_that_is_not_there_is_lost_and_not_an_error() -> None:
     """It may be plugged in later."""
-    with pytest.raises(LostError):
+    with pytest.raises(DisconnectedError):
         next(open_source("97").frames())
 
 
@@ -163,7 +163,7 @@ def test_any_bytes_give_pictures_or_nothing(parts: list[bytes]) -> None:
 
 def test_the_newest_frame_wins() -> None:
     source = Scripted([Frame(np.full((16, 16, 3), n, np.uint8), n) for n in range(50)])
-    newest = Newest(source, lambda *_: None)
+    newest = LatestFrameReader(source, lambda *_: None)
     frames = iter(newest)
     first = next(frames)
     source.go_on.set()
@@ -188,7 +188,7 @@ def test_a_lost_source_is_reached_again_and_told_of() -> None:
 
     hold = threading.Event()
     with served(refuses, sends(b"garbage"), gives) as url:
-        newest = Newest(Mjpeg(url), lambda *what: told.append(what))
+        newest = LatestFrameReader(Mjpeg(url), lambda *what: told.append(what))
         frame = next(iter(newest))
         newest.stop()
         hold.set()  # what ends after that was not lost
@@ -205,7 +205,7 @@ def test_a_source_that_is_none_ends_the_watch() -> None:
             raise EdgefrError("a source", "none", "give one")
 
     with pytest.raises(EdgefrError, match="expected a source"):
-        next(iter(Newest(Wrong([]), lambda *_: None)))
+        next(iter(LatestFrameReader(Wrong([]), lambda *_: None)))
 
 
 def test_a_recording_at_its_own_speed_leaves_out_what_comes_too_late() -> None:
@@ -245,6 +245,6 @@ def seen(source: Mjpeg) -> tuple[list[Frame], str]:
     try:
         for frame in source.frames():
             frames.append(frame)
-    except LostError as error:
+    except DisconnectedError as error:
         return frames, str(error)
     raise AssertionError("a stream ends by being lost")

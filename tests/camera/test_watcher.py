@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.camera.overlay import COLOURS, drawn
-from edgefr.camera.watcher import SIDE, Watcher, detected
+from edgefr.camera.overlay import COLOURS, draw_faces
+from edgefr.camera.watcher import SIDE, Watcher, detect_faces
 from edgefr.errors import EdgefrError
-from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.file_gallery import FileGallery
 from edgefr.recognition.verifier import Verifier
 from edgefr.types import TEMPLATE
 from tests.camera.people import PatchDetector, frame, pattern
@@ -95,13 +95,13 @@ def test_who_is_enrolled_meanwhile_is_known_and_who_is_removed_is_not(watcher: W
 
 def test_faces_of_a_large_frame_are_found_where_they_are() -> None:
     large = frame(0, (ADA, 600, 300), size=(720, 1280))
-    (face,) = detected(PatchDetector(), large.image)
+    (face,) = detect_faces(PatchDetector(), large.image)
     assert max(large.image.shape) > SIDE
     np.testing.assert_allclose(face.box, (600, 300, 112, 112), atol=3)
     np.testing.assert_allclose(face.landmarks, TEMPLATE + np.array([600, 300]), atol=3)
 
 
-def test_a_gallery_of_another_model_is_refused(verifier: Verifier, gallery: Gallery) -> None:
+def test_a_gallery_of_another_model_is_refused(verifier: Verifier, gallery: FileGallery) -> None:
     verifier.model = Path(__file__)
     with pytest.raises(EdgefrError, match="gallery rebuild"):
         Watcher(verifier, gallery, 0.01, None)
@@ -110,8 +110,8 @@ def test_a_gallery_of_another_model_is_refused(verifier: Verifier, gallery: Gall
 def test_boxes_are_drawn_in_the_colour_of_what_is_known(watcher: Watcher) -> None:
     for number in range(20):
         scene = watcher.step(frame(number / RATE, (ADA, 100, 80)))
-    picture = drawn(scene)
+    picture = draw_faces(scene)
     assert tuple(picture[130, 100]) == COLOURS["known"]
     assert picture.shape == scene.frame.image.shape
     assert scene.frame.image[130, 100].tolist() != list(COLOURS["known"])  # the frame itself is as it was
-    assert max(drawn(scene, side=240).shape) == 240
+    assert max(draw_faces(scene, side=240).shape) == 240

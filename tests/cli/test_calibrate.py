@@ -106,7 +106,7 @@ def test_the_detectors_score_is_calibrated_on_photographs_and_for_this_detector(
     ready: Future = Future()
     other = Verifier(SimpleNamespace(name="yunet"), ready, manifest, copied)  # type: ignore[arg-type]
     with pytest.raises(EdgefrError, match=r"expected the detector centred, .* found yunet"):
-        other.doubts([])
+        other.quality_warnings([])
 
 
 def test_a_gallery_goes_on_when_its_model_is_calibrated_anew(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgefr.errors import EdgefrError
-from edgefr.manifest import Manifest, Quality, Threshold, model_digest, model_manifest, write_manifest
+from edgefr.manifest import Manifest, QualityLimit, Threshold, model_digest, model_manifest, write_manifest
 
 PEOPLE = {
     "obama.jpg": "obama",
@@ -207,7 +207,7 @@ def test_as_a_process_it_loads_no_torch_and_answers(fused_onnx: Path, yunet: Pat
     assert told.stdout.startswith("The same person")
 
 
-def fake_model(folder: Path, quality: Quality | None) -> None:
+def fake_model(folder: Path, quality: QualityLimit | None) -> None:
     """A manifest beside the model `fake`, looked for in the current folder."""
     threshold = Threshold(1e-3, 0.5, (0.4, 0.6), "a test", "fp32")
     write_manifest(folder / "fake", Manifest("onnx", "fake", thresholds=(threshold,), quality=quality))
@@ -230,7 +230,7 @@ def verify_fake(edgefr, yunet: Path, shared: Path):
     )
 
 
-SHARP_ENOUGH = Quality("sharpness", 1.0, "99 % of clean faces reach it")
+SHARP_ENOUGH = QualityLimit("sharpness", 1.0, "99 % of clean faces reach it")
 
 
 @pytest.mark.shared
@@ -272,7 +272,7 @@ def test_every_signal_can_be_the_limit(signal: str, verify_fake, blurred: Path) 
     faces = verify_fake(blurred, "--json").json["faces"]
     key, sign = {"certainty": ("uncertainty", -1), "detector": ("score", 1)}.get(signal, (signal, 1))
     values = [sign * face[key] for face in faces]
-    fake_model(Path(), Quality(signal, max(values), "a test"))  # type: ignore[arg-type]
+    fake_model(Path(), QualityLimit(signal, max(values), "a test"))  # type: ignore[arg-type]
     (reason,) = verify_fake(blurred, "--json").json["reasons"]
     assert Path(faces[int(np.argmin(values))]["path"]).name in reason
 

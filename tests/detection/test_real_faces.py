@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from edgefr.detection.base import Detector, Face, choose_face
+from edgefr.detection.base import Detector, Face, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
-from edgefr.io.photo import load_photo
+from edgefr.io.photo import read_photograph
 from edgefr.recognition.alignment import align
 from edgefr.types import TEMPLATE, Image
 
@@ -59,7 +59,7 @@ def distance(found: np.ndarray, expected: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_detectors_agree_on_every_photograph(shared: Path, detectors: list[Detector], name: str) -> None:
-    photo = load_photo(shared / "photos" / name)
+    photo = read_photograph(shared / "photos" / name)
     first, second = (detector.detect(photo) for detector in detectors)
     assert len(first) == len(second) == COUNTS[name]
     for face in first:
@@ -75,29 +75,29 @@ def test_detectors_agree_on_every_photograph(shared: Path, detectors: list[Detec
 def test_the_int8_file_of_yunet_works_too(shared: Path) -> None:
     detector = open_detector(shared / "detectors" / "face_detection_yunet_2023mar_int8bq.onnx")
     assert detector.name == "yunet"
-    assert len(detector.detect(load_photo(shared / "photos" / "obama.jpg"))) == 1
+    assert len(detector.detect(read_photograph(shared / "photos" / "obama.jpg"))) == 1
 
 
 def test_a_photograph_of_6000_pixels_gives_the_same_face(shared: Path, detector: Detector) -> None:
-    photo = load_photo(shared / "photos" / "obama.jpg")
+    photo = read_photograph(shared / "photos" / "obama.jpg")
     scale = 6000 / max(photo.shape)
     (expected,), (found,) = detector.detect(photo), detector.detect(cv2.resize(photo, None, fx=scale, fy=scale))
     assert distance(found.landmarks / scale, expected.landmarks) < 0.05
 
 
 def test_a_photograph_turned_by_exif_gives_the_same_face(shared: Path, detector: Detector, tmp_path: Path) -> None:
-    photo = load_photo(shared / "photos" / "obama.jpg")
+    photo = read_photograph(shared / "photos" / "obama.jpg")
     exif = Pillow.Exif()
     exif[0x0112] = 6
     turned = Pillow.fromarray(photo).transpose(Pillow.Transpose.ROTATE_90)
     turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    (expected,), (found,) = detector.detect(photo), detector.detect(load_photo(tmp_path / "turned.jpg"))
+    (expected,), (found,) = detector.detect(photo), detector.detect(read_photograph(tmp_path / "turned.jpg"))
     assert distance(found.landmarks, expected.landmarks) < 0.05
 
 
 @pytest.mark.parametrize("name", ["obama.jpg", "biden2.jpg", "obama1.jpg"])
 def test_a_face_that_fills_a_large_photograph_is_found(shared: Path, detector: Detector, name: str) -> None:
-    photo = load_photo(shared / "photos" / name)
+    photo = read_photograph(shared / "photos" / name)
     x, y, width, height = (int(value) for value in detector.detect(photo)[0].box)
     close = cv2.resize(photo[y : y + height, x : x + width], (1500, 1500 * height // width))
     (found,) = detector.detect(close)
@@ -105,9 +105,9 @@ def test_a_face_that_fills_a_large_photograph_is_found(shared: Path, detector: D
 
 
 def test_small_faces_in_a_group_are_found(shared: Path, detector: Detector) -> None:
-    photo = load_photo(shared / "photos" / "obama.jpg")
-    portrait = cv2.resize(photo[:700, 150:850], (250, 250), interpolation=cv2.INTER_AREA)  # a face of 81 pixels
-    group = np.tile(portrait, (10, 16, 1))  # 4000 pixels wide
+    photo = read_photograph(shared / "photos" / "obama.jpg")
+    sample = cv2.resize(photo[:700, 150:850], (250, 250), interpolation=cv2.INTER_AREA)  # a face of 81 pixels
+    group = np.tile(sample, (10, 16, 1))  # 4000 pixels wide
     cells = {
         (int((face.box[0] + face.box[2] / 2) // 250), int((face.box[1] + face.box[3] / 2) // 250))
         for face in detector.detect(group)
@@ -121,7 +121,7 @@ def test_pictures_without_a_face_give_none(detector: Detector, shape: tuple[int,
 
 
 def test_the_detector_leaves_the_photograph_alone(shared: Path, detector: Detector) -> None:
-    photo = load_photo(shared / "photos" / "obama1.jpg")
+    photo = read_photograph(shared / "photos" / "obama1.jpg")
     before = photo.copy()
     detector.detect(photo)
     assert np.array_equal(photo, before)
@@ -129,11 +129,11 @@ def test_the_detector_leaves_the_photograph_alone(shared: Path, detector: Detect
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_in_an_aligned_face_the_landmarks_lie_on_the_template(shared: Path, detector: Detector, name: str) -> None:
-    photo = load_photo(shared / "photos" / name)
-    aligned = align(photo, choose_face(detector.detect(photo), photo.shape[:2], "largest", name).landmarks)
+    photo = read_photograph(shared / "photos" / name)
+    aligned = align(photo, select_face(detector.detect(photo), photo.shape[:2], "largest", name).landmarks)
     border = cv2.copyMakeBorder(aligned, 56, 56, 56, 56, cv2.BORDER_REPLICATE)
     again: Image = cv2.resize(border, None, fx=2, fy=2)
-    found = choose_face(detector.detect(again), again.shape[:2], "centre", name).landmarks / 2 - 56
+    found = select_face(detector.detect(again), again.shape[:2], "centre", name).landmarks / 2 - 56
     assert distance(found, TEMPLATE) < 0.2
 
 

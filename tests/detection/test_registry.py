@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.detection.base import Face, choose_face
+from edgefr.detection.base import Face, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
 from edgefr.types import TEMPLATE
@@ -23,26 +23,26 @@ SHAPE = (100, 200)
 
 
 def test_policies_choose_different_faces() -> None:
-    assert choose_face(BOTH, SHAPE, "largest", "a.jpg") is LARGE_AT_THE_EDGE
-    assert choose_face(BOTH, SHAPE, "centre", "a.jpg") is SMALL_IN_THE_MIDDLE
-    assert choose_face(BOTH[:1], SHAPE, "only", "a.jpg") is SMALL_IN_THE_MIDDLE
+    assert select_face(BOTH, SHAPE, "largest", "a.jpg") is LARGE_AT_THE_EDGE
+    assert select_face(BOTH, SHAPE, "centre", "a.jpg") is SMALL_IN_THE_MIDDLE
+    assert select_face(BOTH[:1], SHAPE, "only", "a.jpg") is SMALL_IN_THE_MIDDLE
 
 
 def test_a_doubtful_find_as_large_as_the_head_is_not_the_largest_face() -> None:
     lake, head = face(0, 16, 43, 66, 0.48), face(43, 17, 45, 60, 0.95)
-    assert choose_face([head, lake], SHAPE, "largest", "a.jpg") is head
+    assert select_face([head, lake], SHAPE, "largest", "a.jpg") is head
 
 
 def test_among_equals_the_best_score_is_chosen() -> None:
     twins = [face(10, 10, 50, 50, 0.7), face(140, 40, 50, 50, 0.9)]
-    assert choose_face(twins, SHAPE, "largest", "a.jpg").score == 0.9
+    assert select_face(twins, SHAPE, "largest", "a.jpg").score == 0.9
 
 
 def test_no_face_or_too_many_is_an_error_that_names_the_photograph() -> None:
     with pytest.raises(EdgefrError, match=r"a face in a\.jpg, found none"):
-        choose_face([], SHAPE, "largest", "a.jpg")
+        select_face([], SHAPE, "largest", "a.jpg")
     with pytest.raises(EdgefrError, match=r"one face in a\.jpg, found 2"):
-        choose_face(BOTH, SHAPE, "only", "a.jpg")
+        select_face(BOTH, SHAPE, "only", "a.jpg")
 
 
 def scrfd_outputs(side: int, anchors: int = 2, batched: bool = False) -> list[np.ndarray]:

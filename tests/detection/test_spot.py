@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgefr.detection.base import Face
-from edgefr.detection.multiscale import detect_at
+from edgefr.detection.multiscale import detect_multiscale
 from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import CORNER
 from tests.detection.pictures import gradient
@@ -92,6 +92,6 @@ def test_points_lie_in_the_middle_of_what_became_a_pixel(times: int) -> None:
         y, x = np.unravel_index(view[..., 0].argmax(), view.shape[:2])
         return np.array([[0, 0, 60, 60, *([x, y] * 5), 0.9]], np.float32)
 
-    (face,) = detect_at(picture, (64,), brightest, 0.4, corner=CORNER)
+    (face,) = detect_multiscale(picture, (64,), brightest, 0.4, corner=CORNER)
     rows, columns = np.nonzero(picture[..., 0])
     np.testing.assert_allclose(face.landmarks, np.tile([columns.mean(), rows.mean()], (5, 1)))

@@ -19,13 +19,13 @@ from edgefr.engines.engine_cache import discard, engine_folder, engines_of, publ
 from edgefr.errors import EdgefrError
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, manifest_path, write_manifest
-from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Place, checked_engine
+from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Target, check_engine
 
-HERE = Place("openvino", "2026.4", "a processor", "")
+HERE = Target("openvino", "2026.4", "a processor", "")
 KEY = EngineKey("0" * 64, "int8", HERE)
 
 
-def written(folder: Path, place: Place = HERE) -> Path:
+def written(folder: Path, place: Target = HERE) -> Path:
     """An engine with its manifest."""
     path = folder / "engine.blob"
     path.write_bytes(b"machine code")
@@ -64,12 +64,12 @@ def test_everything_an_engine_depends_on_gives_it_another_folder(other: EngineKe
 def test_an_engine_loads_where_it_was_made_for_and_nowhere_else(
     made: tuple[str, ...], here: tuple[str, ...], told: str | None, tmp_path: Path
 ) -> None:
-    path = written(tmp_path, Place("tensorrt", *made))
+    path = written(tmp_path, Target("tensorrt", *made))
     if told is None:
-        assert checked_engine(path, Place("tensorrt", *here)).key.place.version == made[0]
+        assert check_engine(path, Target("tensorrt", *here)).key.place.version == made[0]
     else:
         with pytest.raises(EdgefrError, match=f"expected an engine for the {told} .*: build it again"):
-            checked_engine(path, Place("tensorrt", *here))
+            check_engine(path, Target("tensorrt", *here))
 
 
 def test_names_cannot_leave_the_cache(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_running_build_is_not_cleared_up(tmp_path: Path) -> None:
 
 
 def test_an_engine_of_here_is_loaded(tmp_path: Path) -> None:
-    assert checked_engine(written(tmp_path), HERE).key.precision == "int8"
+    assert check_engine(written(tmp_path), HERE).key.precision == "int8"
 
 
 @pytest.mark.parametrize(
@@ -171,20 +171,20 @@ def test_an_engine_of_elsewhere_is_refused_with_the_command_that_rebuilds_it(
     path = written(tmp_path, replace(HERE, **{name: found}))
     sentence = rf"engine for the {name} .*built for {found}: build it again with `edgefr build-engine` --int8 --runtime"
     with pytest.raises(EdgefrError, match=sentence):
-        checked_engine(path, HERE)
+        check_engine(path, HERE)
 
 
-GPU = Place("tensorrt-rtx", "1.7.1", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
+GPU = Target("tensorrt-rtx", "1.7.1", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
 
 
 def test_an_engine_that_was_compiled_ahead_runs_on_every_gpu_of_its_kinds(tmp_path: Path) -> None:
-    path = written(tmp_path, Place("tensorrt-rtx", "1.7.1", "GPUs of SM75 SM89"))
-    assert checked_engine(path, GPU).key.precision == "int8"
+    path = written(tmp_path, Target("tensorrt-rtx", "1.7.1", "GPUs of SM75 SM89"))
+    assert check_engine(path, GPU).key.precision == "int8"
     for other in (replace(GPU, device="NVIDIA RTX 3090 SM86"), replace(GPU, device="a GPU of SM8")):
         with pytest.raises(EdgefrError, match=r"engine for the device .* built for GPUs of SM75 SM89"):
-            checked_engine(path, other)
+            check_engine(path, other)
     with pytest.raises(EdgefrError, match=r"engine for the version 1\.8"):
-        checked_engine(path, replace(GPU, version="1.8"))
+        check_engine(path, replace(GPU, version="1.8"))
 
 
 def test_what_is_being_built_is_no_engine_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,15 +212,15 @@ def test_a_truncated_an_altered_and_a_stray_engine_are_refused(tmp_path: Path) -
     path = written(tmp_path)
     path.write_bytes(b"machine")
     with pytest.raises(EdgefrError, match=r"expected an engine of 12 bytes .*, found 7"):
-        checked_engine(path, HERE)
+        check_engine(path, HERE)
     path.write_bytes(b"machine cod3")
     with pytest.raises(EdgefrError, match="found another file"):
-        checked_engine(path, HERE)
+        check_engine(path, HERE)
     manifest_path(path).unlink()
     with pytest.raises(EdgefrError, match="found no manifest beside it"):
-        checked_engine(path, HERE)
+        check_engine(path, HERE)
     with pytest.raises(EdgefrError, match="found none: build it again"):
-        checked_engine(tmp_path / "gone.blob", HERE)
+        check_engine(tmp_path / "gone.blob", HERE)
 
 
 @pytest.mark.parametrize("broken", [{}, {"key": 1}, {"key": {"place": []}}, {"key": None, "sha256": "", "bytes": "x"}])
@@ -229,13 +229,13 @@ def test_a_manifest_of_something_else_is_refused(broken: dict[str, object], tmp_
     raw = json.loads(manifest_path(path).read_text())
     manifest_path(path).write_text(json.dumps({**raw, "engine": broken}))
     with pytest.raises(EdgefrError, match="expected an engine's manifest"):
-        checked_engine(path, HERE)
+        check_engine(path, HERE)
 
 
 def test_an_engine_beyond_four_gibibytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.runtimes.engine_file.LARGEST_ENGINE", 4)
     with pytest.raises(EdgefrError, match="expected an engine of"):
-        checked_engine(written(tmp_path), HERE)
+        check_engine(written(tmp_path), HERE)
 
 
 def test_another_users_process_runs(monkeypatch: pytest.MonkeyPatch) -> None:

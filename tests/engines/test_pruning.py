@@ -12,18 +12,18 @@ from edgefr.engines.engine_cache import engine_folder, published, withdraw
 from edgefr.engines.pruning import WRITTEN, prune
 from edgefr.errors import EdgefrError
 from edgefr.io.files import sha256_of
-from edgefr.manifest import Manifest, source_of, write_manifest
-from edgefr.models import MINI, shipped
-from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Place
+from edgefr.manifest import Manifest, file_reference, write_manifest
+from edgefr.models import MINI, model_file
+from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Target
 
-HERE = Place("openvino", "2026.4", "a processor")
+HERE = Target("openvino", "2026.4", "a processor")
 KEY = EngineKey("0" * 64, "int8", HERE)
 OLD = replace(HERE, version="2025.1")
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    def place(runtime: str) -> Place:
+    def place(runtime: str) -> Target:
         if runtime != HERE.runtime:
             raise EdgefrError("a GPU", "none", "buy one")
         return HERE
@@ -34,7 +34,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 def engine(root: Path, key: EngineKey, name: str = "m", model: Path | None = None) -> Path:
     """The folder of an engine as a build leaves it."""
     folder = engine_folder(root, name, key)
-    made_from = {} if model is None else {"onnx": source_of(model)}
+    made_from = {} if model is None else {"onnx": file_reference(model)}
     with published(folder) as temporary:
         for file in ("model.onnx", "engine.blob"):
             (temporary / file).write_bytes(file.encode())
@@ -50,7 +50,7 @@ def test_what_another_version_built_for_this_device_goes_and_nothing_else(tmp_pa
     elsewhere = replace(OLD, device="another processor")
     kept = [
         engine(tmp_path, key)
-        for key in (KEY, replace(KEY, place=elsewhere), replace(KEY, place=Place("tensorrt", "10.3", "a GPU SM87")))
+        for key in (KEY, replace(KEY, place=elsewhere), replace(KEY, place=Target("tensorrt", "10.3", "a GPU SM87")))
     ]
     held = sum(file.stat().st_size for file in old.iterdir())
     (tmp_path / "timings-0.cache").write_bytes(b"kernels")
@@ -62,7 +62,7 @@ def test_what_another_version_built_for_this_device_goes_and_nothing_else(tmp_pa
 
 
 def test_with_a_model_those_of_another_file_of_its_name_go(tmp_path: Path) -> None:
-    model = shipped(MINI)
+    model = model_file(MINI)
     other = tmp_path / model.name
     other.write_bytes(b"another model of this name")
     root = tmp_path / "cache"

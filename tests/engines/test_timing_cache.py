@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefr.engines.timing_cache import keep_timings, timings_file, use_timings
-from edgefr.runtimes.engine_file import Place
+from edgefr.runtimes.engine_file import Target
 
-HERE = Place("tensorrt", "10.3.0", "a card SM89", "CUDA 12.6")
+HERE = Target("tensorrt", "10.3.0", "a card SM89", "CUDA 12.6")
 
 
 class Cache:

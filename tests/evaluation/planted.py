@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgefr.data.lfw_pairs import NamedPair
-from edgefr.evaluation.model_set import Entrants, Model, of_raw
+from edgefr.evaluation.model_set import Model, ModelSet, of_raw
 from edgefr.types import Faces, Image
 
 
@@ -47,7 +47,7 @@ def projection(faces: Faces, seed: int, width: int = 16) -> np.ndarray:
     return np.asarray((means - means.mean(1, keepdims=True)) @ directions, np.float32)
 
 
-def planted(counted: list[int] | None = None) -> Entrants:
+def planted(counted: list[int] | None = None) -> ModelSet:
     """A judged model and two backbones; `counted` is told how many faces are embedded."""
 
     def embed(faces: Faces) -> list:
@@ -58,7 +58,7 @@ def planted(counted: list[int] | None = None) -> Entrants:
         return [whole, *sides]
 
     model = Model("fused", "0" * 64, "planted", "fp32", embed, ("backbone A", "backbone B"))
-    return Entrants((model,), model.backbones)
+    return ModelSet((model,), model.backbones)
 
 
 def write_zip(path: Path, pictures: dict[str, Image]) -> Path:

@@ -12,7 +12,7 @@ from edgefr.data.collections import open_faces
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.calibration import Chosen, choose
 from edgefr.evaluation.calibration import measure as measure_with
-from edgefr.evaluation.protocols import Sight, aligned_only
+from edgefr.evaluation.protocols import FaceCrop, aligned_only
 from edgefr.recognition.recogniser import open_recogniser
 from edgefr.runtimes import FAKE
 
@@ -121,9 +121,9 @@ def test_pictures_without_a_face_are_left_out_of_both(faces: Path, monkeypatch: 
     chosen = choose(faces)
     lost, score = set(chosen.names[::9]), dict(zip(chosen.names, np.linspace(0, 1, 180), strict=True))
 
-    def find(name: str, wanted: list[str]) -> list[Sight | None]:
+    def find(name: str, wanted: list[str]) -> list[FaceCrop | None]:
         face = chosen.folder.read(name)
-        return [None if name in lost else Sight(face, {"detector": score[name]}) for _ in wanted]
+        return [None if name in lost else FaceCrop(face, {"detector": score[name]}) for _ in wanted]
 
     recogniser = open_recogniser(FAKE)
     (threshold,), quality = measure_with(recogniser, chosen, find, (0.05,), "detector")

@@ -20,7 +20,7 @@ from edgefr.evaluation.error_versus_discard import (
     threshold_at_fnmr,
 )
 from edgefr.evaluation.pairs import Pairs
-from edgefr.manifest import Manifest, Quality
+from edgefr.manifest import Manifest, QualityLimit
 
 THRESHOLD = 0.5
 
@@ -157,7 +157,7 @@ def test_a_limit_is_reached_by_all_but_the_share_to_discard() -> None:
         limit_at(quality[:2999], 0.01)
 
 
-LIMIT = Quality("certainty", 4.5, "a test")
+LIMIT = QualityLimit("certainty", 4.5, "a test")
 
 
 def test_a_limit_comes_back_from_a_manifest_and_may_be_absent() -> None:

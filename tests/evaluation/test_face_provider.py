@@ -11,8 +11,8 @@ import pytest
 from edgefr.data.collections import open_faces
 from edgefr.data.degradations import PROTOCOLS, degrade
 from edgefr.detection.base import Face
-from edgefr.evaluation.face_provider import Finder
-from edgefr.evaluation.protocols import Find, Sight
+from edgefr.evaluation.face_provider import FaceProvider
+from edgefr.evaluation.protocols import FaceCrop, Find
 from edgefr.recognition.quality import sharpness
 from edgefr.types import TEMPLATE, Image
 from tests.evaluation.planted import face, write_zip
@@ -44,10 +44,10 @@ def find(tmp_path: Path) -> Find:
         "P/even.png": np.full((200, 210, 3), 90, np.uint8),
         "P/b.png": face(2, 1),
     }
-    return Finder(Centred(), "largest").within(open_faces(write_zip(tmp_path / "photographs.zip", pictures)))
+    return FaceProvider(Centred(), "largest").within(open_faces(write_zip(tmp_path / "photographs.zip", pictures)))
 
 
-def seen(find: Find, name: str, wanted: Sequence[str]) -> list[Sight]:
+def seen(find: Find, name: str, wanted: Sequence[str]) -> list[FaceCrop]:
     sights = [sight for sight in find(name, wanted) if sight is not None]
     assert len(sights) == len(wanted)
     return sights
@@ -82,6 +82,6 @@ def test_a_face_lost_in_one_rendering_only_is_missing_there(tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     photo = framed(rng.integers(0, 256, (112, 112, 3)).astype(np.uint8))
     folder = open_faces(write_zip(tmp_path / "one.zip", {"P/a.png": photo}))
-    clean, poor = Finder(Picky(), "largest").within(folder)("P/a.png", ["clean", "14x14 pixels"])
+    clean, poor = FaceProvider(Picky(), "largest").within(folder)("P/a.png", ["clean", "14x14 pixels"])
     assert clean is not None
     assert poor is None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.model_set import Entrants, Model, System, baselines, joined, of_raw, open_entrants
+from edgefr.evaluation.model_set import Model, ModelSet, System, baselines, joined, of_raw, open_entrants
 from edgefr.types import Faces
 from tests.evaluation.planted import face, planted
 
@@ -65,7 +65,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
     def embed(faces: Faces) -> list[System]:
         return [System("broken", np.full((len(faces), 4), np.nan, np.float32))]
 
-    entrants = Entrants((Model("broken", None, "planted", "fp32", embed),), None)
+    entrants = ModelSet((Model("broken", None, "planted", "fp32", embed),), None)
     with pytest.raises(EdgefrError, match="finite embeddings from broken"):
         entrants.embed(FACES)
 
@@ -103,7 +103,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_a_checkpoint_brings_its_backbones_in_one_pass(checkpoints: list[Path], monkeypatch) -> None:
     import torch
 
-    from edgefr.nn.fused_model import load_fused, normalised
+    from edgefr.nn.fused_model import load_fused, normalise
     from edgefr.nn.mobilefacenet import MobileFaceNet
     from edgefr.recognition.recogniser import open_recogniser
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_brings_its_backbones_in_one_pass(checkpoints: list[Path], 
     alone = open_recogniser(checkpoints[0]).embed(FACES)
     model = load_fused(checkpoints[0])
     with torch.inference_mode():
-        sides = [net(normalised(torch.tensor(FACES))).embedding.numpy() for net in (model.backbone_a, model.backbone_b)]
+        sides = [net(normalise(torch.tensor(FACES))).embedding.numpy() for net in (model.backbone_a, model.backbone_b)]
     passes = []
     forward = MobileFaceNet.forward
     monkeypatch.setattr(MobileFaceNet, "forward", lambda net, image: passes.append(1) or forward(net, image))

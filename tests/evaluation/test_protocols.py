@@ -12,8 +12,8 @@ import pytest
 from edgefr.data.degradations import PROTOCOLS, degrade
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.lfw_protocol import lfw_trials
-from edgefr.evaluation.model_set import Entrants
-from edgefr.evaluation.protocols import Find, Sight, Trial, aligned_only, conditions, degraded
+from edgefr.evaluation.model_set import ModelSet
+from edgefr.evaluation.protocols import FaceCrop, Find, Trial, aligned_only, conditions, degraded
 from edgefr.evaluation.trials import all_against_all
 from edgefr.types import Image
 from tests.evaluation.planted import collection, name, named_pairs, planted, projection, write_zip
@@ -30,7 +30,7 @@ def cosine(first: Image, second: Image) -> float:
 
 
 def trials_of(
-    chosen: list[str], read=PICTURES.get, entrants: Entrants | None = None, find: Find | None = None
+    chosen: list[str], read=PICTURES.get, entrants: ModelSet | None = None, find: Find | None = None
 ) -> dict[str, Trial]:
     find = find or degraded(read)
     found = lfw_trials("set", PAIRS, find, conditions(chosen), entrants or planted(), lambda _: None)
@@ -109,7 +109,7 @@ def test_a_face_lost_in_one_rendering_is_missing_in_its_protocols_only() -> None
     """Of the second pictures' faces one is lost, of the poor renderings all of another protocol's."""
     lost = PAIRS[0].second
 
-    def find(key: str, wanted: Sequence[str]) -> list[Sight | None]:
+    def find(key: str, wanted: Sequence[str]) -> list[FaceCrop | None]:
         sights = degraded(PICTURES.get, {"detector": lambda face: float(face.std())})(key, wanted)
         gone = {"JPEG 8"} if key == lost else set()
         return [None if name in gone | {"occlusion"} else sight for name, sight in zip(wanted, sights, strict=True)]
@@ -193,7 +193,7 @@ def test_more_pictures_than_memory_allows_are_refused_before_any_is_read() -> No
         all_against_all("set", names, lambda _: pytest.fail("read"), conditions(["clean"]), planted(), lambda _: None)
 
 
-def never(_name: str, _wanted: Sequence[str]) -> list[Sight | None]:
+def never(_name: str, _wanted: Sequence[str]) -> list[FaceCrop | None]:
     pytest.fail("a picture was read")
 
 

@@ -16,7 +16,7 @@ from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import Estimate
 from edgefr.evaluation.figures import discards, measure, pool
 from edgefr.evaluation.lfw_protocol import lfw_trials
-from edgefr.evaluation.model_set import Entrants, Model, System, of_raw
+from edgefr.evaluation.model_set import Model, ModelSet, System, of_raw
 from edgefr.evaluation.plots import Series, inline_svg, lines
 from edgefr.evaluation.protocols import conditions, degraded
 from edgefr.evaluation.report import Evaluation, hardest, page_of, tables_of, write_report
@@ -151,7 +151,7 @@ def test_models_beside_are_paired_with_the_judged_one_without_any_backbones() ->
     def embed(faces: Faces) -> list[System]:
         return [of_raw("fused", projection(faces, 2, 64)), of_raw("twin", projection(faces, 2, 64))]
 
-    entrants = Entrants((Model("fused", None, "planted", "fp32", embed),), None)
+    entrants = ModelSet((Model("fused", None, "planted", "fp32", embed),), None)
     chosen, find = conditions(["14x14 pixels"]), degraded(PICTURES.get)
     trials = lfw_trials("set", named_pairs(PEOPLE), find, chosen, entrants, lambda _: None)
     fused, twin = pool(trials, None)

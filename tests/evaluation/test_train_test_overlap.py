@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.cli.options import folds_of
-from edgefr.evaluation.train_test_overlap import common_folds, doubts, told
+from edgefr.evaluation.train_test_overlap import common_folds, format_folds, overlap_warnings
 from edgefr.manifest import HeldOut
 
 KNOWN = {"fused": HeldOut("lfw", (6, 7, 8), "faces"), "mlp": HeldOut("lfw", (7, 8, 10), "faces")}
@@ -19,7 +19,7 @@ SETS = {"lfw.zip": Path("faces"), "others.zip": Path("others")}
 
 
 def doubted(known: dict[str, HeldOut], pairs: str | None, folds: Collection[int]) -> list[str]:
-    return doubts(known, pairs, folds, SETS, lambda path: path.name)
+    return overlap_warnings(known, pairs, folds, SETS, lambda path: path.name)
 
 
 def test_the_folds_that_all_models_held_out() -> None:
@@ -42,18 +42,18 @@ def test_other_pairs_or_none_of_the_same_faces_are_doubted() -> None:
         doubt = doubted(KNOWN, pairs, {7})[0]
         assert doubt.startswith("fused was trained on people of lfw.zip,")
         assert "--pairs (SHA-256 lfw), and --folds 6-8" in doubt
-    assert doubts(KNOWN, None, (), {"others.zip": Path("others")}, lambda path: path.name) == []
+    assert overlap_warnings(KNOWN, None, (), {"others.zip": Path("others")}, lambda path: path.name) == []
     (doubt,) = doubted(NOBODY, "lfw", {7})
     assert "take other people" in doubt
 
 
 def test_a_collection_is_asked_for_its_digest_only_where_it_matters() -> None:
-    assert doubts(KNOWN, "lfw", {7, 8}, SETS, lambda _: pytest.fail("asked")) == []
-    assert doubts({}, None, (), SETS, lambda _: pytest.fail("asked")) == []
+    assert overlap_warnings(KNOWN, "lfw", {7, 8}, SETS, lambda _: pytest.fail("asked")) == []
+    assert overlap_warnings({}, None, (), SETS, lambda _: pytest.fail("asked")) == []
 
 
 @settings(deadline=None)
 @given(st.sets(st.integers(1, 20), min_size=1))
 def test_folds_are_told_as_the_option_takes_them(folds: set[int]) -> None:
-    assert folds_of(told(folds)) == folds
-    assert told({1, 3, 6, 7, 8, 9, 10}) == "1,3,6-10"
+    assert folds_of(format_folds(folds)) == folds
+    assert format_folds({1, 3, 6, 7, 8, 9, 10}) == "1,3,6-10"

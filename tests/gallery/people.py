@@ -10,17 +10,17 @@ import numpy as np
 
 from edgefr.detection.base import Face
 from edgefr.gallery.crypto.key_wrapping import KeyFile, Secret
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Portrait
-from edgefr.manifest import Manifest, Quality, Threshold
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import FaceSample
+from edgefr.manifest import Manifest, QualityLimit, Threshold
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.recognition.verifier import Verifier
 from edgefr.runtimes import FAKE
 from edgefr.types import TEMPLATE, Floats, Image
 
 DIM = 8
-BINDING = Binding("a model", "0" * 64, "stub", "as ever", "fp32", DIM)
+BINDING = ModelBinding("a model", "0" * 64, "stub", "as ever", "fp32", DIM)
 NOBODY, TWO, TURNED, SMALL = 1, 2, 3, 4
 """What a photograph's first pixel tells the detector to find instead of one good face."""
 
@@ -62,7 +62,7 @@ def thresholds(*rates_and_values: tuple[float, float]) -> tuple[Threshold, ...]:
     return tuple(Threshold(fmr, value, (value, value), "a test") for fmr, value in rates_and_values)
 
 
-def verifier(limits: tuple[Threshold, ...] = thresholds((1e-3, 0.5)), quality: Quality | None = None) -> Verifier:
+def verifier(limits: tuple[Threshold, ...] = thresholds((1e-3, 0.5)), quality: QualityLimit | None = None) -> Verifier:
     ready: Future[Recogniser] = Future()
     ready.set_result(open_recogniser(FAKE))
     return Verifier(StubDetector(), ready, Manifest("onnx", "fake", thresholds=limits, quality=quality), FAKE)
@@ -73,11 +73,13 @@ def unit(seed: int, dim: int = DIM) -> Floats:
     return vector / np.linalg.norm(vector)
 
 
-def portrait(seed: int, source: str = "a.jpg", crop: bool = False) -> Portrait:
+def sample(seed: int, source: str = "a.jpg", crop: bool = False) -> FaceSample:
     picture = np.random.default_rng(seed).integers(0, 256, (112, 112, 3), np.uint8) if crop else None
-    return Portrait(source, unit(seed), 20.0, -1.0, 2.5, picture)
+    return FaceSample(source, unit(seed), 20.0, -1.0, 2.5, picture)
 
 
-def new_gallery(folder: Path, secret: Secret | None = None, binding: Binding = BINDING) -> tuple[Gallery, Secret]:
+def new_gallery(
+    folder: Path, secret: Secret | None = None, binding: ModelBinding = BINDING
+) -> tuple[FileGallery, Secret]:
     secret = secret or KeyFile.create(folder / "key")
-    return Gallery.create(folder / "people.gallery", secret, binding), secret
+    return FileGallery.create(folder / "people.gallery", secret, binding), secret

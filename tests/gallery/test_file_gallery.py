@@ -10,61 +10,61 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.crypto.encryption import DamagedError
-from edgefr.gallery.crypto.key_wrapping import Passphrase, Plain
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.model_binding import Binding
+from edgefr.gallery.crypto.key_wrapping import NoSecret, Passphrase
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.rebuild import rebuild
 from edgefr.gallery.search import memory_index as roster
 from edgefr.gallery.search.int8_index import Block
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest
-from edgefr.recognition.template_fusion import inverse_variance, template
+from edgefr.recognition.template_fusion import inverse_variance, weighted_mean
 from edgefr.recognition.verifier import Verifier
-from tests.gallery.people import BINDING, new_gallery, portrait, unit, verifier
+from tests.gallery.people import BINDING, new_gallery, sample, unit, verifier
 
 SECRET = Passphrase("correct horse", cost=1 << 14)
 
 
 @pytest.fixture
 def gallery(tmp_path: Path):
-    opened, _ = new_gallery(tmp_path, Plain())
+    opened, _ = new_gallery(tmp_path, NoSecret())
     with opened:
         yield opened
 
 
-def test_a_template_is_fused_by_uncertainty_over_all_enrolments(gallery: Gallery) -> None:
-    sure, unsure = replace(portrait(1), uncertainty=-3.0), replace(portrait(2), uncertainty=0.0)
+def test_a_template_is_fused_by_uncertainty_over_all_enrolments(gallery: FileGallery) -> None:
+    sure, unsure = replace(sample(1), uncertainty=-3.0), replace(sample(2), uncertainty=0.0)
     gallery.enrol("Ada", [sure])
     gallery.enrol("Ada", [unsure])
     weights = inverse_variance(np.float32([-3, 0]))
-    expected = template(np.stack([sure.embedding, unsure.embedding]), weights)
+    expected = weighted_mean(np.stack([sure.embedding, unsure.embedding]), weights)
     np.testing.assert_allclose(gallery.person("Ada").template, expected, atol=1e-6)
     assert gallery.search(expected, 1)[0].similarity == pytest.approx(1, abs=1e-6)
 
 
-def test_without_uncertainty_the_norm_weighs(gallery: Gallery) -> None:
-    portraits = [replace(portrait(n), uncertainty=None, norm=float(n)) for n in (1, 5)]
-    gallery.enrol("Ada", portraits)
-    expected = template(np.stack([unit(1), unit(5)]), np.float32([1, 5]))
+def test_without_uncertainty_the_norm_weighs(gallery: FileGallery) -> None:
+    samples = [replace(sample(n), uncertainty=None, norm=float(n)) for n in (1, 5)]
+    gallery.enrol("Ada", samples)
+    expected = weighted_mean(np.stack([unit(1), unit(5)]), np.float32([1, 5]))
     np.testing.assert_allclose(gallery.person("Ada").template, expected, atol=1e-6)
 
 
 def test_the_search_gives_names_best_first_even_beyond_what_memory_keeps(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roster, "KEPT", 3)
     for number in range(9):
-        gallery.enrol(f"person {number}", [portrait(number)])
+        gallery.enrol(f"person {number}", [sample(number)])
     for number in range(9):
         similarity = np.stack([unit(other) for other in range(9)]) @ unit(number)
         found = gallery.search(unit(number), 4)
         assert [hit.name for hit in found] == [f"person {other}" for other in np.argsort(-similarity)[:4]]
 
 
-def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> None:
-    gallery.enrol("Ada", [portrait(1)])
-    gallery.enrol("Grace", [portrait(2)])
+def test_a_renamed_person_is_found_by_the_new_name_only(gallery: FileGallery) -> None:
+    gallery.enrol("Ada", [sample(1)])
+    gallery.enrol("Grace", [sample(2)])
     gallery.rename("Ada", "  Ada Lovelace ")
     assert gallery.search(unit(1), 1)[0].name == "Ada Lovelace"
     with pytest.raises(EdgefrError, match="nobody of that name"):
@@ -74,27 +74,27 @@ def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> Non
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "\x1b[31mred"])
-def test_a_name_that_no_terminal_should_be_sent_is_refused(gallery: Gallery, name: str) -> None:
+def test_a_name_that_no_terminal_should_be_sent_is_refused(gallery: FileGallery, name: str) -> None:
     with pytest.raises(EdgefrError, match="printable"):
-        gallery.enrol(name, [portrait(1)])
+        gallery.enrol(name, [sample(1)])
 
 
-def test_one_name_in_two_unicode_forms_is_one_person(gallery: Gallery) -> None:
-    gallery.enrol("Jose\u0301", [portrait(1)])
-    gallery.enrol("Jos\u00e9", [portrait(2)])
+def test_one_name_in_two_unicode_forms_is_one_person(gallery: FileGallery) -> None:
+    gallery.enrol("Jose\u0301", [sample(1)])
+    gallery.enrol("Jos\u00e9", [sample(2)])
     assert gallery.names() == ["Jos\u00e9"]
 
 
-def test_who_expires_is_removed_and_the_log_says_so(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Ada", [portrait(1)], keep=3600)
-    gallery.enrol("Grace", [portrait(2)])
+def test_who_expires_is_removed_and_the_log_says_so(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [sample(1)], keep=3600)
+    gallery.enrol("Grace", [sample(2)])
     assert len(gallery) == 2
     now = gallery.person("Ada").enrolled
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
     assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
     assert [(event.what, event.name) for event in gallery.events()][-1] == ("expired", "Ada")
     gallery.close()
-    with Gallery.open(gallery.path, Plain()) as again:
+    with FileGallery.open(gallery.path, NoSecret()) as again:
         assert again.names() == ["Grace"]
 
 
@@ -108,9 +108,9 @@ class Dates(dict[int, float]):
         return super().items()
 
 
-def test_a_search_walks_no_dates_before_the_first_is_due(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Grace", [portrait(2)], keep=7200)
-    gallery.enrol("Ada", [portrait(1)], keep=3600)
+def test_a_search_walks_no_dates_before_the_first_is_due(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Grace", [sample(2)], keep=7200)
+    gallery.enrol("Ada", [sample(1)], keep=3600)
     dates = gallery._roster._expires = Dates(gallery._roster._expires)
     for _ in range(3):
         gallery.search(unit(1), 1)
@@ -126,8 +126,10 @@ def test_a_search_walks_no_dates_before_the_first_is_due(gallery: Gallery, monke
     assert gallery.names() == []
 
 
-def test_who_could_not_be_removed_in_time_is_removed_later(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Ada", [portrait(1)], keep=3600)
+def test_who_could_not_be_removed_in_time_is_removed_later(
+    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Ada", [sample(1)], keep=3600)
     now = gallery.person("Ada").enrolled
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
     with monkeypatch.context() as patched:
@@ -137,17 +139,17 @@ def test_who_could_not_be_removed_in_time_is_removed_later(gallery: Gallery, mon
     assert gallery.names() == []
 
 
-def test_a_change_of_everybody_copies_a_block_once(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_everybody_copies_a_block_once(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
-        gallery.enrol(f"person {number}", [portrait(number)])
+        gallery.enrol(f"person {number}", [sample(number)])
     copies, chosen = [], Block.chosen
     monkeypatch.setattr(Block, "chosen", lambda block, rows: copies.append(rows) or chosen(block, rows))
-    gallery.exchange(gallery.binding, lambda _name, _portraits: [portrait(77)])
+    gallery.re_embed_all(gallery.binding, lambda _name, _samples: [sample(77)])
     assert len(copies) == 1
     assert [hit.similarity for hit in gallery.search(unit(77), 5)] == pytest.approx([1] * 5, abs=1e-5)
 
 
-def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None) -> Binding:
+def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None) -> ModelBinding:
     """The binding to an engine in a folder of its own, as `edgefr build-engine` leaves it."""
     folder.mkdir()
     model, made = folder / "engine.blob", verifier()
@@ -155,7 +157,7 @@ def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None
     if converted is not None:
         (folder / "model.onnx").write_bytes(converted)
     manifest = Manifest("engine", "mobilefacenet", engine={"key": {"onnx": "5" * 64, "precision": precision}})
-    return Binding.of(Verifier(made.detector, made._opening, manifest, model))
+    return ModelBinding.of(Verifier(made.detector, made._opening, manifest, model))
 
 
 def test_an_engine_that_is_built_again_keeps_its_gallery(tmp_path: Path) -> None:
@@ -186,77 +188,77 @@ def test_an_int8_engine_is_bound_to_its_calibration(tmp_path: Path, monkeypatch:
 )
 def test_what_did_not_make_the_templates_is_refused_with_the_way_out(change, named: str) -> None:
     with pytest.raises(EdgefrError, match=f"expected {named}.*rebuild --model"):
-        BINDING.insist_on(replace(BINDING, **change), Path("people.gallery"))
+        BINDING.require_compatible(replace(BINDING, **change), Path("people.gallery"))
 
 
 def test_precisions_that_were_measured_together_may_meet() -> None:
-    BINDING.insist_on(replace(BINDING, precision="bf16"), Path("people.gallery"))
+    BINDING.require_compatible(replace(BINDING, precision="bf16"), Path("people.gallery"))
 
 
 def test_a_rebuild_embeds_the_kept_crops_anew(tmp_path: Path) -> None:
     made = verifier()
-    old = replace(Binding.of(made), model="another", model_sha256="1" * 64)
+    old = replace(ModelBinding.of(made), model="another", model_sha256="1" * 64)
     gallery, secret = new_gallery(tmp_path, binding=old)
-    kept = [replace(portrait(n, crop=True), embedding=unit(n, old.embedding_dim)) for n in (1, 2)]
+    kept = [replace(sample(n, crop=True), embedding=unit(n, old.embedding_dim)) for n in (1, 2)]
     gallery.enrol("Ada", kept)
     rebuild(gallery, made, lambda _count: None)
     crops = np.stack([one.crop for one in kept if one.crop is not None])
     found = made.recogniser.embed(crops)
     gallery.close()
-    with Gallery.open(gallery.path, secret) as again:
-        again.binding.insist_on(Binding.of(made), again.path)
-        np.testing.assert_array_equal([one.embedding for one in again.portraits("Ada")], found.embedding)
-        assert again.stray_images() == 0
+    with FileGallery.open(gallery.path, secret) as again:
+        again.binding.require_compatible(ModelBinding.of(made), again.path)
+        np.testing.assert_array_equal([one.embedding for one in again.samples("Ada")], found.embedding)
+        assert again.orphan_images() == 0
         assert found.uncertainty is not None
-        expected = template(found.embedding, inverse_variance(found.uncertainty))
+        expected = weighted_mean(found.embedding, inverse_variance(found.uncertainty))
         np.testing.assert_allclose(again.person("Ada").template, expected, atol=1e-6)
 
 
 def test_a_rebuild_without_all_crops_changes_nothing(tmp_path: Path) -> None:
     made = verifier()
-    gallery, _ = new_gallery(tmp_path, binding=replace(Binding.of(made), model_sha256="1" * 64))
+    gallery, _ = new_gallery(tmp_path, binding=replace(ModelBinding.of(made), model_sha256="1" * 64))
     dim = made.recogniser.embedding_dim
-    gallery.enrol("Ada", [replace(portrait(1, crop=True), embedding=unit(1, dim))])
-    gallery.enrol("Grace", [replace(portrait(2), embedding=unit(2, dim))])
+    gallery.enrol("Ada", [replace(sample(1, crop=True), embedding=unit(1, dim))])
+    gallery.enrol("Grace", [replace(sample(2), embedding=unit(2, dim))])
     with pytest.raises(EdgefrError, match=r"1 without of Grace.*--keep-crops"):
         rebuild(gallery, made, lambda _count: None)
     assert gallery.binding.model_sha256 == "1" * 64
-    np.testing.assert_array_equal(gallery.portraits("Ada")[0].embedding, unit(1, dim))
+    np.testing.assert_array_equal(gallery.samples("Ada")[0].embedding, unit(1, dim))
     gallery.close()
 
 
-def exported(gallery: Gallery, folder: Path) -> Path:
+def exported(gallery: FileGallery, folder: Path) -> Path:
     for number, name in enumerate(("Ada", "Grace", "Emmy")):
-        gallery.enrol(name, [portrait(number, f"{name}.jpg", crop=number == 0), portrait(number + 10)], keep=None)
+        gallery.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], keep=None)
     assert export_gallery(gallery, folder / "people.export", SECRET, lambda _count: None) == 3
     return folder / "people.export"
 
 
-def test_an_import_brings_everybody_with_all_images(gallery: Gallery, tmp_path: Path) -> None:
+def test_an_import_brings_everybody_with_all_images(gallery: FileGallery, tmp_path: Path) -> None:
     path = exported(gallery, tmp_path)
     assert b"Grace" not in path.read_bytes()
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
     assert import_people(other, Export(path, SECRET), lambda _count: None) == 3
     for name in gallery.names():
-        assert [str(one) for one in other.portraits(name)] == [str(one) for one in gallery.portraits(name)]
+        assert [str(one) for one in other.samples(name)] == [str(one) for one in gallery.samples(name)]
         np.testing.assert_array_equal(other.person(name).template, gallery.person(name).template)
         assert other.person(name).enrolled == gallery.person(name).enrolled
     other.close()
 
 
-def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: Gallery, tmp_path: Path) -> None:
+def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: FileGallery, tmp_path: Path) -> None:
     path = exported(gallery, tmp_path)
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
-    other.enrol("Emmy", [portrait(99)])
+    other.enrol("Emmy", [sample(99)])
     with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
         import_people(other, Export(path, SECRET), lambda _count: None)
-    assert (other.names(), other.stray_images()) == (["Emmy"], 0)
+    assert (other.names(), other.orphan_images()) == (["Emmy"], 0)
     other.close()
 
 
-def test_an_import_from_another_model_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+def test_an_import_from_another_model_is_refused(gallery: FileGallery, tmp_path: Path) -> None:
     path = exported(gallery, tmp_path)
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other", binding=replace(BINDING, model_sha256="1" * 64))
@@ -265,7 +267,7 @@ def test_an_import_from_another_model_is_refused(gallery: Gallery, tmp_path: Pat
     other.close()
 
 
-def test_a_changed_or_shortened_export_enrols_nobody(gallery: Gallery, tmp_path: Path) -> None:
+def test_a_changed_or_shortened_export_enrols_nobody(gallery: FileGallery, tmp_path: Path) -> None:
     path = exported(gallery, tmp_path)
     content = path.read_bytes()
     (tmp_path / "other").mkdir()
@@ -287,7 +289,7 @@ def test_a_changed_or_shortened_export_enrols_nobody(gallery: Gallery, tmp_path:
     other.close()
 
 
-def test_an_export_without_its_last_people_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+def test_an_export_without_its_last_people_is_refused(gallery: FileGallery, tmp_path: Path) -> None:
     """Whole chunks cut out of the middle leave nothing else to notice."""
     path = exported(gallery, tmp_path)
     content = path.read_bytes()
@@ -304,12 +306,12 @@ def test_an_export_without_its_last_people_is_refused(gallery: Gallery, tmp_path
     other.close()
 
 
-def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: FileGallery, tmp_path: Path) -> None:
     for number, name in enumerate(("Ada", "Grace")):
-        gallery.enrol(name, [portrait(number)])
+        gallery.enrol(name, [sample(number)])
 
     def rebuilt(_count: int) -> None:
-        gallery.exchange(replace(gallery.binding, model_sha256="1" * 64), lambda _name, portraits: portraits)
+        gallery.re_embed_all(replace(gallery.binding, model_sha256="1" * 64), lambda _name, samples: samples)
 
     path = tmp_path / "people.export"
     with pytest.raises(EdgefrError, match=r"found it rebuilt: run `edgefr gallery export` again"):

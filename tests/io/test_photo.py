@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from edgefr.errors import EdgefrError
-from edgefr.io.photo import MAX_BYTES, load_photo
+from edgefr.io.photo import MAX_BYTES, read_photograph
 from tests.detection.pictures import encoded, gradient, png_claiming
 
 UPRIGHT = gradient(48, 64)
@@ -32,7 +32,7 @@ STORED = {  # how a camera stores the upright picture under each EXIF orientatio
 def load(folder: Path, data: bytes) -> np.ndarray:
     path = folder / "photo"
     path.write_bytes(data)
-    return load_photo(path)
+    return read_photograph(path)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -131,7 +131,7 @@ def test_missing_files_directories_and_bad_names_are_refused(tmp_path: Path) -> 
         (Path("a\0b"), "cannot be read"),
     ):
         with pytest.raises(EdgefrError, match=message):
-            load_photo(path)
+            read_photograph(path)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def test_a_file_without_read_permission_is_refused(tmp_path: Path) -> None:
     path.write_bytes(PNG)
     path.chmod(0)
     with as_a_user_without_rights(), pytest.raises(EdgefrError, match="not permitted"):
-        load_photo(path)
+        read_photograph(path)
 
 
 def test_a_file_beyond_the_size_bound_is_refused(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_file_beyond_the_size_bound_is_refused(tmp_path: Path) -> None:
         stream.write(JPEG)
         stream.truncate(MAX_BYTES + 1)  # sparse: takes no room
     with pytest.raises(EdgefrError, match="more than 256 MiB"):
-        load_photo(path)
+        read_photograph(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

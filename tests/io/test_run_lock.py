@@ -9,27 +9,27 @@ from pathlib import Path
 import pytest
 
 from edgefr.errors import EdgefrError
-from edgefr.io.run_lock import alone
+from edgefr.io.run_lock import run_lock
 
 
 def test_the_second_run_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
     lock = tmp_path / "states/lock"
-    with alone(lock):
-        with pytest.raises(EdgefrError, match=r"states/lock to be free.*run the same command again"), alone(lock):
+    with run_lock(lock):
+        with pytest.raises(EdgefrError, match=r"states/lock to be free.*run the same command again"), run_lock(lock):
             pass
-        with alone(tmp_path / "other"):
+        with run_lock(tmp_path / "other"):
             pass
-    with alone(lock):
+    with run_lock(lock):
         pass
 
 
 def test_a_worker_that_outlives_the_run_does_not_keep_the_lock(tmp_path: Path) -> None:
-    with alone(tmp_path / "lock"):
+    with run_lock(tmp_path / "lock"):
         worker = os.fork()
         if not worker:
             signal.pause()
     try:
-        with alone(tmp_path / "lock"):
+        with run_lock(tmp_path / "lock"):
             pass
     finally:
         os.kill(worker, signal.SIGKILL)
@@ -38,5 +38,5 @@ def test_a_worker_that_outlives_the_run_does_not_keep_the_lock(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "states").write_text("a file")
-    with pytest.raises(EdgefrError, match="--set runs="), alone(tmp_path / "states/lock"):
+    with pytest.raises(EdgefrError, match="--set runs="), run_lock(tmp_path / "states/lock"):
         pass

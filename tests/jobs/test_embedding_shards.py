@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.model_binding import Binding
+from edgefr.gallery.model_binding import ModelBinding
 from edgefr.jobs.embedding_shards import Row, read_rows, refusals, shard_path, whole_shards, write_shard
 from edgefr.jobs.job_description import FILE, Job, begin, read_job
 from edgefr.jobs.photograph_list import photographs
 
-BINDING = Binding("m.onnx", "0" * 64, "spot", "as ever", "fp32", 8)
+BINDING = ModelBinding("m.onnx", "0" * 64, "spot", "as ever", "fp32", 8)
 
 
 def row(number: int) -> Row:

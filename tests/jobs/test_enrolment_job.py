@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgefr.gallery.crypto.key_wrapping import Plain
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.model_binding import Binding
+from edgefr.gallery.crypto.key_wrapping import NoSecret
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.model_binding import ModelBinding
 from edgefr.jobs.embedding_shards import write_shard
 from edgefr.jobs.enrolment_job import enrol_shards
 from edgefr.jobs.job_description import Job, begin
@@ -38,7 +38,7 @@ def shards_of(folder: Path, output: Path, size: int = 4) -> Path:
     """A job of the stub's faces, made here."""
     by = verifier()
     paths = photographs([str(folder)], None)
-    job = Job.of(paths, size, "largest", Binding.of(by))
+    job = Job.of(paths, size, "largest", ModelBinding.of(by))
     begin(output, job, paths)
     names = [path.decode() for path in paths.to_pylist()]
     for number in range(job.shards):
@@ -46,13 +46,13 @@ def shards_of(folder: Path, output: Path, size: int = 4) -> Path:
     return output
 
 
-def state(gallery: Gallery) -> dict[str, list[str]]:
-    return {name: [one.source for one in gallery.portraits(name)] for name in gallery.names()}
+def state(gallery: FileGallery) -> dict[str, list[str]]:
+    return {name: [one.source for one in gallery.samples(name)] for name in gallery.names()}
 
 
 def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> None:
     shards, by = shards_of(people, tmp_path / "shards"), verifier()
-    gallery = Gallery.create(tmp_path / "people.gallery", Plain(), Binding.of(by))
+    gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     seen: list[int] = []
     done = list(enrol_shards(gallery, by, shards, None, seen.append))
     assert state(gallery) == {
@@ -69,7 +69,7 @@ def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> No
 
 def test_the_same_call_again_doubles_nobody_and_adds_what_is_missing(people: Path, tmp_path: Path) -> None:
     shards, by = shards_of(people, tmp_path / "shards"), verifier()
-    gallery = Gallery.create(tmp_path / "people.gallery", Plain(), Binding.of(by))
+    gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     first = enrol_shards(gallery, by, shards, None, lambda _count: None)
     next(first)  # as far as a kill might have let it come
     list(enrol_shards(gallery, by, shards, None, lambda _count: None))
@@ -87,9 +87,9 @@ def test_the_same_call_again_doubles_nobody_and_adds_what_is_missing(people: Pat
 def test_one_person_under_two_names_is_told_of_within_a_change(people: Path, tmp_path: Path) -> None:
     photo(people / "countess/1.png", 0, 5)
     by = verifier()
-    gallery = Gallery.create(tmp_path / "people.gallery", Plain(), Binding.of(by))
+    gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     done = list(enrol_shards(gallery, by, shards_of(people, tmp_path / "shards"), None, lambda _count: None))
-    doubts = [doubt for entry in done for doubt in entry.doubts()]
+    doubts = [doubt for entry in done for doubt in entry.warnings()]
     assert any(doubt.startswith("countess looks like ada") for doubt in doubts)
 
 
@@ -97,7 +97,7 @@ def test_a_folder_whose_name_is_none_leaves_its_photographs_out(tmp_path: Path) 
     photo(tmp_path / "people" / "\x07bell" / "1.png", 0)
     photo(tmp_path / "people/ada/1.png", 1)
     by = verifier()
-    gallery = Gallery.create(tmp_path / "people.gallery", Plain(), Binding.of(by))
+    gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     done = list(enrol_shards(gallery, by, shards_of(tmp_path / "people", tmp_path / "shards"), None, lambda _n: None))
     assert gallery.names() == ["ada"]
     (refusal,) = [refusal for entry in done for refusal in entry.refused]

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgefr.nn.architectures import ARCHITECTURES  # noqa: E402
-from edgefr.nn.fused_model import normalised  # noqa: E402
+from edgefr.nn.fused_model import normalise  # noqa: E402
 from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint  # noqa: E402
 from tests.nn.conftest import known_images, known_state  # noqa: E402
 
@@ -46,7 +46,7 @@ def test_a_checkpoint_answers_as_upstream_does(
     backbone.tap = tap
 
     with torch.inference_mode():
-        maps, embedding = (tensor.numpy() for tensor in backbone(normalised(torch.from_numpy(known_images()))))
+        maps, embedding = (tensor.numpy() for tensor in backbone(normalise(torch.from_numpy(known_images()))))
 
     # AdaFace's weights want BGR, so an RGB image through the loader equals upstream's answer to the BGR image.
     answers = told["fingerprint"]["bgr" if prefix == "model." else "rgb"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.nn.attention import Attention, EncoderLayer  # noqa: E402
 from edgefr.nn.bottleneck import Bottleneck, Code, kl_divergence, sample  # noqa: E402
-from edgefr.nn.fused_model import FusedModel, load_fused, normalised, save_fused  # noqa: E402
+from edgefr.nn.fused_model import FusedModel, load_fused, normalise, save_fused  # noqa: E402
 from edgefr.nn.fusion import EmbeddingMlp, Fusion, GlobalAggregation, LocalAggregation  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 
@@ -182,7 +182,7 @@ def test_before_training_the_skip_gives_the_concatenations_cosine() -> None:
     image = torch.randint(0, 256, (4, 112, 112, 3), dtype=torch.uint8)
     with torch.no_grad():
         embedding = model(image).embedding
-        concatenated = F.normalize(model.see(normalised(image)).embeddings)
+        concatenated = F.normalize(model.backbone_features(normalise(image)).embeddings)
     torch.testing.assert_close(embedding @ embedding.T, concatenated @ concatenated.T, atol=1e-5, rtol=0)
 
 

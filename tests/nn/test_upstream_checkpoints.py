@@ -163,7 +163,7 @@ def test_the_real_net_answers_as_its_reference_graph(shared: Path) -> None:
     import onnxruntime
 
     from edgefr.data.collections import open_faces
-    from edgefr.nn.fused_model import normalised
+    from edgefr.nn.fused_model import normalise
     from edgefr.nn.mobilefacenet import IMAGENET_MEAN, IMAGENET_STD
 
     weights = shared / "weights/arcface-mobilefacenet"
@@ -172,7 +172,7 @@ def test_the_real_net_answers_as_its_reference_graph(shared: Path) -> None:
     folder = open_faces(shared / "lfw-aligned-112.zip")
     faces = folder.read_faces(folder.names[:4])
     with torch.inference_mode():
-        ours = backbone(normalised(torch.from_numpy(faces))).embedding.numpy()
+        ours = backbone(normalise(torch.from_numpy(faces))).embedding.numpy()
     for face, mine in zip(faces, ours, strict=True):
         pixels = ((face / 255 - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32).transpose(2, 0, 1)[None]
         theirs = session.run(None, {session.get_inputs()[0].name: pixels})[0][0]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.recognition.template_fusion import inverse_variance, only_best, template
+from edgefr.recognition.template_fusion import best_only, inverse_variance, weighted_mean
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -20,16 +20,16 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 
 def test_one_image_is_its_own_template() -> None:
-    assert np.allclose(template(images(1)), images(1)[0])
+    assert np.allclose(weighted_mean(images(1)), images(1)[0])
 
 
 def test_without_weights_all_images_count_alike() -> None:
-    assert np.allclose(template(images(5)), unit(images(5).mean(0)))
+    assert np.allclose(weighted_mean(images(5)), unit(images(5).mean(0)))
 
 
 @given(st.lists(st.floats(2**-10, 1, width=32), min_size=3, max_size=3), st.floats(1e-30, 1e30))
 def test_only_the_ratio_of_weights_counts(weights: list[float], scale: float) -> None:
-    found = [template(images(3), np.array(weights, np.float64) * factor) for factor in (1, scale)]
+    found = [weighted_mean(images(3), np.array(weights, np.float64) * factor) for factor in (1, scale)]
     assert np.allclose(*found, atol=1e-6)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     assert np.allclose(found[0], unit(np.array(weights) @ images(3)), atol=1e-6)
@@ -51,15 +51,19 @@ def test_inverse_variances_find_the_person_better_than_a_plain_mean() -> None:
     deviation = rng.choice([0.02, 0.3], size=(300, 4))
     seen = unit(truth[:, None] + deviation[..., None] * rng.normal(size=(300, 4, 64)))
     uncertainty = (2 * np.log(deviation)).astype(np.float32)
-    told = np.array([template(e, inverse_variance(u)) @ t for e, u, t in zip(seen, uncertainty, truth, strict=True)])
-    plain = np.array([template(e) @ t for e, t in zip(seen, truth, strict=True)])
+    told = np.array(
+        [weighted_mean(e, inverse_variance(u)) @ t for e, u, t in zip(seen, uncertainty, truth, strict=True)]
+    )
+    plain = np.array([weighted_mean(e) @ t for e, t in zip(seen, truth, strict=True)])
     assert told.mean() > plain.mean() + 0.05
 
 
 def test_a_high_temperature_trusts_no_variance_and_a_low_one_only_the_best() -> None:
     uncertainty = np.float32([-7, -5, -4])
-    assert np.allclose(template(images(3), inverse_variance(uncertainty, 1e6)), template(images(3)), atol=1e-4)
-    assert np.allclose(inverse_variance(uncertainty, 1e-3), only_best(-uncertainty))
+    assert np.allclose(
+        weighted_mean(images(3), inverse_variance(uncertainty, 1e6)), weighted_mean(images(3)), atol=1e-4
+    )
+    assert np.allclose(inverse_variance(uncertainty, 1e-3), best_only(-uncertainty))
 
 
 def test_extreme_uncertainties_leave_a_template() -> None:
@@ -68,8 +72,8 @@ def test_extreme_uncertainties_leave_a_template() -> None:
 
 
 def test_only_the_best_image_is_kept() -> None:
-    assert only_best(np.float32([1, 3, 3, 2])).tolist() == [0, 1, 0, 0]
-    assert np.allclose(template(images(4), only_best(np.float32([1, 3, 3, 2]))), images(4)[1])
+    assert best_only(np.float32([1, 3, 3, 2])).tolist() == [0, 1, 0, 0]
+    assert np.allclose(weighted_mean(images(4), best_only(np.float32([1, 3, 3, 2]))), images(4)[1])
 
 
 @pytest.mark.parametrize(
@@ -87,4 +91,4 @@ def test_only_the_best_image_is_kept() -> None:
 )
 def test_what_has_no_template_is_refused(embeddings: np.ndarray, weights: np.ndarray | None, match: str) -> None:
     with pytest.raises(EdgefrError, match=match):
-        template(embeddings, weights)
+        weighted_mean(embeddings, weights)

@@ -17,7 +17,7 @@ import pytest
 from edgefr.camera.watcher import Watcher
 from edgefr.errors import EdgefrError
 from edgefr.server.middleware import LARGEST_BODY, Bucket
-from edgefr.server.web_server import Page
+from edgefr.server.web_server import WebServer
 from tests.camera.conftest import Door
 from tests.camera.people import frame
 
@@ -204,7 +204,7 @@ def test_tokens_cannot_be_tried_at_will(watcher: Watcher) -> None:
 
 def test_beyond_this_machine_a_token_is_made_and_told(watcher: Watcher) -> None:
     said: list[str] = []
-    page = Page(watcher, "the door", "0.0.0.0", 0, None, said.append)  # noqa: S104
+    page = WebServer(watcher, "the door", "0.0.0.0", 0, None, said.append)  # noqa: S104
     with page:
         assert page.token is not None
         assert f"#token={page.token}" in said[0]
@@ -214,9 +214,9 @@ def test_beyond_this_machine_a_token_is_made_and_told(watcher: Watcher) -> None:
 
 def test_a_short_token_and_a_taken_port_are_refused(watcher: Watcher, door: Door) -> None:
     with pytest.raises(EdgefrError, match="EDGEFR_WEB_TOKEN"):
-        Page(watcher, "the door", "127.0.0.1", 0, "short", str)
+        WebServer(watcher, "the door", "127.0.0.1", 0, "short", str)
     with pytest.raises(EdgefrError, match="another --port"):
-        Page(watcher, "the door", "127.0.0.1", urlsplit(door.url).port or 0, None, str)
+        WebServer(watcher, "the door", "127.0.0.1", urlsplit(door.url).port or 0, None, str)
 
 
 def test_a_hundred_clients_at_once_are_served(served: str) -> None:

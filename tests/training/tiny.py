@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgefr.io.toml_dataclass import read_recipe
+from edgefr.io.toml_dataclass import read_toml
 from edgefr.nn.architectures import ARCHITECTURES
 from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm
 from edgefr.nn.fusion import EmbeddingMlp
@@ -102,7 +102,7 @@ skip = "embeddings"
 
 
 def tiny_recipe(folder: Path, faces: Path, *settings: str) -> Recipe:
-    return read_recipe(Recipe, write_recipe(folder, faces), settings)
+    return read_toml(Recipe, write_recipe(folder, faces), settings)
 
 
 def stopping(title: str, images: int) -> Callable[[str, int], AbstractContextManager[Callable[[int], None]]]:

@@ -36,13 +36,13 @@ def damaged(what: str) -> DamagedError:
 
 
 @dataclass(frozen=True)
-class Place:
+class SealContext:
     """Where sealed things belong: a gallery or an export, by its random identity of hexadecimal digits."""
 
     identity: str
 
     @classmethod
-    def new(cls) -> Place:
+    def new(cls) -> SealContext:
         return cls(os.urandom(16).hex())
 
     def of(self, kind: str, *numbers: int) -> bytes:
@@ -54,13 +54,13 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-def seal(key: bytes, plain: bytes, place: bytes) -> bytes:
-    """Nonce and ciphertext of `plain`, which `unseal` gives back for the same key and place."""
+def encrypt(key: bytes, plain: bytes, place: bytes) -> bytes:
+    """Nonce and ciphertext of `plain`, which `decrypt` gives back for the same key and place."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plain, place)
 
 
-def unseal(key: bytes, sealed: object, place: bytes, what: str) -> bytes:
+def decrypt(key: bytes, sealed: object, place: bytes, what: str) -> bytes:
     """What was sealed; `what` it is is said in the refusal.
 
     Raises:

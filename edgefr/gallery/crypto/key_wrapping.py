@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import KEY_BYTES, DamagedError, Place, damaged, new_key, seal, unseal
+from edgefr.gallery.crypto.encryption import KEY_BYTES, DamagedError, SealContext, damaged, decrypt, encrypt, new_key
 
 SHORTEST = 8
 """Characters of a passphrase."""
@@ -120,22 +120,22 @@ class KeyFile:
 
 
 @dataclass(frozen=True)
-class Plain:
+class NoSecret:
     """No secret: the key lies in the gallery itself, and protects it from accidents only."""
 
 
-Secret = Passphrase | KeyFile | Plain
+Secret = Passphrase | KeyFile | NoSecret
 
 
-def locked(gallery_key: bytes, secret: Secret, place: Place) -> str:
+def wrap_key(gallery_key: bytes, secret: Secret, place: SealContext) -> str:
     """The gallery's key under `secret` as JSON, for the gallery at this place."""
-    if isinstance(secret, Plain):
+    if isinstance(secret, NoSecret):
         lock: dict[str, Any] = {"kind": "plain", "key": gallery_key.hex()}
     elif isinstance(secret, KeyFile):
-        lock = {"kind": "key file", "key": seal(secret.key(), gallery_key, place.of("key file")).hex()}
+        lock = {"kind": "key file", "key": encrypt(secret.key(), gallery_key, place.of("key file")).hex()}
     else:
         salt = os.urandom(16)
-        wrapped = seal(secret.key(salt, secret.cost), gallery_key, place.of("passphrase"))
+        wrapped = encrypt(secret.key(salt, secret.cost), gallery_key, place.of("passphrase"))
         lock = {"kind": "passphrase", "salt": salt.hex(), "cost": secret.cost, "key": wrapped.hex()}
     return json.dumps(lock)
 
@@ -149,23 +149,23 @@ def lock_kind(lock: object, source: str) -> str:
     return str(_read(lock, source)["kind"])
 
 
-def unlocked(lock: object, secret: Secret, place: Place, source: str) -> bytes:
-    """The gallery's key from what `locked` gave.
+def unwrap_key(lock: object, secret: Secret, place: SealContext, source: str) -> bytes:
+    """The gallery's key from what `wrap_key` gave.
 
     Raises:
         EdgefrError: the secret is of another kind or wrong, or the lock is damaged.
     """
     found = _read(lock, source)
-    kinds = {"plain": Plain, "key file": KeyFile, "passphrase": Passphrase}
+    kinds = {"plain": NoSecret, "key file": KeyFile, "passphrase": Passphrase}
     if not isinstance(secret, kinds[found["kind"]]):
         raise EdgefrError(
             f"{WANTED[found['kind']]} for {source}", "another kind of secret", "give what the gallery was made with"
         )
-    if isinstance(secret, Plain):
+    if isinstance(secret, NoSecret):
         return bytes.fromhex(found["key"])
     key = secret.key() if isinstance(secret, KeyFile) else secret.key(bytes.fromhex(found["salt"]), found["cost"])
     try:
-        return unseal(key, bytes.fromhex(found["key"]), place.of(found["kind"]), source)
+        return decrypt(key, bytes.fromhex(found["key"]), place.of(found["kind"]), source)
     except DamagedError as error:
         raise EdgefrError(
             f"the {found['kind']} that {source} was locked with", "another or a damaged file", "give the right one"

@@ -107,7 +107,7 @@ class Candidates:
         return Candidates(self.ids[reach], self.lower[reach], self.upper[reach])
 
 
-class Index:
+class Int8Index:
     """Templates to search; `exact` gives the float32 templates (N, K) of people by row number."""
 
     def __init__(self, exact: Callable[[Sequence[int]], Floats], scan: Scan | None = None) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from edgefr.gallery.records import Person
-from edgefr.gallery.search.int8_index import Index
-from edgefr.gallery.stores.sqlite import Store
+from edgefr.gallery.search.int8_index import Int8Index
+from edgefr.gallery.stores.sqlite import SqliteStore
 from edgefr.types import Floats
 
 KEPT = 65_536
@@ -19,10 +19,10 @@ BATCH = 4096
 """People taken into the index at a time."""
 
 
-class Roster:
+class MemoryIndex:
     """Everybody in a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SqliteStore) -> None:
         """Read and prove everybody.
 
         Raises:
@@ -31,7 +31,7 @@ class Roster:
         self._store = store
         self.number_of: dict[str, int] = {}
         self.name_of: dict[int, str] = {}
-        self.index = Index(self._exact)
+        self.index = Int8Index(self._exact)
         self._expires: dict[int, float] = {}
         self._next = math.inf  # nobody's time is over before
         self._templates: dict[int, Floats] = {}

@@ -39,7 +39,7 @@ class PersonRow:
 
 
 @dataclass(frozen=True)
-class Thing:
+class Blob:
     """A sealed thing of one of the kinds, and whose it is; `extra` is an image's crop and the header's lock."""
 
     kind: str
@@ -50,7 +50,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Intent:
+class PendingWrite:
     """Whom a change is about: the people whose numbers are from `first` to `last`. If the change is cut short, all of
     a `whole` one is to go (nobody of an import was acknowledged), else what the person's record does not name."""
 
@@ -59,10 +59,10 @@ class Intent:
     whole: bool = False
 
 
-Mend = Callable[[Intent], None]
+Mend = Callable[[PendingWrite], None]
 
 
-class Shelf(Protocol):
+class GalleryStore(Protocol):
     """One gallery's rows. One object serves one thread at a time.
 
     Every method raises EdgefrError where the database cannot be reached, takes too long, refuses, or holds something
@@ -77,10 +77,10 @@ class Shelf(Protocol):
     def exists(self) -> bool:
         """Whether there is a gallery: one whose creation was cut short is none."""
 
-    def create(self, dim: int, header: Thing) -> None:
+    def create(self, dim: int, header: Blob) -> None:
         """Make the tables for templates of `dim` numbers; of two who try at once one succeeds."""
 
-    def header(self) -> Thing: ...
+    def header(self) -> Blob: ...
 
     def count(self) -> int:
         """How many people there are."""
@@ -100,10 +100,10 @@ class Shelf(Protocol):
     def due(self, now: int) -> list[PersonRow]:
         """People whose time is over."""
 
-    def things(self, kind: str, owners: Sequence[int]) -> list[Thing]:
+    def things(self, kind: str, owners: Sequence[int]) -> list[Blob]:
         """All things of a kind of these owners."""
 
-    def thing_page(self, kind: str, after: int) -> list[Thing]:
+    def thing_page(self, kind: str, after: int) -> list[Blob]:
         """The next things of a kind by number, without `extra`."""
 
     def changing(self, mend: Mend, wait: float) -> AbstractContextManager[None]:
@@ -111,13 +111,13 @@ class Shelf(Protocol):
         seconds. Where the database can, all of it happens or nothing; else `mend` is called with what this change
         intended when it failed, and what a holder that died did."""
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: PendingWrite) -> None:
         """Say whom the following writes are about."""
 
     def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
         """Insert people with their templates (K,), or replace who has the same number; each wholly or not at all."""
 
-    def put_things(self, things: Sequence[Thing]) -> None:
+    def put_things(self, things: Sequence[Blob]) -> None:
         """Insert things, or replace those of the same kind and number."""
 
     def drop(self, first: int, last: int) -> None:

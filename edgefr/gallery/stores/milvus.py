@@ -13,11 +13,11 @@ from typing import Any
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.address import LITE, Address
-from edgefr.gallery.stores.base import HEADER, IMAGE, PAGE, SECONDS, Intent, Mend, PersonRow, Thing
+from edgefr.gallery.stores.base import HEADER, IMAGE, PAGE, SECONDS, Blob, Mend, PendingWrite, PersonRow
 from edgefr.gallery.stores.milvus_collections import LITE_SECONDS, Collections, connected
 from edgefr.gallery.stores.milvus_errors import explained
 from edgefr.gallery.stores.milvus_rows import PERSON, THING, parts, person, person_row, texts, thing, thing_row
-from edgefr.gallery.stores.writer_lease import CLAIM, Claims
+from edgefr.gallery.stores.writer_lease import CLAIM, WriterLease
 from edgefr.types import Floats
 
 HALF_MADE_SECONDS, HALF_MADE_LITE_SECONDS = 60.0, 2.0
@@ -27,7 +27,7 @@ MADE_SECONDS = HALF_MADE_SECONDS - SECONDS
 """How long a creation may take before its header is written: later, another client may have taken its place."""
 
 
-class MilvusShelf:
+class MilvusStore:
     """As `shelf.Shelf` says."""
 
     def __init__(self, address: Address) -> None:
@@ -47,7 +47,7 @@ class MilvusShelf:
         self._client = connected(address)
         self._collections = Collections(self._client, address)
         self._people, self._things = self._collections.people, self._collections.things
-        self._claims = Claims(self, str(address), self._lite)
+        self._claims = WriterLease(self, str(address), self._lite)
 
     def close(self) -> None:
         self._client.close()
@@ -60,7 +60,7 @@ class MilvusShelf:
         there = self._collections.there()
         return len(there) == 2 and bool(self._query(self._things, f'kind == "{HEADER}"', ("id",)))
 
-    def create(self, dim: int, header: Thing) -> None:
+    def create(self, dim: int, header: Blob) -> None:
         end = time.monotonic() + (HALF_MADE_LITE_SECONDS if self._lite else HALF_MADE_SECONDS)
         while not self.exists() and self._collections.there() and time.monotonic() < end:
             time.sleep(0.5)  # another client may be making it
@@ -77,7 +77,7 @@ class MilvusShelf:
             )
         self._upsert(self._things, [thing_row(header)])
 
-    def header(self) -> Thing:
+    def header(self) -> Blob:
         if not self.exists():
             raise EdgefrError(
                 f"a gallery at {self.address}",
@@ -123,8 +123,8 @@ class MilvusShelf:
     def due(self, now: int) -> list[PersonRow]:
         return [person(row) for row in self._query(self._people, f"due > 0 and due <= {now}", PERSON, PAGE)]
 
-    def things(self, kind: str, owners: Sequence[int]) -> list[Thing]:
-        found: list[Thing] = []
+    def things(self, kind: str, owners: Sequence[int]) -> list[Blob]:
+        found: list[Blob] = []
         mine = f'kind == "{kind}" and owner in {list(owners)}'
         while owners:
             rows = self._query(self._things, f"{mine} and id > {found[-1].id if found else 0}", THING, PAGE)
@@ -133,7 +133,7 @@ class MilvusShelf:
                 break
         return found
 
-    def thing_page(self, kind: str, after: int) -> list[Thing]:
+    def thing_page(self, kind: str, after: int) -> list[Blob]:
         rows = self._query(self._things, f'kind == "{kind}" and id > {after}', THING[:-1], PAGE)
         return [thing(row) for row in rows]
 
@@ -142,13 +142,13 @@ class MilvusShelf:
         with self._claims.held(mend, wait):
             yield
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: PendingWrite) -> None:
         self._claims.intend(intent)
 
     def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
         self._upsert(self._people, [person_row(row, template) for row, template in zip(people, templates, strict=True)])
 
-    def put_things(self, things: Sequence[Thing]) -> None:
+    def put_things(self, things: Sequence[Blob]) -> None:
         self._upsert(self._things, [thing_row(thing) for thing in things])
 
     def drop(self, first: int, last: int) -> None:
@@ -171,10 +171,10 @@ class MilvusShelf:
                 self._client.flush(collection, timeout=self._seconds)
                 self._client.compact(collection, timeout=self._seconds)
 
-    def claims(self) -> list[Thing]:
+    def claims(self) -> list[Blob]:
         return [thing(row) for row in self._query(self._things, f'kind == "{CLAIM}"', THING)]
 
-    def put_claim(self, claim: Thing) -> None:
+    def put_claim(self, claim: Blob) -> None:
         with explained(self.address):
             self._client.upsert(self._things, [thing_row(claim)], timeout=self._seconds)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.stores.base import PAGE, PersonRow, Thing
+from edgefr.gallery.stores.base import PAGE, Blob, PersonRow
 from edgefr.types import Floats
 
 LONGEST = 65_535
@@ -55,13 +55,13 @@ def person(row: dict[str, Any]) -> PersonRow:
     return PersonRow(row["id"], row["token"], row["due"], b64decode(row["key"]), b64decode(row["record"]))
 
 
-def thing_row(thing: Thing) -> dict[str, Any]:
+def thing_row(thing: Blob) -> dict[str, Any]:
     sealed = {"body": _text(thing.body), "extra": _text(thing.extra)}
     return {"id": thing.id, "kind": thing.kind, "owner": thing.owner, **sealed, "nowhere": NOWHERE}
 
 
-def thing(row: dict[str, Any]) -> Thing:
-    return Thing(row["kind"], row["id"], row["owner"], b64decode(row["body"]), b64decode(row.get("extra", "")))
+def thing(row: dict[str, Any]) -> Blob:
+    return Blob(row["kind"], row["id"], row["owner"], b64decode(row["body"]), b64decode(row.get("extra", "")))
 
 
 def _text(data: bytes) -> str:

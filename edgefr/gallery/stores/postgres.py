@@ -16,10 +16,10 @@ from edgefr.gallery.stores.base import (
     IMAGE,
     PAGE,
     SECONDS,
-    Intent,
+    Blob,
     Mend,
+    PendingWrite,
     PersonRow,
-    Thing,
 )
 from edgefr.gallery.stores.postgres_errors import explained
 from edgefr.gallery.stores.postgres_vector import Vector, take_vectors
@@ -46,7 +46,7 @@ SLACK = 5.0
 """Seconds after the server's own time limit until the connection is cut off."""
 
 
-class PostgresShelf:
+class PostgresStore:
     """As `shelf.Shelf` says."""
 
     def __init__(self, address: Address) -> None:
@@ -86,7 +86,7 @@ class PostgresShelf:
                 )
         return True
 
-    def create(self, dim: int, header: Thing) -> None:
+    def create(self, dim: int, header: Blob) -> None:
         with self._transaction():
             # Two who create at once wait here for each other, and the second sees what the first has made.
             self._run("SELECT pg_advisory_xact_lock(hashtext(%s))", self._people)
@@ -108,7 +108,7 @@ class PostgresShelf:
             self._run(f"CREATE INDEX ON {self._things} (owner) WHERE kind = '{IMAGE}'")
             self.put_things([header])
 
-    def header(self) -> Thing:
+    def header(self) -> Blob:
         if not self.exists():
             raise EdgefrError(
                 f"a gallery at {self.address}",
@@ -139,12 +139,12 @@ class PostgresShelf:
     def due(self, now: int) -> list[PersonRow]:
         return self._select_people("WHERE due > 0 AND due <= %s ORDER BY id LIMIT %s", now, PAGE)
 
-    def things(self, kind: str, owners: Sequence[int]) -> list[Thing]:
+    def things(self, kind: str, owners: Sequence[int]) -> list[Blob]:
         return self._select_things("kind = %s AND owner = ANY(%s)", kind, list(owners))
 
-    def thing_page(self, kind: str, after: int) -> list[Thing]:
+    def thing_page(self, kind: str, after: int) -> list[Blob]:
         query = f"SELECT kind, id, owner, body FROM {self._things} WHERE kind = %s AND id > %s ORDER BY id LIMIT %s"
-        return [Thing(*row) for row in self._run(query, kind, after, PAGE)]
+        return [Blob(*row) for row in self._run(query, kind, after, PAGE)]
 
     @contextmanager
     def changing(self, mend: Mend, wait: float) -> Iterator[None]:
@@ -155,7 +155,7 @@ class PostgresShelf:
             self._run(f"SET LOCAL statement_timeout = '{SECONDS:g}s'")
             yield
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: PendingWrite) -> None:
         """Nothing: what a transaction leaves is taken back by the server."""
 
     def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
@@ -165,7 +165,7 @@ class PostgresShelf:
         ]
         self._replace(self._people, (*PERSON, "template"), rows)
 
-    def put_things(self, things: Sequence[Thing]) -> None:
+    def put_things(self, things: Sequence[Blob]) -> None:
         rows = [(thing.kind, thing.id, thing.owner, thing.body, thing.extra) for thing in things]
         self._replace(self._things, THING, rows)
 
@@ -195,9 +195,9 @@ class PostgresShelf:
             PersonRow(*row) for row in self._run(f"SELECT {', '.join(PERSON)} FROM {self._people} {clause}", *values)
         ]
 
-    def _select_things(self, clause: str, *values: object) -> list[Thing]:
+    def _select_things(self, clause: str, *values: object) -> list[Blob]:
         return [
-            Thing(*row) for row in self._run(f"SELECT {', '.join(THING)} FROM {self._things} WHERE {clause}", *values)
+            Blob(*row) for row in self._run(f"SELECT {', '.join(THING)} FROM {self._things} WHERE {clause}", *values)
         ]
 
     def _replace(self, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:

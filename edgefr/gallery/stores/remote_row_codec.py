@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgefr.gallery.crypto.encryption import Keys, Place, damaged
-from edgefr.gallery.records import Event, Person, Portrait
-from edgefr.gallery.stores.base import EVENT, IMAGE, Intent, PersonRow, Thing
-from edgefr.gallery.stores.row_codec import Rows
+from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged
+from edgefr.gallery.records import Event, FaceSample, Person
+from edgefr.gallery.stores.base import EVENT, IMAGE, Blob, PendingWrite, PersonRow
+from edgefr.gallery.stores.row_codec import RowCodec
 
 SINGLE_BITS = 61
 """Random bits of a person's or an image's number. An import numbers its people in a row, beyond all of these."""
@@ -19,13 +19,13 @@ IMPORT_BITS = 28
 """Bits of a number that tell one of an import from the others; 34 random ones tell which import."""
 
 
-class ServedRows:
+class RemoteRowCodec:
     """Seals and opens rows with a gallery's keys; `source` is its name in refusals."""
 
-    def __init__(self, place: Place, keys: Keys, source: str) -> None:
+    def __init__(self, place: SealContext, keys: Keys, source: str) -> None:
         self._keys = keys
         self._source = source
-        self._rows = Rows(place, keys, source)
+        self._rows = RowCodec(place, keys, source)
 
     def token(self, name: str) -> str:
         """What stands for a name at the server: the same for the same name, and nothing else can be learnt of it."""
@@ -41,30 +41,30 @@ class ServedRows:
     def data_key(self, row: PersonRow) -> bytes:
         return self._rows.data_key(row.id, row.key)
 
-    def portraits(self, row: PersonRow, things: dict[int, Thing]) -> list[Portrait] | None:
+    def samples(self, row: PersonRow, things: dict[int, Blob]) -> list[FaceSample] | None:
         """The images that a person's record names, or None where `things` lack one of them."""
         named, data_key = self.person(row).images, self.data_key(row)
         if any(number not in things for number in named):
             return None
-        return [self._rows.portrait(number, data_key, things[number].body, things[number].extra) for number in named]
+        return [self._rows.sample(number, data_key, things[number].body, things[number].extra) for number in named]
 
-    def sealed(self, person: Person, data_key: bytes, portraits: Sequence[Portrait]) -> tuple[list[Thing], PersonRow]:
+    def sealed(self, person: Person, data_key: bytes, samples: Sequence[FaceSample]) -> tuple[list[Blob], PersonRow]:
         """A person's row, which names these further images beside those it named, and the images."""
         things = []
-        for portrait in portraits:
+        for sample in samples:
             number = new_number()
-            things.append(Thing(IMAGE, number, person.id, *self._rows.sealed_portrait(number, portrait, data_key)))
+            things.append(Blob(IMAGE, number, person.id, *self._rows.sealed_portrait(number, sample, data_key)))
         person = replace(person, images=(*person.images, *(thing.id for thing in things)))
         wrapped, record = self._rows.wrapped(person.id, data_key), self._rows.sealed_person(person, data_key)
         return things, PersonRow(person.id, self.token(person.name), due_of(person), wrapped, record)
 
-    def event(self, thing: Thing) -> Event:
+    def event(self, thing: Blob) -> Event:
         return self._rows.event(thing.id, thing.body)
 
-    def sealed_event(self, event: Event) -> Thing:
+    def sealed_event(self, event: Event) -> Blob:
         """A line of the log, numbered by the time, with random digits at the end that no other client has."""
         number = time.time_ns() & ~0xFFF | secrets.randbits(12)
-        return Thing(EVENT, number, 0, self._rows.sealed_event(number, event))
+        return Blob(EVENT, number, 0, self._rows.sealed_event(number, event))
 
 
 def new_number() -> int:
@@ -72,10 +72,10 @@ def new_number() -> int:
     return 1 + secrets.randbits(SINGLE_BITS)
 
 
-def new_range() -> Intent:
+def new_range() -> PendingWrite:
     """Numbers for an import that nothing else has."""
     first = (1 << 34 | secrets.randbits(34)) << IMPORT_BITS
-    return Intent(first, first + (1 << IMPORT_BITS) - 1, whole=True)
+    return PendingWrite(first, first + (1 << IMPORT_BITS) - 1, whole=True)
 
 
 def due_of(person: Person) -> int:
@@ -88,7 +88,7 @@ def over(person: Person) -> bool:
     return person.expires is not None and int(person.expires) <= int(time.time())
 
 
-def outside_of(header: Thing, source: str) -> tuple[Place, object]:
+def outside_of(header: Blob, source: str) -> tuple[SealContext, object]:
     """What is not sealed of a header: the gallery's identity and the lock.
 
     Raises:
@@ -101,9 +101,9 @@ def outside_of(header: Thing, source: str) -> tuple[Place, object]:
         place, lock = None, None
     if not isinstance(place, str):
         raise damaged(f"the header of {source}")
-    return Place(place), lock
+    return SealContext(place), lock
 
 
-def outside(place: Place, lock: str) -> bytes:
+def outside(place: SealContext, lock: str) -> bytes:
     """What `outside_of` reads."""
     return json.dumps({"place": place.identity, "lock": lock}).encode()

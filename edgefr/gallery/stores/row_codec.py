@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 
-from edgefr.gallery.crypto.encryption import Keys, Place, seal, unseal
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Event, Person, Portrait
+from edgefr.gallery.crypto.encryption import Keys, SealContext, decrypt, encrypt
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import Event, FaceSample, Person
 
 MODULUS = 1 << 256
 
@@ -24,7 +24,7 @@ class Header:
     """
 
     version: int
-    binding: Binding
+    binding: ModelBinding
     people: int = 0
     rows: int = 0
     events: int = 0
@@ -41,63 +41,63 @@ class Header:
         return replace(self, people=self.people - 1, rows=(self.rows - digest) % MODULUS)
 
 
-class Rows:
+class RowCodec:
     """Seals and opens the rows of the gallery at `place`; `source` is its name in refusals.
 
     Every method that opens raises DamagedError where a row is not what was sealed for this number.
     """
 
-    def __init__(self, place: Place, keys: Keys, source: str) -> None:
+    def __init__(self, place: SealContext, keys: Keys, source: str) -> None:
         self._place = place
         self._keys = keys
         self._source = source
 
     def header(self, body: object) -> Header:
-        raw = json.loads(unseal(self._keys.header, body, self._place.of("header"), f"the header of {self._source}"))
-        return Header(binding=Binding(**raw.pop("binding")), **raw)
+        raw = json.loads(decrypt(self._keys.header, body, self._place.of("header"), f"the header of {self._source}"))
+        return Header(binding=ModelBinding(**raw.pop("binding")), **raw)
 
     def sealed_header(self, header: Header) -> bytes:
-        return seal(self._keys.header, json.dumps(asdict(header)).encode(), self._place.of("header"))
+        return encrypt(self._keys.header, json.dumps(asdict(header)).encode(), self._place.of("header"))
 
     def data_key(self, number: int, wrapped: object) -> bytes:
-        return unseal(self._keys.people, wrapped, self._place.of("key", number), f"a key of {self._source}")
+        return decrypt(self._keys.people, wrapped, self._place.of("key", number), f"a key of {self._source}")
 
     def wrapped(self, number: int, data_key: bytes) -> bytes:
-        return seal(self._keys.people, data_key, self._place.of("key", number))
+        return encrypt(self._keys.people, data_key, self._place.of("key", number))
 
     def person(self, number: int, wrapped: object, record: object) -> Person:
         data_key = self.data_key(number, wrapped)
-        opened = unseal(data_key, record, self._place.of("person", number), f"a person of {self._source}")
+        opened = decrypt(data_key, record, self._place.of("person", number), f"a person of {self._source}")
         return Person.from_part(number, opened)
 
     def sealed_person(self, person: Person, data_key: bytes) -> bytes:
-        return seal(data_key, person.part(), self._place.of("person", person.id))
+        return encrypt(data_key, person.part(), self._place.of("person", person.id))
 
     def digest(self, number: int, wrapped: bytes, record: bytes) -> int:
         """What this row adds to the header's sum."""
         return int.from_bytes(self._keys.digest(b"person", number.to_bytes(8, "big"), wrapped, record), "big")
 
-    def portrait(self, number: int, data_key: bytes, record: object, crop: object) -> Portrait:
+    def sample(self, number: int, data_key: bytes, record: object, crop: object) -> FaceSample:
         what = f"an image of {self._source}"
-        return Portrait.from_parts(
-            unseal(data_key, record, self._place.of("image", number), what),
-            unseal(data_key, crop, self._place.of("crop", number), what),
+        return FaceSample.from_parts(
+            decrypt(data_key, record, self._place.of("image", number), what),
+            decrypt(data_key, crop, self._place.of("crop", number), what),
         )
 
-    def sealed_portrait(self, number: int, portrait: Portrait, data_key: bytes) -> tuple[bytes, bytes]:
-        record, crop = portrait.parts()
+    def sealed_portrait(self, number: int, sample: FaceSample, data_key: bytes) -> tuple[bytes, bytes]:
+        record, crop = sample.parts()
         return (
-            seal(data_key, record, self._place.of("image", number)),
-            seal(data_key, crop, self._place.of("crop", number)),
+            encrypt(data_key, record, self._place.of("image", number)),
+            encrypt(data_key, crop, self._place.of("crop", number)),
         )
 
     def event(self, number: int, sealed: object) -> Event:
         return Event.from_part(
-            unseal(self._keys.log, sealed, self._place.of("event", number), f"the log of {self._source}")
+            decrypt(self._keys.log, sealed, self._place.of("event", number), f"the log of {self._source}")
         )
 
     def sealed_event(self, number: int, event: Event) -> bytes:
-        return seal(self._keys.log, event.part(), self._place.of("event", number))
+        return encrypt(self._keys.log, event.part(), self._place.of("event", number))
 
     def link(self, before: str, number: int, sealed: bytes) -> str:
         """The link of a line of the log, which stands for all lines up to it."""

@@ -18,32 +18,32 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.crypto.encryption import Keys, Place, damaged, new_key
-from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, locked, unlocked
-from edgefr.gallery.model_binding import Binding
-from edgefr.gallery.records import Event, Person, Portrait
-from edgefr.gallery.stores.row_codec import MODULUS, Header, Rows
+from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
+from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import Event, FaceSample, Person
+from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
 from edgefr.gallery.stores.sqlite_schema import MIGRATIONS, connect, explained, migrate, version_of
-from edgefr.gallery.stores.sqlite_transaction import Change
+from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 
 
-class Store:
+class SqliteStore:
     """One gallery's file, unlocked. One object serves one thread at a time.
 
     Every method raises EdgefrError where the file is damaged, kept locked by another process, or cannot be written.
     """
 
     def __init__(
-        self, path: Path, database: sqlite3.Connection, place: Place, lock: object, gallery_key: bytes
+        self, path: Path, database: sqlite3.Connection, place: SealContext, lock: object, gallery_key: bytes
     ) -> None:
         self.path = path
         self._database = database
         self._place = place
         self._lock = lock
-        self._rows = Rows(place, Keys.of(gallery_key), str(path))
+        self._rows = RowCodec(place, Keys.of(gallery_key), str(path))
 
     @classmethod
-    def create(cls, path: Path, secret: Secret, binding: Binding) -> Store:
+    def create(cls, path: Path, secret: Secret, binding: ModelBinding) -> SqliteStore:
         """Make an empty gallery, for its owner's eyes alone.
 
         Raises:
@@ -56,8 +56,8 @@ class Store:
             raise EdgefrError(
                 f"to write {path}", f"that this cannot be done ({error.strerror})", "choose another --gallery"
             ) from error
-        place, gallery_key = Place.new(), new_key()
-        lock = locked(gallery_key, secret, place)
+        place, gallery_key = SealContext.new(), new_key()
+        lock = wrap_key(gallery_key, secret, place)
         store = cls(path, connect(path), place, lock, gallery_key)
         try:
             with store._transaction() as database:
@@ -72,7 +72,7 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, path: Path, secret: Secret) -> Store:
+    def open(cls, path: Path, secret: Secret) -> SqliteStore:
         """Unlock a gallery, bring an older one up to date, and check the file's structure.
 
         Raises:
@@ -81,7 +81,7 @@ class Store:
         database = _existing(path)
         try:
             place, lock = _outside(database, path)
-            store = cls(path, database, place, lock, unlocked(lock, secret, place, str(path)))
+            store = cls(path, database, place, lock, unwrap_key(lock, secret, place, str(path)))
             store._bring_up_to_date()
             with explained(path):
                 if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
@@ -122,11 +122,11 @@ class Store:
         """One person by row number."""
         return self._rows.person(number, *self._row("SELECT key, record FROM people WHERE id = ?", number))
 
-    def portraits(self, person: Person) -> list[Portrait]:
+    def samples(self, person: Person) -> list[FaceSample]:
         """All images of a person, each as the person's record names it."""
         data_key = self._rows.data_key(person.id, self._row("SELECT key FROM people WHERE id = ?", person.id)[0])
         query = "SELECT record, crop FROM images WHERE id = ?"
-        return [self._rows.portrait(number, data_key, *self._row(query, number)) for number in person.images]
+        return [self._rows.sample(number, data_key, *self._row(query, number)) for number in person.images]
 
     def images(self) -> int:
         """How many rows of images there are."""
@@ -160,10 +160,10 @@ class Store:
                 self._database.execute("COMMIT")
 
     @contextmanager
-    def change(self) -> Iterator[Change]:
+    def change(self) -> Iterator[SqliteTransaction]:
         """A change: all of it is on the disk when the block ends, nothing of it where an error ends the block."""
         with self._transaction() as database:
-            change = Change(database, self._rows, self.header())
+            change = SqliteTransaction(database, self._rows, self.header())
             yield change
             change.finish()
 
@@ -188,10 +188,10 @@ class Store:
         Who has the former secret and a copy of the former file still reads that copy.
         """
         gallery_key = new_key()
-        rows = Rows(self._place, Keys.of(gallery_key), str(self.path))
-        lock = locked(gallery_key, secret, self._place)
+        rows = RowCodec(self._place, Keys.of(gallery_key), str(self.path))
+        lock = wrap_key(gallery_key, secret, self._place)
         with self._transaction() as database:
-            change = Change(database, rows, self.header())
+            change = SqliteTransaction(database, rows, self.header())
             change.reseal(self._rows, list(self.events()))
             database.execute("UPDATE header SET lock = ? WHERE id = 1", (lock,))
             change.log([Event.now("rotated")])
@@ -216,7 +216,7 @@ class Store:
             if version_of(self._database) == len(MIGRATIONS):
                 return
         with self._transaction() as database:
-            change = Change(database, self._rows, replace(self.header(), version=len(MIGRATIONS)))
+            change = SqliteTransaction(database, self._rows, replace(self.header(), version=len(MIGRATIONS)))
             migrate(database)
             change.finish()
 
@@ -267,7 +267,7 @@ def _existing(path: Path) -> sqlite3.Connection:
     return connect(path)
 
 
-def _outside(database: sqlite3.Connection, path: Path) -> tuple[Place, object]:
+def _outside(database: sqlite3.Connection, path: Path) -> tuple[SealContext, object]:
     """What is not sealed: the gallery's identity and the lock."""
     with explained(path):
         if version_of(database) == 0:  # a creation that was cut short
@@ -277,4 +277,4 @@ def _outside(database: sqlite3.Connection, path: Path) -> tuple[Place, object]:
         row = database.execute("SELECT place, lock FROM header WHERE id = 1").fetchone()
     if row is None or not isinstance(row[0], str):
         raise damaged(f"the header of {path}")
-    return Place(row[0]), row[1]
+    return SealContext(row[0]), row[1]

@@ -7,35 +7,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgefr.gallery.crypto.encryption import damaged, new_key
-from edgefr.gallery.records import Event, Person, Portrait
-from edgefr.gallery.stores.row_codec import Header, Rows
+from edgefr.gallery.records import Event, FaceSample, Person
+from edgefr.gallery.stores.row_codec import Header, RowCodec
 
 
-class Change:
+class SqliteTransaction:
     """The rows and the header within an open transaction of `database`.
 
     `written` and `gone` tell who was enrolled or changed, and who was removed, by row number.
     """
 
-    def __init__(self, database: sqlite3.Connection, rows: Rows, header: Header) -> None:
+    def __init__(self, database: sqlite3.Connection, rows: RowCodec, header: Header) -> None:
         self.header = header
         self.written: dict[int, Person] = {}
         self.gone: list[int] = []
         self._database = database
         self._rows = rows
 
-    def add(self, person: Person, portraits: Sequence[Portrait]) -> None:
+    def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Enrol somebody new, by a new row number and with these images, whatever `person` says of both."""
-        self._write(replace(person, id=self._number(), images=()), new_key(), portraits)
+        self._write(replace(person, id=self._number(), images=()), new_key(), samples)
 
-    def extend(self, person: Person, portraits: Sequence[Portrait]) -> None:
+    def extend(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Write a person's record anew, as a new name or template makes it, with further images beside the named."""
-        self._write(person, self._take(person.id), portraits)
+        self._write(person, self._take(person.id), samples)
 
-    def exchange(self, person: Person, portraits: Sequence[Portrait]) -> None:
+    def re_embed_all(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Write a person's record anew with other images in place of the named."""
         self._drop_images(person)
-        self._write(replace(person, images=()), self._take(person.id), portraits)
+        self._write(replace(person, images=()), self._take(person.id), samples)
 
     def remove(self, person: Person) -> None:
         """Destroy a person's key, record and images."""
@@ -52,7 +52,7 @@ class Change:
             link = self._rows.link(self.header.link, number, sealed)
             self.header = replace(self.header, events=number, link=link)
 
-    def reseal(self, former: Rows, events: Sequence[Event]) -> None:
+    def reseal(self, former: RowCodec, events: Sequence[Event]) -> None:
         """Wrap every data key of `former`, and seal the log, which is `events`, with this change's keys."""
         people = self._database.execute("SELECT id, key, record FROM people").fetchall()
         self.header = replace(self.header, people=0, rows=0, events=0, link="")
@@ -73,11 +73,11 @@ class Change:
         self.header = replace(self.header, next_row=number + 1)
         return number
 
-    def _write(self, person: Person, data_key: bytes, portraits: Sequence[Portrait]) -> None:
+    def _write(self, person: Person, data_key: bytes, samples: Sequence[FaceSample]) -> None:
         named = list(person.images)
-        for portrait in portraits:
+        for sample in samples:
             number = self._number()
-            record, crop = self._rows.sealed_portrait(number, portrait, data_key)
+            record, crop = self._rows.sealed_portrait(number, sample, data_key)
             self._database.execute("INSERT INTO images VALUES (?, ?, ?)", (number, record, crop))
             named.append(number)
         person = replace(person, images=tuple(named))

@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.crypto.encryption import damaged
-from edgefr.gallery.stores.base import SECONDS, Intent, Mend, Thing
+from edgefr.gallery.stores.base import SECONDS, Blob, Mend, PendingWrite
 
 CLAIM = "claim"
 """A kind of things."""
@@ -31,15 +31,15 @@ LEASE = FENCE + SECONDS + 5.0
 class Kept(Protocol):
     """Where claims are kept."""
 
-    def claims(self) -> Sequence[Thing]: ...
+    def claims(self) -> Sequence[Blob]: ...
 
-    def put_claim(self, claim: Thing) -> None: ...
+    def put_claim(self, claim: Blob) -> None: ...
 
     def drop_claim(self, number: int) -> None: ...
 
 
 @dataclass
-class Claims:
+class WriterLease:
     """Claims on the gallery `source`; `alone` where no other process can have it open."""
 
     kept: Kept
@@ -47,7 +47,7 @@ class Claims:
     alone: bool
     _number: int | None = None
     _renewed: float = 0.0
-    _intent: Intent | None = None
+    _intent: PendingWrite | None = None
     _given_up: set[int] = field(default_factory=set)
     _seen: dict[int, tuple[bytes, float]] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class Claims:
                 self._given_up.add(self._number)
             self._number = self._intent = None
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: PendingWrite) -> None:
         """Write down whom the change is about."""
         self.check()
         self._intent = intent
@@ -104,7 +104,7 @@ class Claims:
             "look what is enrolled, and try again",
         )
 
-    def _acquire(self, wait: float) -> list[Thing]:
+    def _acquire(self, wait: float) -> list[Blob]:
         """Get hold of the gallery; the claims of the dead."""
         deadline = time.monotonic() + wait
         while True:
@@ -123,11 +123,11 @@ class Claims:
                 )
             time.sleep(0.05 + secrets.randbelow(400) / 1000)  # at random, so that two do not meet for ever
 
-    def _living(self, mine: Sequence[int]) -> tuple[list[Thing], list[Thing]]:
+    def _living(self, mine: Sequence[int]) -> tuple[list[Blob], list[Blob]]:
         """Others' claims, and dead ones."""
         now = time.monotonic()
-        living: list[Thing] = []
-        dead: list[Thing] = []
+        living: list[Blob] = []
+        dead: list[Blob] = []
         others = [claim for claim in self.kept.claims() if claim.id not in mine]
         for claim in others:
             body, since = self._seen.get(claim.id, (b"", now))
@@ -143,7 +143,7 @@ class Claims:
         assert self._number is not None, "a change is under way"
         content = {"intent": self._intent and asdict(self._intent), "renewed": secrets.token_hex(8)}
         self._renewed = time.monotonic()
-        self.kept.put_claim(Thing(CLAIM, self._number, 0, json.dumps(content).encode()))
+        self.kept.put_claim(Blob(CLAIM, self._number, 0, json.dumps(content).encode()))
 
     def _release(self) -> None:
         if self._number is not None:
@@ -151,9 +151,9 @@ class Claims:
             self._number = None
 
 
-def _intent_of(claim: Thing, source: str) -> Intent | None:
+def _intent_of(claim: Blob, source: str) -> PendingWrite | None:
     try:
         found = json.loads(claim.body)["intent"]
-        return None if found is None else Intent(int(found["first"]), int(found["last"]), bool(found["whole"]))
+        return None if found is None else PendingWrite(int(found["first"]), int(found["last"]), bool(found["whole"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise damaged(f"a claim on {source}") from error

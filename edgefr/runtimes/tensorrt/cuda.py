@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgefr.errors import EdgefrError, MissingExtraError
-from edgefr.runtimes.base import Array, brief
+from edgefr.runtimes.base import Array, last_line
 
 
 class Graphs(Protocol):
@@ -84,7 +84,7 @@ def open_cuda() -> Cuda:
 
 def cuda_error(what: str, error: object) -> EdgefrError:
     """What CUDA reports as one sentence with what to do."""
-    told = brief(error) if isinstance(error, Exception) else str(error)
+    told = last_line(error) if isinstance(error, Exception) else str(error)
     low = told.lower().replace("_", "")
     if "memory" in low:
         mend = "close other programs on the GPU, or build the engine with a smaller batch in its --device-profile"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.runtimes.base import Array, Description, TensorInfo, checked, only
-from edgefr.runtimes.cuda_probe import Gpu, need_gpu
-from edgefr.runtimes.engine_file import SUFFIXES, Place, checked_engine
+from edgefr.runtimes.base import Array, Description, TensorInfo, check_inputs, select_precision
+from edgefr.runtimes.cuda_probe import Gpu, require_gpu
+from edgefr.runtimes.engine_file import SUFFIXES, Target, check_engine
 from edgefr.runtimes.tensorrt.cuda import Cuda, Graphs, cuda_error, open_cuda
 from edgefr.runtimes.tensorrt.library import logger, runtime_of, tensorrt_library
 from edgefr.types import INPUT_NAME
@@ -33,10 +33,10 @@ class TensorRtBackend:
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
         runtime = SUFFIXES.get(path.suffix.lower(), "tensorrt")
-        gpu = need_gpu(runtime)  # before any object of TensorRT is made: some versions crash without one
+        gpu = require_gpu(runtime)  # before any object of TensorRT is made: some versions crash without one
         trt = tensorrt_library(runtime)
-        made = checked_engine(path, place(runtime, trt, gpu)).key.precision
-        self._precision = only((made,), precision, runtime, f"use --precision {made}")
+        made = check_engine(path, place(runtime, trt, gpu)).key.precision
+        self._precision = select_precision((made,), precision, runtime, f"use --precision {made}")
         self._log = logger(trt)
         self._runtime = runtime_of(trt, self._log)  # outlives the engine
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -62,9 +62,9 @@ def _end(session: Session) -> None:
         session.close()
 
 
-def place(runtime: str, trt: ModuleType, gpu: Gpu) -> Place:
+def place(runtime: str, trt: ModuleType, gpu: Gpu) -> Target:
     """What an engine built on this GPU is bound to."""
-    return Place(runtime, trt.__version__, f"{gpu.name} SM{gpu.capability}", gpu.driver)
+    return Target(runtime, trt.__version__, f"{gpu.name} SM{gpu.capability}", gpu.driver)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Session:
         return _Tensor(info, address, host)
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        feed = checked(inputs, self.description)
+        feed = check_inputs(inputs, self.description)
         total = len(next(iter(feed.values())))
         parts = []
         with self._lock:  # one stream, one set of buffers

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edgefr.errors import EdgefrError, require_extra
-from edgefr.runtimes.base import Array, Description, brief, checked
+from edgefr.runtimes.base import Array, Description, check_inputs, last_line
 from edgefr.runtimes.triton.messages import add_inputs, outputs_of, tensors_of, versions_of
-from edgefr.runtimes.triton.model_fingerprint import Served, served_name
+from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint, fingerprint_name
 from edgefr.runtimes.triton.server_address import Address
 
 RUNTIME = "triton"
@@ -72,8 +72,8 @@ class TritonBackend:
         from tritonclient.grpc import service_pb2, service_pb2_grpc
 
         self._messages, self._deadline = service_pb2, deadline
-        self._name = self._address.model or served_name(path)
-        digest = Served.of(path).sha256
+        self._name = self._address.model or fingerprint_name(path)
+        digest = ModelFingerprint.of(path).sha256
         channel = self._channel()
         weakref.finalize(self, channel.close)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -99,7 +99,7 @@ class TritonBackend:
         return self._description
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        feed = checked(inputs, self._description)
+        feed = check_inputs(inputs, self._description)
         total = len(next(iter(feed.values())))
         parts = []
         for start in range(0, total, self._largest):
@@ -129,7 +129,9 @@ class TritonBackend:
             raise self._another(f"{self._served.sha256[:12]} that it ran before", [found] if found else [])
         self._seen = monotonic()
 
-    def _newest(self, running: list[str], known: dict[str, Served], digest: str, path: Path) -> tuple[str, Served]:
+    def _newest(
+        self, running: list[str], known: dict[str, ModelFingerprint], digest: str, path: Path
+    ) -> tuple[str, ModelFingerprint]:
         """The newest version that the server runs of the model of `digest`.
 
         Raises:
@@ -141,7 +143,7 @@ class TritonBackend:
             raise self._another(f"{digest[:12]} of {path}", list(exported.values()))
         return fitting[-1], exported[fitting[-1]]
 
-    def _another(self, wanted: str, found: list[Served]) -> EdgefrError:
+    def _another(self, wanted: str, found: list[ModelFingerprint]) -> EdgefrError:
         told = ", ".join(f"{served.sha256[:12]} {served.precision}" for served in found)
         return EdgefrError(
             f"the model {wanted} as {self._name} on {self._address}",
@@ -180,7 +182,7 @@ class TritonBackend:
 
     def _failed(self, error: Any, attempts: int) -> EdgefrError:
         """gRPC's or the server's refusal as one sentence."""
-        code, told = error.code(), brief(Exception(error.details()))
+        code, told = error.code(), last_line(Exception(error.details()))
         status = self._grpc.StatusCode
         if code is status.UNAVAILABLE:
             times = "" if attempts == 1 else f" in {attempts} attempts"

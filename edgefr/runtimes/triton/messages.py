@@ -9,18 +9,18 @@ import numpy as np
 
 from edgefr.errors import EdgefrError
 from edgefr.runtimes.base import Array, TensorInfo
-from edgefr.runtimes.triton.model_fingerprint import Served, parameter
+from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint, parameter
 
 DTYPES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "UINT8": "uint8"}
 """Triton's words for number formats, and numpy's."""
 
 
-def versions_of(config: Any) -> dict[str, Served]:
+def versions_of(config: Any) -> dict[str, ModelFingerprint]:
     """What a `ModelConfig` says of each version that edgefr exported."""
     found = {}
     for name, value in config.parameters.items():
         version = name.removeprefix(parameter(""))
-        served = Served.parse(value.string_value)
+        served = ModelFingerprint.parse(value.string_value)
         if name != version and served is not None:
             found[version] = served
     return found

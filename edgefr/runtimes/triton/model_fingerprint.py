@@ -22,7 +22,7 @@ _TEXT = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64}) ([a-z0-9]{1,16})")
 
 
 @dataclass(frozen=True)
-class Served:
+class ModelFingerprint:
     """The SHA-256 of a model (`manifest.model_digest`), that of the FP32 model that it was made from (of itself where
     it was made from none), and what it computes in."""
 
@@ -39,13 +39,13 @@ class Served:
         return f"{self.sha256} {self.made_from} {self.precision}"
 
     @classmethod
-    def parse(cls, text: str) -> Served | None:
+    def parse(cls, text: str) -> ModelFingerprint | None:
         """Read what `str` gave; None where it is something else."""
         found = _TEXT.fullmatch(text)
         return cls(*found.groups()) if found else None
 
     @classmethod
-    def of(cls, model: Path) -> Served:
+    def of(cls, model: Path) -> ModelFingerprint:
         """Of an .onnx file or a TensorRT engine, which may be another machine's.
 
         Raises:
@@ -63,7 +63,7 @@ def parameter(version: object) -> str:
     return f"edgefr-{version}"
 
 
-def served_name(model: Path) -> str:
+def fingerprint_name(model: Path) -> str:
     """What a model is called in a repository unless told otherwise; an engine is called as its model was.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from edgefr.io.run_lock import alone
+from edgefr.io.run_lock import run_lock
 from edgefr.training.common.loop import Stage
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
@@ -43,7 +43,7 @@ class Stages:
         key = hashlib.sha256(told.encode()).hexdigest()
         state = self.runs / "states" / f"{key[:16]}.safetensors"
         if self.world.first:
-            stack.enter_context(alone(state.with_suffix(".lock")))
+            stack.enter_context(run_lock(state.with_suffix(".lock")))
 
         def stage_of(
             modules: Mapping[str, nn.Module], groups: list[dict[str, Any]], schedule: Schedule, views: int

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgefr.errors import EdgefrError
-from edgefr.io.files import written_whole
+from edgefr.io.files import atomic_write
 
 
 def save_state(
@@ -25,7 +25,7 @@ def save_state(
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{entry}": value for entry, value in entries.items()}
     header = {"state": json.dumps({"key": key, "step": step})}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, header)
 
 

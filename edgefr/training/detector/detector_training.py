@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from edgefr.errors import EdgefrError
-from edgefr.io.files import written_whole
-from edgefr.manifest import Manifest, source_of, versions_of, write_manifest
+from edgefr.io.files import atomic_write
+from edgefr.manifest import Manifest, file_reference, package_versions, write_manifest
 from edgefr.nn.spot_network import STRIDES, Spot, decoded, load_spot, places
 from edgefr.training.common.loop import decayed_apart, descend
 from edgefr.training.common.parallel import World, cores_left_by
@@ -70,9 +70,9 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
     photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
     composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     torch.manual_seed(recipe.seed)
-    made_from = {"teacher": source_of(recipe.teacher)}
+    made_from = {"teacher": file_reference(recipe.teacher)}
     if recipe.begin is not None:
-        made_from["begin"] = source_of(recipe.begin)
+        made_from["begin"] = file_reference(recipe.begin)
     schedule, digests = recipe.schedule, [source["sha256"] for source in made_from.values()]
     asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
     result = recipe.runs / recipe.name / "spot.safetensors"
@@ -86,7 +86,7 @@ def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
         if world.first:
             settle(net, composites.batches(schedule.batch, 0, World()), world)
             weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-            with written_whole(result) as temporary:
+            with atomic_write(result) as temporary:
                 save_file(weights, temporary)
             write_manifest(result, told_of(recipe, faces, made_from))
     world.wait()
@@ -120,7 +120,7 @@ def told_of(recipe: SpotRecipe, faces: TrainingFaces, made_from: dict[str, dict[
         name=recipe.name,
         made_from=made_from,
         trained_on=f"{pictures:,} composites of {told}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
-        versions=versions_of("torch", "numpy", "opencv-python", "scikit-image"),
+        versions=package_versions("torch", "numpy", "opencv-python", "scikit-image"),
         held_out=faces.held_out(recipe.data) if begin is None else faces.held_out_after(recipe.data, begin),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
-from edgefr.io.files import sha256_of, written_whole
+from edgefr.io.files import atomic_write, sha256_of
 from edgefr.training.common.progress import Progress
 from edgefr.training.detector.label_averaging import ROW, SIZES, looks_at
 from edgefr.training.recogniser.training_faces import TrainingFaces
@@ -92,7 +92,7 @@ def _looked_at(pictures: list[Image], teacher: Path, progress: Progress) -> list
 
 
 def _write(path: Path, finds: list[Floats]) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, counts=[len(rows) for rows in finds], rows=np.concatenate(finds))
 
 

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgefr.io.files import written_whole
-from edgefr.manifest import Manifest, read_manifest, source_of, versions_of, write_manifest
+from edgefr.io.files import atomic_write
+from edgefr.manifest import Manifest, file_reference, package_versions, read_manifest, write_manifest
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.margin_heads import Head, build_head
@@ -97,7 +97,7 @@ def distill_student(recipe: Student, progress: Progress, world: World) -> Path:
     head = None if recipe.labels is None else _head(recipe.labels, aims, shown).to(world.device)
     if head is not None:
         modules["head"] = head
-    made_from = {role: source_of(path) for role, path in inputs.items()}
+    made_from = {role: file_reference(path) for role, path in inputs.items()}
     # Faces count by what is shown; name and runs do not.
     asked = {key: value for key, value in asdict(recipe).items() if key not in ("name", "data", "runs")}
     digests = [source["sha256"] for source in made_from.values()]
@@ -116,7 +116,7 @@ def distill_student(recipe: Student, progress: Progress, world: World) -> Path:
             made_from=made_from,
             trained_on=_trained_on(recipe, faces, len(views), world),
             thresholds=(measured_threshold(_embedding(student, world), faces, recipe.data, progress),),
-            versions=versions_of("torch", "numpy", "opencv-python"),
+            versions=package_versions("torch", "numpy", "opencv-python"),
             held_out=faces.held_out(recipe.data),
         ))  # fmt: skip
     world.wait()
@@ -217,6 +217,6 @@ def _embedding(student: Backbone, world: World) -> Callable[[Faces], Floats]:
 def _write(student: Backbone, path: Path, manifest: Manifest) -> None:
     # Under CVLFace's prefix, for it says that the weights take RGB whatever the architecture.
     weights = {f"net.{name}": value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(weights, temporary)
     write_manifest(path, manifest)

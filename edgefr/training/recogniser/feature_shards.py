@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
-from edgefr.io.files import sha256_of, written_whole
-from edgefr.io.run_lock import alone
+from edgefr.io.files import atomic_write, sha256_of
+from edgefr.io.run_lock import run_lock
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
 from edgefr.types import MAP_SIZE
@@ -108,7 +108,7 @@ class Shards:
         making, checking = titles
         if world.first:
             if self.missing():
-                with alone(self.folder / LOCK):
+                with run_lock(self.folder / LOCK):
                     missing = self.missing()  # another run may have made some until now
                     self._check_room(missing)
                     with progress(making, self.views_of(missing)) as advance:
@@ -130,11 +130,11 @@ class Shards:
     def write(self, start: int, records: Records) -> None:
         """Write the shard that begins with view `start`, then enter it into the index."""
         path = self.folder / _name(start)
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             np.save(temporary, records, allow_pickle=False)
         entry = {"sha256": sha256_of(path), "views": len(records)}
         shards = self._index() | {_name(start): entry}
-        with written_whole(self.folder / INDEX) as temporary:
+        with atomic_write(self.folder / INDEX) as temporary:
             temporary.write_text(json.dumps({"key": self.key, "shards": shards}, indent=1) + "\n", encoding="utf-8")
 
     def verify(self, advance: Advance) -> None:
@@ -148,7 +148,7 @@ class Shards:
             path = self.folder / name
             if not path.is_file() or sha256_of(path) != entry["sha256"]:
                 kept = {other: known for other, known in shards.items() if other != name}
-                with written_whole(self.folder / INDEX) as temporary:
+                with atomic_write(self.folder / INDEX) as temporary:
                     temporary.write_text(json.dumps({"key": self.key, "shards": kept}) + "\n", encoding="utf-8")
                 raise EdgefrError(
                     f"the feature maps of {path} as they were written",

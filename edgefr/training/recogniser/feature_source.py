@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgefr.nn.fused_model import FusedModel, Seen
+from edgefr.nn.fused_model import Features, FusedModel
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Schedule
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     """What the backbones say of B views; `aims` (B, D): what they or a teacher say of the clean faces; `labels` (B,),
     -1 for a blend."""
 
-    seen: Seen
+    seen: Features
     aims: Tensor
     labels: Tensor
 
@@ -84,7 +84,7 @@ class Online:
     def look(self, shown: Shown) -> Batch:
         """Run the backbones on B views and, for aims that are not known yet, on the clean pictures."""
         with self.world.autocast():
-            seen = self.model.see(as_input(shown.seen, self.world))
+            seen = self.model.backbone_features(as_input(shown.seen, self.world))
         labels = shown.label.to(self.world.device)
         if not self.aimed:
             return Batch(seen, seen.embeddings.float(), labels)
@@ -117,7 +117,9 @@ class Online:
             return self.teacher(clean).repeat(1, 2).cpu()
         with self.world.autocast():
             pictures = torch.cat([clean, clean.flip(2)])
-            straight, mirrored = self.model.see(as_input(pictures, self.world)).embeddings.float().chunk(2)
+            straight, mirrored = (
+                self.model.backbone_features(as_input(pictures, self.world)).embeddings.float().chunk(2)
+            )
         halves = (straight + mirrored).tensor_split([self.model.backbone_a.embedding_dim], 1)
         return torch.cat([F.normalize(half) for half in halves], 1).cpu()
 
@@ -177,7 +179,7 @@ def batch_from_records(records: Records, world: World) -> Batch:
     map_a, map_b = torch.from_numpy(unpacked(records)).to(world.device).unbind(1)
     fields = (torch.from_numpy(records[name].copy()).to(world.device) for name in ("embeddings", "aims", "label"))
     embeddings, aims, labels = fields
-    return Batch(Seen(map_a, map_b, embeddings), aims, labels)
+    return Batch(Features(map_a, map_b, embeddings), aims, labels)
 
 
 def cache_key(online: Online) -> str:

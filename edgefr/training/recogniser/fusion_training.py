@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgefr.manifest import Manifest, Threshold, manifest_path, source_of, versions_of, write_manifest
+from edgefr.manifest import Manifest, Threshold, file_reference, manifest_path, package_versions, write_manifest
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.fused_model import FusedModel, save_fused
 from edgefr.nn.margin_heads import Head, build_head
@@ -83,7 +83,7 @@ class Run:
             inputs["pairs"] = recipe.data.pairs
         if recipe.aims is not None:
             inputs["teacher"] = recipe.aims.teacher
-        self.made_from = {role: source_of(path) for role, path in inputs.items() if path.is_file()}
+        self.made_from = {role: file_reference(path) for role, path in inputs.items() if path.is_file()}
         self.faces = self.data.digest()
         self._source: Source | None = None
         self._teacher: Teacher | None = None
@@ -207,7 +207,7 @@ class Run:
             made_from=self.made_from,
             trained_on=" ".join(told),
             thresholds=(self.threshold(model),),
-            versions=versions_of("torch", "numpy", "opencv-python"),
+            versions=package_versions("torch", "numpy", "opencv-python"),
             held_out=self.data.held_out(recipe.data),
         )
 

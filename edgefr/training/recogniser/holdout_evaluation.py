@@ -12,9 +12,9 @@ from edgefr.data.collections import open_faces
 from edgefr.data.lfw_pairs import NamedPair, read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.lfw_protocol import check_present, draw, index_pairs, lfw_trials
-from edgefr.evaluation.model_set import Entrants, Model, System, of_raw
+from edgefr.evaluation.model_set import Model, ModelSet, System, of_raw
 from edgefr.evaluation.protocols import Trial, aligned_only, conditions
-from edgefr.nn.fused_model import FusedModel, Seen, normalised
+from edgefr.nn.fused_model import Features, FusedModel, normalise
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Data
@@ -53,7 +53,7 @@ class Examiner:
     def __init__(self, data: Data, named: Sequence[NamedPair], world: World, progress: Progress) -> None:
         self.data, self.named, self.world, self.progress = data, named, world, progress
         self._whose = b""
-        self._memory: dict[bytes, Seen] = {}
+        self._memory: dict[bytes, Features] = {}
         self._bytes = 0
 
     def trials(self, name: str, model: FusedModel) -> list[Trial]:
@@ -65,22 +65,22 @@ class Examiner:
         def embed(faces: Faces) -> list[System]:
             return self._systems(model, self._seen(model, faces), name)
 
-        entrants = Entrants((Model(name, None, "torch", "bf16", embed, (A, B)),), (A, B))
+        entrants = ModelSet((Model(name, None, "torch", "bf16", embed, (A, B)),), (A, B))
         count = len(index_pairs(self.named)[0])
         with self.progress(f"Testing {name}", count) as advance:
             find = aligned_only(open_faces(self.data.faces))
             return lfw_trials("LFW", self.named, find, conditions(["all"]), entrants, advance)
 
     @torch.no_grad()
-    def _seen(self, model: FusedModel, faces: Faces) -> Seen:
+    def _seen(self, model: FusedModel, faces: Faces) -> Features:
         """What the backbones say of (B, 112, 112, 3), in bf16."""
         key = hashlib.sha256(faces.tobytes()).digest()
         if key in self._memory:
             return self._memory[key]
-        image = normalised(torch.from_numpy(faces).to(self.world.device))
+        image = normalise(torch.from_numpy(faces).to(self.world.device))
         with self.world.autocast():
-            seen = model.see(image.contiguous(memory_format=torch.channels_last))
-        seen = Seen(seen.map_a.bfloat16(), seen.map_b.bfloat16(), seen.embeddings.float())
+            seen = model.backbone_features(image.contiguous(memory_format=torch.channels_last))
+        seen = Features(seen.map_a.bfloat16(), seen.map_b.bfloat16(), seen.embeddings.float())
         size = sum(part.nbytes for part in seen)
         if self._bytes + size <= KEPT:
             self._memory[key] = seen
@@ -88,7 +88,7 @@ class Examiner:
         return seen
 
     @torch.no_grad()
-    def _systems(self, model: FusedModel, seen: Seen, name: str) -> list[System]:
+    def _systems(self, model: FusedModel, seen: Features, name: str) -> list[System]:
         with self.world.autocast():
             code = model.encode(seen)
         uncertainty = None if code.logvar is None else code.logvar.float().mean(1).cpu().numpy()

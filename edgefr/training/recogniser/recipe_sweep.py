@@ -12,7 +12,7 @@ from edgefr.evaluation.bootstrap import Bools
 from edgefr.evaluation.figures import compare, decisions, judge, share_right
 from edgefr.evaluation.protocols import CLEAN, Trial
 from edgefr.evaluation.variants import Row
-from edgefr.io.toml_dataclass import read_recipe
+from edgefr.io.toml_dataclass import read_toml
 from edgefr.nn.fused_model import load_fused
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
@@ -47,13 +47,13 @@ def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str])
     set_so = f"-{hashlib.sha256(repr(list(settings)).encode()).hexdigest()[:8]}" if settings else ""
     found = []
     for path in recipes:
-        base = read_recipe(Recipe, path, settings)
+        base = read_toml(Recipe, path, settings)
         if over is None:
             found.append(Variant(base.name, base.name, replace(base, name=f"sweep-{base.name}{set_so}")))
             continue
         for value in values.split(","):
             name = f"sweep-{base.name}-{key}-{value}{set_so}"
-            recipe = read_recipe(Recipe, path, [*settings, f"{key}={value}", f"name={name}"])
+            recipe = read_toml(Recipe, path, [*settings, f"{key}={value}", f"name={name}"])
             found.append(Variant(f"{base.name}, {key} {value}", base.name, recipe, _number(value)))
     names = [variant.recipe.name for variant in found]
     if len(set(names)) < len(names):

@@ -40,7 +40,7 @@ class Teacher:
         with self.world.autocast():
             image = as_input(torch.cat([clean, clean.flip(2)]), self.world)
             if isinstance(self.net, FusedModel):
-                embedding = self.net.encode(self.net.see(image)).mu
+                embedding = self.net.encode(self.net.backbone_features(image)).mu
             else:
                 embedding = self.net(image).embedding
         straight, mirrored = embedding.float().chunk(2)

@@ -17,7 +17,7 @@ from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.degradations import Rng
 from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.train_test_overlap import told
+from edgefr.evaluation.train_test_overlap import format_folds
 from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, model_manifest
 from edgefr.training.common.recipes import Data
@@ -116,7 +116,7 @@ class TrainingFaces:
             if seen:
                 raise EdgefrError(
                     f"people in {path} who are not in data.test_folds",
-                    f"that it was trained on those of folds {told(seen)}",
+                    f"that it was trained on those of folds {format_folds(seen)}",
                     f"train it with data.test_folds = {list(ours.folds)}, or --set others here",
                 )
 

@@ -12,27 +12,27 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.crypto.encryption import DamagedError
-from edgefr.gallery.crypto.key_wrapping import KeyFile, Passphrase, Plain, Secret
-from edgefr.gallery.file_gallery import Gallery
-from edgefr.gallery.records import Portrait
+from edgefr.gallery.crypto.key_wrapping import KeyFile, NoSecret, Passphrase, Secret
+from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.records import FaceSample
 from edgefr.gallery.search.int8_index import coded
-from tests.gallery.people import new_gallery, portrait, unit
+from tests.gallery.people import new_gallery, sample, unit
 
 NAMES = ("Grace Hopper", "Ada Lovelace", "Emmy Noether")
 
 
 def everything(path: Path, secret: Secret) -> object:
     """All that can be read of a gallery, every byte of it proven."""
-    with Gallery.open(path, secret) as gallery:
+    with FileGallery.open(path, secret) as gallery:
         people = [
-            (name, gallery.person(name).template.tobytes(), [told(one) for one in gallery.portraits(name)])
+            (name, gallery.person(name).template.tobytes(), [told(one) for one in gallery.samples(name)])
             for name in gallery.names()
         ]
-        assert gallery.stray_images() == 0
+        assert gallery.orphan_images() == 0
         return people, gallery.events(), gallery.binding
 
 
-def told(one: Portrait) -> tuple[object, ...]:
+def told(one: FaceSample) -> tuple[object, ...]:
     return one.source, one.embedding.tobytes(), one.uncertainty, None if one.crop is None else one.crop.tobytes()
 
 
@@ -41,14 +41,14 @@ def filled(tmp_path: Path) -> tuple[Path, Secret]:
     gallery, secret = new_gallery(tmp_path)
     with gallery:
         for seed, name in enumerate(NAMES):
-            gallery.enrol(name, [portrait(seed, f"{name}.jpg", crop=seed == 0), portrait(seed + 10)])
+            gallery.enrol(name, [sample(seed, f"{name}.jpg", crop=seed == 0), sample(seed + 10)])
     return gallery.path, secret
 
 
 def test_what_was_written_is_read(filled: tuple[Path, Secret]) -> None:
     (people, events, _) = everything(*filled)  # type: ignore[misc]
     assert [name for name, *_ in people] == sorted(NAMES)
-    assert people[2][2][0] == told(portrait(0, "Grace Hopper.jpg", crop=True))
+    assert people[2][2][0] == told(sample(0, "Grace Hopper.jpg", crop=True))
     assert [(event.what, event.name) for event in events] == [("enrolled", name) for name in NAMES]
 
 
@@ -148,7 +148,7 @@ def test_an_older_row_put_back_is_refused(filled: tuple[Path, Secret], tmp_path:
     """A row that was valid once, under the same key and number, is not valid now."""
     path, secret = filled
     shutil.copy(path, tmp_path / "older.db")
-    with Gallery.open(path, secret) as gallery:
+    with FileGallery.open(path, secret) as gallery:
         gallery.rename("Ada Lovelace", "Ada King")
     edit(
         path,
@@ -167,7 +167,7 @@ def test_a_removed_person_is_gone_from_every_byte(filled: tuple[Path, Secret]) -
     rows += [blob for row in database.execute("SELECT record, crop FROM images WHERE id IN (5, 6)") for blob in row]
     database.close()
     assert all(row in path.read_bytes() for row in rows if len(row) < 500)
-    with Gallery.open(path, secret) as gallery:
+    with FileGallery.open(path, secret) as gallery:
         gallery.remove("Ada Lovelace")
         content = b"".join(file.read_bytes() for file in path.parent.glob("people.gallery*"))  # while it is open
         assert gallery.names() == ["Emmy Noether", "Grace Hopper"]
@@ -180,7 +180,7 @@ def test_who_came_and_went_in_one_session_is_gone_at_once(tmp_path: Path) -> Non
     """SQLite's own log has the pages of before the removal until it is cleared."""
     gallery, _ = new_gallery(tmp_path)
     with gallery:
-        gallery.enrol("Ada", [portrait(1)])
+        gallery.enrol("Ada", [sample(1)])
         reader = sqlite3.connect(gallery.path)
         (key,) = reader.execute("SELECT key FROM people").fetchone()
         reader.close()
@@ -193,9 +193,9 @@ def test_a_rotated_key_opens_and_the_former_does_not(filled: tuple[Path, Secret]
     path, secret = filled
     before = everything(path, secret)
     fresh = KeyFile.create(tmp_path / "fresh")
-    with Gallery.open(path, secret) as gallery:
+    with FileGallery.open(path, secret) as gallery:
         gallery.rotate(fresh)
-        gallery.enrol("Mary Somerville", [portrait(5)])
+        gallery.enrol("Mary Somerville", [sample(5)])
     with pytest.raises(EdgefrError, match="give the right one"):
         everything(path, secret)
     after = everything(path, fresh)
@@ -209,7 +209,7 @@ def test_nothing_locked_with_the_former_key_is_left(filled: tuple[Path, Secret],
     keys = [key for (key,) in database.execute("SELECT key FROM people")]
     lock = database.execute("SELECT lock FROM header").fetchone()[0].encode()
     database.close()
-    with Gallery.open(path, secret) as gallery:
+    with FileGallery.open(path, secret) as gallery:
         gallery.rotate(KeyFile.create(tmp_path / "fresh"))
         content = b"".join(file.read_bytes() for file in path.parent.glob("people.gallery*"))
     assert not any(part in content for part in (*keys, lock))
@@ -219,11 +219,11 @@ def test_a_passphrase_opens_and_a_wrong_one_does_not(tmp_path: Path) -> None:
     gallery, _ = new_gallery(tmp_path, Passphrase("correct horse", cost=1 << 14))
     gallery.close()
     assert b"correct horse" not in gallery.path.read_bytes()
-    Gallery.open(gallery.path, Passphrase("correct horse")).close()
+    FileGallery.open(gallery.path, Passphrase("correct horse")).close()
     with pytest.raises(EdgefrError, match="expected the passphrase"):
-        Gallery.open(gallery.path, Passphrase("incorrect horse"))
+        FileGallery.open(gallery.path, Passphrase("incorrect horse"))
     with pytest.raises(EdgefrError, match="expected a passphrase for"):
-        Gallery.open(gallery.path, Plain())
+        FileGallery.open(gallery.path, NoSecret())
     assert "correct horse" not in repr(Passphrase("correct horse"))
     with pytest.raises(EdgefrError, match="at least 8 characters"):
         Passphrase("short")
@@ -234,7 +234,7 @@ def test_a_lock_cannot_ask_for_any_amount_of_memory(tmp_path: Path) -> None:
     gallery.close()
     edit(gallery.path, "UPDATE header SET lock = replace(lock, '16384', '1073741824')")
     with pytest.raises(DamagedError, match="lock"):
-        Gallery.open(gallery.path, secret)
+        FileGallery.open(gallery.path, secret)
 
 
 def test_a_key_file_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -244,11 +244,11 @@ def test_a_key_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert secret.path.stat().st_mode & 0o777 == gallery.path.stat().st_mode & 0o777 == 0o600
     secret.path.chmod(0o640)
     with pytest.raises(EdgefrError, match="chmod 600"):
-        Gallery.open(gallery.path, secret)
+        FileGallery.open(gallery.path, secret)
     secret.path.chmod(0o600)
     secret.path.write_text("no key")
     with pytest.raises(EdgefrError, match="hexadecimal"):
-        Gallery.open(gallery.path, secret)
+        FileGallery.open(gallery.path, secret)
     with pytest.raises(EdgefrError, match="new key file"):
         KeyFile.create(secret.path)
 
@@ -270,9 +270,9 @@ def test_a_key_file_whose_making_is_cut_short_is_not_there(tmp_path: Path, monke
 
 def test_who_runs_while_the_key_is_rotated_is_told_so(filled: tuple[Path, Secret], tmp_path: Path) -> None:
     path, secret = filled
-    with Gallery.open(path, secret) as running, Gallery.open(path, secret) as other:
+    with FileGallery.open(path, secret) as running, FileGallery.open(path, secret) as other:
         other.rotate(KeyFile.create(tmp_path / "fresh"))
-        for use in (running.names, lambda: running.enrol("Mary Somerville", [portrait(5)])):
+        for use in (running.names, lambda: running.enrol("Mary Somerville", [sample(5)])):
             with pytest.raises(EdgefrError, match="found a new lock: start edgefr again with the new secret"):
                 use()
         assert other.names() == sorted(NAMES)

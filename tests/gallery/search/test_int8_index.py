@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgefr.gallery.search import int8_index as module
-from edgefr.gallery.search.int8_index import Index, Scan, numkong_scan, numpy_scan
+from edgefr.gallery.search.int8_index import Int8Index, Scan, numkong_scan, numpy_scan
 
 
 @pytest.fixture(params=["numpy", "numkong"])
@@ -29,7 +29,7 @@ def crowd(count: int, dim: int, seed: int = 0) -> np.ndarray:
 def test_it_finds_whom_float32_finds(scan: Scan, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROWS", rows)
     templates = crowd(700, 512)
-    index = Index(lambda ids: templates[np.array(ids)], scan)
+    index = Int8Index(lambda ids: templates[np.array(ids)], scan)
     index.add(range(700), templates)
     rng = np.random.default_rng(1)
     for number in range(40):
@@ -47,7 +47,7 @@ def test_a_code_that_misleads_does_not_mislead(scan: Scan, monkeypatch: pytest.M
     monkeypatch.setattr(module, "LEVELS", 2)
     templates = np.float32([[1 / 5**0.5, 2 / 5**0.5], [0.46, (1 - 0.46**2) ** 0.5]])
     for order in ([0, 1], [1, 0]):
-        index = Index(lambda ids: templates[np.array(ids)], scan)
+        index = Int8Index(lambda ids: templates[np.array(ids)], scan)
         index.add(order, templates[order])
         assert index.search(np.float32([1, 0]), 1)[0].id == 1
 
@@ -65,7 +65,7 @@ def test_only_few_are_compared_again(scan: Scan) -> None:
     templates = rng.standard_normal((20_000, 128)).astype(np.float32)
     templates /= np.linalg.norm(templates, axis=1, keepdims=True)
     asked: list[int] = []
-    index = Index(lambda ids: (asked.extend(ids), templates[np.array(ids)])[1], scan)
+    index = Int8Index(lambda ids: (asked.extend(ids), templates[np.array(ids)])[1], scan)
     index.add(range(20_000), templates)
     assert index.search(templates[77], 1)[0].id == 77
     assert len(asked) == 1
@@ -73,7 +73,7 @@ def test_only_few_are_compared_again(scan: Scan) -> None:
 
 def test_who_leaves_is_not_found_and_who_comes_is(scan: Scan) -> None:
     templates = crowd(50, 64)
-    index = Index(lambda ids: templates[np.array(ids)], scan)
+    index = Int8Index(lambda ids: templates[np.array(ids)], scan)
     index.add(range(10), templates[:10])
     index.remove([3, 7, 99])
     index.add(range(10, 50), templates[10:])
@@ -82,7 +82,7 @@ def test_who_leaves_is_not_found_and_who_comes_is(scan: Scan) -> None:
 
 
 def test_an_empty_gallery_knows_nobody(scan: Scan) -> None:
-    index = Index(lambda ids: np.empty((0, 8), np.float32), scan)
+    index = Int8Index(lambda ids: np.empty((0, 8), np.float32), scan)
     assert index.search(np.eye(8, dtype=np.float32)[0], 5) == []
     index.add([1], np.eye(8, dtype=np.float32)[:1])
     index.remove([1])

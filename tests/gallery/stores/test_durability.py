@@ -16,10 +16,10 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.crypto.encryption import DamagedError
-from edgefr.gallery.file_gallery import Gallery
+from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.stores import sqlite_schema as schema
 from tests.conftest import REPOSITORY
-from tests.gallery.people import new_gallery, portrait, unit
+from tests.gallery.people import new_gallery, sample, unit
 
 
 def test_kills_lose_nothing_and_leave_nothing_behind() -> None:
@@ -46,7 +46,7 @@ def test_a_log_cut_anywhere_gives_a_whole_earlier_state(tmp_path: Path) -> None:
     log = Path(f"{gallery.path}-wal")
     first = log.stat().st_size
     for number in range(6):
-        gallery.enrol(f"person {number}", [portrait(number), portrait(number + 50)])
+        gallery.enrol(f"person {number}", [sample(number), sample(number + 50)])
     size, folder, seen = log.stat().st_size, tmp_path / "cut", set()
     for cut in np.random.default_rng(0).integers(0, size, 30):
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,16 +55,16 @@ def test_a_log_cut_anywhere_gives_a_whole_earlier_state(tmp_path: Path) -> None:
             shutil.copy(file, folder)
         os.truncate(folder / log.name, int(cut))
         try:
-            found = Gallery.open(folder / gallery.path.name, secret)
+            found = FileGallery.open(folder / gallery.path.name, secret)
         except EdgefrError:
             assert cut < first  # there was no gallery yet
             continue
         with found:
             names = found.names()
             assert names == [f"person {number}" for number in range(len(names))]
-            assert all(len(found.portraits(name)) == 2 for name in names)
+            assert all(len(found.samples(name)) == 2 for name in names)
             assert len(found.events()) == len(names)
-            assert found.stray_images() == 0
+            assert found.orphan_images() == 0
             seen.add(len(names))
     gallery.close()
     assert len(seen) > 3
@@ -72,26 +72,26 @@ def test_a_log_cut_anywhere_gives_a_whole_earlier_state(tmp_path: Path) -> None:
 
 def test_an_error_within_a_change_leaves_nothing(tmp_path: Path) -> None:
     gallery, secret = new_gallery(tmp_path)
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     with pytest.raises(EdgefrError, match="cancel"):
-        gallery.enrol("Ada", [type(portrait(1))("b.jpg", -unit(1), 20.0, -1.0, 2.0)])
+        gallery.enrol("Ada", [type(sample(1))("b.jpg", -unit(1), 20.0, -1.0, 2.0)])
     with pytest.raises(EdgefrError, match="choose another name"):
         gallery.rename("Ada", "  ")
-    gallery.enrol("Grace", [portrait(2)])
+    gallery.enrol("Grace", [sample(2)])
     gallery.close()
-    with Gallery.open(gallery.path, secret) as again:
-        assert len(again.portraits("Ada")) == 1
+    with FileGallery.open(gallery.path, secret) as again:
+        assert len(again.samples("Ada")) == 1
         assert [event.name for event in again.events()] == ["Ada", "Grace"]
-        assert again.stray_images() == 0
+        assert again.orphan_images() == 0
 
 
 def test_two_openers_see_each_other_and_enrol_nobody_twice(tmp_path: Path) -> None:
     one, secret = new_gallery(tmp_path)
-    other = Gallery.open(one.path, secret)
-    one.enrol("Ada", [portrait(1)])
-    other.enrol("Ada", [portrait(2)])
-    assert [len(opened.portraits("Ada")) for opened in (one, other)] == [2, 2]
-    one.enrol("Grace", [portrait(3)])
+    other = FileGallery.open(one.path, secret)
+    one.enrol("Ada", [sample(1)])
+    other.enrol("Ada", [sample(2)])
+    assert [len(opened.samples("Ada")) for opened in (one, other)] == [2, 2]
+    one.enrol("Grace", [sample(3)])
     assert other.search(unit(3), 1)[0].name == "Grace"
     one.remove("Ada")
     one.remove("Grace")
@@ -109,7 +109,7 @@ def test_threads_share_a_gallery(tmp_path: Path) -> None:
     def enrol(start: int) -> None:
         try:
             for number in range(start, start + 8):
-                gallery.enrol(f"person {number}", [portrait(number)])
+                gallery.enrol(f"person {number}", [sample(number)])
                 assert gallery.search(unit(number), 1)[0].name == f"person {number}"
         except BaseException as error:
             failures.append(error)
@@ -121,18 +121,18 @@ def test_threads_share_a_gallery(tmp_path: Path) -> None:
         thread.join()
     gallery.close()
     assert failures == []
-    with Gallery.open(gallery.path, secret) as again:
+    with FileGallery.open(gallery.path, secret) as again:
         assert len(again) == 24
 
 
 def test_an_older_file_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery, secret = new_gallery(tmp_path)
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     gallery.close()
     step = ("ALTER TABLE events ADD COLUMN place TEXT", "CREATE TABLE cameras (id INTEGER PRIMARY KEY)")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
     monkeypatch.setattr("edgefr.gallery.stores.sqlite.MIGRATIONS", schema.MIGRATIONS)
-    with Gallery.open(gallery.path, secret) as newer:
+    with FileGallery.open(gallery.path, secret) as newer:
         assert newer.names() == ["Ada"]
         assert newer._store.header().version == 2
         assert newer._store._database.execute("SELECT count(*) FROM cameras").fetchone() == (0,)
@@ -145,7 +145,7 @@ def test_a_newer_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
     database.execute("PRAGMA user_version = 99")
     database.close()
     with pytest.raises(EdgefrError, match="found version 99: update edgefr"):
-        Gallery.open(gallery.path, secret)
+        FileGallery.open(gallery.path, secret)
 
 
 def test_another_database_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -159,11 +159,11 @@ def test_another_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     path.write_text("hello, I am text " * 100)
     with pytest.raises(DamagedError):
-        Gallery.create(path, *new_secret_and_binding(tmp_path))
+        FileGallery.create(path, *new_secret_and_binding(tmp_path))
 
 
 def new_secret_and_binding(folder: Path):
-    from edgefr.gallery.crypto.key_wrapping import Plain
+    from edgefr.gallery.crypto.key_wrapping import NoSecret
     from tests.gallery.people import BINDING
 
-    return Plain(), BINDING
+    return NoSecret(), BINDING

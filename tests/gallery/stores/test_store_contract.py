@@ -19,15 +19,15 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.address import LITE, POSTGRES, Address
-from edgefr.gallery.base import AnyGallery
+from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.key_wrapping import KeyFile, Passphrase, Secret
 from edgefr.gallery.factory import create_gallery, gallery_exists, open_gallery
-from edgefr.gallery.records import Person, Portrait
+from edgefr.gallery.records import FaceSample, Person
 from edgefr.gallery.stores import writer_lease as claim
 from edgefr.gallery.stores.base import PAGE
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from tests.conftest import REPOSITORY
-from tests.gallery.people import BINDING, DIM, new_gallery, portrait, unit
+from tests.gallery.people import BINDING, DIM, new_gallery, sample, unit
 
 Place = Path | Address
 SECRET = Passphrase("correct horse", cost=1 << 14)
@@ -39,20 +39,20 @@ def key(tmp_path: Path) -> KeyFile:
 
 
 @pytest.fixture
-def gallery(place: Place, key: KeyFile) -> Iterator[AnyGallery]:
+def gallery(place: Place, key: KeyFile) -> Iterator[Gallery]:
     with created(place, key) as opened:
         yield opened
 
 
-def created(place: Place, secret: Secret) -> AnyGallery:
+def created(place: Place, secret: Secret) -> Gallery:
     return create_gallery(place, secret, BINDING, lambda _text: None)
 
 
-def opened_again(place: Place, secret: Secret) -> AnyGallery:
+def opened_again(place: Place, secret: Secret) -> Gallery:
     return open_gallery(place, lambda _kind: secret)
 
 
-def told(one: Portrait) -> tuple[object, ...]:
+def told(one: FaceSample) -> tuple[object, ...]:
     return one.source, one.embedding.tobytes(), one.uncertainty, None if one.crop is None else one.crop.tobytes()
 
 
@@ -60,10 +60,10 @@ def nothing(_count: int) -> None:
     """Told of progress."""
 
 
-def test_what_is_enrolled_is_read_again_by_who_has_the_secret(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
-    ada, more = [portrait(1, "a.jpg", crop=True), portrait(2, "b.jpg")], [portrait(3, "c.jpg")]
+def test_what_is_enrolled_is_read_again_by_who_has_the_secret(place: Place, gallery: Gallery, key: KeyFile) -> None:
+    ada, more = [sample(1, "a.jpg", crop=True), sample(2, "b.jpg")], [sample(3, "c.jpg")]
     gallery.enrol("Ada", ada)
-    gallery.enrol("Grace", [portrait(9)])
+    gallery.enrol("Grace", [sample(9)])
     gallery.enrol("Ada", more)
     gallery.close()
     with opened_again(place, key) as again:
@@ -72,21 +72,21 @@ def test_what_is_enrolled_is_read_again_by_who_has_the_secret(place: Place, gall
         assert "Emmy" not in again
         assert "\n" not in again
         assert len(again) == 2
-        assert [told(one) for one in again.portraits("Ada")] == [told(one) for one in (*ada, *more)]
+        assert [told(one) for one in again.samples("Ada")] == [told(one) for one in (*ada, *more)]
         assert again.binding == BINDING
         assert [(event.what, event.name) for event in again.events()] == [
             ("enrolled", "Ada"),
             ("enrolled", "Grace"),
             ("extended", "Ada"),
         ]
-        assert again.stray_images() == 0
+        assert again.orphan_images() == 0
         (entry,) = again.entries(["Ada"])
         assert (entry[0].name, len(entry[1])) == ("Ada", 3)
 
 
-def test_a_search_is_as_an_exact_one(gallery: AnyGallery) -> None:
+def test_a_search_is_as_an_exact_one(gallery: Gallery) -> None:
     for number in range(12):
-        gallery.enrol(f"person {number}", [portrait(number)])
+        gallery.enrol(f"person {number}", [sample(number)])
     for number in range(3):
         similarity = np.stack([unit(other) for other in range(12)]) @ unit(number)
         found = gallery.search(unit(number), 4)
@@ -94,9 +94,9 @@ def test_a_search_is_as_an_exact_one(gallery: AnyGallery) -> None:
         np.testing.assert_allclose([hit.similarity for hit in found], np.sort(similarity)[:-5:-1], atol=1e-6)
 
 
-def test_many_searches_at_once_find_what_each_finds_alone(gallery: AnyGallery) -> None:
-    people = ((Person(0, f"person {number}", 1.0, None, unit(number), ()), [portrait(number)]) for number in range(300))
-    gallery.add_all(people, "a test")
+def test_many_searches_at_once_find_what_each_finds_alone(gallery: Gallery) -> None:
+    people = ((Person(0, f"person {number}", 1.0, None, unit(number), ()), [sample(number)]) for number in range(300))
+    gallery.import_all(people, "a test")
     asked = np.stack([unit(number) for number in range(0, 300, 2)])
     together = gallery.search_all(asked, 3)
     assert [hits[0].name for hits in together] == [f"person {number}" for number in range(0, 300, 2)]
@@ -105,65 +105,64 @@ def test_many_searches_at_once_find_what_each_finds_alone(gallery: AnyGallery) -
     assert gallery.search_all(asked[:0]) == []
 
 
-def test_who_is_removed_is_gone_and_the_others_stay(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
+def test_who_is_removed_is_gone_and_the_others_stay(place: Place, gallery: Gallery, key: KeyFile) -> None:
     for number, name in enumerate(("Ada", "Grace")):
-        gallery.enrol(name, [portrait(number, crop=True), portrait(number + 10)])
+        gallery.enrol(name, [sample(number, crop=True), sample(number + 10)])
     gallery.remove("Ada")
     assert [hit.name for hit in gallery.search(unit(0), 5)] == ["Grace"]
     assert (gallery.names(), len(gallery), "Ada" in gallery) == (["Grace"], 1, False)
-    for read in (gallery.person, gallery.portraits, gallery.remove):
+    for read in (gallery.person, gallery.samples, gallery.remove):
         with pytest.raises(EdgefrError, match="nobody of that name"):
             read("Ada")
-    assert gallery.stray_images() == 0
+    assert gallery.orphan_images() == 0
     assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("removed", "Ada")
-    gallery.enrol("Ada", [portrait(5)])
-    assert [one.source for one in gallery.portraits("Ada")] == ["a.jpg"]
+    gallery.enrol("Ada", [sample(5)])
+    assert [one.source for one in gallery.samples("Ada")] == ["a.jpg"]
 
 
-def test_a_renamed_person_is_found_by_the_new_name_only(gallery: AnyGallery) -> None:
-    gallery.enrol("Ada", [portrait(1)])
-    gallery.enrol("Grace", [portrait(2)])
+def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> None:
+    gallery.enrol("Ada", [sample(1)])
+    gallery.enrol("Grace", [sample(2)])
     gallery.rename("Ada", " Ada Lovelace ")
     assert gallery.search(unit(1), 1)[0].name == "Ada Lovelace"
     assert gallery.names() == ["Ada Lovelace", "Grace"]
-    assert len(gallery.portraits("Ada Lovelace")) == 1
+    assert len(gallery.samples("Ada Lovelace")) == 1
     with pytest.raises(EdgefrError, match="choose another name"):
         gallery.rename("Grace", "Ada Lovelace")
 
 
-def test_whose_time_is_over_is_removed(gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Ada", [portrait(1)], keep=3600)
-    gallery.enrol("Grace", [portrait(2)])
+def test_whose_time_is_over_is_removed(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [sample(1)], keep=3600)
+    gallery.enrol("Grace", [sample(2)])
     now = gallery.person("Ada").enrolled
     monkeypatch.setattr("time.time", lambda: now + 3601)
     assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
     assert gallery.names() == ["Grace"]
     assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("expired", "Ada")
-    gallery.enrol("Ada", [portrait(3)])
+    gallery.enrol("Ada", [sample(3)])
     assert [hit.name for hit in gallery.search(unit(3), 1)] == ["Ada"]
 
 
 def test_all_whose_time_is_over_are_removed_at_the_next_opening(
-    place: Place, gallery: AnyGallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+    place: Place, gallery: Gallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, many = time.time(), PAGE + 100
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     visitors = (
-        (Person(0, f"visitor {number}", now, now + 3600, unit(number), ()), [portrait(number)])
-        for number in range(many)
+        (Person(0, f"visitor {number}", now, now + 3600, unit(number), ()), [sample(number)]) for number in range(many)
     )
-    gallery.add_all(visitors, "a test")
+    gallery.import_all(visitors, "a test")
     gallery.close()
     monkeypatch.setattr("time.time", lambda: now + 3601)
     with opened_again(place, key) as again:
-        assert (again.names(), len(again), again.stray_images()) == (["Ada"], 1, 0)
+        assert (again.names(), len(again), again.orphan_images()) == (["Ada"], 1, 0)
         assert [event.what for event in again.events()].count("expired") == many
 
 
 def test_another_secret_opens_nothing_and_a_new_one_shuts_out_the_former(
-    place: Place, gallery: AnyGallery, key: KeyFile, tmp_path: Path
+    place: Place, gallery: Gallery, key: KeyFile, tmp_path: Path
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     other = KeyFile.create(tmp_path / "other")
     with pytest.raises(EdgefrError, match="give the right one"):
         opened_again(place, other)
@@ -177,8 +176,8 @@ def test_another_secret_opens_nothing_and_a_new_one_shuts_out_the_former(
         assert again.events()[-1].what == "rotated"
 
 
-def test_a_second_gallery_of_the_same_name_is_refused(place: Place, gallery: AnyGallery, key: KeyFile) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+def test_a_second_gallery_of_the_same_name_is_refused(place: Place, gallery: Gallery, key: KeyFile) -> None:
+    gallery.enrol("Ada", [sample(1)])
     assert gallery_exists(place)
     with pytest.raises(EdgefrError, match="choose another"):
         created(place, key)
@@ -194,7 +193,7 @@ def test_where_there_is_no_gallery_none_is_opened(place: Place, key: KeyFile) ->
 def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_path: Path) -> None:
     first, _ = new_gallery(tmp_path / "first", key)
     for number, name in enumerate(("Ada", "Grace", "Emmy")):
-        first.enrol(name, [portrait(number, f"{name}.jpg", crop=number == 0), portrait(number + 10)], keep=9e9)
+        first.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], keep=9e9)
     out, back = tmp_path / "out", tmp_path / "back"
     export_gallery(first, out, SECRET, nothing)
     seen: list[int] = []
@@ -204,12 +203,12 @@ def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_
         assert gallery.search(unit(2), 1)[0].name == "Emmy"
         with pytest.raises(EdgefrError, match=r"nobody of the name \w+ in .*nothing was imported"):
             import_people(gallery, Export(out, SECRET), nothing)
-        assert (gallery.names(), gallery.stray_images()) == (["Ada", "Emmy", "Grace"], 0)
+        assert (gallery.names(), gallery.orphan_images()) == (["Ada", "Emmy", "Grace"], 0)
         export_gallery(gallery, back, SECRET, nothing)
     last, _ = new_gallery(tmp_path / "last", key)
     import_people(last, Export(back, SECRET), nothing)
     for name in first.names():
-        assert [told(one) for one in last.portraits(name)] == [told(one) for one in first.portraits(name)]
+        assert [told(one) for one in last.samples(name)] == [told(one) for one in first.samples(name)]
         assert replace(last.person(name), id=0, images=(), template=0) == replace(  # type: ignore[arg-type]
             first.person(name),
             id=0,
@@ -222,8 +221,8 @@ def test_whose_time_is_over_since_the_export_is_left_out(
     place: Place, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = new_gallery(tmp_path / "first", key)
-    first.enrol("Ada", [portrait(1)], keep=3600)
-    first.enrol("Grace", [portrait(2)])
+    first.enrol("Ada", [sample(1)], keep=3600)
+    first.enrol("Grace", [sample(2)])
     export_gallery(first, tmp_path / "out", SECRET, nothing)
     over = first.person("Ada").enrolled + 3601
     # Of the import only: servers whose clock stands still never start.
@@ -234,27 +233,27 @@ def test_whose_time_is_over_since_the_export_is_left_out(
         assert (gallery.names(), sum(seen)) == (["Grace"], 4)
 
 
-def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: AnyGallery) -> None:
-    gallery.enrol("Emmy", [portrait(7)])
+def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: Gallery) -> None:
+    gallery.enrol("Emmy", [sample(7)])
 
-    def people() -> Iterator[tuple[Person, list[Portrait]]]:
+    def people() -> Iterator[tuple[Person, list[FaceSample]]]:
         for number in range(250):
-            yield Person(0, f"person {number}", 1.0, None, unit(number), ()), [portrait(number)]
-        yield Person(0, "Emmy", 1.0, None, unit(1), ()), [portrait(1)]
+            yield Person(0, f"person {number}", 1.0, None, unit(number), ()), [sample(number)]
+        yield Person(0, "Emmy", 1.0, None, unit(1), ()), [sample(1)]
 
     with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
-        gallery.add_all(people(), "a test")
-    assert (gallery.names(), gallery.stray_images()) == (["Emmy"], 0)
+        gallery.import_all(people(), "a test")
+    assert (gallery.names(), gallery.orphan_images()) == (["Emmy"], 0)
     assert gallery.search(unit(7), 3)[0].name == "Emmy"
 
 
 def test_an_import_that_gives_back_something_else_is_reported(
-    gallery: AnyGallery, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.enrol("Ada", [portrait(1), portrait(2)])
+    gallery.enrol("Ada", [sample(1), sample(2)])
     export_gallery(gallery, tmp_path / "out", SECRET, nothing)
     gallery.remove("Ada")
-    entries: Callable[..., Iterator[tuple[Person, list[Portrait]]]] = gallery.entries
+    entries: Callable[..., Iterator[tuple[Person, list[FaceSample]]]] = gallery.entries
     monkeypatch.setattr(gallery, "entries", lambda names: ((one, all_[:1]) for one, all_ in entries(names)))
     with pytest.raises(EdgefrError, match="expected 1 people with the digest"):
         import_people(gallery, Export(tmp_path / "out", SECRET), nothing)
@@ -266,13 +265,13 @@ from pathlib import Path
 from edgefr.gallery.address import address_of
 from edgefr.gallery.crypto.key_wrapping import KeyFile
 from edgefr.gallery.factory import open_gallery
-from tests.gallery.people import portrait
+from tests.gallery.people import sample
 
 gallery = open_gallery(address_of(sys.argv[1]), lambda _kind: KeyFile(Path(sys.argv[2])))
 print("open", flush=True)
 for number in range(int(sys.argv[3]), int(sys.argv[4])):
-    gallery.enrol(f"person {number}", [portrait(number, f"{number}.jpg"), portrait(number + 1000)])
-    gallery.enrol("Ada", [portrait(number, f"{number}.jpg")])
+    gallery.enrol(f"person {number}", [sample(number, f"{number}.jpg"), sample(number + 1000)])
+    gallery.enrol("Ada", [sample(number, f"{number}.jpg")])
     print(number, flush=True)
 """
 
@@ -300,9 +299,9 @@ def test_two_processes_write_and_nothing_is_lost(place: Place, key: KeyFile) -> 
     numbers = [*range(4), *range(10, 14)]
     with opened_again(place, key) as gallery:
         assert gallery.names() == sorted(["Ada", *(f"person {number}" for number in numbers)])
-        assert {one.source for one in gallery.portraits("Ada")} == {f"{number}.jpg" for number in numbers}
-        assert all(len(gallery.portraits(f"person {number}")) == 2 for number in numbers)
-        assert gallery.stray_images() == 0
+        assert {one.source for one in gallery.samples("Ada")} == {f"{number}.jpg" for number in numbers}
+        assert all(len(gallery.samples(f"person {number}")) == 2 for number in numbers)
+        assert gallery.orphan_images() == 0
         assert len(gallery.events()) == 2 * len(numbers)
 
 
@@ -332,13 +331,13 @@ def test_a_killed_writer_has_lost_nothing_that_was_acknowledged(
         acknowledged += done
         start = done[-1] + 2
     with opened_again(place, key) as gallery:
-        gallery.enrol("Last", [portrait(1)])
+        gallery.enrol("Last", [sample(1)])
         assert {f"person {number}" for number in acknowledged} <= {*gallery.names()}
         assert len(gallery) - len(acknowledged) - 2 in range(3)  # those under way, wholly or not at all
         for name in {*gallery.names()} - {"Ada", "Last"}:
-            assert len(gallery.portraits(name)) == 2
-        assert {f"{number}.jpg" for number in acknowledged} <= {one.source for one in gallery.portraits("Ada")}
-        assert gallery.stray_images() == 0
+            assert len(gallery.samples(name)) == 2
+        assert {f"{number}.jpg" for number in acknowledged} <= {one.source for one in gallery.samples("Ada")}
+        assert gallery.orphan_images() == 0
 
 
 KILLED_AT = {
@@ -359,7 +358,7 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
         pytest.skip("PostgreSQL needs no claims")
     monkeypatch.setattr(claim, "LEASE", 0.5)
     gallery = created(place, key)
-    gallery.enrol("Ada", [portrait(0, "0.jpg")])
+    gallery.enrol("Ada", [sample(0, "0.jpg")])
     shelf = gallery._shelf  # type: ignore[attr-defined]
 
     def killed(*_arguments: object) -> None:
@@ -374,32 +373,32 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
     with monkeypatch.context() as patched:
         patched.setattr(shelf, method, killed)
         with pytest.raises(EdgefrError):
-            gallery.enrol("Ada", [portrait(1, "1.jpg", crop=True)])
+            gallery.enrol("Ada", [sample(1, "1.jpg", crop=True)])
     for name in ("_upsert", "_run", "drop_claim"):
         shelf.__dict__.pop(name, None)  # `killed` has put them there
     gallery.close()
     with opened_again(place, key) as again:
-        sources = [one.source for one in again.portraits("Ada")]
+        sources = [one.source for one in again.samples("Ada")]
         assert sources == (["0.jpg", "1.jpg"] if moment == "the person is written" else ["0.jpg"])
-        again.enrol("Grace", [portrait(2)])  # the next writer clears away what is left
-        assert again.stray_images() == 0
-        again.enrol("Ada", [portrait(3, "3.jpg")])
-        assert [one.source for one in again.portraits("Ada")] == [*sources, "3.jpg"]
+        again.enrol("Grace", [sample(2)])  # the next writer clears away what is left
+        assert again.orphan_images() == 0
+        again.enrol("Ada", [sample(3, "3.jpg")])
+        assert [one.source for one in again.samples("Ada")] == [*sources, "3.jpg"]
 
 
-def test_an_image_that_is_enrolled_already_is_not_enrolled_again(gallery: AnyGallery) -> None:
+def test_an_image_that_is_enrolled_already_is_not_enrolled_again(gallery: Gallery) -> None:
     """Two who enrol the same photograph at once have both looked before either wrote."""
-    gallery.enrol("Ada", [portrait(1, "1.jpg"), portrait(2, "2.jpg")])
+    gallery.enrol("Ada", [sample(1, "1.jpg"), sample(2, "2.jpg")])
     template = gallery.person("Ada").template
-    gallery.enrol("Ada", [portrait(2, "again.jpg")])
-    assert [one.source for one in gallery.portraits("Ada")] == ["1.jpg", "2.jpg"]
+    gallery.enrol("Ada", [sample(2, "again.jpg")])
+    assert [one.source for one in gallery.samples("Ada")] == ["1.jpg", "2.jpg"]
     assert np.array_equal(gallery.person("Ada").template, template)
-    gallery.enrol("Ada", [portrait(2, "again.jpg"), portrait(3, "3.jpg")])
-    assert [one.source for one in gallery.portraits("Ada")] == ["1.jpg", "2.jpg", "3.jpg"]
+    gallery.enrol("Ada", [sample(2, "again.jpg"), sample(3, "3.jpg")])
+    assert [one.source for one in gallery.samples("Ada")] == ["1.jpg", "2.jpg", "3.jpg"]
 
 
 def test_of_two_who_make_a_gallery_at_once_one_succeeds(place: Place, key: KeyFile) -> None:
-    done: list[AnyGallery] = []
+    done: list[Gallery] = []
     refused: list[EdgefrError] = []
 
     def make() -> None:
@@ -414,19 +413,19 @@ def test_of_two_who_make_a_gallery_at_once_one_succeeds(place: Place, key: KeyFi
     for thread in threads:
         thread.join()
     assert (len(done), len(refused)) == (1, 1), refused
-    done[0].enrol("Ada", [portrait(1)])
+    done[0].enrol("Ada", [sample(1)])
     done[0].close()
     with opened_again(place, key) as again:
         assert again.names() == ["Ada"]
 
 
-def test_threads_share_a_gallery(gallery: AnyGallery) -> None:
+def test_threads_share_a_gallery(gallery: Gallery) -> None:
     failures: list[BaseException] = []
 
     def enrol(start: int) -> None:
         try:
             for number in range(start, start + 3):
-                gallery.enrol(f"person {number}", [portrait(number)])
+                gallery.enrol(f"person {number}", [sample(number)])
                 assert gallery.search(unit(number), 1)[0].name == f"person {number}"
         except BaseException as error:
             failures.append(error)
@@ -440,21 +439,21 @@ def test_threads_share_a_gallery(gallery: AnyGallery) -> None:
     assert len(gallery.names()) == 6
 
 
-def test_a_rebuild_goes_through_a_file(place: Place, gallery: AnyGallery) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+def test_a_rebuild_goes_through_a_file(place: Place, gallery: Gallery) -> None:
+    gallery.enrol("Ada", [sample(1)])
     other = replace(BINDING, model_sha256="1" * 64)
     if isinstance(place, Address):
         with pytest.raises(EdgefrError, match=r"gallery export.*rebuild it"):
-            gallery.exchange(other, lambda _name, portraits: portraits)
+            gallery.re_embed_all(other, lambda _name, samples: samples)
         assert gallery.binding == BINDING
     else:
-        gallery.exchange(other, lambda _name, portraits: portraits)
+        gallery.re_embed_all(other, lambda _name, samples: samples)
         assert gallery.binding == other
     assert len(gallery.person("Ada").template) == DIM
 
 
-def test_the_answers_of_json_are_whole(gallery: AnyGallery) -> None:
+def test_the_answers_of_json_are_whole(gallery: Gallery) -> None:
     """Names of every script survive."""
     for name in ("Ḽơᶉëᶆ ȋṕšᶙṁ", "李小龍", 'O\'Brien "x" \\'):
-        gallery.enrol(name, [portrait(len(name))])
+        gallery.enrol(name, [sample(len(name))])
         assert json.loads(json.dumps(gallery.person(name).name)) == name

@@ -17,14 +17,14 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.address import LITE, MILVUS, POSTGRES, Address
-from edgefr.gallery.base import AnyGallery
+from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.encryption import DamagedError
-from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.factory import create_gallery, gallery_exists, open_gallery, shelf_at
 from edgefr.gallery.stores.base import HEADER
 from edgefr.gallery.stores.milvus_collections import Collections
 from tests.conftest import REPOSITORY
-from tests.gallery.people import BINDING, portrait, unit
+from tests.gallery.people import BINDING, sample, unit
 from tests.stores import MilvusServer, Postgres, Wire, place_in
 
 SERVERS = (POSTGRES, MILVUS)
@@ -39,8 +39,8 @@ def at(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def gallery(at: Address) -> Iterator[AnyGallery]:
-    with create_gallery(at, Plain(), BINDING, lambda _text: None) as opened:
+def gallery(at: Address) -> Iterator[Gallery]:
+    with create_gallery(at, NoSecret(), BINDING, lambda _text: None) as opened:
         yield opened
 
 
@@ -51,49 +51,49 @@ def server_of(at: Address, request: pytest.FixtureRequest) -> Postgres | MilvusS
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
 def test_a_server_that_is_killed_has_all_that_was_acknowledged_when_it_is_back(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
+    at: Address, gallery: Gallery, request: pytest.FixtureRequest
 ) -> None:
     for number in range(3):
-        gallery.enrol(f"person {number}", [portrait(number)])
+        gallery.enrol(f"person {number}", [sample(number)])
     gallery.remove("person 1")
     server = server_of(at, request)
     server.kill()
     try:
         with pytest.raises(EdgefrError, match=r"see that the server runs.*try again"):
-            gallery.enrol("Ada", [portrait(9)])
+            gallery.enrol("Ada", [sample(9)])
     finally:
         server.start()
     deadline = time.monotonic() + 90
     while True:
         try:
-            gallery.enrol("Grace", [portrait(8)])
+            gallery.enrol("Grace", [sample(8)])
             break
         except EdgefrError:
             assert time.monotonic() < deadline
             time.sleep(0.5)
     assert {*gallery.names()} - {"Ada"} == {"person 0", "person 2", "Grace"}
     assert gallery.search(unit(2), 1)[0].name == "person 2"
-    assert all(len(gallery.portraits(name)) == 1 for name in gallery.names())
+    assert all(len(gallery.samples(name)) == 1 for name in gallery.names())
 
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
 def test_a_line_that_goes_dead_is_told_in_time(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: Address, gallery: Gallery, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     wire, through = wired(at, request, tmp_path, monkeypatch)
-    with open_gallery(through, lambda _kind: Plain()) as far:
+    with open_gallery(through, lambda _kind: NoSecret()) as far:
         assert far.names() == ["Ada"]
         wire.frozen.set()
         for module in ("milvus", "postgres"):
             monkeypatch.setattr(f"edgefr.gallery.{module}.SECONDS", 0.5)
         monkeypatch.setattr("edgefr.gallery.stores.postgres.SLACK", 0.5)
-        for change in (lambda: far.enrol("Grace", [portrait(2)]), lambda: far.search(unit(1), 1)):
+        for change in (lambda: far.enrol("Grace", [sample(2)]), lambda: far.search(unit(1), 1)):
             with pytest.raises(EdgefrError, match="see that the server runs"):
                 change()
     wire.close()
     assert gallery.names() == ["Ada"]
-    assert gallery.stray_images() == 0
+    assert gallery.orphan_images() == 0
 
 
 def wired(
@@ -137,8 +137,8 @@ def test_what_is_somebody_elses_is_refused_and_left_alone(at: Address, request: 
         client = MilvusClient(f"http://localhost:{server.port}")
         client.create_collection(f"{at.name}_people", dimension=8)
     for attempt in (
-        lambda: open_gallery(at, lambda _kind: Plain()),
-        lambda: create_gallery(at, Plain(), BINDING, lambda _text: None),
+        lambda: open_gallery(at, lambda _kind: NoSecret()),
+        lambda: create_gallery(at, NoSecret(), BINDING, lambda _text: None),
     ):
         with pytest.raises(EdgefrError, match=rf"something else in the \w+ {at.name}_people.*choose another name"):
             attempt()
@@ -157,11 +157,11 @@ def test_a_creation_that_was_cut_short_is_no_gallery_and_the_next_one_takes_its_
     with monkeypatch.context() as killed:
         killed.setattr(f"edgefr.gallery.{cut}", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            create_gallery(at, Plain(), BINDING, lambda _text: None)
+            create_gallery(at, NoSecret(), BINDING, lambda _text: None)
     assert not gallery_exists(at)
-    with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
-        gallery.enrol("Ada", [portrait(1)])
-    with open_gallery(at, lambda _kind: Plain()) as again:
+    with create_gallery(at, NoSecret(), BINDING, lambda _text: None) as gallery:
+        gallery.enrol("Ada", [sample(1)])
+    with open_gallery(at, lambda _kind: NoSecret()) as again:
         assert again.names() == ["Ada"]
 
 
@@ -178,8 +178,8 @@ def test_a_creation_that_took_too_long_writes_no_header_over_anothers(
         create(self, dim, mark)
         with monkeypatch.context() as other:
             other.setattr(Collections, "create", create)
-            with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
-                gallery.enrol("Ada", [portrait(1)])
+            with create_gallery(at, NoSecret(), BINDING, lambda _text: None) as gallery:
+                gallery.enrol("Ada", [sample(1)])
         late = 600.0
 
     with monkeypatch.context() as slow:
@@ -187,8 +187,8 @@ def test_a_creation_that_took_too_long_writes_no_header_over_anothers(
         clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
         slow.setattr("edgefr.gallery.stores.milvus.time", clock)  # of that module only, not the client's
         with pytest.raises(EdgefrError, match=r"made within.*try again"):
-            create_gallery(at, Plain(), BINDING, lambda _text: None)
-    with open_gallery(at, lambda _kind: Plain()) as again:
+            create_gallery(at, NoSecret(), BINDING, lambda _text: None)
+    with open_gallery(at, lambda _kind: NoSecret()) as again:
         assert again.names() == ["Ada"]
 
 
@@ -197,33 +197,33 @@ def test_people_whose_gallery_lost_its_header_are_not_cleared_away(
     at: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgefr.gallery.stores.milvus.HALF_MADE_SECONDS", 0.1)
-    with create_gallery(at, Plain(), BINDING, lambda _text: None) as gallery:
-        gallery.enrol("Ada", [portrait(1)])
+    with create_gallery(at, NoSecret(), BINDING, lambda _text: None) as gallery:
+        gallery.enrol("Ada", [sample(1)])
     shelf = shelf_at(at)
     header = shelf.header()
     with shelf.changing(lambda _intent: None, 5):
         shelf.drop_things(HEADER, [header.id])
     shelf.close()
     with pytest.raises(EdgefrError, match=r"lost its header.*backup"):
-        create_gallery(at, Plain(), BINDING, lambda _text: None)
+        create_gallery(at, NoSecret(), BINDING, lambda _text: None)
     shelf = shelf_at(at)
     with shelf.changing(lambda _intent: None, 5):
         shelf.put_things([header])
     shelf.close()
-    with open_gallery(at, lambda _kind: Plain()) as again:
+    with open_gallery(at, lambda _kind: NoSecret()) as again:
         assert again.names() == ["Ada"]
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_client_that_is_gone_within_a_change_keeps_nobody_out_for_long(
-    at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    at: Address, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgefr.gallery.stores.postgres.IDLE_SECONDS", 1.0)
     gone = shelf_at(at)
 
     def change() -> None:
         with gone.changing(lambda _intent: None, 5.0):
-            gallery.enrol("Ada", [portrait(1)])
+            gallery.enrol("Ada", [sample(1)])
             gone.count()
 
     with pytest.raises(EdgefrError, match="the change paused for too long and was taken back; try again"):
@@ -246,14 +246,14 @@ def test_a_folder_that_milvus_lite_cannot_make_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
 def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
-    at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    at: Address, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)], keep=3600)
-    gallery.enrol("Grace", [portrait(2)])
+    gallery.enrol("Ada", [sample(1)], keep=3600)
+    gallery.enrol("Grace", [sample(2)])
     over = gallery.person("Ada").enrolled + 3601
     monkeypatch.setattr("time.time", lambda: over)
     shelf = shelf_at(at)
-    with shelf.changing(lambda _intent: None, 5.0), open_gallery(at, lambda _kind: Plain()) as reader:
+    with shelf.changing(lambda _intent: None, 5.0), open_gallery(at, lambda _kind: NoSecret()) as reader:
         assert [hit.name for hit in reader.search(unit(1), 1)] == ["Grace"]
         assert reader.names() == ["Grace"]
         assert len(reader) == 1  # though Ada cannot be removed
@@ -263,31 +263,29 @@ def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_database_that_may_only_be_read_is_searched_and_not_written(
-    at: Address, gallery: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    at: Address, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     monkeypatch.setenv("PGOPTIONS", "")
     shelf = gallery._shelf  # type: ignore[attr-defined]
     shelf._run("SET default_transaction_read_only = on")
     assert gallery.search(unit(1), 1)[0].name == "Ada"
     with pytest.raises(EdgefrError, match=r"read-only transaction.*address of the primary server"):
-        gallery.enrol("Grace", [portrait(2)])
+        gallery.enrol("Grace", [sample(2)])
     assert gallery.names() == ["Ada"]
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_full_disk_keeps_what_was_acknowledged(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_keeps_what_was_acknowledged(at: Address, gallery: Gallery, request: pytest.FixtureRequest) -> None:
     server = server_of(at, request)
     assert isinstance(server, Postgres)
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     server.kill()
     server.start((16 << 20) + 5000)  # the server's own log is in files of 16 MiB
     done = 0
     with pytest.raises(EdgefrError, match="see that the server runs"):
         gallery.names()  # over the connection to the server that was; the next call makes another
-    crowd = [portrait(number, crop=True) for number in range(150)]
+    crowd = [sample(number, crop=True) for number in range(150)]
 
     def crowd_in() -> None:
         nonlocal done
@@ -300,9 +298,9 @@ def test_a_full_disk_keeps_what_was_acknowledged(
     server.kill()
     server.start()
     gallery.close()
-    with open_gallery(at, lambda _kind: Plain()) as again:
+    with open_gallery(at, lambda _kind: NoSecret()) as again:
         assert again.names() == ["Ada", *(f"person {number}" for number in range(done))]
-        assert again.stray_images() == 0
+        assert again.orphan_images() == 0
 
 
 def test_a_full_disk_under_milvus_lite_is_told(tmp_path: Path) -> None:
@@ -311,14 +309,14 @@ import resource, signal, sys
 from edgefr.gallery.address import address_of
 from edgefr.gallery.crypto.key_wrapping import Plain
 from edgefr.gallery.factory import create_gallery
-from tests.gallery.people import BINDING, portrait
+from tests.gallery.people import BINDING, sample
 gallery = create_gallery(address_of(sys.argv[1]), Plain(), BINDING, print)
-gallery.enrol("Ada", [portrait(1)])
+gallery.enrol("Ada", [sample(1)])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     for number in range(100):
-        gallery.enrol(f"person {number}", [portrait(number, crop=True)])
+        gallery.enrol(f"person {number}", [sample(number, crop=True)])
         print("done")
 except Exception as error:
     print(type(error).__name__, error)
@@ -337,18 +335,18 @@ os._exit(0)
     assert "EdgefrError expected an answer of Milvus" in told.stdout, told
     assert "free room" in told.stdout
     done = told.stdout.count("done\n")
-    with open_gallery(Address(LITE, f"{tmp_path}/people.db", "people"), lambda _kind: Plain()) as again:
+    with open_gallery(Address(LITE, f"{tmp_path}/people.db", "people"), lambda _kind: NoSecret()) as again:
         assert {"Ada", *(f"person {number}" for number in range(done))} <= {*again.names()}
-        again.enrol("Grace", [portrait(7)])
-        assert again.stray_images() == 0
+        again.enrol("Grace", [sample(7)])
+        assert again.orphan_images() == 0
 
 
 @pytest.mark.parametrize(("keep", "due"), [(None, 1), (3600.0, 0)])
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_server_that_changes_when_somebody_is_to_be_removed_is_found_out(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest, keep: float | None, due: int
+    at: Address, gallery: Gallery, request: pytest.FixtureRequest, keep: float | None, due: int
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)], keep=keep)
+    gallery.enrol("Ada", [sample(1)], keep=keep)
     server = server_of(at, request)
     assert isinstance(server, Postgres)
     server.sql(f"UPDATE {at.name}_people SET due = {due}")
@@ -356,16 +354,14 @@ def test_a_server_that_changes_when_somebody_is_to_be_removed_is_found_out(
         gallery.search(unit(1), 1)
     if due:
         with pytest.raises(DamagedError):  # a change removes whose time is over
-            gallery.enrol("Grace", [portrait(2)])
+            gallery.enrol("Grace", [sample(2)])
     assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(1,)]
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_server_that_swaps_people_is_found_out(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
-) -> None:
-    gallery.enrol("Ada", [portrait(1)])
-    gallery.enrol("Grace", [portrait(2)])
+def test_a_server_that_swaps_people_is_found_out(at: Address, gallery: Gallery, request: pytest.FixtureRequest) -> None:
+    gallery.enrol("Ada", [sample(1)])
+    gallery.enrol("Grace", [sample(2)])
     server = server_of(at, request)
     assert isinstance(server, Postgres)
     people = f"{at.name}_people"
@@ -378,9 +374,9 @@ def test_a_server_that_swaps_people_is_found_out(
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
 def test_a_template_changed_at_the_server_gains_no_similarity(
-    at: Address, gallery: AnyGallery, request: pytest.FixtureRequest
+    at: Address, gallery: Gallery, request: pytest.FixtureRequest
 ) -> None:
-    gallery.enrol("Ada", [portrait(1)])
+    gallery.enrol("Ada", [sample(1)])
     server = server_of(at, request)
     assert isinstance(server, Postgres)
     server.sql(f"UPDATE {at.name}_people SET template = '{unit(2).tolist()}'")
@@ -388,9 +384,9 @@ def test_a_template_changed_at_the_server_gains_no_similarity(
 
 
 @pytest.mark.parametrize("at", DATABASES, indirect=True)
-def test_the_rows_tell_no_name_and_forget_who_is_removed(at: Address, gallery: AnyGallery) -> None:
-    gallery.enrol("Grace Hopper", [portrait(1, "grace-hopper.jpg", crop=True)])
-    gallery.enrol("Ada", [portrait(2)])
+def test_the_rows_tell_no_name_and_forget_who_is_removed(at: Address, gallery: Gallery) -> None:
+    gallery.enrol("Grace Hopper", [sample(1, "grace-hopper.jpg", crop=True)])
+    gallery.enrol("Ada", [sample(2)])
     shelf = shelf_at(at)
     rows = shelf.page(0)
     things = [thing for kind in ("image", "event") for thing in shelf.thing_page(kind, 0)]

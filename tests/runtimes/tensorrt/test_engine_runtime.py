@@ -14,7 +14,7 @@ from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, write_manifest
 from edgefr.runtimes import cuda_probe, open_backend
 from edgefr.runtimes.cuda_probe import Gpu
-from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Place
+from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Target
 from edgefr.runtimes.tensorrt import engine_runtime as tensorrt
 from edgefr.runtimes.tensorrt.cuda import CudaPython
 from edgefr.runtimes.tensorrt.engine_runtime import Session, TensorRtBackend
@@ -102,7 +102,7 @@ def test_a_backend_that_is_let_go_gives_everything_back(tmp_path: Path, monkeypa
         **vars(TRT),
     )
     gpu = Gpu("NVIDIA RTX 4090", 89, "CUDA 13.0", 1 << 34)
-    place = Place("tensorrt", "10.3.0", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
+    place = Target("tensorrt", "10.3.0", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
     engine = tmp_path / "engine.plan"
     engine.write_bytes(b"machine code")
     record = EngineRecord(EngineKey("0" * 64, "fp16", place), sha256_of(engine), engine.stat().st_size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgefr.export.triton_repository import triton_from_model
-from edgefr.models import MINI, shipped
-from edgefr.runtimes.triton.model_fingerprint import Served
+from edgefr.models import MINI, model_file
+from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
 
 FAULTY = """
 import numpy as np
@@ -31,7 +31,7 @@ class TritonPythonModel:
 def make_repository(folder: Path, tiny: Path) -> Path:
     """`mini` and `tiny` as edgefr exports them; `patient`, which is `tiny` and waits for batches; `faulty`, which
     claims to be `tiny`; and `stranger`, which claims nothing."""
-    triton_from_model(shipped(MINI), folder, python=True)
+    triton_from_model(model_file(MINI), folder, python=True)
     triton_from_model(tiny, folder, python=True)
     triton_from_model(tiny, folder, python=True, name="patient")
     slow_batches(folder / "patient/config.pbtxt")
@@ -43,7 +43,7 @@ def make_repository(folder: Path, tiny: Path) -> Path:
     (folder / "stranger/1/model.py").write_text(FAULTY)
     config = folder / "stranger/config.pbtxt"
     without_warmup(config)
-    config.write_text(config.read_text().replace(str(Served.of(tiny)), "something else"))
+    config.write_text(config.read_text().replace(str(ModelFingerprint.of(tiny)), "something else"))
     return folder
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefr.runtimes.triton.model_fingerprint import Served
+from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
 
 
 @given(st.text())
 def test_only_what_edgefr_wrote_tells_which_model_is_served(text: str) -> None:
-    served = Served("0" * 64, "f" * 64, "fp16")
-    assert Served.parse(str(served)) == served
-    assert Served.parse(text) is None or str(Served.parse(text)) == text
+    served = ModelFingerprint("0" * 64, "f" * 64, "fp16")
+    assert ModelFingerprint.parse(str(served)) == served
+    assert ModelFingerprint.parse(text) is None or str(ModelFingerprint.parse(text)) == text
 
 
 def test_an_engine_stands_for_its_model_unless_it_is_quantised() -> None:
     for precision, stands in (("fp32", True), ("fp16", True), ("int8", False)):
-        engine = Served("e" * 64, "a" * 64, precision)
+        engine = ModelFingerprint("e" * 64, "a" * 64, precision)
         assert engine.stands_for("e" * 64)
         assert engine.stands_for("a" * 64) == stands
         assert not engine.stands_for("b" * 64)

@@ -24,7 +24,7 @@ from torch import Tensor, multiprocessing, nn  # noqa: E402
 from torch import distributed as dist  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.io.toml_dataclass import read_recipe  # noqa: E402
+from edgefr.io.toml_dataclass import read_toml  # noqa: E402
 from edgefr.training.common.loop import Stage, decayed_apart, descend  # noqa: E402
 from edgefr.training.common.parallel import World, cores_left_by  # noqa: E402
 from edgefr.training.common.progress import silent  # noqa: E402
@@ -102,7 +102,7 @@ def run_rank(rank: int, folder: Path, recipe: Path) -> None:
     told["agreed"] = {"mean": tensors[0], "one": tensors[1], "largest": torch.tensor(world.largest(-rank))}
     told["fitted"] = fitted(folder, world)
     told["normed"] = normed(folder, world)
-    recipes = [read_recipe(Recipe, recipe, settings) for settings in (ALIKE, SHARED_CLASSES)]
+    recipes = [read_toml(Recipe, recipe, settings) for settings in (ALIKE, SHARED_CLASSES)]
     for each in recipes:
         train_fused(each, silent, world)
     dist.barrier()

@@ -11,7 +11,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
-from edgefr.spec import Floats  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
 from edgefr.training.common.recipes import Mix  # noqa: E402
 from edgefr.training.detector.backgrounds import background, bent, faceless_part, headless, scrambled  # noqa: E402
@@ -20,6 +19,7 @@ from edgefr.training.detector.detector_dataset import STREAM, Composites, as_tak
 from edgefr.training.detector.label_averaging import moved  # noqa: E402
 from edgefr.training.detector.labelled_photographs import Photographs  # noqa: E402
 from edgefr.training.detector.teacher_predictions import Answers, corrected  # noqa: E402
+from edgefr.types import Floats  # noqa: E402
 from tests.training.photographs import COLOURS, SKIN, painted, photographs  # noqa: E402
 
 SIDE = 160

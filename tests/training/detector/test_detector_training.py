@@ -14,7 +14,7 @@ pytest.importorskip("skimage")
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.files import sha256_of  # noqa: E402
-from edgefr.io.toml_dataclass import read_recipe  # noqa: E402
+from edgefr.io.toml_dataclass import read_toml  # noqa: E402
 from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.nn.spot_network import Spot  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
@@ -57,7 +57,7 @@ batch = 2
 lr = 1e-3
 ema = 0.5
 """)
-    return lambda *settings: read_recipe(SpotRecipe, path, settings)
+    return lambda *settings: read_toml(SpotRecipe, path, settings)
 
 
 @pytest.mark.shared

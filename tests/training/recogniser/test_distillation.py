@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint  # noqa: E402
 from edgefr.io.files import sha256_of  # noqa: E402
-from edgefr.io.toml_dataclass import read_recipe  # noqa: E402
+from edgefr.io.toml_dataclass import read_toml  # noqa: E402
 from edgefr.manifest import HeldOut, Manifest, model_manifest, read_manifest, write_manifest  # noqa: E402
 from edgefr.nn.architectures import build_backbone  # noqa: E402
 from edgefr.nn.fused_model import FusedModel, save_fused  # noqa: E402
@@ -57,7 +57,7 @@ steps = 3
 batch = 8
 lr = 1e-3
 """)
-    return lambda *settings: read_recipe(Student, path, settings)
+    return lambda *settings: read_toml(Student, path, settings)
 
 
 def aims_of(recipe: Student, views: ViewSet, dim: int) -> Aims:
@@ -204,7 +204,7 @@ def test_a_student_from_nothing_learns_from_a_pool_and_labels(make: Make, tmp_pa
     settings = [f"teacher={weights}", "pool=400", "schedule.steps=30", "schedule.lr=5e-3", "seed=1"]
 
     def trained(*more: str) -> tuple[Student, Path]:
-        recipe = read_recipe(Student, path, [*settings, *more])
+        recipe = read_toml(Student, path, [*settings, *more])
         return recipe, distill_student(recipe, silent, World())
 
     recipe, result = trained()

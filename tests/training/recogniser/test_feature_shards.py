@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.io.run_lock import alone  # noqa: E402
+from edgefr.io.run_lock import run_lock  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
 from edgefr.training.common.progress import silent  # noqa: E402
 from edgefr.training.recogniser.feature_shards import (  # noqa: E402
@@ -145,10 +145,10 @@ def test_only_what_is_missing_is_made(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_make_the_same_maps_at_once_but_read_them(tmp_path: Path) -> None:
-    with alone(tmp_path / LOCK), pytest.raises(EdgefrError, match="another run that is making the same"):
+    with run_lock(tmp_path / LOCK), pytest.raises(EdgefrError, match="another run that is making the same"):
         fill(Shards(tmp_path, "k", 10, SMALL))
     fill(Shards(tmp_path, "k", 10, SMALL))
-    with alone(tmp_path / LOCK):
+    with run_lock(tmp_path / LOCK):
         fill(Shards(tmp_path, "k", 10, SMALL))
 
 

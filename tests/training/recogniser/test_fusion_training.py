@@ -18,8 +18,8 @@ from edgefr.cli.output import progress  # noqa: E402
 from edgefr.data.lfw_pairs import people_of, read_pairs  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.files import sha256_of  # noqa: E402
-from edgefr.io.run_lock import alone  # noqa: E402
-from edgefr.io.toml_dataclass import read_recipe  # noqa: E402
+from edgefr.io.run_lock import run_lock  # noqa: E402
+from edgefr.io.toml_dataclass import read_toml  # noqa: E402
 from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.nn.fused_model import load_fused  # noqa: E402
 from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
@@ -87,7 +87,7 @@ def test_a_stage_that_another_run_is_at_is_refused(recipe: Make) -> None:
     train_fused(chosen, silent)
     (state,) = (chosen.runs / "states").glob("*.safetensors")
     other = replace(chosen, name="other")
-    with alone(state.with_suffix(".lock")), pytest.raises(EdgefrError, match="another run"):
+    with run_lock(state.with_suffix(".lock")), pytest.raises(EdgefrError, match="another run"):
         train_fused(other, silent)
     assert not (chosen.runs / "other/fused.safetensors").exists()
     assert train_fused(other, silent).is_file()
@@ -199,7 +199,7 @@ def smoke(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("EDGEFR_SHARED", str(shared_root))
     settings = ["data.limit=250", f"runs={tmp_path}", "a.arch=mobilefacenet", "b.arch=mobilefacenet"]
     settings += ["b.finetune.steps=2", "b.finetune.batch=8", "distill.schedule.steps=2", "distill.schedule.batch=8"]
-    return read_recipe(Recipe, SMOKE, settings)
+    return read_toml(Recipe, SMOKE, settings)
 
 
 @pytest.mark.shared

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.nn.architectures import build_backbone  # noqa: E402
 from edgefr.nn.bottleneck import Code  # noqa: E402
-from edgefr.nn.fused_model import FusedModel, Seen  # noqa: E402
+from edgefr.nn.fused_model import Features, FusedModel  # noqa: E402
 from edgefr.nn.margin_heads import build_head  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
@@ -39,7 +39,7 @@ def batch(*labels: int) -> Batch:
     torch.manual_seed(1)
     count = len(labels)
     embeddings, aims = F.normalize(torch.randn(count, 16)), F.normalize(torch.randn(count, 16))
-    return Batch(Seen(torch.zeros(count, 1), torch.zeros(count, 1), embeddings), aims, torch.tensor(labels))
+    return Batch(Features(torch.zeros(count, 1), torch.zeros(count, 1), embeddings), aims, torch.tensor(labels))
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
@@ -137,7 +137,7 @@ def test_blends_take_no_part_in_the_labels_but_in_the_rest(nets: None) -> None:
     assert (labels.abs().sum(1) > 0).tolist() == [True, False, True, False]
     assert (anchor.abs().sum(1) > 0).all()
     plain = batch(0, -1, 2, -1)
-    known = Batch(Seen(*(part[[0, 2]] for part in plain.seen)), plain.aims[[0, 2]], plain.labels[[0, 2]])
+    known = Batch(Features(*(part[[0, 2]] for part in plain.seen)), plain.aims[[0, 2]], plain.labels[[0, 2]])
     torch.testing.assert_close(losses["labels"], losses_of(known)["labels"], atol=1e-3, rtol=1e-3)  # bf16
 
 

@@ -131,7 +131,7 @@ def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe
     model = load_fused(variant.recipe.runs / variant.recipe.name / "fused.safetensors")
     named = [pair for pair in read_pairs(variant.recipe.data.pairs) if pair.fold <= 2][::8]
     monkeypatch.setattr("edgefr.training.recogniser.holdout_evaluation.KEPT", kept)
-    seen, see = [], type(model).see
+    seen, see = [], type(model).backbone_features
     monkeypatch.setattr(type(model), "see", lambda net, image: seen.append(len(image)) or see(net, image))
     examiner = Examiner(variant.recipe.data, named, World(), silent)
     first, again = (examiner.trials("x", model)[3].comparisons["x"].similarity for _ in range(2))
