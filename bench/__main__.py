@@ -16,7 +16,7 @@ from typing import Any
 
 from edgefr.engines.latency import machine
 from edgefr.io.files import atomic_write, sha256_of
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = Path(os.environ.get("EDGEFR_MODEL", "export/artifacts/first.onnx"))
@@ -107,7 +107,7 @@ def watch() -> dict[str, Any]:
 def triton() -> dict[str, Any]:
     from bench.triton import run
 
-    return {"model_sha256": sha256_of(model_file(MINI)), **run()}
+    return {"model_sha256": sha256_of(shipped_model(MINI)), **run()}
 
 
 def bulk() -> dict[str, Any]:

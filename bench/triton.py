@@ -19,7 +19,7 @@ import numpy as np
 from bench.tritonserver import Tritonserver, missing
 from edgefr.data.sample_faces import astronaut_faces
 from edgefr.export.triton_repository import triton_from_model
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from edgefr.runtimes import open_backend
 from edgefr.types import INPUT_NAME, Faces
 
@@ -35,7 +35,7 @@ def run() -> dict[str, Any]:
     """
     if (why := missing()) is not None:
         raise FileNotFoundError(why)
-    model, faces = model_file(MINI), astronaut_faces(32)
+    model, faces = shipped_model(MINI), astronaut_faces(32)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         triton_from_model(model, Path(folder, "repository"), python=True)

@@ -23,6 +23,7 @@ from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import enrol
 from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.identifier import Identifier
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.recognition.verifier import Verifier
 
@@ -89,9 +90,7 @@ def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str
                 paths = [data / "photos" / photo for photo in photos]
                 enrol(gallery, verifier, name, paths, crops=False, keep=None, advance=lambda _: None)
             notes = Notes()
-            session = Session(
-                Repeated(film, frames), Watcher(verifier, gallery, fpir=0.01, threshold=None), notes, False
-            )
+            session = Session(Repeated(film, frames), Watcher(Identifier(verifier, gallery)), notes, False)
             begun = monotonic()
             session.run()
             seconds = monotonic() - begun

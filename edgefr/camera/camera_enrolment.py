@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
-from pathlib import Path
 
 from edgefr.camera.base import Frame, Source
 from edgefr.camera.latest_frame import LatestFrameReader
@@ -44,10 +43,8 @@ def samples_from_camera(
             if last is not None and frame.at - last < APART:
                 continue
             try:
-                face = single_face(Path(source.name), detect_faces(verifier.detector, frame.image))
-                views.append(
-                    sample_from_face(verifier, crop_for_enrolment(Path(source.name), frame.image, face), crops)
-                )
+                face = single_face(source.name, detect_faces(verifier.detector, frame.image))
+                views.append(sample_from_face(verifier, crop_for_enrolment(source.name, frame.image, face), crops))
             except ImageError as error:
                 if str(error) not in reasons:
                     say(str(error))

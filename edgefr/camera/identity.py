@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from edgefr.detection.base import Face
-from edgefr.gallery.base import Hit
 from edgefr.gallery.enrolment import pose
+from edgefr.gallery.identifier import Identification
 from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.recognition.verifier import EmbeddedFace
 from edgefr.types import Floats
@@ -84,13 +84,17 @@ class Identity:
         """A look that was too poor to tell anything: the next waits, too."""
         self._looked = at
 
-    def look(
-        self, face: EmbeddedFace, at: float, search: Callable[[Floats], list[Hit]], limit: float, same: float
-    ) -> bool:
-        """Take in a look; whether what is known of the track has changed.
+    def look(self, face: EmbeddedFace, at: float, decide: Callable[[Floats], Identification], same: float) -> bool:
+        """Add a view and decide again.
 
-        `search` gives the most similar people of the gallery, best first; from `limit` on somebody is known; two looks
-        below `same` are not of one person.
+        Args:
+            face: The embedded view.
+            at: Time of its frame in seconds.
+            decide: Identifies an embedding, see `Identifier.decide`.
+            same: Two views with a lower similarity are not of one person.
+
+        Returns:
+            Whether state or name of the track changed.
         """
         self._looked = at
         view = View(face, merit(face.face))
@@ -102,7 +106,7 @@ class Identity:
         self._strange = None
         self._looks += 1
         self.views = sorted([*self.views, view], key=lambda kept: -kept.merit)[:KEPT]
-        return self._decide(search(self.fused()), limit)
+        return self._decide(decide(self.fused()))
 
     def fused(self) -> Floats:
         """One template (K,) of the views, by inverse variance where the model tells it, else by norm."""
@@ -111,14 +115,13 @@ class Identity:
             [face.embedding for face in faces], [face.norm for face in faces], [face.uncertainty for face in faces]
         )
 
-    def _decide(self, hits: list[Hit], limit: float) -> bool:
+    def _decide(self, found: Identification) -> bool:
         before = self.state, self.name
-        best = hits[0] if hits else Hit("", -1.0)
-        mine = next((hit.similarity for hit in hits if hit.name == self.name), -1.0)
-        self.similarity = best.similarity
-        if self._looks >= AGREE and best.similarity >= limit:
-            self.state, self.name = "known", best.name
-        elif self.state == "known" and self._looks >= AGREE and mine >= limit - SLACK:
+        mine = next((hit.similarity for hit in found.candidates if hit.name == self.name), -1.0)
+        self.similarity = found.similarity
+        if self._looks >= AGREE and found.name is not None:
+            self.state, self.name = "known", found.name
+        elif self.state == "known" and self._looks >= AGREE and mine >= found.threshold.value - SLACK:
             self.similarity = mine
         elif self._looks >= UNSURE:
             self.state, self.name = "unknown", None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +14,7 @@ from edgefr.camera.tracking import LOST_AFTER, Tracker
 from edgefr.detection.base import Detector, Face
 from edgefr.detection.multiscale import resize_longest_side
 from edgefr.errors import EdgefrError
-from edgefr.gallery import records
-from edgefr.gallery.base import Gallery
-from edgefr.gallery.threshold import DecisionThreshold, gallery_threshold
+from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import FoundFace, Verifier
 from edgefr.types import Image
@@ -81,30 +78,22 @@ class Watcher:
     Who uses the verifier from another thread holds `lock`: its detector serves one thread at a time.
     """
 
-    def __init__(self, verifier: Verifier, gallery: Gallery, fpir: float, threshold: float | None) -> None:
-        """`fpir` and `threshold` are as in `gallery.threshold.gallery_threshold`.
+    def __init__(self, identifier: Identifier) -> None:
+        """Start without tracks.
+
+        Args:
+            identifier: Detector, recogniser, gallery and threshold.
 
         Raises:
-            EdgefrError: something else made the gallery's templates, the model has no threshold strict enough for it,
-                or the tracker is not installed.
+            EdgefrError: The model has no threshold that is strict enough for the gallery, or the tracker is not
+                installed.
         """
-        from edgefr.gallery.model_binding import ModelBinding
-
-        gallery.binding.require_compatible(ModelBinding.of(verifier), gallery.path)
-        self.verifier, self.gallery = verifier, gallery
-        self._fpir, self._threshold = fpir, threshold
+        self.identifier = identifier
+        self.verifier, self.gallery = identifier.verifier, identifier.gallery
         self.lock = threading.Lock()
         self._tracker = Tracker()
         self._tracks: dict[int, _Track] = {}
-        self._same = _apart(verifier, self.limit().value)
-
-    def limit(self) -> DecisionThreshold:
-        """From which similarity on somebody is known, for the gallery as it is now.
-
-        Raises:
-            EdgefrError: the manifest has no threshold that is strict enough.
-        """
-        return gallery_threshold(self.verifier, len(self.gallery), self._fpir, self._threshold)
+        self._same = _apart(identifier.verifier, identifier.threshold.value)
 
     def step(self, frame: Frame) -> FrameResult:
         """What is seen in the next frame."""
@@ -123,9 +112,7 @@ class Watcher:
         wanted.sort(key=lambda n: len(self._tracks[n].identity.views))
         events += self._look(wanted[:MOST_LOOKS], frame)
         events += self._leave(frame.at)
-        named = [records.Event.now("matched", event.name or "", "camera") for event in events if _is_match(event)]
-        if named:
-            self.gallery.log(named)
+        self.identifier.log_matches([event.name or "" for event in events if _is_match(event)], "camera")
         return FrameResult(frame, tuple(self._seen(number) for number in present), tuple(events))
 
     def finish(self) -> list[Event]:
@@ -136,10 +123,9 @@ class Watcher:
         if not numbers:
             return []
         found = [
-            FoundFace(Path("frame"), track.face, align(frame.image, track.face.landmarks))
+            FoundFace("frame", track.face, align(frame.image, track.face.landmarks))
             for track in (self._tracks[number] for number in numbers)
         ]
-        limit = self.limit().value
         events = []
         for number, face in zip(numbers, self.verifier.embed(found), strict=True):
             identity = self._tracks[number].identity
@@ -147,7 +133,7 @@ class Watcher:
                 identity.pass_over(frame.at)
                 continue
             before = identity.name
-            if identity.look(face, frame.at, self.gallery.search, limit, self._same):
+            if identity.look(face, frame.at, self.identifier.decide, self._same):
                 if identity.state != "looking":
                     events.append(self._event(WHAT[identity.state], number, frame.at))
                 elif before is not None:

@@ -117,7 +117,7 @@ def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None
             {
                 "output": str(output),
                 "images": len(faces),
-                "left_out": [{"path": str(entry.path), "reason": entry.reason} for entry in refused],
+                "left_out": [{"path": entry.path, "reason": entry.reason} for entry in refused],
                 **_made_by(verifier),
             }
         )
@@ -148,7 +148,7 @@ def _into_folder(
         output.absolute(),
         job.id,
         by.model if by.model == FAKE else by.model.absolute(),
-        by.detector if by.detector in (None, SPOT) else by.detector.absolute(),
+        by.detector if by.detector in (None, Path(SPOT)) else by.detector.absolute(),
         by.runtime,
         by.precision,
         by.batch,

@@ -137,34 +137,28 @@ def identify(
 
     Exit 0 if everybody is known, 1 if somebody is not, 2 if a photograph has no usable face. Matches go into the log.
     """
-    from edgefr.gallery.model_binding import ModelBinding
-    from edgefr.gallery.records import Event
-    from edgefr.gallery.threshold import gallery_threshold
+    from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.batch import embed_photographs, list_photographs
     from edgefr.recognition.verifier import Verifier
 
     photos = list_photographs(images)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
     with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
-        opened.binding.require_compatible(ModelBinding.of(verifier), opened.path)
-        limit = gallery_threshold(verifier, len(opened), fpir, threshold)
+        identifier = Identifier(verifier, opened, fpir, threshold)
+        limit = identifier.threshold
         with progress("Identifying", len(photos)) as advance:
             faces, refused = embed_photographs(verifier, photos, face, 32, advance)
-        answers = []
-        for entry in faces:
-            hits = opened.search(entry.embedding, top)
-            known = hits[0].name if hits and hits[0].similarity >= limit.value else None
-            answers.append({"path": str(entry.path), "name": known, "candidates": [asdict(hit) for hit in hits]})
-        seen = [Event.now("matched", str(answer["name"])) for answer in answers if answer["name"] is not None]
-        if seen:
-            opened.log(seen)
+        answers = [
+            {"path": face.source, "name": found.name, "candidates": [asdict(hit) for hit in found.candidates]}
+            for face, found in zip(faces, identifier.identify_faces(faces, top), strict=True)
+        ]
         people = len(opened)
     for refusal in refused:
         warn(f"edgefr: left out: {refusal.reason}")
     for doubt in verifier.quality_warnings(faces) or ():
         warn(f"edgefr: do not rely on this answer: {doubt}")
     if json:
-        left_out = [{"path": str(entry.path), "reason": entry.reason} for entry in refused]
+        left_out = [{"path": entry.path, "reason": entry.reason} for entry in refused]
         print_json({"people": people, **asdict(limit), "answers": answers, "left_out": left_out})
     else:
         print("\n".join(_answer(answer, limit.value) for answer in answers))

@@ -10,7 +10,7 @@ import typer
 
 from edgefr.detection.base import FacePolicy
 from edgefr.errors import EdgefrError
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, find_model
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
@@ -56,8 +56,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 def chosen_model(model: Path | None) -> Path:
     """The model to use: --model, else $EDGEFR_MODEL, else `mini`, which comes with edgefr."""
-    model = model or Path(os.environ.get(MODEL_VARIABLE) or MINI)
-    return model_file(MINI) if model == MINI else model
+    return find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)
 
 
 def folds_of(text: str) -> set[int]:

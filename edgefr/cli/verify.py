@@ -110,7 +110,7 @@ def _document(verdict: VerificationResult, verifier: Verifier) -> dict[str, Any]
 def face_document(face: EmbeddedFace) -> dict[str, Any]:
     """Where a face was found and what tells of its quality."""
     return {
-        "path": str(face.path),
+        "path": face.source,
         "box": face.face.box,
         "landmarks": face.face.landmarks,
         "score": face.face.score,

@@ -78,13 +78,14 @@ def watch(
     from edgefr.camera.session import Session
     from edgefr.camera.sources import open_source
     from edgefr.camera.watcher import Watcher
+    from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.verifier import Verifier
 
     opened_source = open_source(_source(source))
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
         opened = stack.enter_context(Access.of(gallery, key_file, passphrase_env, passphrase_fd).open())
-        watcher = Watcher(verifier, opened, fpir, threshold)
+        watcher = Watcher(Identifier(verifier, opened, fpir, threshold))
         listener = _Listener(_sinks(json, events, hook, mqtt), _views(picture, window, record))
         stack.callback(listener.close)
         if web:

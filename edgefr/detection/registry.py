@@ -8,7 +8,7 @@ from pathlib import Path
 from edgefr.detection.base import Detector
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_outputs import graph_outputs
-from edgefr.models import SPOT, model_file
+from edgefr.models import SPOT, find_model, shipped_model
 from edgefr.types import SPOT_OUTPUT
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"
@@ -23,9 +23,7 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     Raises:
         EdgefrError: there is no file, or it holds no detector with five landmarks.
     """
-    path = path or _installed_detector()
-    if path == SPOT:
-        path = model_file(SPOT)
+    path = find_model(path or _installed_detector())
     outputs = graph_outputs(path)
     if set(outputs) == {f"{part}_{n}" for part in ("cls", "obj", "bbox", "kps") for n in (8, 16, 32)}:
         from edgefr.detection.yunet import YuNet
@@ -55,4 +53,4 @@ def _installed_detector() -> Path:
     import platformdirs
 
     folder = Path(platformdirs.user_data_dir("edgefr")) / "detectors"
-    return next(iter(sorted(folder.glob("*.onnx"))), SPOT)
+    return next(iter(sorted(folder.glob("*.onnx"))), shipped_model(SPOT))

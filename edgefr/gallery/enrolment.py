@@ -80,7 +80,7 @@ def enrol(
         try:
             samples.append(sample_from_photograph(verifier, path, crops))
         except ImageError as error:
-            refused.append(RejectedImage(path, str(error)))
+            refused.append(RejectedImage(str(path), str(error)))
         advance(1)
     return replace(enrol_samples(gallery, verifier, name, samples, keep), refused=tuple(refused))
 
@@ -140,7 +140,7 @@ def sample_from_face(verifier: Verifier, found: FoundFace, crops: bool) -> FaceS
     (face,) = verifier.embed([found])
     check_quality(verifier, face)
     crop = found.crop if crops else None
-    return FaceSample(found.path.name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
+    return FaceSample(Path(found.source).name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
 
 
 def look(verifier: Verifier, path: Path) -> FoundFace:
@@ -150,10 +150,10 @@ def look(verifier: Verifier, path: Path) -> FoundFace:
         EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is not `crop_for_enrolment`.
     """
     photo = read_photograph(path)
-    return crop_for_enrolment(path, photo, single_face(path, verifier.detector.detect(photo)))
+    return crop_for_enrolment(str(path), photo, single_face(str(path), verifier.detector.detect(photo)))
 
 
-def single_face(path: Path, faces: Sequence[Face]) -> Face:
+def single_face(source: str, faces: Sequence[Face]) -> Face:
     """The one face of a photograph, beside which bystanders may be.
 
     Raises:
@@ -161,35 +161,35 @@ def single_face(path: Path, faces: Sequence[Face]) -> Face:
     """
     by_width = sorted(faces, key=lambda face: -face.box[2])
     if not by_width:
-        raise _unfit(path, "no face", "give a photograph with a face turned to the camera")
+        raise _unfit(source, "no face", "give a photograph with a face turned to the camera")
     if len(by_width) > 1:
-        check_alone(path, by_width[1].box[2] / by_width[0].box[2])
+        check_alone(source, by_width[1].box[2] / by_width[0].box[2])
     return by_width[0]
 
 
-def crop_for_enrolment(path: Path, photo: Image, face: Face) -> FoundFace:
+def crop_for_enrolment(source: str, photo: Image, face: Face) -> FoundFace:
     """A face of a photograph, cut out, if somebody may be enrolled with it.
 
     Raises:
         EdgefrError: it is too small, turned away or blurred.
     """
-    check_pose(path, face)
+    check_pose(source, face)
     crop = align(photo, face.landmarks)
-    check_sharpness(path, sharpness(crop))
-    return FoundFace(path, face, crop)
+    check_sharpness(source, sharpness(crop))
+    return FoundFace(source, face, crop)
 
 
-def check_alone(path: Path, beside: float) -> None:
+def check_alone(source: str, beside: float) -> None:
     """Insist that the widest other face, `beside` times as wide as the first, is a bystander's.
 
     Raises:
         EdgefrError: it is not.
     """
     if beside > BYSTANDER:
-        raise _unfit(path, "two faces", "crop it to one person")
+        raise _unfit(source, "two faces", "crop it to one person")
 
 
-def check_pose(path: Path, face: Face) -> None:
+def check_pose(source: str, face: Face) -> None:
     """Insist on a face that is large enough and turned to the camera.
 
     Raises:
@@ -198,14 +198,14 @@ def check_pose(path: Path, face: Face) -> None:
     eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
     if eyes < SMALLEST:
         raise _unfit(
-            path, f"a face too small ({eyes:.0f} pixels between the eyes, {SMALLEST:.0f} needed)", "come nearer"
+            source, f"a face too small ({eyes:.0f} pixels between the eyes, {SMALLEST:.0f} needed)", "come nearer"
         )
     turned, nod = pose(face)
     if abs(turned) > FARTHEST_TURN or not NOD[0] <= nod <= NOD[1]:
-        raise _unfit(path, "a face turned away", "look into the camera")
+        raise _unfit(source, "a face turned away", "look into the camera")
 
 
-def check_sharpness(path: Path, sharp: float) -> None:
+def check_sharpness(source: str, sharp: float) -> None:
     """Insist on a sharpness that no blurred face has.
 
     Raises:
@@ -213,7 +213,7 @@ def check_sharpness(path: Path, sharp: float) -> None:
     """
     if sharp < SHARPEST_BLUR:
         raise _unfit(
-            path, f"a blurred face (sharpness {sharp:.2f}, {SHARPEST_BLUR} needed)", "hold still in better light"
+            source, f"a blurred face (sharpness {sharp:.2f}, {SHARPEST_BLUR} needed)", "hold still in better light"
         )
 
 
@@ -269,5 +269,5 @@ def _unlike(verifier: Verifier, kept: Sequence[FaceSample], fresh: Sequence[Face
     return tuple(unlike)
 
 
-def _unfit(path: Path, reason: str, mend: str) -> PoorFaceError:
-    return PoorFaceError(f"one face in {path}, near, sharp and turned to the camera", reason, mend)
+def _unfit(source: str, reason: str, mend: str) -> PoorFaceError:
+    return PoorFaceError(f"one face in {source}, near, sharp and turned to the camera", reason, mend)

@@ -113,7 +113,7 @@ def _sitting(verifier: Verifier, rows: Iterable[Row], advance: Callable[[int], N
                 )
             sitting.samples.append(_sample(verifier, row))
         except ImageError as error:
-            sitting.refused.append(RejectedImage(Path(row.path), str(error)))
+            sitting.refused.append(RejectedImage(row.path, str(error)))
         advance(1)
     return sitting
 
@@ -127,12 +127,12 @@ def _sample(verifier: Verifier, row: Row) -> FaceSample:
     assert row.sharpness is not None
     x, y, width, height = row.box.tolist()
     face = Face((x, y, width, height), row.landmarks, row.score)
-    check_alone(path, row.beside or 0.0)
-    check_pose(path, face)
-    check_sharpness(path, row.sharpness)
-    check_quality(verifier, EmbeddedFace(path, face, row.embedding, row.norm, row.uncertainty, row.sharpness))
+    check_alone(row.path, row.beside or 0.0)
+    check_pose(row.path, face)
+    check_sharpness(row.path, row.sharpness)
+    check_quality(verifier, EmbeddedFace(row.path, face, row.embedding, row.norm, row.uncertainty, row.sharpness))
     return FaceSample(path.name, row.embedding, row.norm, row.uncertainty, row.sharpness)
 
 
 def _left(where: Path, samples: Iterable[FaceSample], reason: str) -> Iterator[RejectedImage]:
-    return (RejectedImage(where / entry.source, reason) for entry in samples)
+    return (RejectedImage(str(where / entry.source), reason) for entry in samples)

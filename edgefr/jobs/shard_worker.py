@@ -122,7 +122,7 @@ def _found(verifier: Verifier, path: Path, policy: FacePolicy) -> tuple[FoundFac
     height, width = photo.shape[:2]
     chosen = select_face(faces, (height, width), policy, str(path))
     others = [face.box[2] for face in faces if face is not chosen]
-    return FoundFace(path, chosen, align(photo, chosen.landmarks)), max(others, default=0.0) / chosen.box[2]
+    return FoundFace(str(path), chosen, align(photo, chosen.landmarks)), max(others, default=0.0) / chosen.box[2]
 
 
 def _row(path: str, face: EmbeddedFace, beside: float) -> Row:

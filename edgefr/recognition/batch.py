@@ -20,7 +20,7 @@ from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 class RejectedImage:
     """A photograph that was left out, and why."""
 
-    path: Path
+    path: str
     reason: str
 
 
@@ -59,7 +59,7 @@ def embed_photographs(
         try:
             waiting.append(verifier.find(path, policy))
         except ImageError as error:
-            refused.append(RejectedImage(path, str(error)))
+            refused.append(RejectedImage(str(path), str(error)))
         if len(waiting) == batch:
             faces += verifier.embed(waiting, batch)
             waiting = []
@@ -76,7 +76,7 @@ def save_npz(output: Path, faces: Sequence[EmbeddedFace]) -> None:
     with atomic_write(output) as temporary:
         np.savez(
             temporary,
-            path=np.array([str(face.path) for face in faces]),
+            path=np.array([face.source for face in faces]),
             embedding=np.stack([face.embedding for face in faces]),
             norm=np.array([face.norm for face in faces], np.float32),
             uncertainty=np.array(uncertainty, np.float32),

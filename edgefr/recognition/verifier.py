@@ -1,8 +1,4 @@
-"""The verifier: photograph -> face -> embedding -> decision.
-
-verifier = Verifier.open()
-print(verifier.verify(Path("a.jpg"), Path("b.jpg")).same)
-"""
+"""1:1 verification: photograph -> face -> embedding -> decision."""
 
 from __future__ import annotations
 
@@ -15,10 +11,10 @@ import numpy as np
 
 from edgefr.detection.base import Detector, Face, FacePolicy, select_face
 from edgefr.detection.registry import open_detector
-from edgefr.errors import EdgefrError
+from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
 from edgefr.manifest import Manifest, QualityLimit, Signal, Threshold, model_digest, model_manifest
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, find_model
 from edgefr.recognition.alignment import align
 from edgefr.recognition.quality import sharpness
 from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
@@ -28,19 +24,33 @@ from edgefr.types import Floats, Image
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face in a photograph and its aligned crop, (112, 112, 3) uint8 RGB."""
+    """A detected face and its aligned crop.
 
-    path: Path
+    Attributes:
+        source: The file or stream the face comes from, for messages.
+        face: Box, landmarks and score.
+        crop: The aligned face, (112, 112, 3) uint8 RGB.
+    """
+
+    source: str
     face: Face
     crop: Image
 
 
 @dataclass(frozen=True)
 class EmbeddedFace:
-    """A face with its embedding (K,) of unit length, the norm before that, uncertainty where the model gives one,
-    and the sharpness of its crop."""
+    """A face with its embedding.
 
-    path: Path
+    Attributes:
+        source: The file or stream the face comes from, for messages.
+        face: Box, landmarks and score.
+        embedding: (K,) float32 of unit length.
+        norm: Length of the embedding before it was normalised.
+        uncertainty: Mean variance of the embedding, or None if the model gives none.
+        sharpness: Sharpness of the crop, see `quality.sharpness`.
+    """
+
+    source: str
     face: Face
     embedding: Floats
     norm: float
@@ -48,10 +58,10 @@ class EmbeddedFace:
     sharpness: float
 
     def quality(self, signal: Signal) -> float:
-        """What `signal` says of this face, higher for a better one.
+        """The value of a quality signal; higher is better.
 
         Raises:
-            EdgefrError: certainty is asked for, and the model gives no uncertainty.
+            WrongModelError: The signal is certainty and the model gives no uncertainty.
         """
         if signal == "norm":
             return self.norm
@@ -60,9 +70,9 @@ class EmbeddedFace:
         if signal == "sharpness":
             return self.sharpness
         if self.uncertainty is None:
-            raise EdgefrError(
-                "uncertainty beside the embedding, as the quality limit in the model's manifest needs",
-                "a model that gives none",
+            raise WrongModelError(
+                "a model with an uncertainty output, which its quality limit needs",
+                "one without",
                 "measure the limit again with `edgefr calibrate`",
             )
         return -self.uncertainty
@@ -70,10 +80,15 @@ class EmbeddedFace:
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """Whether two photographs show the same person: cosine `similarity` against `threshold`.
+    """Whether two photographs show the same person.
 
-    `quality_warnings` has a sentence for each photograph that is too poor to be judged. It is None if the manifest of
-    the model has no quality limit. `time_ms` is the time for both photographs without opening the models.
+    Attributes:
+        same: Whether the similarity reaches the threshold.
+        similarity: Cosine similarity of the two embeddings, -1 to 1.
+        threshold: The threshold that decided, with its false match rate.
+        faces: The two faces that were compared.
+        quality_warnings: A sentence for each face of poor quality; None if the model has no quality limit.
+        time_ms: Time for both photographs in milliseconds, without opening the models.
     """
 
     same: bool
@@ -85,103 +100,178 @@ class VerificationResult:
 
 
 class Verifier:
-    """A detector, a recogniser and the threshold that its manifest carries."""
+    """Compares the faces of two photographs.
+
+    Example:
+        >>> verifier = Verifier.open()
+        >>> verifier.verify("a.jpg", "b.jpg").same
+        True
+    """
 
     def __init__(
-        self, detector: Detector, recogniser: Future[Recogniser], manifest: Manifest | None, model: Path
+        self,
+        detector: Detector,
+        recogniser: Recogniser | Future[Recogniser],
+        manifest: Manifest | None = None,
+        model: Path = FAKE,
     ) -> None:
+        """Use models that are already open; `Verifier.open` opens them.
+
+        Args:
+            detector: Finds the faces. It serves one thread at a time.
+            recogniser: Computes the embeddings. A future is waited for when the first embedding is needed.
+            manifest: Thresholds and quality limit of the recogniser, if known.
+            model: File of the recogniser.
+        """
         self.detector = detector
-        self._opening = recogniser
+        self._recogniser = recogniser
         self.manifest = manifest
         self.model = model
 
     @classmethod
     def open(
         cls,
-        model: Path = MINI,
-        detector: Path | None = None,
+        model: str | Path = MINI,
+        detector: str | Path | None = None,
         runtime: str = "auto",
         precision: str = "auto",
         images: int | None = None,
         threads: int | None = None,
     ) -> Verifier:
-        """Open the files, by default those that come with edgefr; `images` is how many to expect, for the choice of
-        the runtime, and `threads` how many each of detector and recogniser may keep busy, by default as many as there
-        are cores.
+        """Open a recogniser and a detector.
+
+        Args:
+            model: Name of a shipped recogniser, or an .onnx, engine or .safetensors file.
+            detector: Name of a shipped detector, or an .onnx file. None takes $EDGEFR_DETECTOR, then the first file
+                in the user's folder of detectors, then `spot`.
+            runtime: Name of the runtime, or "auto".
+            precision: "fp32", "bf16", "fp16", "int8" or "auto".
+            images: Number of images to expect, which decides the runtime of "auto". None means many.
+            threads: Number of threads that detector and recogniser may use each. None means all cores.
+
+        Returns:
+            The verifier. The recogniser may still be loading; its errors are raised by the first use.
 
         Raises:
-            EdgefrError: a file is missing or is not what it should be (a model that its runtime refuses shows
-                when it is first used).
+            EdgefrError: A file is missing or is not a model of the expected kind.
         """
-        if model == MINI:
-            model = model_file(MINI)
-        manifest = model_manifest(model)
-        # Getting a model ready takes longer than finding two faces: both at once make a cold start shorter.
-        opening = ThreadPoolExecutor(1).submit(open_recogniser, model, runtime, precision, images, threads)
-        return cls(open_detector(detector, threads), opening, manifest, model)
+        path = find_model(model)
+        manifest = model_manifest(path)
+        # Loading the recogniser takes longer than detecting two faces. Doing both at once shortens the cold start.
+        opening = ThreadPoolExecutor(1).submit(open_recogniser, path, runtime, precision, images, threads)
+        return cls(open_detector(None if detector is None else Path(detector), threads), opening, manifest, path)
 
     @property
     def recogniser(self) -> Recogniser:
-        """The recogniser, once it is ready.
+        """The recogniser, once it is loaded.
 
         Raises:
-            EdgefrError: it cannot be opened.
+            EdgefrError: It cannot be opened.
         """
-        return self._opening.result()
+        if isinstance(self._recogniser, Future):
+            self._recogniser = self._recogniser.result()
+        return self._recogniser
 
-    def find(self, path: Path, policy: FacePolicy = "largest") -> FoundFace:
-        """The face that is meant in a photograph, cut out and aligned.
+    def find(self, photograph: str | Path, policy: FacePolicy = "largest") -> FoundFace:
+        """Detect, select and align the face of a photograph.
+
+        Args:
+            photograph: Path of the picture.
+            policy: Which of several faces to take.
+
+        Returns:
+            The face and its aligned crop.
 
         Raises:
-            EdgefrError: the photograph cannot be read or has no (or, with `only`, more than one) face.
+            UnreadableImageError: The file cannot be read.
+            NoFaceError: It shows no face.
+            SeveralFacesError: It shows several faces and the policy is "only".
         """
-        return self.find_in(read_photograph(path), path, policy)
+        return self.find_in(read_photograph(Path(photograph)), str(photograph), policy)
 
-    def find_in(self, photo: Image, path: Path, policy: FacePolicy = "largest") -> FoundFace:
-        """As `find`, of a photograph (H, W, 3) uint8 RGB that is in memory; `path` names it.
+    def find_in(self, photo: Image, source: str, policy: FacePolicy = "largest") -> FoundFace:
+        """Detect, select and align the face of a picture in memory.
+
+        Args:
+            photo: (H, W, 3) uint8 RGB.
+            source: Name of the picture for messages.
+            policy: Which of several faces to take.
+
+        Returns:
+            The face and its aligned crop.
 
         Raises:
-            EdgefrError: it has no (or, with `only`, more than one) face.
+            NoFaceError: The picture shows no face.
+            SeveralFacesError: It shows several faces and the policy is "only".
         """
         height, width = photo.shape[:2]
-        face = select_face(self.detector.detect(photo), (height, width), policy, str(path))
-        return FoundFace(path, face, align(photo, face.landmarks))
+        face = select_face(self.detector.detect(photo), (height, width), policy, source)
+        return FoundFace(source, face, align(photo, face.landmarks))
 
     def embed(self, found: list[FoundFace], batch: int = 32) -> list[EmbeddedFace]:
-        """Embeddings of faces that were found."""
+        """Compute the embeddings of detected faces.
+
+        Args:
+            found: At least one face.
+            batch: Number of faces per call of the model, 1 to 1024.
+
+        Returns:
+            The faces in the same order, with their embeddings.
+
+        Raises:
+            EdgefrError: The model cannot be opened or fails.
+        """
         crops = np.stack([entry.crop for entry in found])
-        return embedded(found, self.recogniser.embed(crops, batch))
+        return _with_embeddings(found, self.recogniser.embed(crops, batch))
 
     def verify(
         self,
-        first: Path,
-        second: Path,
+        first: str | Path,
+        second: str | Path,
         policy: FacePolicy = "largest",
         threshold: float | None = None,
         fmr: float | None = None,
     ) -> VerificationResult:
         """Decide whether two photographs show the same person.
 
-        `threshold` replaces the one of the model's manifest; `fmr` chooses among those by their false match rate.
+        Args:
+            first: Path of a photograph.
+            second: Path of another photograph.
+            policy: Which of several faces to take.
+            threshold: Similarity to decide by, instead of the threshold of the model.
+            fmr: False match rate whose calibrated threshold decides. None means 1e-3.
+
+        Returns:
+            The decision with similarity, threshold and faces.
 
         Raises:
-            EdgefrError: a photograph has no usable face, or neither manifest nor caller gives a threshold.
+            ImageError: A photograph cannot be read or has no usable face.
+            EdgefrError: The model has no such threshold, or it fails.
         """
         start = perf_counter()
         found = self.find(first, policy), self.find(second, policy)
         seconds = perf_counter() - start
-        verdict = self.decide(*found, threshold, fmr)
-        return replace(verdict, time_ms=verdict.time_ms + 1e3 * seconds)
+        result = self.decide(*found, threshold, fmr)
+        return replace(result, time_ms=result.time_ms + 1e3 * seconds)
 
     def decide(
         self, first: FoundFace, second: FoundFace, threshold: float | None = None, fmr: float | None = None
     ) -> VerificationResult:
-        """Whether two faces that were found are of the same person, as `verify` decides.
+        """Decide whether two detected faces are of the same person.
+
+        Args:
+            first: A face.
+            second: Another face.
+            threshold: As in `verify`.
+            fmr: As in `verify`.
+
+        Returns:
+            The decision with similarity, threshold and faces.
 
         Raises:
-            EdgefrError: neither manifest nor caller gives a threshold.
+            EdgefrError: The model has no such threshold, or it fails.
         """
-        limit = self.threshold(threshold, fmr)  # waits for the recogniser, which is not counted
+        limit = self.threshold(threshold, fmr)  # waits for the recogniser, which is not timed
         start = perf_counter()
         a, b = self.embed([first, second])
         milliseconds = 1e3 * (perf_counter() - start)
@@ -191,30 +281,41 @@ class Verifier:
         )
 
     def quality_warnings(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
-        """Why these faces are too poor to be judged, a sentence for each that is; None without a limit to tell by.
+        """Warn about faces below the quality limit of the model.
+
+        Args:
+            faces: The faces to check.
+
+        Returns:
+            A sentence for each face of poor quality, or None if the model has no quality limit.
 
         Raises:
-            EdgefrError: the limit is one of certainty, and the model gives no uncertainty; or one of another
-                detector's score.
+            WrongModelError: The limit was measured with another detector, or it needs an uncertainty that the model
+                does not give.
         """
         limit = None if self.manifest is None else self.manifest.quality
         if limit is None:
             return None
         if limit.detector not in (None, self.detector.name):
-            raise EdgefrError(
-                f"the detector {limit.detector}, whose score the quality limit in the model's manifest is of",
-                str(self.detector.name),
-                "give that one, or measure the limit again with `edgefr calibrate`",
+            raise WrongModelError(
+                f"the detector {limit.detector}, with which the quality limit of the model was measured",
+                self.detector.name,
+                "use that detector, or measure the limit again with `edgefr calibrate`",
             )
-        return tuple(_doubt(face, limit) for face in faces if face.quality(limit.signal) < limit.limit)
+        return tuple(_quality_warning(face, limit) for face in faces if face.quality(limit.signal) < limit.limit)
 
     def threshold(self, given: float | None = None, fmr: float | None = None) -> Threshold:
-        """The threshold to decide by: the given one, or the manifest's for this precision, else for FP32.
+        """The threshold to decide by.
 
-        Of the manifest's it is the one measured at `fmr`, by default at 1e-3, or the first where that is not there.
+        Args:
+            given: A similarity that replaces the thresholds of the model.
+            fmr: False match rate of a calibrated threshold. None means 1e-3, or the first one if there is none.
+
+        Returns:
+            The threshold for the precision in use, else the one for FP32.
 
         Raises:
-            EdgefrError: there is none.
+            WrongModelError: The model has no such threshold.
         """
         precision = self.recogniser.description.precision
         if given is not None:
@@ -225,44 +326,41 @@ class Verifier:
             return known
         wanted, option = ("", "") if fmr is None else (f" at an FMR of {fmr:g}", f" --fmr {fmr:g}")
         rates = ", ".join(f"{entry.fmr:g} ({entry.precision})" for entry in manifest.thresholds if entry.fmr)
-        raise EdgefrError(
+        raise WrongModelError(
             f"a threshold{wanted} for {precision} in the manifest of {self.model}",
-            str(rates or "none"),
-            (
-                f"measure it with `edgefr calibrate {self.model} FACES{option} --precision {precision}`, or give "
-                "one with --threshold"
-            ),
+            rates or "none",
+            f"measure one with `edgefr calibrate {self.model} FACES{option} --precision {precision}`, or give one with "
+            "--threshold",
         )
 
     def digest(self) -> str | None:
-        """SHA-256 of the model, which calibrating leaves as it is; None for the fake backend, which has no file."""
+        """SHA-256 of the model without its manifest; None for the fake model, which has no file."""
         return None if self.model == FAKE else model_digest(self.model)
 
     def made_from(self) -> dict[str, str]:
-        """SHA-256 of what the model was made from, by its role, as its manifest says."""
+        """Role -> SHA-256 of the files that the model was made from, as its manifest lists them."""
         return {} if self.manifest is None else {role: of["sha256"] for role, of in self.manifest.made_from.items()}
 
 
-MEANING: dict[Signal, str] = {
-    "certainty": "how sure the model is of the face",
+SIGNAL_NAMES: dict[Signal, str] = {
+    "certainty": "the certainty of the model",
     "norm": "the length of its embedding",
-    "detector": "how sure the detector is of the face",
+    "detector": "the score of the detector",
     "sharpness": "the sharpness of the face",
 }
 
 
-def _doubt(face: EmbeddedFace, limit: QualityLimit) -> str:
+def _quality_warning(face: EmbeddedFace, limit: QualityLimit) -> str:
     return (
-        f"{face.path} is too poor to be judged: {MEANING[limit.signal]}, {face.quality(limit.signal):.2f}, lies below "
-        f"{limit.limit:.2f} ({limit.measured_on})"
+        f"{face.source} is of poor quality: {SIGNAL_NAMES[limit.signal]} is {face.quality(limit.signal):.2f}, below "
+        f"the limit {limit.limit:.2f} ({limit.measured_on})"
     )
 
 
-def embedded(found: list[FoundFace], embeddings: Embeddings) -> list[EmbeddedFace]:
-    """Faces and their rows of `embeddings`, joined."""
+def _with_embeddings(found: list[FoundFace], embeddings: Embeddings) -> list[EmbeddedFace]:
     return [
         EmbeddedFace(
-            entry.path,
+            entry.source,
             entry.face,
             embeddings.embedding[index],
             float(embeddings.norm[index]),

@@ -77,7 +77,7 @@ def _watching(app: FastAPI, live: WebState, token: str | None) -> None:
     @app.get("/api/state")
     def state() -> dict[str, Any]:
         watcher = live.watcher
-        limit = watcher.limit()
+        limit = watcher.identifier.threshold
         rate = f"at most {100 * limit.fpir:.2g} % of strangers are taken for somebody" if limit.fpir else "given"
         return {
             "source": live.source,

@@ -6,7 +6,6 @@ import base64
 import threading
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -103,7 +102,7 @@ class WebState:
         with self.watcher.lock:
             verifier, gallery = self.watcher.verifier, self.watcher.gallery
             view = sample_from_face(
-                verifier, crop_for_enrolment(Path("camera"), scene.frame.image, seen[0].face), crops=False
+                verifier, crop_for_enrolment("camera", scene.frame.image, seen[0].face), crops=False
             )
             return enrol_samples(gallery, verifier, name, [view], None)
 
@@ -120,7 +119,7 @@ class WebState:
         with self.watcher.lock:
             verifier = self.watcher.verifier
             first, second = (
-                verifier.find_in(image, Path(f"the {which} photograph"))
+                verifier.find_in(image, f"the {which} photograph")
                 for which, image in zip(("first", "second"), images, strict=True)
             )
             verdict = verifier.decide(first, second)

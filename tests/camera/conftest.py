@@ -14,6 +14,7 @@ import pytest
 from edgefr.camera.session import event_document
 from edgefr.camera.watcher import Watcher
 from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.identifier import Identifier
 from edgefr.manifest import Manifest
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.recognition.verifier import Verifier
@@ -85,4 +86,4 @@ def served(door: Door) -> str:
 
 @pytest.fixture
 def watcher(verifier: Verifier, gallery: FileGallery) -> Watcher:
-    return Watcher(verifier, gallery, fpir=0.01, threshold=None)
+    return Watcher(Identifier(verifier, gallery))

@@ -56,6 +56,6 @@ def enrolled(path: Path, verifier: Verifier, people: dict[str, int]) -> FileGall
     gallery = FileGallery.create(path, NoSecret(), ModelBinding.of(verifier))
     for name, person in people.items():
         face = PatchDetector().detect(frame(0, (person, 10, 10)).image)[0]
-        (embedded,) = verifier.embed([FoundFace(Path("pattern"), face, pattern(person, 9))])
+        (embedded,) = verifier.embed([FoundFace("pattern", face, pattern(person, 9))])
         gallery.enrol(name, [FaceSample("pattern", embedded.embedding, embedded.norm, embedded.uncertainty, 2.0)])
     return gallery

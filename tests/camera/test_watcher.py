@@ -11,6 +11,7 @@ from edgefr.camera.overlay import COLOURS, draw_faces
 from edgefr.camera.watcher import SIDE, Watcher, detect_faces
 from edgefr.errors import EdgefrError
 from edgefr.gallery.file_gallery import FileGallery
+from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.verifier import Verifier
 from edgefr.types import TEMPLATE
 from tests.camera.people import PatchDetector, frame, pattern
@@ -104,7 +105,7 @@ def test_faces_of_a_large_frame_are_found_where_they_are() -> None:
 def test_a_gallery_of_another_model_is_refused(verifier: Verifier, gallery: FileGallery) -> None:
     verifier.model = Path(__file__)
     with pytest.raises(EdgefrError, match="gallery rebuild"):
-        Watcher(verifier, gallery, 0.01, None)
+        Watcher(Identifier(verifier, gallery))
 
 
 def test_boxes_are_drawn_in_the_colour_of_what_is_known(watcher: Watcher) -> None:

@@ -9,7 +9,7 @@ import pytest
 from edgefr.cli.build_engine import _sample
 from edgefr.data.sample_faces import astronaut_faces
 from edgefr.manifest import model_digest
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from tests.runtimes.conftest import make_model, model  # noqa: F401
 
 onnx = pytest.importorskip("onnx")
@@ -40,7 +40,7 @@ def test_an_engine_is_built_once_and_then_compared_and_used(edgefr, model: Path,
 def test_an_engine_of_the_model_that_ships(edgefr, tmp_path: Path) -> None:
     told = edgefr("build-engine", "mini", "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path, "--json")
     assert told.code == 0, told.err
-    assert told.json["key"]["onnx"] == model_digest(model_file(MINI))
+    assert told.json["key"]["onnx"] == model_digest(shipped_model(MINI))
 
 
 def test_an_engine_that_decides_otherwise_is_exit_one(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from docs.make_cli import PAGE, page
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 
 PHOTOS = ("obama.jpg", "biden.jpg", "obama_and_biden.jpg", "astronaut.png")
 
@@ -159,7 +159,7 @@ def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
     from edgefr.io.onnx_precision import graph_precision
 
     pair = tmp_path / "pair.onnx"
-    shutil.copy(model_file(MINI), pair)
+    shutil.copy(shipped_model(MINI), pair)
     rows = _in_int8(pair)
     assert {(runtime, precision) for _, runtime, precision in rows} >= {("onnxruntime", "int8"), ("openvino", "int8")}
     assert {graph_precision(file).name for file, _, _ in rows} == {"int8"}

@@ -11,7 +11,7 @@ import pytest
 from edgefr.data.degradations import PROTOCOLS
 from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, Manifest, write_manifest
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from tests.evaluation.planted import collection, named_pairs, write_pairs, write_zip
 from tests.evaluation.test_face_provider import Centred, framed
 
@@ -48,7 +48,7 @@ def test_one_command_evaluates_all_protocols_and_writes_a_report(edgefr, faces: 
 def test_the_model_that_ships_is_known_by_its_name(edgefr, faces: Path, pairs: Path) -> None:
     told = edgefr("eval", "mini", faces, "--pairs", pairs, "--protocol", "clean", "--runtime", "onnxruntime", "--json")
     assert told.code == 0
-    assert [entry["sha256"] for entry in told.json["models"]] == [sha256_of(model_file(MINI))]
+    assert [entry["sha256"] for entry in told.json["models"]] == [sha256_of(shipped_model(MINI))]
 
 
 def test_people_read_tables(edgefr, faces: Path, pairs: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgefr.data.sample_faces import ASTRONAUT_LANDMARKS
 from edgefr.manifest import model_manifest
-from edgefr.models import MINI, SPOT, model_file
+from edgefr.models import MINI, SPOT, shipped_model
 from edgefr.recognition.verifier import Verifier
 from tests.conftest import REPOSITORY
 
@@ -18,7 +18,7 @@ CARDS = REPOSITORY / "edgefr/assets"
 
 @pytest.mark.parametrize(("name", "megabytes"), [(MINI, 10), (SPOT, 2)])
 def test_a_model_is_small_has_a_manifest_and_a_card(name: Path, megabytes: int) -> None:
-    path = model_file(name)
+    path = shipped_model(name)
     assert path.stat().st_size < megabytes * 1e6
     manifest = model_manifest(path)
     assert manifest is not None
@@ -29,7 +29,7 @@ def test_a_model_is_small_has_a_manifest_and_a_card(name: Path, megabytes: int) 
 
 
 def test_mini_decides_at_measured_rates_and_says_whom_it_never_saw() -> None:
-    manifest = model_manifest(model_file(MINI))
+    manifest = model_manifest(shipped_model(MINI))
     assert manifest is not None
     assert {entry.fmr for entry in manifest.thresholds} >= {1e-2, 1e-3}
     assert manifest.held_out is not None

@@ -282,7 +282,7 @@ def test_certainty_of_a_model_without_uncertainty_is_a_sentence() -> None:
     from edgefr.recognition.verifier import EmbeddedFace
 
     found = Face((0, 0, 9, 9), np.zeros((5, 2), np.float32), 0.9)
-    face = EmbeddedFace(Path("a.jpg"), found, np.float32([1, 0]), 1.0, None, 2.0)
+    face = EmbeddedFace("a.jpg", found, np.float32([1, 0]), 1.0, None, 2.0)
     assert face.quality("sharpness") == 2
     with pytest.raises(EdgefrError, match="expected uncertainty"):
         face.quality("certainty")

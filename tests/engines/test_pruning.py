@@ -13,7 +13,7 @@ from edgefr.engines.pruning import WRITTEN, prune
 from edgefr.errors import EdgefrError
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, file_reference, write_manifest
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Target
 
 HERE = Target("openvino", "2026.4", "a processor")
@@ -62,7 +62,7 @@ def test_what_another_version_built_for_this_device_goes_and_nothing_else(tmp_pa
 
 
 def test_with_a_model_those_of_another_file_of_its_name_go(tmp_path: Path) -> None:
-    model = model_file(MINI)
+    model = shipped_model(MINI)
     other = tmp_path / model.name
     other.write_bytes(b"another model of this name")
     root = tmp_path / "cache"

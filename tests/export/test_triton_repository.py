@@ -18,7 +18,7 @@ from edgefr.errors import EdgefrError
 from edgefr.export.triton_repository import triton_from_model
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, model_digest, model_manifest, read_manifest, write_manifest
-from edgefr.models import MINI, SPOT, model_file
+from edgefr.models import MINI, SPOT, shipped_model
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Target
 from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
 from tests.conftest import REPOSITORY
@@ -51,11 +51,11 @@ def contents(folder: Path) -> set[str]:
 
 
 def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
-    added = triton_from_model(model_file(MINI), tmp_path)
+    added = triton_from_model(shipped_model(MINI), tmp_path)
     assert (added.folder, added.name, added.version) == (tmp_path / "mini/1", "mini", 1)
     assert contents(tmp_path) == {"mini/config.pbtxt", "mini/1/model.onnx", "mini/1/model.onnx.json"}
-    assert (added.folder / "model.onnx").read_bytes() == model_file(MINI).read_bytes()
-    assert read_manifest(added.folder / "model.onnx") == model_manifest(model_file(MINI))
+    assert (added.folder / "model.onnx").read_bytes() == shipped_model(MINI).read_bytes()
+    assert read_manifest(added.folder / "model.onnx") == model_manifest(shipped_model(MINI))
     config = parsed(tmp_path / "mini/config.pbtxt")
     assert (config.name, config.platform, config.backend, config.max_batch_size) == ("mini", "onnxruntime_onnx", "", 32)
     assert [(one.name, one.data_type, list(one.dims)) for one in config.input] == [("image", 2, [112, 112, 3])]
@@ -71,7 +71,7 @@ def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
     assert [sample.batch_size for sample in config.model_warmup] == [1, 32]
     assert (
         ModelFingerprint.parse(config.parameters["edgefr-1"].string_value)
-        == ModelFingerprint.of(model_file(MINI))
+        == ModelFingerprint.of(shipped_model(MINI))
         == added.served
     )
 
@@ -109,7 +109,7 @@ def test_triton_lacks_nothing_but_the_backends(tritonserver: type[Tritonserver],
     import grpc
     from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-    triton_from_model(model_file(MINI), tmp_path / "repository")
+    triton_from_model(shipped_model(MINI), tmp_path / "repository")
     triton_from_model(engine, tmp_path / "repository")
     server = tritonserver(tmp_path / "repository", tmp_path)
     server.start()
@@ -169,7 +169,7 @@ def test_a_name_is_a_folder_and_nothing_else(name: str, model: Path, tmp_path: P
 
 
 def test_a_model_that_breaks_the_contract_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
-    for path in (model_file(SPOT), make_model(size=56)):
+    for path in (shipped_model(SPOT), make_model(size=56)):
         with pytest.raises(EdgefrError, match=r"expected input image uint8 \(B,112,112,3\) in .*, found "):
             triton_from_model(path, tmp_path)
     (tmp_path / "text.onnx").write_text("this is no model")
@@ -215,7 +215,7 @@ except EdgefrError as error:
 
 def test_nothing_is_left_where_there_is_no_room(tmp_path: Path) -> None:
     """A limit on the size of files stands for the end of the disk."""
-    command = [sys.executable, "-c", FULL_DISK, str(model_file(MINI)), str(tmp_path)]
+    command = [sys.executable, "-c", FULL_DISK, str(shipped_model(MINI)), str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert told.stdout.startswith(f"expected to write {tmp_path / 'mini/1'}, found that this cannot be done (File too")
     assert list(tmp_path.iterdir()) == []
@@ -232,7 +232,7 @@ def test_the_command(tmp_path: Path) -> None:
     document = json.loads(told.stdout)
     assert document["output"] == str(tmp_path / "door/1")
     assert (document["name"], document["version"], document["precision"]) == ("door", 1, "fp32")
-    assert document["model_sha256"] == model_digest(model_file(MINI))
+    assert document["model_sha256"] == model_digest(shipped_model(MINI))
     assert (tmp_path / "door/1/model.py").is_file()
 
 

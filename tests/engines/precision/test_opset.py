@@ -11,7 +11,7 @@ from edgefr.engines.precision.fp16 import fp16_from_fp32
 from edgefr.engines.precision.onnx_graph import read_graph
 from edgefr.engines.precision.opset import lowered
 from edgefr.errors import EdgefrError
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from edgefr.types import INPUT_NAME, Faces
 
 
@@ -19,7 +19,7 @@ from edgefr.types import INPUT_NAME, Faces
 def test_the_older_graph_answers_alike_and_says_what_it_is(precision: str, apart: float, faces: Faces) -> None:
     import onnxruntime
 
-    model = read_graph(model_file(MINI))
+    model = read_graph(shipped_model(MINI))
     if precision == "fp16":
         model = fp16_from_fp32(model)
     older = lowered(model, 17)
@@ -37,7 +37,7 @@ def test_the_older_graph_answers_alike_and_says_what_it_is(precision: str, apart
 
 
 def test_a_graph_that_is_old_enough_is_left_alone() -> None:
-    older = lowered(read_graph(model_file(MINI)), 17)
+    older = lowered(read_graph(shipped_model(MINI)), 17)
     assert lowered(older, 17) is older
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgefr.export.triton_repository import triton_from_model
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
 
 FAULTY = """
@@ -31,7 +31,7 @@ class TritonPythonModel:
 def make_repository(folder: Path, tiny: Path) -> Path:
     """`mini` and `tiny` as edgefr exports them; `patient`, which is `tiny` and waits for batches; `faulty`, which
     claims to be `tiny`; and `stranger`, which claims nothing."""
-    triton_from_model(model_file(MINI), folder, python=True)
+    triton_from_model(shipped_model(MINI), folder, python=True)
     triton_from_model(tiny, folder, python=True)
     triton_from_model(tiny, folder, python=True, name="patient")
     slow_batches(folder / "patient/config.pbtxt")

@@ -20,7 +20,7 @@ import pytest
 from bench.tritonserver import Tritonserver
 from edgefr.errors import EdgefrError, MissingExtraError
 from edgefr.export.triton_repository import triton_from_model
-from edgefr.models import MINI, model_file
+from edgefr.models import MINI, shipped_model
 from edgefr.runtimes import available_runtimes, open_backend
 from edgefr.runtimes.triton import client as triton
 from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
@@ -54,8 +54,8 @@ def statistics(url: str, name: str) -> tuple[int, int, set[int]]:
 def test_mini_answers_as_onnxruntime_does_here_and_large_batches_are_split(triton: Tritonserver) -> None:
     faces = np.random.default_rng(2).integers(0, 256, (70, 112, 112, 3), np.uint8)
     faces_before, runs_before, _ = statistics(triton.url, "mini")
-    found = open_backend(model_file(MINI), triton.url).infer({"image": faces})
-    wanted = open_backend(model_file(MINI), "onnxruntime").infer({"image": faces})
+    found = open_backend(shipped_model(MINI), triton.url).infer({"image": faces})
+    wanted = open_backend(shipped_model(MINI), "onnxruntime").infer({"image": faces})
     assert found.keys() == wanted.keys()
     for name in wanted:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
@@ -168,7 +168,7 @@ def test_a_server_that_answers_late_is_not_waited_for(
 def test_another_model_is_refused(triton: Tritonserver, model: Path) -> None:
     for name in ("nobody", "tiny"):
         with pytest.raises(EdgefrError) as caught:
-            open_backend(model_file(MINI), f"{triton.url}/{name}")
+            open_backend(shipped_model(MINI), f"{triton.url}/{name}")
         wanted = {
             "nobody": "the server has none",
             "tiny": f"found {ModelFingerprint.of(model).sha256[:12]} fp32: give that",
@@ -179,9 +179,9 @@ def test_another_model_is_refused(triton: Tritonserver, model: Path) -> None:
 
 
 def test_only_the_precision_that_is_served(triton: Tritonserver) -> None:
-    assert open_backend(model_file(MINI), triton.url, "fp32").describe().precision == "fp32"
+    assert open_backend(shipped_model(MINI), triton.url, "fp32").describe().precision == "fp32"
     with pytest.raises(EdgefrError, match=r"expected precision auto or fp32, .*found int8: use --precision fp32"):
-        open_backend(model_file(MINI), triton.url, "int8")
+        open_backend(shipped_model(MINI), triton.url, "int8")
 
 
 def test_what_fails_in_the_server_is_one_sentence(triton: Tritonserver, model: Path, faces: Faces) -> None:
@@ -224,14 +224,14 @@ def test_verify_tells_the_runtime_and_precision(triton: Tritonserver, photo: Pat
     assert (told.returncode, told.stderr) == (0, "")
     document = json.loads(told.stdout)
     assert (document["runtime"], document["precision"]) == ("triton", "fp32")
-    assert document["model_sha256"] == ModelFingerprint.of(model_file(MINI)).sha256
+    assert document["model_sha256"] == ModelFingerprint.of(shipped_model(MINI)).sha256
 
 
 def test_parity_compares_a_server_with_this_machine(triton: Tritonserver, faces: Faces, tmp_path: Path) -> None:
     for number, face in enumerate(faces):
         (tmp_path / f"faces/{number}").mkdir(parents=True)
         cv2.imwrite(str(tmp_path / f"faces/{number}/face.png"), face)
-    mini = model_file(MINI)
+    mini = shipped_model(MINI)
     told = edgefr("parity", f"{mini}@onnxruntime", f"{mini}@{triton.url}", "--faces", tmp_path / "faces", "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["cosine_min"] > 0.99999
@@ -257,7 +257,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_tls_wants_a_certificate_that_is_known(tritonserver: type[Tritonserver], photo: Path, tmp_path: Path) -> None:
-    triton_from_model(model_file(MINI), tmp_path / "repository", python=True)
+    triton_from_model(shipped_model(MINI), tmp_path / "repository", python=True)
     known, key = certificate(tmp_path)
     options = ("--grpc-use-ssl=true", f"--grpc-server-cert={known}", f"--grpc-server-key={key}")
     server = tritonserver(tmp_path / "repository", tmp_path, *options)

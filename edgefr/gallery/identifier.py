@@ -1,0 +1,142 @@
+"""1:N identification: embedding -> search -> threshold -> decision -> log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefr.detection.base import FacePolicy
+from edgefr.gallery.base import Gallery, Hit
+from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.records import Event
+from edgefr.gallery.threshold import DEFAULT_FPIR, DecisionThreshold, gallery_threshold
+from edgefr.recognition.verifier import EmbeddedFace, Verifier
+from edgefr.types import Floats
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Who a face belongs to.
+
+    Attributes:
+        name: The enrolled person, or None if the face is unknown.
+        candidates: The most similar enrolled people, best first.
+        threshold: The threshold that decided, with the FPIR it keeps.
+    """
+
+    name: str | None
+    candidates: tuple[Hit, ...]
+    threshold: DecisionThreshold
+
+    @property
+    def similarity(self) -> float:
+        """Similarity to the best candidate; -1 if nobody is enrolled."""
+        return self.candidates[0].similarity if self.candidates else -1.0
+
+
+class Identifier:
+    """Searches a gallery for faces and decides who they are.
+
+    Example:
+        >>> with open_gallery("people.gallery", KeyFile("people.key")) as gallery:
+        ...     identifier = Identifier(Verifier.open(), gallery)
+        ...     print(identifier.identify("visitor.jpg").name)
+        Ada
+    """
+
+    def __init__(
+        self, verifier: Verifier, gallery: Gallery, fpir: float = DEFAULT_FPIR, threshold: float | None = None
+    ) -> None:
+        """Check that the model fits the gallery.
+
+        Args:
+            verifier: Detector and recogniser; they must be those that the gallery was enrolled with.
+            gallery: An open gallery.
+            fpir: Share of strangers that may be taken for an enrolled person, between 0 and 1.
+            threshold: Similarity to decide by, instead of the threshold of the model.
+
+        Raises:
+            WrongModelError: The templates of the gallery were made by another model.
+        """
+        gallery.binding.require_compatible(ModelBinding.of(verifier), gallery.path)
+        self.verifier, self.gallery = verifier, gallery
+        self._fpir, self._threshold = fpir, threshold
+
+    @property
+    def threshold(self) -> DecisionThreshold:
+        """The threshold for the gallery at its present size.
+
+        Raises:
+            EdgefrError: The model has no threshold that is strict enough for this gallery.
+        """
+        return gallery_threshold(self.verifier, len(self.gallery), self._fpir, self._threshold)
+
+    def identify(self, photograph: str | Path, policy: FacePolicy = "largest", top: int = 5) -> Identification:
+        """Identify one face of a photograph, and log a match.
+
+        Args:
+            photograph: Path of the picture.
+            policy: Which of several faces to take.
+            top: Number of candidates to return.
+
+        Returns:
+            The decision with its candidates.
+
+        Raises:
+            ImageError: The photograph cannot be read or has no usable face.
+            EdgefrError: The model or the gallery fails, or no threshold is strict enough.
+        """
+        (found,) = self.identify_faces(self.verifier.embed([self.verifier.find(photograph, policy)]), top)
+        return found
+
+    def identify_faces(self, faces: Sequence[EmbeddedFace], top: int = 5) -> list[Identification]:
+        """Identify faces that are embedded already, and log the matches.
+
+        Args:
+            faces: Faces with embeddings of this model.
+            top: Number of candidates to return for each.
+
+        Returns:
+            A decision for each face, in the same order.
+
+        Raises:
+            EdgefrError: The gallery cannot be read or written, or no threshold is strict enough.
+        """
+        threshold = self.threshold
+        found = [self._decide(face.embedding, threshold, top) for face in faces]
+        self.log_matches([entry.name for entry in found if entry.name is not None])
+        return found
+
+    def decide(self, embedding: Floats, top: int = 5) -> Identification:
+        """Decide for one embedding without logging.
+
+        Args:
+            embedding: (K,) float32 of unit length.
+            top: Number of candidates to return.
+
+        Returns:
+            The decision with its candidates.
+
+        Raises:
+            EdgefrError: The gallery cannot be read, or no threshold is strict enough.
+        """
+        return self._decide(embedding, self.threshold, top)
+
+    def log_matches(self, names: Sequence[str], detail: str = "") -> None:
+        """Write matches into the log of the gallery.
+
+        Args:
+            names: The people who were identified. Nothing is written if there are none.
+            detail: Where they were identified, for example "camera".
+
+        Raises:
+            EdgefrError: The gallery cannot be written.
+        """
+        if names:
+            self.gallery.log([Event.now("matched", name, detail) for name in names])
+
+    def _decide(self, embedding: Floats, threshold: DecisionThreshold, top: int) -> Identification:
+        hits = tuple(self.gallery.search(embedding, top))
+        known = hits[0].name if hits and hits[0].similarity >= threshold.value else None
+        return Identification(known, hits, threshold)
