@@ -8,7 +8,7 @@ face, moved as the photograph was. A face is found where a box has an intersecti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from bench.faceless import faceless
 from edgefr.cli.output import progress
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.lfw_pairs import people_of, read_pairs
-from edgefr.detection.base import Detector, Face
+from edgefr.detection.base import Detections, Detector, Face
+from edgefr.detection.geometry import box_iou
 from edgefr.detection.registry import open_detector
-from edgefr.detection.spot import OVERLAP, SCORE, VOTES
+from edgefr.detection.spot import NMS_IOU, SCORE_THRESHOLD, VOTE_SCORE
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import interval, resampled_sums, share
 from edgefr.io.photo import read_photograph
@@ -100,18 +101,12 @@ KINDS: dict[str, Callable[[Image], tuple[Image, np.ndarray]]] = {
 }
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    low = np.maximum(a[:2], b[:2])
-    high = np.minimum(np.add(a[:2], a[2:4]), np.add(b[:2], b[2:4]))
-    common = float(np.prod(np.clip(high - low, 0, None)))
-    return common / (a[2] * a[3] + b[2] * b[3] - common)
-
-
-def outcome(sought: Sought, faces: list[Face]) -> tuple[bool, float]:
+def outcome(sought: Sought, faces: Detections) -> tuple[bool, float]:
     """Whether a face was found, and how far its points are off as a part of the distance between the eyes."""
-    best = max(faces, key=lambda face: overlap(face.box, sought.row), default=None)
-    if best is None or overlap(best.box, sought.row) < FOUND:
+    overlaps = box_iou([sought.row[:4]], faces.boxes)[0]
+    if overlaps.max(initial=0) < FOUND:
         return False, np.nan
+    best = faces[int(overlaps.argmax())]
     points = sought.row[4:14].reshape(5, 2)
     away = np.linalg.norm(best.landmarks - points, axis=1).mean()
     return True, float(away / np.linalg.norm(points[0] - points[1]))
@@ -189,8 +184,8 @@ def one_core(spot: Path, yunet: Path) -> dict[str, Any]:
 
     def with_spot() -> int:
         rows = session.run(None, {INPUT_NAME: picture[None]})[0]
-        rows = rows[rows[:, 14] >= VOTES]
-        return len(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), SCORE, OVERLAP))
+        rows = rows[rows[:, 14] >= VOTE_SCORE]
+        return len(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), SCORE_THRESHOLD, NMS_IOU))
 
     works: dict[str, Callable[[], Any]] = {"spot": with_spot, "yunet": lambda: net.detect(picture[..., ::-1].copy())}
     times: dict[str, list[float]] = {name: [] for name in works}

@@ -17,6 +17,7 @@ from bench.__main__ import data
 from edgefr.data.collections import open_faces, person_of
 from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.detection.base import Detector, Face
+from edgefr.detection.geometry import box_iou
 from edgefr.detection.registry import open_detector
 from edgefr.types import Floats, Image
 
@@ -38,16 +39,10 @@ def averaged(yunet: Detector, photo: Image, face: Face) -> Floats:
                     x = view.shape[1] - 1 - x - width
                     points[:, 0] = view.shape[1] - 1 - points[:, 0]
                     points = points[[1, 0, 2, 4, 3]]
-                if overlap((x / size, y / size, width / size, height / size), face.box) > SAME:
+                seen = (x / size, y / size, width / size, height / size)
+                if box_iou([seen], [face.box])[0, 0] > SAME:
                     looks.append((points + 0.5) / size - 0.5)  # from the middle of the first pixel, as OpenCV resizes
     return np.asarray(np.mean(looks, axis=0), np.float32)
-
-
-def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Intersection over union of two boxes: x, y, width, height."""
-    across = max(0.0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
-    down = max(0.0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
-    return across * down / (a[2] * a[3] + b[2] * b[3] - across * down)
 
 
 def run(data: Path, detector: Path, photographs: int = 250) -> dict[str, float]:
@@ -67,7 +62,7 @@ def run(data: Path, detector: Path, photographs: int = 250) -> dict[str, float]:
         truth = averaged(yunet, photo, face)
         eyes = float(np.linalg.norm(truth[1] - truth[0]))
         own.append(float(np.linalg.norm(face.landmarks - truth, axis=1).mean()) / eyes)
-        same = [found for found in tried.detect(photo) if overlap(found.box, face.box) > SAME]
+        same = [found for found in tried.detect(photo) if box_iou([found.box], [face.box])[0, 0] > SAME]
         missed += not same
         errors += [float(np.linalg.norm(found.landmarks - truth, axis=1).mean()) / eyes for found in same[:1]]
     return {"error": float(np.mean(errors)), "one_look_of_yunet": float(np.mean(own)), "missed": missed / len(own)}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections, Face
 from edgefr.errors import EdgefrError
 
 LOST_AFTER = 1.0
@@ -44,12 +43,10 @@ class Tracker:
             minimum_iou_threshold=OVERLAP,
         )
 
-    def follow(self, faces: Sequence[Face], at: float) -> list[tuple[int, Face]]:
+    def follow(self, faces: Detections, at: float) -> list[tuple[int, Face]]:
         """The faces that belong to a track, with its number, at a time in seconds that rises from call to call."""
-        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        scores = np.array([face.score for face in faces], np.float32)
-        seen = self._detections(xyxy=boxes, confidence=scores, class_id=np.arange(len(faces)))
+        corners = np.hstack([faces.boxes[:, :2], faces.boxes[:, :2] + faces.boxes[:, 2:]])
+        seen = self._detections(xyxy=corners, confidence=faces.scores, class_id=np.arange(len(faces)))
         found = self._tracker.update(seen, timestamp=at)
         pairs = zip(found.tracker_id.tolist(), found.class_id.tolist() if len(found) else [], strict=True)
         return [(number, faces[index]) for number, index in pairs if number >= 0]

@@ -6,12 +6,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from edgefr.camera.base import Frame
 from edgefr.camera.identity import Identity, State
 from edgefr.camera.tracking import LOST_AFTER, Tracker
-from edgefr.detection.base import Detector, Face
+from edgefr.detection.base import Detections, Detector, Face
 from edgefr.detection.multiscale import resize_longest_side
 from edgefr.errors import EdgefrError
 from edgefr.gallery.identifier import Identifier
@@ -159,22 +157,13 @@ class Watcher:
         return TrackedFace(number, track.face, identity.state, identity.name, identity.similarity)
 
 
-def detect_faces(detector: Detector, image: Image) -> list[Face]:
+def detect_faces(detector: Detector, image: Image) -> Detections:
     """Faces in a frame, which the detector sees at SIDE pixels, in pixels of the frame."""
     height, width = image.shape[:2]
     if max(height, width) <= SIDE:
         return detector.detect(image)
     small = resize_longest_side(image, SIDE)
-    across, down = width / small.shape[1], height / small.shape[0]
-    scale = np.array([across, down], np.float32)
-    return [
-        replace(
-            face,
-            box=(face.box[0] * across, face.box[1] * down, face.box[2] * across, face.box[3] * down),
-            landmarks=face.landmarks * scale,
-        )
-        for face in detector.detect(small)
-    ]
+    return detector.detect(small).scaled((width / small.shape[1], height / small.shape[0]))
 
 
 def _apart(verifier: Verifier, limit: float) -> float:

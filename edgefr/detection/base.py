@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.types import Floats, Image
@@ -14,10 +18,12 @@ FacePolicy = Literal["largest", "centre", "only"]
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a photograph, in pixels of that photograph; it may reach beyond the picture's edge.
+    """One detected face, in pixels of its picture; it may reach beyond the edge.
 
-    `box`: x, y of the top left corner, width, height. `landmarks`: (5, 2) as x, y in the order of
-    `spec.TEMPLATE`.
+    Attributes:
+        box: x and y of the top left corner, width, height.
+        landmarks: (5, 2) as x, y in the order of `types.TEMPLATE`.
+        score: Confidence of the detector, 0 to 1.
     """
 
     box: tuple[float, float, float, float]
@@ -25,44 +31,148 @@ class Face:
     score: float
 
 
+@dataclass(frozen=True, eq=False)
+class Detections(Sequence[Face]):
+    """The faces of one picture as arrays, best score first; also a sequence of `Face`.
+
+    Attributes:
+        boxes: (N, 4) float32 as x, y, width, height in pixels.
+        landmarks: (N, 5, 2) float32 as x, y in pixels, in the order of `types.TEMPLATE`.
+        scores: (N,) float32, 0 to 1.
+    """
+
+    boxes: Floats
+    landmarks: Floats
+    scores: Floats
+
+    @classmethod
+    def from_rows(cls, rows: Floats | None) -> Detections:
+        """Split OpenCV's rows.
+
+        Args:
+            rows: (N, 15): box, five points as x, y, score (`cv2.FaceDetectorYN`); None for no face.
+
+        Returns:
+            The same faces in the same order.
+        """
+        rows = np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
+        return cls(rows[:, :4], rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
+
+    @classmethod
+    def from_faces(cls, faces: Sequence[Face]) -> Detections:
+        """Stack faces, in the same order."""
+        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+        landmarks = np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2)
+        return cls(boxes, landmarks, np.array([face.score for face in faces], np.float32))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        """Join at least one group of faces."""
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.landmarks for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Detections: ...
+
+    def __getitem__(self, index: int | slice) -> Face | Detections:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        x, y, width, height = self.boxes[index].tolist()
+        return Face((x, y, width, height), self.landmarks[index], float(self.scores[index]))
+
+    def take(self, which: npt.NDArray[Any] | list[int]) -> Detections:
+        """The faces that an index or boolean array selects."""
+        return Detections(self.boxes[which], self.landmarks[which], self.scores[which])
+
+    def scaled(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> Detections:
+        """The same faces in a picture of another size.
+
+        Args:
+            scale: Factors of x and y.
+            shift: Added to x and y afterwards, in pixels of the new picture.
+        """
+        factor, offset = np.array(scale, np.float32), np.array(shift, np.float32)
+        boxes = np.hstack([self.boxes[:, :2] * factor + offset, self.boxes[:, 2:] * factor])
+        return Detections(boxes, self.landmarks * factor + offset, self.scores)
+
+
 class Detector(Protocol):
-    """Finds faces. One object serves one thread."""
+    """Finds faces. One object serves one thread at a time."""
 
     name: str
 
-    def detect(self, image: Image) -> list[Face]:
-        """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
+    def detect(self, image: Image) -> Detections:
+        """Find all faces.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            The faces in pixels of `image`, best score first.
+
+        Raises:
+            EdgefrError: The runtime fails.
+        """
         ...
 
 
-def select_face(faces: list[Face], shape: tuple[int, int], policy: FacePolicy, source: str) -> Face:
-    """The face that is meant in a photograph of `shape` (height, width); among equals the best score.
+class FileDetector(Detector, Protocol):
+    """A detector that is opened from an .onnx file, which it recognises by the outputs of the graph."""
 
-    `largest` takes the largest box, its area counted by its score, for a doubtful find may be a pattern behind a face;
-    `centre` the box whose centre is nearest to the picture's; `only` insists that there is a single face.
+    file: str
+    """Which file to use, in words, for messages."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None: ...
+
+    @staticmethod
+    def accepts(outputs: dict[str, int | None]) -> bool:
+        """Whether a graph with these outputs (name -> length of the last axis) is this detector."""
+        ...
+
+
+def select_face(faces: Sequence[Face], shape: tuple[int, int], policy: FacePolicy, source: str) -> Face:
+    """Select the face that is meant; of equals the one with the best score.
+
+    Args:
+        faces: The faces of a picture.
+        shape: Height and width of the picture in pixels.
+        policy: "largest" takes the largest box, weighted by the score because an uncertain detection may be a pattern
+            in the background. "centre" takes the box nearest to the centre. "only" allows one face.
+        source: Name of the picture for messages.
+
+    Returns:
+        The selected face.
 
     Raises:
-        EdgefrError: there is no face, or more than one where `only` one may be.
+        NoFaceError: There is no face.
+        SeveralFacesError: There are several, and the policy is "only".
     """
     if not faces:
         raise NoFaceError(
             f"a face in {source}",
             "none",
-            "give a photograph with a face turned to the camera, about 20 pixels wide or more",
+            "use a photograph of a face that is turned to the camera and at least 20 pixels wide",
         )
     if policy == "only" and len(faces) > 1:
         raise SeveralFacesError(
-            f"only one face in {source}",
-            str(len(faces)),
-            "crop the photograph, or choose the largest or the most central face",
+            f"one face in {source}", str(len(faces)), "crop the photograph, or select the largest or most central face"
         )
 
-    def sure_area(face: Face) -> float:
+    def weighted_area(face: Face) -> float:
         return face.box[2] * face.box[3] * face.score
 
     def nearness(face: Face) -> float:
         x, y, width, height = face.box
         return -((x + width / 2 - shape[1] / 2) ** 2) - (y + height / 2 - shape[0] / 2) ** 2
 
-    merit: Callable[[Face], float] = nearness if policy == "centre" else sure_area
-    return max(faces, key=lambda face: (merit(face), face.score))
+    rank: Callable[[Face], float] = nearness if policy == "centre" else weighted_area
+    return max(faces, key=lambda face: (rank(face), face.score))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections
 from edgefr.detection.multiscale import detect_multiscale
 from edgefr.errors import EdgefrError
 from edgefr.runtimes import open_backend
 from edgefr.types import Floats, Image
 
-SCORE, OVERLAP = 0.5, 0.4
+SCORE_THRESHOLD, NMS_IOU = 0.5, 0.4
 STRIDES = (8, 16, 32)
 
 SIDES = (640, 320)
@@ -24,6 +24,13 @@ class Scrfd:
     """A network with nine outputs: score, box and landmarks at strides 8, 16 and 32."""
 
     name = "scrfd"
+    file = "an SCRFD file of insightface whose name has 'kps'"
+
+    @staticmethod
+    def accepts(outputs: dict[str, int | None]) -> bool:
+        """Whether a graph with these outputs is this detector."""
+        widths = sorted(outputs.values(), key=lambda width: width or 0)
+        return widths == [1, 1, 1, 4, 4, 4, 10, 10, 10]
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         """Load the network.
@@ -40,12 +47,12 @@ class Scrfd:
         _, _, height, width = inputs[0].shape
         self._canvas = (height, width) if height and width else None
 
-    def detect(self, image: Image) -> list[Face]:
-        """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
+    def detect(self, image: Image) -> Detections:
+        """Find all faces, see `Detector.detect`."""
         whole = min(self._canvas) if self._canvas else SIDES[0]
-        return detect_multiscale(image, (whole, whole // 2), self._candidates, OVERLAP)
+        return detect_multiscale(image, (whole, whole // 2), self._candidates, NMS_IOU)
 
-    def _candidates(self, image: Image, side: int) -> Floats:
+    def _candidates(self, image: Image, side: int) -> Detections:
         height, width = self._canvas or (side, side)
         canvas = np.zeros((height, width, 3), np.float32)
         canvas[: image.shape[0], : image.shape[1]] = image
@@ -57,20 +64,23 @@ class Scrfd:
             for n in (1, 4, 10)
         )
         levels = zip(STRIDES, scores, boxes, points, strict=True)
-        return np.concatenate([self._decode(*level, (height, width)) for level in levels])
+        return Detections.concatenate([self._decode(*level, (height, width)) for level in levels])
 
-    def _decode(self, stride: int, scores: Floats, boxes: Floats, points: Floats, canvas: tuple[int, int]) -> Floats:
-        """Rows of 15 from one level: distances and offsets count in strides from each anchor's grid point."""
+    def _decode(
+        self, stride: int, scores: Floats, boxes: Floats, points: Floats, canvas: tuple[int, int]
+    ) -> Detections:
+        """The faces of one level: distances and offsets count in strides from each anchor's grid point."""
         rows, columns = (-(-side // stride) for side in canvas)
         anchors, rest = divmod(len(scores), rows * columns)
         if rest or not len(scores) == len(boxes) == len(points):
             raise self._refused(f"{len(scores)} scores for {rows} x {columns} places")
         y, x = np.mgrid[:rows, :columns].reshape(2, -1) * stride
         grid = np.repeat(np.stack([x, y], 1), anchors, 0)  # (rows * columns * anchors, 2)
-        good = scores[:, 0] >= SCORE
+        good = scores[:, 0] >= SCORE_THRESHOLD
         grid, boxes, points = grid[good], boxes[good] * stride, points[good] * stride
         corner, size = grid - boxes[:, :2], boxes[:, :2] + boxes[:, 2:]  # from left, top, right, bottom
-        return np.hstack([corner, size, np.tile(grid, 5) + points, scores[good]]).astype(np.float32)
+        landmarks = (np.tile(grid, 5) + points).reshape(-1, 5, 2)
+        return Detections(np.hstack([corner, size]).astype(np.float32), landmarks.astype(np.float32), scores[good, 0])
 
     def _refused(self, found: str) -> EdgefrError:
         return EdgefrError(

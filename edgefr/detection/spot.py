@@ -7,39 +7,45 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections
+from edgefr.detection.geometry import covered_share
 from edgefr.detection.multiscale import detect_multiscale
 from edgefr.runtimes import open_backend
-from edgefr.types import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
+from edgefr.types import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Image
 
-SCORE, OVERLAP = 0.45, 0.4
-"""Of 1,500 photographs of people it was trained on, 4 then show a face where YuNet sees nothing, and 99.7 % of all
-faces are found; 2 and 99.6 % at 0.5, 12 and 99.8 % at 0.4 (`bench/scores.py`)."""
-VOTES, VOTE = 0.3, 0.6
-"""The least score and overlap of those that have a say in where a face lies. On 250 photographs of people it was
-trained on the landmarks are then off by 2.7 % of the eyes' distance, one look of YuNet's by 6.6 %
+SCORE_THRESHOLD, NMS_IOU = 0.45, 0.4
+"""At this score, 4 of 1,500 photographs of people it was trained on show a face where YuNet sees none, and 99.7 % of
+all faces are found. At 0.5 it is 2 and 99.6 %, at 0.4 it is 12 and 99.8 % (`bench/scores.py`)."""
+VOTE_SCORE, VOTE_IOU = 0.3, 0.6
+"""Least score and overlap of the candidates that are averaged. On 250 photographs of people it was trained on, the
+landmarks are then off by 2.7 % of the distance between the eyes, and by 6.6 % for one run of YuNet
 (`bench/landmarks.py`)."""
 
 SIDES = (1024, 320, 112)
-"""Longest sides in pixels: a third of the size costs a tenth of the time."""
+"""Longest sides in pixels. A third of the size takes a tenth of the time."""
 
-LEAST = 56
-"""Side in pixels that a face has in a smaller view to count: 160 to 180 in the next larger one. The network learned
-faces of 8 to 270."""
-
+MIN_SIZE = 56
+"""Side in pixels that a face must have in a smaller view, which is 160 to 180 in the next larger one. The network was
+trained on faces of 8 to 270 pixels."""
 
 CORNER = -0.5
-"""Where it sees a picture's upper left corner: it learned from pictures warped by OpenCV, whose first pixel's middle is
-at 0. (YuNet and SCRFD are taken as their own tools take them, at 0.)"""
+"""Position of the upper left corner of the picture: the network was trained on pictures warped by OpenCV, which has the
+centre of the first pixel at 0. YuNet and SCRFD are used as their own tools use them, at 0."""
 
 NESTED = 0.6
-"""A find that lies so far within a better one is that face's mouth and chin, which in samples look like a face."""
+"""A detection whose box lies inside a better one by this share is mouth and chin of the same face."""
 
 
 class Spot:
     """A network with one output, a face in each row: box, five points, score."""
 
     name = "spot"
+    file = "spot, which comes with edgefr"
+
+    @staticmethod
+    def accepts(outputs: dict[str, int | None]) -> bool:
+        """Whether a graph with these outputs is this detector."""
+        return outputs == {SPOT_OUTPUT: 15}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         """Load the network, to be run by so many threads.
@@ -49,28 +55,20 @@ class Spot:
         """
         self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
 
-    def detect(self, image: Image) -> list[Face]:
-        """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
+    def detect(self, image: Image) -> Detections:
+        """Find all faces, see `Detector.detect`."""
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
-        found: list[Face] = []
-        for face in detect_multiscale(image, sides, self._candidates, OVERLAP, LEAST, SCORE, VOTE, CORNER):
-            if all(_inside(face, better) <= NESTED for better in found):
-                found.append(face)
-        return found
+        faces = detect_multiscale(image, sides, self._candidates, NMS_IOU, MIN_SIZE, SCORE_THRESHOLD, VOTE_IOU, CORNER)
+        inside = covered_share(faces.boxes, faces.boxes)  # (N, N)
+        kept: list[int] = []
+        for index in range(len(faces)):
+            if (inside[index, kept] <= NESTED).all():
+                kept.append(index)
+        return faces.take(kept)
 
-    def _candidates(self, image: Image, _side: int) -> Floats:
+    def _candidates(self, image: Image, _side: int) -> Detections:
         below, right = (-length % SPOT_STRIDE for length in image.shape[:2])
         whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
         rows = self._backend.infer({INPUT_NAME: np.asarray(whole)[None]})[SPOT_OUTPUT]  # (P, 15)
-        good: Floats = rows[rows[:, 14] >= VOTES]
-        return good
-
-
-def _inside(face: Face, other: Face) -> float:
-    """The share of a face's box that lies within the other's."""
-    x, y, width, height = face.box
-    left, top, across, down = other.box
-    wide = min(x + width, left + across) - max(x, left)
-    high = min(y + height, top + down) - max(y, top)
-    return max(wide, 0.0) * max(high, 0.0) / (width * height)
+        return Detections.from_rows(rows[rows[:, 14] >= VOTE_SCORE])

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections
 from edgefr.detection.multiscale import detect_multiscale
 from edgefr.errors import EdgefrError
 from edgefr.io.opencv import silence_opencv
-from edgefr.types import Floats, Image
+from edgefr.types import Image
 
-SCORE, OVERLAP = 0.7, 0.3
+SCORE_THRESHOLD, NMS_IOU = 0.7, 0.3
 
 SIDES = (1024, 320)
 """Longest sides in pixels. YuNet finds faces of about 12 to 600 pixels: the first size keeps the small faces
@@ -24,8 +23,14 @@ class YuNet:
     """OpenCV's `FaceDetectorYN` with the 2023mar file; its landmark order is that of `spec.TEMPLATE`."""
 
     name = "yunet"
+    file = "face_detection_yunet_2023mar.onnx from OpenCV's model zoo"
 
-    def __init__(self, path: Path) -> None:
+    @staticmethod
+    def accepts(outputs: dict[str, int | None]) -> bool:
+        """Whether a graph with these outputs is this detector."""
+        return set(outputs) == {f"{part}_{stride}" for part in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)}
+
+    def __init__(self, path: Path, _threads: int | None = None) -> None:
         """Load the network.
 
         Raises:
@@ -34,24 +39,24 @@ class YuNet:
         self._path = path
         try:
             with silence_opencv():
-                self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE, OVERLAP)
+                self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE_THRESHOLD, NMS_IOU)
         except cv2.error as error:
             raise self._refused() from error
 
-    def detect(self, image: Image) -> list[Face]:
-        """All faces in `image`, (H, W, 3) uint8 RGB, best score first."""
+    def detect(self, image: Image) -> Detections:
+        """Find all faces, see `Detector.detect`."""
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
-        return detect_multiscale(image, sides, self._candidates, OVERLAP)
+        return detect_multiscale(image, sides, self._candidates, NMS_IOU)
 
-    def _candidates(self, image: Image, side: int) -> Floats:
+    def _candidates(self, image: Image, _side: int) -> Detections:
         try:
             with silence_opencv():
                 self._net.setInputSize(image.shape[1::-1])
                 _, rows = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         except cv2.error as error:
             raise self._refused() from error
-        return np.zeros((0, 15), np.float32) if rows is None else rows
+        return Detections.from_rows(rows)
 
     def _refused(self) -> EdgefrError:
         return EdgefrError(

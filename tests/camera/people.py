@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgefr.camera.base import Frame
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections, Face
 from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
@@ -25,14 +25,14 @@ class PatchDetector:
 
     name = "stub"
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image) -> Detections:
         covered = (image != GROUND).any(2).astype(np.uint8)
         _, _, boxes, _ = cv2.connectedComponentsWithStats(covered)
         faces = []
         for x, y, width, height, _ in boxes[1:].tolist():
             scale = width / 112
             faces.append(Face((x, y, width, height), (TEMPLATE * scale + np.array([x, y])).astype(np.float32), 0.9))
-        return faces
+        return Detections.from_faces(faces)
 
 
 def pattern(person: int, picture: int = 0) -> Image:

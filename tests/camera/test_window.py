@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from edgefr.camera.recording import Window
 from edgefr.camera.base import Frame
-from edgefr.camera.watcher import Scene
+from edgefr.camera.watcher import FrameResult
 
-scene = Scene(Frame(np.zeros((120, 160, 3), np.uint8), 0.0), (), ())
+scene = FrameResult(Frame(np.zeros((120, 160, 3), np.uint8), 0.0), (), ())
 window = Window()
 for _ in range(5):
     window.show(scene)

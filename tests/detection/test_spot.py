@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections
 from edgefr.detection.multiscale import detect_multiscale
 from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import CORNER
@@ -35,7 +35,7 @@ def write_spot(path: Path, rows: list[list[float]]) -> Path:
 def detect(tmp_path: Path):
     pytest.importorskip("onnx")
 
-    def found(rows: list[list[float]], height: int, width: int) -> list[Face]:
+    def found(rows: list[list[float]], height: int, width: int) -> Detections:
         detector = open_detector(write_spot(tmp_path / "any name.onnx", rows))
         assert detector.name == "spot"
         return detector.detect(gradient(height, width))
@@ -88,10 +88,10 @@ def test_points_lie_in_the_middle_of_what_became_a_pixel(times: int) -> None:
     picture = np.zeros((64 * times, 64 * times, 3), np.uint8)
     picture[20 * times : 21 * times, 30 * times : 31 * times] = 255
 
-    def brightest(view: np.ndarray, _side: int) -> np.ndarray:
+    def brightest(view: np.ndarray, _side: int) -> Detections:
         y, x = np.unravel_index(view[..., 0].argmax(), view.shape[:2])
-        return np.array([[0, 0, 60, 60, *([x, y] * 5), 0.9]], np.float32)
+        return Detections.from_rows(np.array([[0, 0, 60, 60, *([x, y] * 5), 0.9]], np.float32))
 
-    (face,) = detect_multiscale(picture, (64,), brightest, 0.4, corner=CORNER)
+    (face,) = detect_multiscale(picture, (64,), brightest, 0.4, pixel_offset=CORNER)
     rows, columns = np.nonzero(picture[..., 0])
     np.testing.assert_allclose(face.landmarks, np.tile([columns.mean(), rows.mean()], (5, 1)))

@@ -10,7 +10,7 @@ import pytest
 
 from edgefr.data.collections import open_faces
 from edgefr.data.degradations import PROTOCOLS, degrade
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections, Face
 from edgefr.evaluation.face_provider import FaceProvider
 from edgefr.evaluation.protocols import FaceCrop, Find
 from edgefr.recognition.quality import sharpness
@@ -31,10 +31,10 @@ class Centred:
 
     name = "centred"
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image) -> Detections:
         spread = float(image.std())
         box = (EDGE, EDGE, 112 * SCALE, 112 * SCALE)
-        return [Face(box, TEMPLATE * SCALE + EDGE + 0.5, spread)] if spread > 1 else []
+        return Detections.from_faces([Face(box, TEMPLATE * SCALE + EDGE + 0.5, spread)] if spread > 1 else [])
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_a_photograph_without_a_face_is_none_in_every_rendering(find: Find) -> N
 
 def test_a_face_lost_in_one_rendering_only_is_missing_there(tmp_path: Path) -> None:
     class Picky(Centred):
-        def detect(self, image: Image) -> list[Face]:
-            return super().detect(image) if len(np.unique(image)) > 250 else []
+        def detect(self, image: Image) -> Detections:
+            return super().detect(image)[: 1 if len(np.unique(image)) > 250 else 0]
 
     rng = np.random.default_rng(0)
     photo = framed(rng.integers(0, 256, (112, 112, 3)).astype(np.uint8))

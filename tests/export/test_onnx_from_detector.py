@@ -74,7 +74,7 @@ def test_as_a_detector_it_takes_pictures_of_any_size(
 
     The net is random: any score counts, and nobody votes.
     """
-    for name, value in (("SCORE", 0.0), ("VOTES", 0.0), ("VOTE", 0.999)):
+    for name, value in (("SCORE_THRESHOLD", 0.0), ("VOTE_SCORE", 0.0), ("VOTE_IOU", 0.999)):
         monkeypatch.setattr(f"edgefr.detection.spot.{name}", value)
     picture = np.random.default_rng(1).integers(0, 256, (*shape, 3)).astype(np.uint8)
     detector = open_detector(exported)

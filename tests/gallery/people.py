@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections, Face
 from edgefr.gallery.crypto.key_wrapping import KeyFile, Secret
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
@@ -30,18 +30,18 @@ class StubDetector:
 
     name = "stub"
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image) -> Detections:
         kind = int(image[0, 0, 0])
         face = Face((30, 20, 112, 112), TEMPLATE + np.array([30, 20], np.float32), 0.9)
         if kind == NOBODY:
-            return []
+            return Detections.from_faces([])
         if kind == TWO:
-            return [face, Face((0, 0, 100, 100), TEMPLATE.copy(), 0.8)]
+            return Detections.from_faces([face, Face((0, 0, 100, 100), TEMPLATE.copy(), 0.8)])
         if kind == TURNED:
             face.landmarks[2, 0] += 20  # the nose, far to the side
         if kind == SMALL:
             face.landmarks[:] = TEMPLATE / 3
-        return [face]
+        return Detections.from_faces([face])
 
 
 def photo(path: Path, person: int, picture: int = 0, kind: int = 0, blur: float = 0) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from edgefr.data.collections import open_faces
 from edgefr.data.sample_faces import ASTRONAUT_LANDMARKS
-from edgefr.detection.base import Face
+from edgefr.detection.base import Detections, Face
 from edgefr.errors import EdgefrError
 from edgefr.jobs.align_photographs import align_faces
 from edgefr.types import TEMPLATE, Image
@@ -25,13 +25,13 @@ class CornerDetector:
 
     name = "corner"
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image) -> Detections:
         if tuple(image[0, 0]) == BLUE:
-            return []
+            return Detections.from_faces([])
         landmarks = TEMPLATE + np.array([30, 20], np.float32)
         if tuple(image[0, 0]) == (255, 255, 255):
             landmarks = np.zeros((5, 2), np.float32)
-        return [Face((30, 20, 112, 112), landmarks, 0.9)]
+        return Detections.from_faces([Face((30, 20, 112, 112), landmarks, 0.9)])
 
 
 def photo(seed: int, corner: tuple[int, int, int] = (0, 0, 0)) -> Image:
@@ -102,8 +102,8 @@ def test_the_landmarks_of_a_real_face_come_to_the_template(tmp_path: Path) -> No
     data = pytest.importorskip("skimage.data")
 
     class Astronaut(CornerDetector):
-        def detect(self, image: Image) -> list[Face]:
-            return [Face((180, 60, 90, 110), ASTRONAUT_LANDMARKS, 0.9)]
+        def detect(self, image: Image) -> Detections:
+            return Detections.from_faces([Face((180, 60, 90, 110), ASTRONAUT_LANDMARKS, 0.9)])
 
     folder = open_faces(write(tmp_path / "photos", {"Eileen/1.png": data.astronaut()}))
     align_faces(folder, Astronaut(), "only", tmp_path / "faces.zip", lambda _: None)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefr.detection.geometry import box_iou
 from edgefr.types import Floats, Image
 
 SIZES = (0.8, 1.0, 1.25)
@@ -48,11 +49,7 @@ def _look(picture: Image, net: cv2.FaceDetectorYN, size: float, mirrored: bool) 
 
 def _same(find: Floats, rows: Floats) -> int | None:
     """Which of `rows` (F, 15) is of the same face, if any."""
-    low = np.maximum(find[:2], rows[:, :2])
-    high = np.minimum(find[:2] + find[2:4], rows[:, :2] + rows[:, 2:4])
-    common = np.clip(high - low, 0, None).prod(1)
-    union = find[2:4].prod() + rows[:, 2:4].prod(1) - common
-    overlap = common / np.maximum(union, 1e-6)
+    overlap = box_iou(find[:4], rows[:, :4])[0]
     return int(overlap.argmax()) if overlap.max(initial=0) >= SAME else None
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefr.detection.geometry import box_iou
 from edgefr.errors import EdgefrError
 from edgefr.training.detector.label_averaging import moved
 from edgefr.types import Floats, Image
@@ -75,7 +76,7 @@ def corrected(answers: Floats, faces: Floats, no_others: bool) -> Floats:
     is no face. How sure to be of a known one stays YuNet's: it may be covered.
     """
     answers = answers.copy()
-    overlap = overlaps(answers, faces)  # (P, F)
+    overlap = box_iou(answers[:, :4], faces[:, :4])  # (P, F)
     most = overlap.max(1, initial=0)
     same = most >= SAME
     if same.any():
@@ -108,15 +109,6 @@ def turned(image: Image, answers: Floats, degrees: float) -> tuple[Image, Floats
         first += cells * cells
     picture = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)
     return np.asarray(picture, np.uint8), moved(np.concatenate(taken), matrix)
-
-
-def overlaps(rows: Floats, others: Floats) -> Floats:
-    """Intersection over union of the boxes in (N, 15) and (M, 15): (N, M)."""
-    low = np.maximum(rows[:, None, :2], others[None, :, :2])
-    high = np.minimum((rows[:, :2] + rows[:, 2:4])[:, None], (others[:, :2] + others[:, 2:4])[None])
-    common = np.clip(high - low, 0, None).prod(2)
-    areas = rows[:, 2:4].prod(1)[:, None] + others[:, 2:4].prod(1)[None]
-    return np.asarray(common / np.maximum(areas - common, 1e-6), np.float32)
 
 
 _WIDTHS = (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))

@@ -307,7 +307,7 @@ def test_a_full_disk_under_milvus_lite_is_told(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 from edgefr.gallery.address import address_of
-from edgefr.gallery.crypto.key_wrapping import Plain
+from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.factory import create_gallery
 from tests.gallery.people import BINDING, sample
 gallery = create_gallery(address_of(sys.argv[1]), Plain(), BINDING, print)
