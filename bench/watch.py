@@ -18,7 +18,7 @@ from typing import Any
 from bench.film import RATE, Shot, write
 from edgefr.camera.base import Frame
 from edgefr.camera.session import Session
-from edgefr.camera.sources import Video
+from edgefr.camera.sources import VideoFile
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import enrol
@@ -55,7 +55,7 @@ class Repeated:
     def frames(self) -> Iterator[Frame]:
         count = 0
         while True:
-            for frame in Video(self._path).frames():
+            for frame in VideoFile(self._path).frames():
                 if count == self._frames:
                     return
                 yield Frame(frame.image, count / RATE)
@@ -73,7 +73,7 @@ class Notes:
     def send(self, document: dict[str, Any]) -> None:
         self.events.append(document)
 
-    def show(self, scene: FrameResult) -> None:
+    def show(self, result: FrameResult) -> None:
         self._count += 1
         if self._count % 500 == 0:
             self.memory.append(_resident())
@@ -90,10 +90,10 @@ def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str
                 paths = [data / "photos" / photo for photo in photos]
                 enrol(gallery, verifier, name, paths, crops=False, keep=None, advance=lambda _: None)
             notes = Notes()
-            session = Session(Repeated(film, frames), Watcher(Identifier(verifier, gallery)), notes, False)
-            begun = monotonic()
+            session = Session(Repeated(film, frames), Watcher(Identifier(verifier, gallery)), notes, real_time=False)
+            start = monotonic()
             session.run()
-            seconds = monotonic() - begun
+            seconds = monotonic() - start
     named = [event for event in notes.events if event["what"] == "identified"]
     return {
         "frames": session.frames,

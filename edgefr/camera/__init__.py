@@ -1,1 +1,1 @@
-"""Who is in front of the camera? Frames, faces followed across them, and a decision for each of those."""
+"""Live recognition: frames, tracked faces, and a decision for each track."""

@@ -1,4 +1,4 @@
-"""Frames and where they come from."""
+"""Frames of video and the sources that they come from."""
 
 from __future__ import annotations
 
@@ -12,45 +12,57 @@ import numpy as np
 from edgefr.io.photo import MAX_PIXELS, MIN_SIDE
 from edgefr.types import Image
 
-PATIENCE = 10.0
-"""Seconds after which a stream that gives nothing is lost."""
+READ_TIMEOUT_S = 10.0
+"""Seconds without a frame after which a live source counts as stalled."""
 
 
 class DisconnectedError(Exception):
-    """A stream that could not be opened, or gives no more frames for the reason said."""
+    """A live source cannot be opened or stops giving frames. The message is the reason, as "it ended"."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture, (H, W, 3) uint8 RGB, and when it was taken: seconds since 1970 where it is `live`, else since the
-    recording's beginning."""
+    """One frame of a source.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        at: Time in seconds: since 1970 for a live source, since the beginning for a recording.
+    """
 
     image: Image
     at: float
 
 
 class Source(Protocol):
-    """Gives frames, anew each time it is asked. A `live` one may be behind its time and come back when it is lost."""
+    """Gives frames.
+
+    Attributes:
+        name: For messages and the page, without a password.
+        live: Whether frames come in real time, so that slow readers miss some, and whether a reader may reconnect.
+    """
 
     name: str
     live: bool
 
     def frames(self) -> Iterator[Frame]:
-        """Frames in order; a recording's end is the end.
+        """Read the source; every call opens it again.
+
+        Yields:
+            Frames in order, until the end of a recording.
 
         Raises:
-            LostError: the stream cannot be had any more, or not yet.
-            EdgefrError: there is no such source.
+            DisconnectedError: A live source is not available now.
+            EdgefrError: The source can never be read.
         """
         ...
 
 
-def without_secret(url: str) -> str:
-    """A URL to be shown or logged: without user, password and query."""
+def redact_url(url: str) -> str:
+    """A URL without user, password and query, for messages and logs."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def fits(image: np.ndarray[Any, Any] | None) -> bool:
-    """Whether a decoded picture is one of a size that is worked on."""
+def has_usable_size(image: np.ndarray[Any, Any] | None) -> bool:
+    """Whether a frame was decoded and is neither too small nor too large."""
     return image is not None and image.ndim == 3 and min(image.shape[:2]) >= MIN_SIDE and image.size <= 3 * MAX_PIXELS

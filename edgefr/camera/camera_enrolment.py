@@ -1,4 +1,4 @@
-"""Somebody enrols before a camera: several good views, some time apart."""
+"""Enrol a person from a camera or a recording: several good views, some time apart."""
 
 from __future__ import annotations
 
@@ -15,61 +15,73 @@ from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import Verifier
 
 VIEWS = 5
-APART = 0.5
-"""Seconds between two views: sooner they would be the same one."""
-LONGEST = 30.0
-"""Seconds of the source's time after which who is not in view is not waited for."""
+"""Number of views to take."""
+MIN_INTERVAL_S = 0.5
+"""Seconds between two views, so that they differ."""
+MAX_DURATION_S = 30.0
+"""Seconds, in the time of the source, after which the views so far are enough."""
 
 
 def samples_from_camera(
-    source: Source, verifier: Verifier, crops: bool, say: Callable[[str], None], advance: Callable[[int], None]
+    source: Source,
+    verifier: Verifier,
+    keep_crops: bool,
+    log: Callable[[str], None],
+    advance: Callable[[int], None],
 ) -> list[FaceSample]:
-    """VIEWS good views of the one person before a camera, or as many as came in time; with crops where they are kept.
+    """Take up to VIEWS good views of the one person in front of a camera.
 
-    `say` is told what is wrong with a view when that changes, and of the source's troubles; `advance` of every view.
+    Args:
+        source: Camera, stream or recording.
+        verifier: Detector and recogniser.
+        keep_crops: Whether the samples hold their aligned crops.
+        log: Called with a sentence when a view is rejected for a new reason, and when the source is disconnected.
+        advance: Called with 1 after every view.
+
+    Returns:
+        At least one sample.
 
     Raises:
-        EdgefrError: there was none, for the reason that was found most often.
+        ImageError: There is no good view; the error is the most frequent reason.
+        UnavailableError: The source gives no frames.
     """
-    views: list[FaceSample] = []
-    reasons: Counter[str] = Counter()
+    samples: list[FaceSample] = []
+    rejections: Counter[str] = Counter()
     errors: dict[str, EdgefrError] = {}
-    begun = last = None
-    with closing(_frames(source, say)) as frames:
+    start = last = None
+    with closing(_frames(source, log)) as frames:
         for frame in frames:
-            begun = frame.at if begun is None else begun
-            if len(views) == VIEWS or frame.at - begun > LONGEST:
+            start = frame.at if start is None else start
+            if len(samples) == VIEWS or frame.at - start > MAX_DURATION_S:
                 break
-            if last is not None and frame.at - last < APART:
+            if last is not None and frame.at - last < MIN_INTERVAL_S:
                 continue
             try:
                 face = single_face(source.name, detect_faces(verifier.detector, frame.image))
-                views.append(sample_from_face(verifier, crop_for_enrolment(source.name, frame.image, face), crops))
+                found = crop_for_enrolment(source.name, frame.image, face)
+                samples.append(sample_from_face(verifier, found, keep_crops))
             except ImageError as error:
-                if str(error) not in reasons:
-                    say(str(error))
-                reasons[str(error)] += 1
-                errors[str(error)] = error
+                reason = str(error)
+                if reason not in errors:
+                    log(reason)
+                rejections[reason] += 1
+                errors[reason] = error
                 continue
             last = frame.at
             advance(1)
-    if not views:
-        raise (
-            errors[reasons.most_common(1)[0][0]]
-            if reasons
-            else UnavailableError(
-                f"frames of {source.name}", "none", "check that the camera is plugged in and that the film plays"
-            )
-        )
-    return views
+    if samples:
+        return samples
+    if rejections:
+        raise errors[rejections.most_common(1)[0][0]]
+    raise UnavailableError(f"frames from {source.name}", "none", "check that the camera works or the film plays")
 
 
-def _frames(source: Source, say: Callable[[str], None]) -> Generator[Frame, None, None]:
+def _frames(source: Source, log: Callable[[str], None]) -> Generator[Frame, None, None]:
     if not source.live:
         yield from source.frames()
         return
-    newest = LatestFrameReader(source, lambda condition, reason: say(f"{source.name} is {condition}: {reason}"))
+    reader = LatestFrameReader(source, lambda condition, reason: log(f"{source.name} is {condition}: {reason}"))
     try:
-        yield from newest
+        yield from reader
     finally:
-        newest.stop()
+        reader.stop()

@@ -1,8 +1,9 @@
-"""Who a track is: its best views fused into one template, and a decision that does not flicker.
+"""Decide who a track shows, from several views and with hysteresis.
 
-A frame decides nothing. A name is given when `AGREE` looks, fused, reach the gallery's threshold for one person; it
-is kept while the fused look stays within `SLACK` of it. A look unlike all before it may be another person whom the
-tracker took for the first: two such looks that follow one another begin the track anew.
+No single frame decides. A track is identified once the template that is fused from at least `MIN_VOTES` views reaches
+the threshold of the gallery, and keeps the name until the similarity falls by more than `HYSTERESIS` below it. A view
+unlike all views before may show another person whom the tracker confused with the first one; after two such views in
+a row the track starts anew.
 """
 
 from __future__ import annotations
@@ -20,96 +21,106 @@ from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.recognition.verifier import EmbeddedFace
 from edgefr.types import Floats
 
-AGREE = 2
-"""Looks that a name or the answer unknown needs at least."""
-UNSURE = 4
-"""Looks after which a face that reached no name is said to be unknown."""
-KEPT = 6
-"""Views kept of a track, the best ones."""
-SLACK = 0.05
-"""How far below the threshold a name that was given may fall before it is taken back."""
-BETTER = 1.15
-"""A view is looked at when it is so many times as good as the worst of those kept."""
-HURRY, AGAIN = 0.15, 2.0
-"""Seconds between looks while nothing is decided, and after which a decided track is looked at again: the tracker may
-have gone over to somebody else."""
-SMALLEST_EYES = 12.0
-"""Pixels between the eyes below which a face is not looked at."""
-FARTHEST_TURN = 0.45
-"""As in `gallery.enrol`, where less is allowed: half profile is 0.5."""
+MIN_VOTES = 2
+"""Number of embedded views that a name, or the answer "unknown", needs at least."""
+MAX_VOTES = 4
+"""Number of embedded views after which a face without a name is unknown."""
+MAX_VIEWS = 6
+"""Number of views that are kept of a track, the best ones."""
+HYSTERESIS = 0.05
+"""Distance below the threshold at which an identified track loses its name."""
+MIN_GAIN = 1.15
+"""A view is embedded if its quality is this many times that of the worst view kept."""
+MIN_INTERVAL_S = 0.15
+"""Seconds between two embeddings of a track."""
+RECHECK_S = 2.0
+"""Seconds after which a decided track is embedded again, because the tracker may have switched to another person."""
+MIN_EYE_DISTANCE = 12.0
+"""Smallest distance between the eyes, in pixels, of a face that is embedded."""
+MAX_EYE_DISTANCE = 60.0
+"""Distance between the eyes, in pixels, beyond which a larger face is no better."""
+MAX_TURN = 0.45
+"""Largest turn of the head, as `pose` measures it, of a face that is embedded; half profile is 0.5."""
 
-State = Literal["looking", "known", "unknown"]
+State = Literal["pending", "identified", "unknown"]
 
 
-def merit(face: Face) -> float:
-    """How good a view promises to be before it is looked at: the eyes' distance up to 60 pixels, less for a turned
-    head; 0 where a look is not worth it."""
+def view_quality(face: Face) -> float:
+    """Estimate from the detection alone how good an embedding will be: distance between the eyes times score, less for
+    a turned head; 0 for a face that is too small or turned too far."""
     eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-    turned, _ = pose(face)
-    if eyes < SMALLEST_EYES or abs(turned) > FARTHEST_TURN:
+    turn = abs(pose(face)[0])
+    if eyes < MIN_EYE_DISTANCE or turn > MAX_TURN:
         return 0.0
-    return min(eyes, 60.0) * (1 - abs(turned)) * face.score
+    return min(eyes, MAX_EYE_DISTANCE) * (1 - turn) * face.score
 
 
 @dataclass(frozen=True)
 class View:
-    """A look at a face and what it promised."""
+    """An embedded view of a track and its `view_quality`."""
 
     face: EmbeddedFace
-    merit: float
+    quality: float
 
 
 @dataclass
 class Identity:
-    """What is known of a track so far."""
+    """The identity of one track.
 
-    state: State = "looking"
+    Attributes:
+        state: "pending" before the first decision.
+        name: The person, if the state is "identified".
+        similarity: Similarity to that person, or else to the most similar one.
+        views: The best views so far, best first.
+    """
+
+    state: State = "pending"
     name: str | None = None
     similarity: float = -1.0
     views: list[View] = field(default_factory=list)
-    _looked: float = -1e9
-    _looks: int = 0
-    _strange: View | None = None
+    _embedded_at: float = -1e9
+    _votes: int = 0
+    _outlier: View | None = None
 
-    def wants(self, face: Face, at: float) -> bool:
-        """Whether this view of the face is worth an embedding."""
-        promised, waited = merit(face), at - self._looked
-        if promised == 0 or waited < HURRY:
+    def needs_embedding(self, face: Face, at: float) -> bool:
+        """Whether to embed this view, of a frame at a time in seconds."""
+        quality, waited = view_quality(face), at - self._embedded_at
+        if quality == 0 or waited < MIN_INTERVAL_S:
             return False
-        if self.state == "looking" or self._strange is not None or waited >= AGAIN:
+        if self.state == "pending" or self._outlier is not None or waited >= RECHECK_S:
             return True
-        return len(self.views) < KEPT or promised > BETTER * min(view.merit for view in self.views)
+        return len(self.views) < MAX_VIEWS or quality > MIN_GAIN * min(view.quality for view in self.views)
 
-    def pass_over(self, at: float) -> None:
-        """A look that was too poor to tell anything: the next waits, too."""
-        self._looked = at
+    def skip(self, at: float) -> None:
+        """Leave out a view of too poor quality; the next one waits MIN_INTERVAL_S, too."""
+        self._embedded_at = at
 
-    def look(self, face: EmbeddedFace, at: float, decide: Callable[[Floats], Identification], same: float) -> bool:
+    def update(self, face: EmbeddedFace, at: float, decide: Callable[[Floats], Identification], same: float) -> bool:
         """Add a view and decide again.
 
         Args:
             face: The embedded view.
             at: Time of its frame in seconds.
             decide: Identifies an embedding, see `Identifier.decide`.
-            same: Two views with a lower similarity are not of one person.
+            same: Similarity below which two views are not of the same person.
 
         Returns:
-            Whether state or name of the track changed.
+            Whether state or name changed.
         """
-        self._looked = at
-        view = View(face, merit(face.face))
-        if self.views and float(self.fused() @ face.embedding) < same:
-            if self._strange is None or float(self._strange.face.embedding @ face.embedding) < same:
-                self._strange = view
+        self._embedded_at = at
+        view = View(face, view_quality(face.face))
+        if self.views and float(self.template() @ face.embedding) < same:
+            if self._outlier is None or float(self._outlier.face.embedding @ face.embedding) < same:
+                self._outlier = view
                 return False
-            self.views, self._looks = [self._strange], 1
-        self._strange = None
-        self._looks += 1
-        self.views = sorted([*self.views, view], key=lambda kept: -kept.merit)[:KEPT]
-        return self._decide(decide(self.fused()))
+            self.views, self._votes = [self._outlier], 1
+        self._outlier = None
+        self._votes += 1
+        self.views = sorted([*self.views, view], key=lambda view: -view.quality)[:MAX_VIEWS]
+        return self._decide(decide(self.template()))
 
-    def fused(self) -> Floats:
-        """One template (K,) of the views, by inverse variance where the model tells it, else by norm."""
+    def template(self) -> Floats:
+        """The embeddings of the views fused into one, (K,) of unit length; see `fuse_by_confidence`."""
         faces = [view.face for view in self.views]
         return fuse_by_confidence(
             [face.embedding for face in faces], [face.norm for face in faces], [face.uncertainty for face in faces]
@@ -117,14 +128,14 @@ class Identity:
 
     def _decide(self, found: Identification) -> bool:
         before = self.state, self.name
-        mine = next((hit.similarity for hit in found.candidates if hit.name == self.name), -1.0)
+        present = next((hit.similarity for hit in found.candidates if hit.name == self.name), -1.0)
         self.similarity = found.similarity
-        if self._looks >= AGREE and found.name is not None:
-            self.state, self.name = "known", found.name
-        elif self.state == "known" and self._looks >= AGREE and mine >= found.threshold.value - SLACK:
-            self.similarity = mine
-        elif self._looks >= UNSURE:
+        if self._votes >= MIN_VOTES and found.name is not None:
+            self.state, self.name = "identified", found.name
+        elif self.state == "identified" and self._votes >= MIN_VOTES and present >= found.threshold.value - HYSTERESIS:
+            self.similarity = present
+        elif self._votes >= MAX_VOTES:
             self.state, self.name = "unknown", None
         else:
-            self.state, self.name = "looking", None
+            self.state, self.name = "pending", None
         return before != (self.state, self.name)

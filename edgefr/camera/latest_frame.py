@@ -1,83 +1,95 @@
-"""The newest frame of a live source: whoever is slow misses frames and never falls behind."""
+"""Read live sources without falling behind, and reconnect when the connection is lost."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 
-from edgefr.camera.base import PATIENCE, DisconnectedError, Frame, Source
+from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, Source
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds before the first attempt to reach a lost source again, doubled up to the longest."""
-
-Tell = Callable[[str, str], None]
-"""Is told what became of a source, `lost`, `stalled` or `back`, and why."""
+MIN_RECONNECT_S, MAX_RECONNECT_S = 0.5, 30.0
+"""Seconds before the first attempt to reconnect, doubled for each further one up to the maximum."""
+IDLE_S = 1.0
+"""Seconds without a frame between two calls of `on_idle`."""
+MAX_DELAY_S = 1 / 15
+"""Seconds by which a frame of a recording may be late before it is left out."""
 
 
 class LatestFrameReader:
-    """Reads a live source in a thread of its own, again and again where it is lost."""
+    """Iterates over the newest frames of a live source.
 
-    def __init__(self, source: Source, tell: Tell) -> None:
-        self.source, self._tell = source, tell
+    A thread reads the source and reconnects when it is disconnected. Frames that arrive while the caller is busy are
+    dropped and counted in `missed`.
+    """
+
+    def __init__(
+        self, source: Source, on_state: Callable[[str, str], None], on_idle: Callable[[], None] = lambda: None
+    ) -> None:
+        """Prepare to read; iterating starts the thread.
+
+        Args:
+            source: A live source.
+            on_state: Called with "lost", "stalled" or "back" and the reason, from either thread.
+            on_idle: Called about once a second while no frame arrives, from the thread that iterates.
+        """
+        self.source, self._on_state, self._on_idle = source, on_state, on_idle
         self.missed = 0
         self._frame: Frame | None = None
-        self._failed: BaseException | None = None
+        self._error: BaseException | None = None
         self._change = threading.Condition()
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read, name="frames", daemon=True)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames until `stop`, each the newest there is.
-
-        Raises:
-            EdgefrError: there is no such source.
-        """
+        """The newest frame each time, until `stop` is called; raises the EdgefrError of a source that is unusable."""
         self._thread.start()
-        stalled = False
-        while not self._over.is_set():
+        last, stalled = monotonic(), False
+        while not self._stopped.is_set():
             with self._change:
-                self._change.wait_for(lambda: self._frame or self._failed or self._over.is_set(), PATIENCE)
+                self._change.wait_for(lambda: self._frame or self._error or self._stopped.is_set(), IDLE_S)
                 frame, self._frame = self._frame, None
-            if self._failed is not None:
-                raise self._failed
-            if frame is None:
-                if not (stalled or self._over.is_set()):
-                    self._tell("stalled", f"it gave nothing for {PATIENCE:.0f} s")
-                stalled = True
-                continue
-            stalled = False
-            yield frame
+            if self._error is not None:
+                raise self._error
+            if frame is not None:
+                yield frame
+                last, stalled = monotonic(), False
+            elif not self._stopped.is_set():
+                self._on_idle()
+                if not stalled and monotonic() - last >= READ_TIMEOUT_S:
+                    self._on_state("stalled", f"it gave nothing for {READ_TIMEOUT_S:.0f} s")
+                    stalled = True
 
     def stop(self) -> None:
-        """End; a frame that is waited for does not come."""
-        self._over.set()
+        """End the iteration, also while it waits for a frame."""
+        self._stopped.set()
         with self._change:
             self._change.notify_all()
 
     def _read(self) -> None:
-        wait, lost = FIRST_WAIT, False
-        while not self._over.is_set():
+        delay, disconnected = MIN_RECONNECT_S, False
+        while not self._stopped.is_set():
             reason = "it ended"
             try:
                 for frame in self.source.frames():
-                    if lost:
-                        self._tell("back", "it gives frames again")
-                    wait, lost = FIRST_WAIT, False
+                    if disconnected:
+                        self._on_state("back", "it gives frames again")
+                    delay, disconnected = MIN_RECONNECT_S, False
                     self._put(frame)
-                    if self._over.is_set():
+                    if self._stopped.is_set():
                         return
             except DisconnectedError as error:
                 reason = str(error)
-            except BaseException as error:  # it is raised where frames are awaited
+            except BaseException as error:  # it is raised in the thread that iterates
                 with self._change:
-                    self._failed = error
+                    self._error = error
                     self._change.notify_all()
                 return
-            if not (lost or self._over.is_set()):
-                self._tell("lost", reason)
-            lost = True
-            self._over.wait(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+            if not (disconnected or self._stopped.is_set()):
+                self._on_state("lost", reason)
+            disconnected = True
+            self._stopped.wait(delay)
+            delay = min(2 * delay, MAX_RECONNECT_S)
 
     def _put(self, frame: Frame) -> None:
         with self._change:
@@ -86,17 +98,15 @@ class LatestFrameReader:
             self._change.notify_all()
 
 
-def paced(source: Source, over: threading.Event) -> Iterator[Frame]:
-    """A recording's frames at its own speed; those that come too late are left out, as a camera's are."""
-    from time import monotonic
-
+def play_in_real_time(source: Source, stopped: threading.Event) -> Iterator[Frame]:
+    """The frames of a recording at its own speed, without those that would come too late, until `stopped` is set."""
     start = monotonic()
     for frame in source.frames():
         early = frame.at - (monotonic() - start)
         if early > 0:
-            over.wait(early)
-        elif early < -1 / 15:
+            stopped.wait(early)
+        elif early < -MAX_DELAY_S:
             continue
-        if over.is_set():
+        if stopped.is_set():
             return
         yield frame

@@ -1,7 +1,7 @@
-"""A stream of JPEGs over HTTP (multipart/x-mixed-replace), which nothing in it may make grow or hang.
+"""MJPEG over HTTP (multipart/x-mixed-replace), with limits on time and memory.
 
-A reader of our own, for FFmpeg's believes the length that a part claims. Each picture is found by the markers that
-every JPEG begins and ends with, whatever the headers around it say: cameras lie there.
+FFmpeg's reader trusts the length in the header of each part, which many cameras send wrong. This one ignores the
+headers and finds every picture by the markers at the beginning and the end of a JPEG.
 """
 
 from __future__ import annotations
@@ -17,65 +17,65 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edgefr.camera.base import PATIENCE, DisconnectedError, Frame, fits, without_secret
-from edgefr.errors import EdgefrError
+from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, has_usable_size, redact_url
+from edgefr.errors import UnreadableImageError
 from edgefr.io.opencv import silence_opencv
 from edgefr.io.photo import MAX_PIXELS
 from edgefr.io.picture_header import read_header
 from edgefr.types import Image
 
-BEGIN, END = b"\xff\xd8\xff", b"\xff\xd9"
-LARGEST = 16 << 20
-"""Bytes of one picture."""
-CHUNK = 64 << 10
-MOST_GARBAGE = 64 << 20
-"""Bytes without a picture after which a stream is lost."""
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+MAX_JPEG_BYTES = 16 << 20
+CHUNK_BYTES = 64 << 10
+MAX_GARBAGE_BYTES = 64 << 20
+"""Bytes without a picture after which a stream counts as disconnected."""
 
 
-class Mjpeg:
-    """The pictures of a URL, http or https."""
+class MjpegStream:
+    """An MJPEG stream at a URL of http or https."""
 
     live = True
 
     def __init__(self, url: str) -> None:
-        self._url, self.name = url, without_secret(url)
+        self._url, self.name = url, redact_url(url)
 
     def frames(self) -> Iterator[Frame]:
         try:
-            with _opener(self._url).open(_without_user(self._url), timeout=PATIENCE) as answer:
-                for image in pictures(answer):
+            with _authenticating_opener(self._url).open(_without_user(self._url), timeout=READ_TIMEOUT_S) as response:
+                for image in read_pictures(response):
                     yield Frame(image, time.time())
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DisconnectedError(_reason(error)) from error
         raise DisconnectedError("it ended")
 
 
-def pictures(stream: IO[bytes]) -> Iterator[Image]:
-    """The pictures in what `stream` gives, (H, W, 3) uint8 RGB; garbage between them is left out.
+def read_pictures(stream: IO[bytes]) -> Iterator[Image]:
+    """The pictures of an MJPEG stream, (H, W, 3) uint8 RGB. Whatever stands between them is left out.
 
     Raises:
-        LostError: there was too much of it, or nothing for too long.
+        DisconnectedError: There was no picture for too many bytes or too long.
     """
-    held, garbage, since = bytearray(), 0, time.monotonic()
-    while chunk := _some(stream):
-        held += chunk
+    buffer, garbage, last = bytearray(), 0, time.monotonic()
+    while chunk := _read_available(stream):
+        buffer += chunk
         garbage += len(chunk)
-        for data in _taken(held):
-            image = _decoded(data)
+        for data in _take_pictures(buffer):
+            image = _decode(data)
             if image is not None:
-                garbage, since = 0, time.monotonic()
+                garbage, last = 0, time.monotonic()
                 yield image
-        if garbage > MOST_GARBAGE or time.monotonic() - since > PATIENCE:
+        if garbage > MAX_GARBAGE_BYTES or time.monotonic() - last > READ_TIMEOUT_S:
             raise DisconnectedError("it gives no pictures")
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Answers a camera that asks who is there with the user and password of the URL."""
+def _authenticating_opener(url: str) -> urllib.request.OpenerDirector:
+    """An opener that sends the user and password of the URL when the camera asks for them."""
     parts = urlsplit(url)
-    known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    known.add_password(None, _without_user(url), unquote(parts.username or ""), unquote(parts.password or ""))
-    basic, digest = urllib.request.HTTPBasicAuthHandler(known), urllib.request.HTTPDigestAuthHandler(known)
-    return urllib.request.build_opener(basic, digest)
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    passwords.add_password(None, _without_user(url), unquote(parts.username or ""), unquote(parts.password or ""))
+    return urllib.request.build_opener(
+        urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)
+    )
 
 
 def _without_user(url: str) -> str:
@@ -83,45 +83,45 @@ def _without_user(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _some(stream: IO[bytes]) -> bytes:
-    """What there is by now, at most CHUNK: `read` would wait until there is that much."""
-    read1 = getattr(stream, "read1", stream.read)
-    data: bytes = read1(CHUNK)
+def _read_available(stream: IO[bytes]) -> bytes:
+    """The bytes that have arrived, at most CHUNK_BYTES; `read` would wait for all of them."""
+    data: bytes = getattr(stream, "read1", stream.read)(CHUNK_BYTES)
     return data
 
 
-def _taken(held: bytearray) -> Iterator[bytes]:
-    """Take every whole picture out of `held`; what cannot be the beginning of one goes, too."""
+def _take_pictures(buffer: bytearray) -> Iterator[bytes]:
+    """Take every complete picture out of `buffer`, and drop what cannot be the beginning of one."""
     while True:
-        start = held.find(BEGIN)
+        start = buffer.find(JPEG_START)
         if start < 0:
-            del held[: -len(BEGIN) + 1]
+            del buffer[: -len(JPEG_START) + 1]
             return
-        del held[:start]
-        end = held.find(END, len(BEGIN))
+        del buffer[:start]
+        end = buffer.find(JPEG_END, len(JPEG_START))
         if end < 0:
-            if len(held) > LARGEST:
-                held.clear()
+            if len(buffer) > MAX_JPEG_BYTES:
+                buffer.clear()
             return
-        yield bytes(held[: end + len(END)])
-        del held[: end + len(END)]
+        yield bytes(buffer[: end + len(JPEG_END)])
+        del buffer[: end + len(JPEG_END)]
 
 
-def _decoded(data: bytes) -> Image | None:
+def _decode(data: bytes) -> Image | None:
+    """The picture in RGB, or None if it is damaged or of an implausible size."""
     try:
         header = read_header(data, "a frame")
         if header.width * header.height > MAX_PIXELS:
             return None
         with silence_opencv():
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (EdgefrError, cv2.error):
+    except (UnreadableImageError, cv2.error):
         return None
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if fits(bgr) else None
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if has_usable_size(bgr) else None
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code}"
     if isinstance(error, TimeoutError):
-        return f"it gave nothing for {PATIENCE:.0f} s"
+        return f"it gave nothing for {READ_TIMEOUT_S:.0f} s"
     return f"it cannot be read ({type(error).__name__})"

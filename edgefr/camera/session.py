@@ -1,100 +1,133 @@
-"""A watch from its first frame to its last: frames to the watcher, what it tells to whoever listens."""
+"""Watch one source from its first frame to its last, and report what happens."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from time import monotonic
 from typing import Any, Protocol
 
 from edgefr.camera.base import Frame, Source
-from edgefr.camera.latest_frame import LatestFrameReader, paced
-from edgefr.camera.watcher import Event, FrameResult, Watcher
+from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
+from edgefr.camera.watcher import FrameResult, TrackEvent, Watcher
 
 
 class Listener(Protocol):
-    """Is shown every scene, and told of every event as a document (`event_document`, `source_document`)."""
+    """Receives every frame, and every event as a document (`event_document`, `source_document`)."""
 
-    def show(self, scene: FrameResult) -> None: ...
+    def show(self, result: FrameResult) -> None: ...
 
     def send(self, document: dict[str, Any]) -> None: ...
 
 
 class Session:
-    """Watches a source until it ends or `stop` is called from another thread."""
+    """Watches a source until it ends or `stop` is called.
 
-    def __init__(self, source: Source, watcher: Watcher, listener: Listener, live: bool) -> None:
-        """`live` shows a recording at its own speed; without it every frame of a recording is watched."""
+    Attributes:
+        source: The source that is watched.
+        watcher: Recognises people in its frames.
+        frames: Number of frames that were watched.
+        seconds: Duration until the last of them.
+    """
+
+    def __init__(self, source: Source, watcher: Watcher, listener: Listener, real_time: bool) -> None:
+        """Prepare to watch.
+
+        Args:
+            source: A live source or a recording.
+            watcher: Recognises people.
+            listener: Receives frames and events.
+            real_time: Play a recording at its own speed; otherwise watch every frame of it.
+        """
         self.source, self.watcher, self._listener = source, watcher, listener
-        self._paced = live
-        self._over = threading.Event()
-        self._newest = LatestFrameReader(source, self._tell) if source.live else None
-        self._telling = threading.Lock()
+        self._real_time = real_time
+        self._stopped = threading.Event()
+        self._reader = LatestFrameReader(source, self._report_source, self._end_tracks) if source.live else None
+        self._sending = threading.Lock()
         self.frames = 0
         self.seconds = 0.0
 
     @property
     def missed(self) -> int:
-        """Frames of a live source that came while another was worked on."""
-        return 0 if self._newest is None else self._newest.missed
+        """Number of frames of a live source that were dropped because the watcher was busy."""
+        return 0 if self._reader is None else self._reader.missed
 
     def run(self) -> None:
-        """Watch.
+        """Watch the source.
 
         Raises:
-            EdgefrError: the source is none, or a listener cannot go on.
+            EdgefrError: The source can never be read, or a listener fails.
         """
-        begun = monotonic()
+        start = time.monotonic()
         try:
             for frame in self._frames():
-                scene = self.watcher.step(frame)
+                result = self.watcher.process(frame)
                 self.frames += 1
-                self.seconds = monotonic() - begun
-                self._send(scene.events)
-                self._listener.show(scene)
-                if self._over.is_set():
+                self.seconds = time.monotonic() - start
+                self._send(result.events)
+                self._listener.show(result)
+                if self._stopped.is_set():
                     break
         finally:
             self.stop()
-            self._send(self.watcher.finish())
+            self._send(self.watcher.close())
 
     def stop(self) -> None:
-        """End after the frame that is worked on."""
-        self._over.set()
-        if self._newest is not None:
-            self._newest.stop()
+        """End after the current frame. Other threads and signal handlers may call this."""
+        self._stopped.set()
+        if self._reader is not None:
+            self._reader.stop()
 
     def _frames(self) -> Iterator[Frame]:
-        if self._newest is not None:
-            return iter(self._newest)
-        return paced(self.source, self._over) if self._paced else self.source.frames()
+        if self._reader is not None:
+            return iter(self._reader)
+        return play_in_real_time(self.source, self._stopped) if self._real_time else self.source.frames()
 
-    def _send(self, events: Sequence[Event]) -> None:
-        with self._telling:
+    def _send(self, events: Sequence[TrackEvent]) -> None:
+        with self._sending:
             for event in events:
                 self._listener.send(event_document(event, self.source.live))
 
-    def _tell(self, condition: str, reason: str) -> None:
-        with self._telling:
+    def _report_source(self, condition: str, reason: str) -> None:
+        with self._sending:
             self._listener.send(source_document(self.source.name, condition, reason))
 
+    def _end_tracks(self) -> None:
+        """People are gone, too, while a live source gives no frames."""
+        self._send(self.watcher.end_tracks(time.time()))
 
-def event_document(event: Event, live: bool) -> dict[str, Any]:
-    """An event as it is told: `at` as a time of day where the source is live, `seconds` into the recording else."""
-    told: dict[str, Any] = asdict(event)
-    told["at"] = iso_time(event.at) if live else None
-    told["seconds"] = None if live else round(event.at, 3)
-    return told
+
+def event_document(event: TrackEvent, live: bool) -> dict[str, Any]:
+    """Convert an event for JSON.
+
+    Args:
+        event: The event.
+        live: Whether its time is a time of day; otherwise it is a time within a recording.
+
+    Returns:
+        The fields of the event, with "at" in ISO 8601 or None, and "seconds" into the recording or None.
+    """
+    at = iso_time(event.at) if live else None
+    return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3)}
 
 
 def source_document(source: str, condition: str, reason: str) -> dict[str, Any]:
-    """What became of a source: `condition` is lost, stalled, back or ended."""
-    at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    """Describe a change of the source for JSON.
+
+    Args:
+        source: Name of the source.
+        condition: "lost", "stalled", "back" or "ended".
+        reason: Why, in words.
+
+    Returns:
+        The event, of the kind "source".
+    """
+    at = iso_time(time.time())
     return {"what": "source", "at": at, "seconds": None, "source": source, "condition": condition, "reason": reason}
 
 
 def iso_time(at: float) -> str:
-    """Seconds since 1970 as ISO 8601."""
+    """Seconds since 1970 as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")

@@ -1,7 +1,7 @@
-"""Where events go: lines of JSON in a file or on stdout, an HTTP hook, an MQTT topic.
+"""Send events to files, standard output, webhooks and MQTT brokers.
 
-A hook or a broker that is slow or away must not hold up the camera: what it is sent waits in a queue of its own, and
-where that is full the oldest goes.
+A webhook or broker that is slow or unreachable must not delay the camera. Its events wait in a queue, and the oldest
+ones are dropped when the queue is full.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 from urllib.parse import urlsplit
 
-from edgefr.camera.base import without_secret
-from edgefr.errors import EdgefrError
+from edgefr.camera.base import redact_url
+from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 
-WAITING = 1000
-"""Events that wait for a hook or a broker at most."""
-HOOK_SECONDS = 5.0
-LEAVE_SECONDS = 5.0
-"""How long the end waits for events that are not sent yet."""
+QUEUE_SIZE = 1000
+"""Number of events that wait at most."""
+SEND_TIMEOUT_S = 5.0
+"""Seconds for sending one event."""
+CLOSE_TIMEOUT_S = 5.0
+"""Seconds that closing waits for events which are not sent yet."""
 
 Document = dict[str, Any]
 
 
 class Sink(Protocol):
-    """Takes events; `close` waits a little until they are sent."""
+    """Receives events; `close` waits briefly until they are sent."""
 
     def send(self, document: Document) -> None: ...
 
     def close(self) -> None: ...
 
 
-class Lines:
-    """A line of JSON for each event, written at once, to `stream`."""
+class JsonLinesSink:
+    """Writes one line of JSON per event to a stream, without buffering."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,29 +50,43 @@ class Lines:
         self._stream.flush()
 
 
-class LinesFile(Lines):
-    """A file to whose end lines of JSON are added; it holds names, so only its owner may read it."""
+class JsonLinesFile(JsonLinesSink):
+    """Appends to a file that only its owner can read, because the events hold names."""
 
     def __init__(self, path: Path) -> None:
-        """Raises EdgefrError where the file cannot be written."""
+        """Open or create the file.
+
+        Args:
+            path: The file.
+
+        Raises:
+            UnavailableError: The file cannot be written.
+        """
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
-            raise EdgefrError(f"to write events to {path}", str(error.strerror), "choose another file") from error
+            raise UnavailableError(f"to write events to {path}", str(error.strerror), "choose another file") from error
         super().__init__(os.fdopen(descriptor, "a", encoding="utf-8"))
 
     def close(self) -> None:
         self._stream.close()
 
 
-class Posted:
-    """Events that a thread delivers one after another by `deliver`; `warn` is told when that begins to fail."""
+class QueuedSink:
+    """Sends events from a thread, in order."""
 
-    def __init__(self, where: str, deliver: Callable[[bytes], None], warn: Callable[[str], None]) -> None:
-        self._where, self._deliver, self._warn = where, deliver, warn
-        self._queue: deque[bytes] = deque(maxlen=WAITING)
+    def __init__(self, name: str, deliver: Callable[[bytes], None], warn: Callable[[str], None]) -> None:
+        """Start the thread.
+
+        Args:
+            name: Name of the receiver for warnings.
+            deliver: Sends one event; an OSError or ValueError means that it is lost.
+            warn: Called with a sentence when sending begins to fail.
+        """
+        self._name, self._deliver, self._warn = name, deliver, warn
+        self._queue: deque[bytes] = deque(maxlen=QUEUE_SIZE)
         self._ready = threading.Condition()
-        self._over = self._failing = False
+        self._closed = self._failing = False
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
@@ -82,14 +97,14 @@ class Posted:
 
     def close(self) -> None:
         with self._ready:
-            self._over = True
+            self._closed = True
             self._ready.notify()
-        self._thread.join(LEAVE_SECONDS)
+        self._thread.join(CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
         while True:
             with self._ready:
-                self._ready.wait_for(lambda: self._queue or self._over)
+                self._ready.wait_for(lambda: self._queue or self._closed)
                 if not self._queue:
                     return
                 message = self._queue.popleft()
@@ -98,61 +113,72 @@ class Posted:
                 self._failing = False
             except (OSError, ValueError) as error:
                 if not self._failing:
-                    self._warn(f"events are not taken by {self._where} ({type(error).__name__}); they are lost")
+                    self._warn(f"cannot send events to {self._name} ({type(error).__name__}); they are lost")
                 self._failing = True
 
 
-def hook(url: str, warn: Callable[[str], None]) -> Posted:
-    """Events posted as JSON to a URL.
+def webhook_sink(url: str, warn: Callable[[str], None]) -> QueuedSink:
+    """Post events as JSON to a URL.
+
+    Args:
+        url: A URL of http or https.
+        warn: Called with a sentence when posting begins to fail.
+
+    Returns:
+        The sink.
 
     Raises:
-        EdgefrError: it is none of http or https.
+        InvalidArgumentError: The URL is of another kind.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise EdgefrError("a hook by http or https", str(without_secret(url)), "give such a URL")
+        raise InvalidArgumentError("a webhook URL of http or https", redact_url(url), "correct --hook")
 
     def deliver(message: bytes) -> None:
         request = urllib.request.Request(url, message, {"Content-Type": "application/json"})  # noqa: S310 (checked)
-        with urllib.request.urlopen(request, timeout=HOOK_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SEND_TIMEOUT_S):  # noqa: S310
             pass
 
-    return Posted(without_secret(url), deliver, warn)
+    return QueuedSink(redact_url(url), deliver, warn)
 
 
-def mqtt(url: str, warn: Callable[[str], None]) -> Posted:
-    """Events published on `mqtt://HOST[:PORT]/TOPIC`, each at least once. User and password come from $EDGEFR_MQTT_USER
-    and $EDGEFR_MQTT_PASSWORD; `mqtts` encrypts.
+def mqtt_sink(url: str, warn: Callable[[str], None]) -> QueuedSink:
+    """Publish events on an MQTT topic with quality of service 1 (at least once).
+
+    Args:
+        url: mqtt://HOST[:PORT]/TOPIC, or mqtts for TLS. User and password are read from $EDGEFR_MQTT_USER and
+            $EDGEFR_MQTT_PASSWORD.
+        warn: Called with a sentence when publishing begins to fail.
+
+    Returns:
+        The sink.
 
     Raises:
-        EdgefrError: the URL is no such one, or the library is missing.
+        InvalidArgumentError: The URL is of another kind.
+        MissingExtraError: The library paho-mqtt is not installed.
     """
     parts = urlsplit(url)
     topic = parts.path.strip("/")
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or parts.username:
-        raise EdgefrError(
+        raise InvalidArgumentError(
             "mqtt://HOST[:PORT]/TOPIC",
-            str(without_secret(url)),
-            "give such a URL, and user and password in $EDGEFR_MQTT_USER and $EDGEFR_MQTT_PASSWORD",
+            redact_url(url),
+            "correct --mqtt; user and password belong in $EDGEFR_MQTT_USER and $EDGEFR_MQTT_PASSWORD",
         )
-    try:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-    except ImportError as error:
-        raise EdgefrError("paho-mqtt", "it missing", "pip install 'edgefr[camera]'") from error
-    client = Client(CallbackAPIVersion.VERSION2)
+    client = require_extra("paho.mqtt.client", "camera")
+    connection = client.Client(client.CallbackAPIVersion.VERSION2)
     if user := os.environ.get("EDGEFR_MQTT_USER"):
-        client.username_pw_set(user, os.environ.get("EDGEFR_MQTT_PASSWORD"))
+        connection.username_pw_set(user, os.environ.get("EDGEFR_MQTT_PASSWORD"))
     if parts.scheme == "mqtts":
-        client.tls_set()
+        connection.tls_set()
     host, port = parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883)
 
     def deliver(message: bytes) -> None:
-        if not client.is_connected():
-            client.connect(host, port, keepalive=30)
-            client.loop_start()
-        sent = client.publish(topic, message, qos=1)
-        sent.wait_for_publish(HOOK_SECONDS)
+        if not connection.is_connected():
+            connection.connect(host, port, keepalive=30)
+            connection.loop_start()
+        sent = connection.publish(topic, message, qos=1)
+        sent.wait_for_publish(SEND_TIMEOUT_S)
         if not sent.is_published():
             raise TimeoutError("the broker does not acknowledge")
 
-    return Posted(without_secret(url), deliver, warn)
+    return QueuedSink(redact_url(url), deliver, warn)

@@ -1,55 +1,64 @@
-"""Where frames come from: a camera, a video file, a folder of pictures, an RTSP or MJPEG stream."""
+"""Kinds of sources: cameras, video files, folders of pictures, RTSP, RTMP and MJPEG streams."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from edgefr.camera.base import PATIENCE, DisconnectedError, Frame, Source, fits, without_secret
-from edgefr.errors import EdgefrError, ImageError
+from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, Source, has_usable_size, redact_url
+from edgefr.camera.mjpeg import MjpegStream
+from edgefr.errors import ImageError, InvalidArgumentError, UnavailableError, UnreadableImageError
 from edgefr.io.opencv import silence_opencv
 from edgefr.io.photo import read_photograph
 from edgefr.recognition.batch import list_photographs
 from edgefr.types import Image
 
-FOLDER_RATE = 25.0
-"""Pictures of a folder stand for so many frames a second."""
+FOLDER_FPS = 25.0
+"""Frame rate of a folder of pictures."""
+DEVICES = Path("/dev")
 
 
-def open_source(text: str) -> Source:
-    """What `text` names: the number of a camera, a URL (rtsp, rtmp, http of MJPEG), a folder or a video file.
+def open_source(name: str) -> Source:
+    """Choose the kind of a source by its name.
+
+    Args:
+        name: Number or device file of a camera (0, /dev/v4l/by-id/...), path of a video file or of a folder of
+            pictures, or a URL (rtsp, rtsps, rtmp; http and https for MJPEG).
+
+    Returns:
+        The source, which is not opened yet.
 
     Raises:
-        EdgefrError: it is none of them.
+        InvalidArgumentError: The name is none of these.
+        UnavailableError: This machine has no such camera.
     """
-    if text.isdecimal():
-        return Camera(int(text))
-    if "://" in text:
-        from edgefr.camera.mjpeg import Mjpeg
-
-        scheme = text.split(":", 1)[0].lower()
+    expected = "the number of a camera, a video file, a folder of pictures or a URL"
+    if "://" in name:
+        scheme = name.split("://")[0].lower()
         if scheme in ("http", "https"):
-            return Mjpeg(text)
+            return MjpegStream(name)
         if scheme in ("rtsp", "rtsps", "rtmp"):
-            return Stream(text)
-        raise EdgefrError("a URL of rtsp, rtmp, http or https", scheme, "give one of these")
-    path = Path(text)
+            return LiveCapture(redact_url(name), name, cv2.CAP_FFMPEG)
+        raise InvalidArgumentError(expected, f"a URL of {scheme}", "use rtsp, rtsps, rtmp, http or https")
+    path = Path(name)
     if path.is_dir():
-        return Folder(path)
+        return ImageFolder(path)
     if path.is_file():
-        return Video(path)
-    raise EdgefrError(
-        "a camera's number, a video file, a folder of pictures or a URL", f"no file {text}", "check the name"
-    )
+        return VideoFile(path)
+    if name.isdecimal() or path.is_char_device() or path.is_relative_to(DEVICES):
+        return _open_camera(name)
+    raise InvalidArgumentError(expected, f"no file {name}", "check the name")
 
 
-class Video:
-    """A video file, as OpenCV reads it."""
+class VideoFile:
+    """A video file that OpenCV can decode."""
 
     live = False
 
@@ -57,19 +66,20 @@ class Video:
         self.path, self.name = path, str(path)
 
     def frames(self) -> Iterator[Frame]:
-        with _Capture(str(self.path), {}) as capture:
+        # The path is absolute because FFmpeg takes what precedes a colon in a relative one for a protocol.
+        with _open_capture(str(self.path.absolute()), cv2.CAP_FFMPEG) as capture:
             if not capture.isOpened():
-                raise EdgefrError(
-                    f"a video in {self.path}", "nothing that OpenCV can decode", "convert it to MP4 (H.264)"
+                raise UnreadableImageError(
+                    f"a video in {self.path}", "a file that OpenCV cannot decode", "convert it to MP4 (H.264)"
                 )
-            rate = capture.get(cv2.CAP_PROP_FPS)
-            rate = rate if 1 <= rate <= 1000 else FOLDER_RATE
-            for number, image in enumerate(_grabbed(capture)):
-                yield Frame(image, number / rate)
+            fps = capture.get(cv2.CAP_PROP_FPS)
+            fps = fps if 1 <= fps <= 1000 else FOLDER_FPS
+            for number, image in enumerate(_read_frames(capture)):
+                yield Frame(image, number / fps)
 
 
-class Folder:
-    """A folder of pictures in the order of their names, 25 a second. What cannot be read is left out."""
+class ImageFolder:
+    """A folder of pictures, in the order of their names. Pictures that cannot be read are left out."""
 
     live = False
 
@@ -82,67 +92,61 @@ class Folder:
                 image = read_photograph(path)
             except ImageError:
                 continue
-            yield Frame(image, number / FOLDER_RATE)
+            yield Frame(image, number / FOLDER_FPS)
 
 
-class Camera:
-    """A camera of this machine by its number."""
+class LiveCapture:
+    """A camera of this machine, or a stream that FFmpeg reads."""
 
     live = True
 
-    def __init__(self, index: int) -> None:
-        self.index, self.name = index, f"camera {index}"
+    def __init__(self, name: str, target: int | str, backend: int) -> None:
+        self.name, self._target, self._backend = name, target, backend
 
     def frames(self) -> Iterator[Frame]:
-        with _Capture(self.index, {}) as capture:
+        with _open_capture(self._target, self._backend) as capture:
             if not capture.isOpened():
                 raise DisconnectedError("it cannot be opened")
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-            for image in _grabbed(capture):
+            if self._backend != cv2.CAP_FFMPEG:
+                capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+            for image in _read_frames(capture):
                 yield Frame(image, time.time())
         raise DisconnectedError("it gives no more frames")
 
 
-class Stream:
-    """An RTSP or RTMP stream, read by FFmpeg within OpenCV."""
-
-    live = True
-
-    def __init__(self, url: str) -> None:
-        self._url, self.name = url, without_secret(url)
-
-    def frames(self) -> Iterator[Frame]:
-        wait = int(1000 * PATIENCE)
-        limits = {cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: wait, cv2.CAP_PROP_READ_TIMEOUT_MSEC: wait}
-        with _Capture(self._url, limits) as capture:
-            if not capture.isOpened():
-                raise DisconnectedError("it cannot be opened")
-            for image in _grabbed(capture):
-                yield Frame(image, time.time())
-        raise DisconnectedError("it gives no more frames")
+def _open_camera(name: str) -> LiveCapture:
+    """A camera by number or device file. Only Linux has a device file for each number."""
+    path = DEVICES / f"video{name}" if name.isdecimal() else Path(name)
+    if not path.exists() and (sys.platform == "linux" or not name.isdecimal()):
+        cameras = sorted(map(str, DEVICES.glob("video*")), key=lambda camera: (len(camera), camera))
+        found = f"only {', '.join(cameras)}" if cameras else f"no {DEVICES}/video*"
+        raise UnavailableError(f"a camera at {path}", found, "connect the camera, or name another source")
+    if name.isdecimal():
+        return LiveCapture(f"camera {name}", int(name), cv2.CAP_ANY)
+    return LiveCapture(f"camera {name}", name, cv2.CAP_V4L2)
 
 
-class _Capture:
-    """OpenCV's capture, closed when it is done with; its complaints are not ours."""
+@contextmanager
+def _open_capture(target: int | str, backend: int) -> Iterator[Any]:
+    """OpenCV's capture without its log, and with a time limit for streams."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the log names URLs with their passwords
+    timeouts: list[int] = []
+    if isinstance(target, str) and "://" in target:
+        for option in (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC):
+            timeouts += [option, int(1000 * READ_TIMEOUT_S)]
+    with silence_opencv():
+        capture = cv2.VideoCapture(target, backend, timeouts)
+    try:
+        yield capture
+    finally:
+        capture.release()
 
-    def __init__(self, what: str | int, limits: dict[int, int]) -> None:
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's, which names URLs with their passwords
-        backend = cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG
-        with silence_opencv():
-            self._capture = cv2.VideoCapture(what, backend, [number for pair in limits.items() for number in pair])
 
-    def __enter__(self) -> Any:
-        return self._capture
-
-    def __exit__(self, *_: object) -> None:
-        self._capture.release()
-
-
-def _grabbed(capture: Any) -> Iterator[Image]:
-    """Frames in RGB until there are no more; those of a size that no camera has are left out."""
+def _read_frames(capture: Any) -> Iterator[Image]:
+    """The frames of a capture in RGB; those of an implausible size are left out."""
     while True:
         good, bgr = capture.read()
         if not good:
             return
-        if fits(bgr):
+        if has_usable_size(bgr):
             yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

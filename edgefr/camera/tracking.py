@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame: ByteTrack (Zhang et al. 2021, arXiv 2110.06864) from the library `trackers`."""
+"""Track faces from frame to frame with ByteTrack (Zhang et al. 2021, arXiv 2110.06864) of the library `trackers`."""
 
 from __future__ import annotations
 
@@ -7,46 +7,37 @@ from typing import Any
 import numpy as np
 
 from edgefr.detection.base import Detections, Face
-from edgefr.errors import EdgefrError
+from edgefr.errors import require_extra
 
-LOST_AFTER = 1.0
+TRACK_TIMEOUT_S = 1.0
 """Seconds without its face after which a track ends."""
-START, SURE = 0.6, 0.5
-"""Scores of a face from which on it begins a track, and of a face that counts at once."""
-OVERLAP = 0.2
-"""IoU with where its track expects it, from which on a face is the track's."""
+START_SCORE = 0.6
+"""Detection score from which on a face starts a track."""
+HIGH_SCORE = 0.5
+"""Detection score from which on a face is matched first, the `high` threshold of ByteTrack."""
+MIN_IOU = 0.2
+"""Overlap with the predicted position from which on a face belongs to a track."""
 
 
 class Tracker:
-    """Gives the faces of successive frames the numbers of their tracks."""
+    """Assigns the faces of successive frames to tracks."""
 
     def __init__(self) -> None:
-        """Begin with no track.
-
-        Raises:
-            EdgefrError: the library is not installed.
-        """
-        try:
-            import supervision
-            import trackers
-        except ImportError as error:
-            raise EdgefrError(
-                "the library trackers, which follows faces", "it missing", "pip install 'edgefr[camera]'"
-            ) from error
-        self._detections: Any = supervision.Detections
-        # `lost_track_buffer` counts frames at 30 a second; given times, it is turned into seconds by `frame_rate`.
-        self._tracker: Any = trackers.ByteTrackTracker(
-            lost_track_buffer=round(30 * LOST_AFTER),
+        """Start without tracks; raises MissingExtraError if the library is not installed."""
+        self._detections: Any = require_extra("supervision", "camera").Detections
+        # `lost_track_buffer` counts frames at 30 a second; with times, the library turns it into seconds.
+        self._tracker: Any = require_extra("trackers", "camera").ByteTrackTracker(
+            lost_track_buffer=round(30 * TRACK_TIMEOUT_S),
             frame_rate=30.0,
-            track_activation_threshold=START,
-            high_conf_det_threshold=SURE,
-            minimum_iou_threshold=OVERLAP,
+            track_activation_threshold=START_SCORE,
+            high_conf_det_threshold=HIGH_SCORE,
+            minimum_iou_threshold=MIN_IOU,
         )
 
-    def follow(self, faces: Detections, at: float) -> list[tuple[int, Face]]:
-        """The faces that belong to a track, with its number, at a time in seconds that rises from call to call."""
+    def update(self, faces: Detections, at: float) -> list[tuple[int, Face]]:
+        """Track number and face of all faces of the next frame, at a later time in seconds, that belong to a track."""
         corners = np.hstack([faces.boxes[:, :2], faces.boxes[:, :2] + faces.boxes[:, 2:]])
-        seen = self._detections(xyxy=corners, confidence=faces.scores, class_id=np.arange(len(faces)))
-        found = self._tracker.update(seen, timestamp=at)
-        pairs = zip(found.tracker_id.tolist(), found.class_id.tolist() if len(found) else [], strict=True)
+        detections = self._detections(xyxy=corners, confidence=faces.scores, class_id=np.arange(len(faces)))
+        tracked = self._tracker.update(detections, timestamp=at)
+        pairs = zip(tracked.tracker_id.tolist(), tracked.class_id.tolist() if len(tracked) else [], strict=True)
         return [(number, faces[index]) for number, index in pairs if number >= 0]

@@ -1,38 +1,39 @@
-"""Frames in, people out: detect, follow, look, decide."""
+"""Recognise the people in successive frames: detect, track, embed, decide."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgefr.camera.base import Frame
 from edgefr.camera.identity import Identity, State
-from edgefr.camera.tracking import LOST_AFTER, Tracker
+from edgefr.camera.tracking import TRACK_TIMEOUT_S, Tracker
 from edgefr.detection.base import Detections, Detector, Face
 from edgefr.detection.multiscale import resize_longest_side
-from edgefr.errors import EdgefrError
+from edgefr.errors import WrongModelError
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import FoundFace, Verifier
 from edgefr.types import Image
 
-SIDE = 640
-"""Longest side in pixels of what the detector sees of a frame: faces from 1/50 of it on are found, in a quarter of the
-time that 1,280 pixels take."""
-MOST_LOOKS = 4
-"""Faces of one frame that are embedded; the others have their turn in the next."""
-
-
-WHAT: dict[State, str] = {"known": "identified", "unknown": "unknown"}
+DETECTION_SIDE = 640
+"""Longest side in pixels of the picture that is given to the detector. It finds faces from 1/50 of that on, in a
+quarter of the time that 1,280 pixels take."""
+MAX_EMBEDDINGS = 4
+"""Number of faces of one frame that are embedded; further ones are embedded in the next frames."""
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened to a track: `what` is identified, unknown, lost (a name that was given is taken back) or
-    left.
+class TrackEvent:
+    """A change of a track.
 
-    `at` is the frame's time, `box` the face in its pixels.
+    Attributes:
+        what: "identified" or "unknown" after a decision, "lost" if a name is withdrawn, "left" if the track ended.
+        at: Time of the frame in seconds, as in `Frame`; for "left" of the last frame with the face.
+        track: Number of the track.
+        name: The person who is identified or was identified, else None.
+        similarity: Cosine similarity to that person, or else to the most similar one.
+        box: x, y, width and height of the face in pixels of the frame.
     """
 
     what: str
@@ -45,7 +46,7 @@ class Event:
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A followed face in a frame, and what is known of it."""
+    """A face of a frame with the number and the identity of its track."""
 
     track: int
     face: Face
@@ -56,24 +57,31 @@ class TrackedFace:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """A frame, the faces in it, and what happened."""
+    """A frame with its tracked faces, and the events that it led to."""
 
     frame: Frame
-    seen: tuple[TrackedFace, ...]
-    events: tuple[Event, ...]
+    faces: tuple[TrackedFace, ...]
+    events: tuple[TrackEvent, ...]
 
 
 @dataclass
 class _Track:
-    identity: Identity
+    """A track: its last face, the time of that face, and its identity."""
+
+    number: int
     face: Face
     at: float
+    identity: Identity
 
 
 class Watcher:
-    """Tells who is in successive frames; decides per track, writes matches into the gallery's log.
+    """Recognises people in the frames of one source, and logs matches in the gallery.
 
-    Who uses the verifier from another thread holds `lock`: its detector serves one thread at a time.
+    Attributes:
+        identifier: Gallery and threshold.
+        verifier: Detector and recogniser.
+        gallery: The gallery of the identifier.
+        lock: Other threads hold it while they use the verifier, because a detector serves one thread at a time.
     """
 
     def __init__(self, identifier: Identifier) -> None:
@@ -91,90 +99,86 @@ class Watcher:
         self.lock = threading.Lock()
         self._tracker = Tracker()
         self._tracks: dict[int, _Track] = {}
-        self._same = _apart(identifier.verifier, identifier.threshold.value)
+        self._same = _same_person_threshold(identifier.verifier, identifier.threshold.value)
 
-    def step(self, frame: Frame) -> FrameResult:
-        """What is seen in the next frame."""
+    def process(self, frame: Frame) -> FrameResult:
+        """Recognise the people in the next frame.
+
+        Args:
+            frame: A frame that is later than the one before.
+
+        Returns:
+            The tracked faces, and what changed.
+
+        Raises:
+            EdgefrError: The model or the gallery fails.
+        """
         with self.lock:
-            return self._step(frame)
+            faces = detect_faces(self.verifier.detector, frame.image)
+            present = [self._follow(number, face, frame.at) for number, face in self._tracker.update(faces, frame.at)]
+            events = [*self._identify(present, frame), *self.end_tracks(frame.at)]
+            self.identifier.log_matches([e.name for e in events if e.what == "identified" and e.name], "camera")
+            return FrameResult(frame, tuple(_tracked_face(track) for track in present), tuple(events))
 
-    def _step(self, frame: Frame) -> FrameResult:
-        faces = detect_faces(self.verifier.detector, frame.image)
-        events: list[Event] = []
-        present = []
-        for number, face in self._tracker.follow(faces, frame.at):
-            track = self._tracks.setdefault(number, _Track(Identity(), face, frame.at))
-            track.face, track.at = face, frame.at
-            present.append(number)
-        wanted = [n for n in present if self._tracks[n].identity.wants(self._tracks[n].face, frame.at)]
-        wanted.sort(key=lambda n: len(self._tracks[n].identity.views))
-        events += self._look(wanted[:MOST_LOOKS], frame)
-        events += self._leave(frame.at)
-        self.identifier.log_matches([event.name or "" for event in events if _is_match(event)], "camera")
-        return FrameResult(frame, tuple(self._seen(number) for number in present), tuple(events))
+    def end_tracks(self, now: float) -> list[TrackEvent]:
+        """End the tracks that are without a face for TRACK_TIMEOUT_S at a time `now`, as in `Frame`; return a "left"
+        event for each of them that was decided."""
+        ended = [track for track in self._tracks.values() if now - track.at > TRACK_TIMEOUT_S]
+        for track in ended:
+            del self._tracks[track.number]
+        return [_event("left", track, track.at) for track in ended if track.identity.state != "pending"]
 
-    def finish(self) -> list[Event]:
-        """The end: everybody leaves."""
-        return self._leave(float("inf"))
+    def close(self) -> list[TrackEvent]:
+        """End all tracks, and return their events."""
+        return self.end_tracks(float("inf"))
 
-    def _look(self, numbers: Sequence[int], frame: Frame) -> list[Event]:
-        if not numbers:
+    def _follow(self, number: int, face: Face, at: float) -> _Track:
+        """Add a face to its track, which may be new."""
+        track = self._tracks.setdefault(number, _Track(number, face, at, Identity()))
+        track.face, track.at = face, at
+        return track
+
+    def _identify(self, present: list[_Track], frame: Frame) -> list[TrackEvent]:
+        """Embed the faces that need it, those with the fewest views first, and decide on their tracks."""
+        due = [track for track in present if track.identity.needs_embedding(track.face, frame.at)]
+        due = sorted(due, key=lambda track: len(track.identity.views))[:MAX_EMBEDDINGS]
+        if not due:
             return []
-        found = [
-            FoundFace("frame", track.face, align(frame.image, track.face.landmarks))
-            for track in (self._tracks[number] for number in numbers)
-        ]
+        crops = [FoundFace("frame", track.face, align(frame.image, track.face.landmarks)) for track in due]
         events = []
-        for number, face in zip(numbers, self.verifier.embed(found), strict=True):
-            identity = self._tracks[number].identity
+        for track, face in zip(due, self.verifier.embed(crops), strict=True):
+            identity, before = track.identity, track.identity.name
             if self.verifier.quality_warnings([face]):
-                identity.pass_over(frame.at)
-                continue
-            before = identity.name
-            if identity.look(face, frame.at, self.identifier.decide, self._same):
-                if identity.state != "looking":
-                    events.append(self._event(WHAT[identity.state], number, frame.at))
+                identity.skip(frame.at)
+            elif identity.update(face, frame.at, self.identifier.decide, self._same):
+                if identity.state != "pending":
+                    events.append(_event(identity.state, track, frame.at))
                 elif before is not None:
-                    events.append(replace(self._event("lost", number, frame.at), name=before))
+                    events.append(replace(_event("lost", track, frame.at), name=before))
         return events
-
-    def _leave(self, now: float) -> list[Event]:
-        events = []
-        for number in [number for number, track in self._tracks.items() if now - track.at > LOST_AFTER]:
-            track = self._tracks[number]
-            if track.identity.state != "looking":
-                events.append(self._event("left", number, track.at))
-            del self._tracks[number]
-        return events
-
-    def _event(self, what: str, number: int, at: float) -> Event:
-        track = self._tracks[number]
-        return Event(what, at, number, track.identity.name, track.identity.similarity, track.face.box)
-
-    def _seen(self, number: int) -> TrackedFace:
-        track = self._tracks[number]
-        identity = track.identity
-        return TrackedFace(number, track.face, identity.state, identity.name, identity.similarity)
 
 
 def detect_faces(detector: Detector, image: Image) -> Detections:
-    """Faces in a frame, which the detector sees at SIDE pixels, in pixels of the frame."""
+    """The faces of an image, (H, W, 3) uint8 RGB, detected at DETECTION_SIDE pixels but in pixels of the image."""
     height, width = image.shape[:2]
-    if max(height, width) <= SIDE:
+    if max(height, width) <= DETECTION_SIDE:
         return detector.detect(image)
-    small = resize_longest_side(image, SIDE)
+    small = resize_longest_side(image, DETECTION_SIDE)
     return detector.detect(small).scaled((width / small.shape[1], height / small.shape[0]))
 
 
-def _apart(verifier: Verifier, limit: float) -> float:
-    """The similarity below which two looks are not of one person: half the pair threshold, for a turned head lowers
-    it."""
+def _same_person_threshold(verifier: Verifier, default: float) -> float:
+    """Half of the threshold for pairs, because a turned head lowers the similarity of two views of one person."""
     try:
-        pair = verifier.threshold().value
-    except EdgefrError:  # a threshold is given, and the manifest has none
-        pair = limit
-    return pair / 2
+        return verifier.threshold().value / 2
+    except WrongModelError:  # the user gave a threshold because the model has none
+        return default / 2
 
 
-def _is_match(event: Event) -> bool:
-    return event.what == "identified"
+def _event(what: str, track: _Track, at: float) -> TrackEvent:
+    return TrackEvent(what, at, track.number, track.identity.name, track.identity.similarity, track.face.box)
+
+
+def _tracked_face(track: _Track) -> TrackedFace:
+    identity = track.identity
+    return TrackedFace(track.number, track.face, identity.state, identity.name, identity.similarity)

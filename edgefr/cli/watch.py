@@ -5,62 +5,64 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from edgefr.cli.gallery_options import Access, GalleryOption, KeyFileOption, PassphraseEnvOption, PassphraseFdOption
-from edgefr.cli.options import (
-    DetectorOption,
-    JsonOption,
-    ModelOption,
-    PrecisionOption,
-    RuntimeOption,
-    chosen_model,
-)
+from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
 from edgefr.cli.output import remark, warn
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.camera.session import Session
     from edgefr.camera.sinks import Sink
-    from edgefr.camera.watcher import FrameResult, Watcher
+    from edgefr.camera.watcher import FrameResult
+    from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
-TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (its name, not what it holds)
+TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (a name, not a secret)
 
 
 def watch(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A camera's number, a video file, a folder of frames, or a URL of RTSP or MJPEG; else $EDGEFR_SOURCE, "
-            "which is where a URL with a password belongs."
+            help="Number or device file of a camera, a video file, a folder of frames, or a URL (RTSP, RTMP, MJPEG). "
+            "Default: $EDGEFR_SOURCE, which is the place for a URL with a password."
         ),
     ] = None,
     fpir: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of strangers that may be taken for somebody enrolled.")
+        float, typer.Option(min=0, max=1, help="Share of strangers that may be taken for an enrolled person.")
     ] = 0.01,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Decide by this similarity, not by the model's manifest.")
+        float | None, typer.Option(min=-1, max=1, help="Similarity to decide by, instead of the model's threshold.")
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Watch a recording at its own speed, as a camera; else every frame of it.")
+        bool, typer.Option("--live", help="Play a recording at its own speed; otherwise every frame is watched.")
     ] = False,
-    events: Annotated[Path | None, typer.Option(help="Add every event to this file, a line of JSON each.")] = None,
-    hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL.")] = None,
+    events: Annotated[Path | None, typer.Option(help="Append every event to this file as a line of JSON.")] = None,
+    hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL (webhook).")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish every event on mqtt://HOST[:PORT]/TOPIC.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Keep what is seen, with boxes and names, in this JPEG.")] = None,
-    window: Annotated[bool, typer.Option("--window", help="Show it in a window; q or closing it ends.")] = False,
-    record: Annotated[Path | None, typer.Option(help="Record it into this MP4; nothing is recorded unasked.")] = None,
-    web: Annotated[bool, typer.Option("--web", help="Serve a page to watch and to enrol people.")] = False,
-    host: Annotated[str, typer.Option(help="Where the page listens; beyond this machine it asks for a token.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The page's port; 0 takes any that is free.")] = 8765,
+    picture: Annotated[
+        Path | None, typer.Option(help="Keep the newest frame, with boxes and names, in this JPEG file.")
+    ] = None,
+    window: Annotated[
+        bool, typer.Option("--window", help="Show the frames in a window; q or closing it ends the program.")
+    ] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Record the frames, with boxes and names, into this MP4 file.")
+    ] = None,
+    web: Annotated[bool, typer.Option("--web", help="Serve a web page to watch, enrol and compare.")] = False,
+    host: Annotated[
+        str, typer.Option(help="Address that the page listens on; other than this machine it requires a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any free port.")] = 8765,
     gallery: GalleryOption = None,
     key_file: KeyFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
@@ -71,9 +73,11 @@ def watch(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Who is in front of the camera? Events go to stdout, with --json a line of JSON each.
+    """Recognise people live, from a camera, a stream or a recording.
 
-    Decides per face that is followed, not per frame. Ends with the recording, or by Ctrl-C.
+    Events are printed on stdout, with --json one JSON document a line. Faces are tracked, and the decision is made for
+    a track, not for a frame. The command ends with the recording, or on Ctrl-C or SIGTERM. Nothing is recorded unless
+    an option asks for it.
     """
     from edgefr.camera.session import Session
     from edgefr.camera.sources import open_source
@@ -81,27 +85,37 @@ def watch(
     from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.verifier import Verifier
 
-    opened_source = open_source(_source(source))
+    opened_source = open_source(_source_name(source))
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
         opened = stack.enter_context(Access.of(gallery, key_file, passphrase_env, passphrase_fd).open())
         watcher = Watcher(Identifier(verifier, opened, fpir, threshold))
-        listener = _Listener(_sinks(json, events, hook, mqtt), _views(picture, window, record))
-        stack.callback(listener.close)
+        outputs = _Outputs(_sinks(json, events, hook, mqtt), _views(picture, window, record))
+        stack.callback(outputs.close)
+        page = None
         if web:
-            listener.views.append(stack.enter_context(_page(watcher, opened_source.name, listener, host, port)))
-        session = Session(opened_source, watcher, listener, live or web)
-        _run(session)
-        if web and not opened_source.live:
-            _wait_for_the_end()
+            from edgefr.server.web_server import WebServer
+
+            page = WebServer(watcher, opened_source.name, host, port, os.environ.get(TOKEN_VARIABLE), warn)
+            stack.enter_context(page)
+            outputs.sinks.append(page)
+            outputs.views.append(page)
+        session = Session(opened_source, watcher, outputs, real_time=live or web)
+        _run(session, page)
     rate = session.frames / session.seconds if session.seconds else 0.0
-    remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} missed.")
+    remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
 
 
-class _Listener:
-    """Sends events to every sink, shows scenes in every view."""
+class _View(Protocol):
+    def show(self, result: FrameResult) -> None: ...
 
-    def __init__(self, sinks: list[Sink], views: list[Any]) -> None:
+    def close(self) -> None: ...
+
+
+class _Outputs:
+    """Sends every event to all sinks, and shows every frame in all views."""
+
+    def __init__(self, sinks: list[Sink], views: list[_View]) -> None:
         self.sinks, self.views = sinks, views
 
     def send(self, document: dict[str, Any]) -> None:
@@ -110,53 +124,51 @@ class _Listener:
         for sink in self.sinks:
             sink.send(document)
 
-    def show(self, scene: FrameResult) -> None:
+    def show(self, result: FrameResult) -> None:
         for view in self.views:
-            view.show(scene)
+            view.show(result)
 
     def close(self) -> None:
-        for open_one in (*self.views, *self.sinks):
-            open_one.close()
+        for view in self.views:
+            view.close()
+        for sink in self.sinks:
+            sink.close()
 
 
-class _Sentences:
-    """Events for people: a line each on stdout."""
+class _TextSink:
+    """Prints events of people as sentences on stdout; those of the source are printed on stderr anyway."""
+
+    VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}  # noqa: RUF012
 
     def send(self, document: dict[str, Any]) -> None:
         if document["what"] == "source":
-            return  # it is said on stderr
+            return
         if document["at"] is None:
-            when = f"{document['seconds']:9.2f} s"
+            time_text = f"{document['seconds']:9.2f} s"
         else:
-            when = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
-        who = document["name"] or "unknown"
-        verb = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
-        print(
-            f"{when}  {who} {verb[document['what']]} (similarity {document['similarity']:.3f}, track "
-            f"{document['track']})",
-            flush=True,
-        )
+            time_text = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
+        person, verb = document["name"] or "unknown", self.VERBS[document["what"]]
+        details = f"similarity {document['similarity']:.3f}, track {document['track']}"
+        print(f"{time_text}  {person} {verb} ({details})", flush=True)
 
     def close(self) -> None: ...
 
 
-def _source(source: str | None) -> str:
-    """The source to watch.
-
-    Raises:
-        EdgefrError: none is given, or one with a password where everybody on the machine sees it.
-    """
+def _source_name(source: str | None) -> str:
+    """The source to watch: SOURCE, else $EDGEFR_SOURCE."""
     from urllib.parse import urlsplit
 
-    if source is None and (named := os.environ.get(SOURCE_VARIABLE)):
-        return named
+    if source is None and (default := os.environ.get(SOURCE_VARIABLE)):
+        return default
     if source is None:
-        raise EdgefrError(
-            "a camera's number, a file, a folder or a URL", f"neither SOURCE nor ${SOURCE_VARIABLE}", "edgefr watch 0"
+        raise InvalidArgumentError(
+            "a camera, a file, a folder or a URL",
+            f"neither SOURCE nor ${SOURCE_VARIABLE}",
+            "name one, for example: edgefr watch 0",
         )
     if "://" in source and urlsplit(source).password is not None:
-        raise EdgefrError(
-            "no password among the arguments, which every user of this machine can list",
+        raise InvalidArgumentError(
+            "no password among the arguments, which all users of this machine can list",
             "one in SOURCE",
             f"put the URL into ${SOURCE_VARIABLE} instead",
         )
@@ -164,58 +176,56 @@ def _source(source: str | None) -> str:
 
 
 def _sinks(json: bool, events: Path | None, hook: str | None, mqtt: str | None) -> list[Sink]:
-    from edgefr.camera import sinks
+    from edgefr.camera.sinks import JsonLinesFile, JsonLinesSink, mqtt_sink, webhook_sink
 
-    found: list[Sink] = [sinks.Lines(sys.stdout) if json else _Sentences()]
+    found: list[Sink] = [JsonLinesSink(sys.stdout) if json else _TextSink()]
     if events is not None:
-        found.append(sinks.LinesFile(events))
+        found.append(JsonLinesFile(events))
     if hook is not None:
-        found.append(sinks.hook(hook, _complain))
+        found.append(webhook_sink(hook, _warn_sink))
     if mqtt is not None:
-        found.append(sinks.mqtt(mqtt, _complain))
+        found.append(mqtt_sink(mqtt, _warn_sink))
     return found
 
 
-def _views(picture: Path | None, window: bool, record: Path | None) -> list[Any]:
-    from edgefr.camera import recording
+def _views(picture: Path | None, window: bool, record: Path | None) -> list[_View]:
+    from edgefr.camera.recording import Mp4Recorder
+    from edgefr.camera.snapshot import SnapshotFile
+    from edgefr.camera.window import Window
 
-    found: list[Any] = []
+    found: list[_View] = []
     if picture is not None:
-        found.append(recording.Picture(picture))
+        found.append(SnapshotFile(picture))
     if window:
-        found.append(recording.Window())
+        found.append(Window())
     if record is not None:
-        found.append(recording.Recording(record))
+        found.append(Mp4Recorder(record))
     return found
 
 
-def _page(watcher: Watcher, source: str, listener: _Listener, host: str, port: int) -> Any:
-    """The page's server, which listens, too."""
-    from edgefr.server.web_server import WebServer
+def _run(session: Session, page: WebServer | None) -> None:
+    """Watch until the source ends, or until Ctrl-C or SIGTERM. The page stays open after a recording has ended."""
+    from edgefr.camera.session import source_document
 
-    page = WebServer(watcher, source, host, port, os.environ.get(TOKEN_VARIABLE), warn)
-    listener.sinks.append(page)
-    return page
+    terminated = threading.Event()
 
+    def terminate(*_: Any) -> None:
+        terminated.set()
+        session.stop()
 
-def _run(session: Session) -> None:
-    """Watch until the end, Ctrl-C, or the SIGTERM by which services are stopped."""
-    before = signal.signal(signal.SIGTERM, lambda *_: session.stop())
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         session.run()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if page is not None and not (session.source.live or terminated.is_set()):
+            page.send(source_document(session.source.name, "ended", ""))
+            while True:
+                time.sleep(1)
     except KeyboardInterrupt:
         session.stop()
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_for_the_end() -> None:
-    """A recording is over; its page stays until Ctrl-C."""
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        return
-
-
-def _complain(sentence: str) -> None:
+def _warn_sink(sentence: str) -> None:
     warn(f"edgefr: {sentence}")

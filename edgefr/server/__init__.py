@@ -1,1 +1,1 @@
-"""The web page and its HTTP server."""
+"""The web page of `edgefr watch`, and its HTTP API."""

@@ -1,6 +1,7 @@
-"""The page's server: what `WebState` shows and does, over HTTP. FastAPI checks what comes in, `guard` who asks.
+"""The HTTP API of the page.
 
-No template leaves it: names, similarities and pictures do.
+FastAPI validates the requests, and `middleware` decides who may send them. Responses hold names, similarities and
+pictures, never templates.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
+from edgefr.camera.identity import State
 from edgefr.errors import EdgefrError
 from edgefr.gallery.records import LONGEST_NAME
-from edgefr.server.middleware import COOKIE, Guard, cookie_of
-from edgefr.server.web_state import GoneError, WebState
+from edgefr.server.middleware import SecurityMiddleware, request_checks
+from edgefr.server.token_check import COOKIE, TokenCheck
+from edgefr.server.web_state import FaceNotInViewError, WebState
 
-PICTURES = 12.0
-"""Pictures a second that somebody who looks on is sent at most."""
+MAX_FPS = 12.0
+"""Pictures a second that a browser is sent at most."""
 BOUNDARY = "picture"
-LARGEST_PHOTO = 20 << 20
+MAX_PHOTO_BYTES = 20 << 20
+JSON_STATES: dict[State, str] = {"pending": "looking", "identified": "known", "unknown": "unknown"}
+"""State of a track -> its name in the API."""
 
 
 class Login(BaseModel):
@@ -35,14 +40,14 @@ class Person(BaseModel):
     track: int = Field(ge=0, le=2**53)
 
 
-def application(live: WebState, token: str | None, hosts: frozenset[str] | None) -> FastAPI:
-    """The page and its API; `token` and `hosts` are as in `Guard`."""
+def create_app(state: WebState, token: TokenCheck, hosts: frozenset[str] | None) -> FastAPI:
+    """The application that serves the page and the API; `hosts` are as in `request_checks`."""
     app = FastAPI(title="edgefr", docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, token=token, hosts=hosts)
+    app.add_middleware(SecurityMiddleware, checks=request_checks(token, hosts))
     page = resources.files("edgefr").joinpath("server", "page")
     app.mount("/page", StaticFiles(directory=str(page)), name="page")
     refusals: dict[int | str, dict[str, Any]] = {
-        code: {"description": "A sentence that says why."} for code in (401, 403, 404, 409, 413, 422, 429, 503)
+        code: {"description": "The reason, in a sentence."} for code in (401, 403, 404, 409, 413, 422, 429, 503)
     }
     app.router.responses = refusals
 
@@ -56,129 +61,123 @@ def application(live: WebState, token: str | None, hosts: frozenset[str] | None)
 
     @app.post("/api/login", status_code=204)
     def login(given: Login, request: Request) -> Response:
-        import hmac
-
-        if token is not None and not hmac.compare_digest(given.token.encode(), token.encode()):
-            raise HTTPException(401, "expected the token that was printed, found another: open that address")
-        answer = Response(status_code=204)
-        if token is not None:
+        if not token.accepts(given.token):
+            raise HTTPException(401, "The token is wrong. Open the address that `edgefr watch` printed.")
+        response = Response(status_code=204)
+        if token.required:
             secure = request.url.scheme == "https"
-            answer.set_cookie(COOKIE, cookie_of(token), httponly=True, samesite="strict", secure=secure)
-        return answer
+            response.set_cookie(COOKIE, token.cookie, httponly=True, samesite="strict", secure=secure)
+        return response
 
-    _watching(app, live, token)
-    _people(app, live)
+    _add_live_routes(app, state, token.required)
+    _add_people_routes(app, state)
     return app
 
 
-def _watching(app: FastAPI, live: WebState, token: str | None) -> None:
-    """What is seen."""
+def _add_live_routes(app: FastAPI, state: WebState, token_required: bool) -> None:
+    """The state of the source, the live picture, the faces in view, and the events."""
 
     @app.get("/api/state")
-    def state() -> dict[str, Any]:
-        watcher = live.watcher
-        limit = watcher.identifier.threshold
-        rate = f"at most {100 * limit.fpir:.2g} % of strangers are taken for somebody" if limit.fpir else "given"
+    def source_state() -> dict[str, Any]:
+        watcher = state.watcher
+        threshold = watcher.identifier.threshold
+        fpir = threshold.fpir
         return {
-            "source": live.source,
-            "condition": live.condition,
-            "reason": live.reason,
-            "frames_per_second": round(live.rate(), 1),
+            "source": state.source,
+            "condition": state.condition,
+            "reason": state.reason,
+            "frames_per_second": round(state.frame_rate(), 1),
             "people": len(watcher.gallery),
-            "threshold": limit.value,
-            "threshold_meaning": rate,
-            "token_needed": token is not None,
+            "threshold": threshold.value,
+            "threshold_meaning": f"at most {100 * fpir:.2g} % of strangers are identified" if fpir else "set by hand",
+            "token_needed": token_required,
             "model": watcher.verifier.model.name,
         }
 
     @app.get("/api/picture", response_class=Response)
     def picture() -> Response:
-        number, data = live.picture()
+        number, data = state.picture()
         if number == 0:
-            raise HTTPException(404, "expected a picture, found none yet: wait a moment")
+            raise HTTPException(404, "There is no picture yet. Try again in a moment.")
         return Response(data, media_type="image/jpeg")
 
     @app.get("/api/live", include_in_schema=False)
     def stream() -> StreamingResponse:
-        return StreamingResponse(_pictures(live), media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+        return StreamingResponse(_stream(state), media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
 
     @app.get("/api/scene")
     def scene() -> dict[str, Any]:
-        now = live.scene
-        if now is None:
+        result = state.result
+        if result is None:
             return {"width": 0, "height": 0, "faces": []}
+        height, width = result.frame.image.shape[:2]
         faces = [
             {
-                "track": seen.track,
-                "state": seen.state,
-                "name": seen.name,
-                "similarity": seen.similarity,
-                "box": [round(value, 1) for value in seen.face.box],
+                "track": face.track,
+                "state": JSON_STATES[face.state],
+                "name": face.name,
+                "similarity": face.similarity,
+                "box": [round(value, 1) for value in face.face.box],
             }
-            for seen in now.seen
+            for face in result.faces
         ]
-        return {"width": now.frame.image.shape[1], "height": now.frame.image.shape[0], "faces": faces}
+        return {"width": width, "height": height, "faces": faces}
 
     @app.get("/api/events")
     def events(after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> dict[str, Any]:
-        found, last = live.events(after)
+        found, last = state.events(after)
         return {"events": found, "last": last}
 
 
-def _people(app: FastAPI, live: WebState) -> None:
-    """Who is enrolled, and whether two photographs are of one person."""
+def _add_people_routes(app: FastAPI, state: WebState) -> None:
+    """The enrolled people, and the comparison of two photographs."""
 
     @app.get("/api/people")
     def people() -> dict[str, Any]:
-        return {"people": live.people()}
+        return {"people": state.people()}
 
     @app.post("/api/people", status_code=201)
     def enrol(person: Person) -> dict[str, Any]:
         try:
-            done = live.enrol(person.name, person.track)
-        except GoneError as error:
-            raise HTTPException(409, "expected the chosen face in view, found it gone: choose one that is") from error
+            done = state.enrol(person.name, person.track)
+        except FaceNotInViewError as error:
+            raise HTTPException(409, "The selected face is no longer in view. Select another one.") from error
         return {"name": done.name, "images": done.images, "doubts": done.warnings()}
 
-    @app.delete("/api/people", status_code=204)  # not in the path: browsers take `.` and `..` out of it
+    @app.delete("/api/people", status_code=204)  # the name is no part of the path, where browsers remove . and ..
     def remove(name: Annotated[str, Query(max_length=LONGEST_NAME)]) -> Response:
-        if name not in live.watcher.gallery:
-            raise HTTPException(404, "expected somebody enrolled, found nobody of that name")
-        live.watcher.gallery.remove(name)
+        if name not in state.watcher.gallery:
+            raise HTTPException(404, "No person of this name is enrolled.")
+        state.watcher.gallery.remove(name)
         return Response(status_code=204)
 
     @app.post("/api/compare")
     def compare(first: Annotated[UploadFile, File()], second: Annotated[UploadFile, File()]) -> dict[str, Any]:
-        verdict, crops = live.compare([_uploaded(first), _uploaded(second)])
+        result, crops = state.compare([_read_upload(first), _read_upload(second)])
         return {
-            "same": verdict.same,
-            "similarity": verdict.similarity,
-            "threshold": verdict.threshold.value,
-            "fmr": verdict.threshold.fmr,
-            "reasons": list(verdict.quality_warnings or ()),
+            "same": result.same,
+            "similarity": result.similarity,
+            "threshold": result.threshold.value,
+            "fmr": result.threshold.fmr,
+            "reasons": list(result.quality_warnings or ()),
             "crops": crops,
         }
 
 
-def _uploaded(photo: UploadFile) -> bytes:
-    """An uploaded photograph's bytes.
-
-    Raises:
-        HTTPException: there are too many.
-    """
-    data = photo.file.read(LARGEST_PHOTO + 1)
-    if len(data) > LARGEST_PHOTO:
-        raise HTTPException(413, f"expected a photograph of at most {LARGEST_PHOTO >> 20} MiB, found a larger one")
+def _read_upload(photo: UploadFile) -> bytes:
+    data = photo.file.read(MAX_PHOTO_BYTES + 1)
+    if len(data) > MAX_PHOTO_BYTES:
+        raise HTTPException(413, f"The photograph is larger than {MAX_PHOTO_BYTES >> 20} MiB. Choose a smaller one.")
     return data
 
 
-async def _pictures(live: WebState) -> AsyncIterator[bytes]:
-    """Every new picture as a part, as long as somebody looks."""
+async def _stream(state: WebState) -> AsyncIterator[bytes]:
+    """Every new picture as one part, until the browser disconnects."""
     last = 0
     while True:
-        number, data = await asyncio.to_thread(live.picture)
+        number, data = await asyncio.to_thread(state.picture)
         if number != last:
             head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             yield head.encode() + data + b"\r\n"
             last = number
-        await asyncio.sleep(1 / PICTURES)
+        await asyncio.sleep(1 / MAX_FPS)

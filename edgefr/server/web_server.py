@@ -1,4 +1,4 @@
-"""The page beside a watch: a server in a thread of its own, shown and told what the watch shows and tells."""
+"""Serve the page from a thread while a session runs."""
 
 from __future__ import annotations
 
@@ -11,59 +11,74 @@ from types import TracebackType
 from typing import Any
 
 from edgefr.camera.watcher import FrameResult, Watcher
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 from edgefr.server.web_state import WebState
 
-SHORTEST_TOKEN = 16
-CONNECTIONS = 500
-"""Clients at once; more are told to come back."""
+MIN_TOKEN_LENGTH = 16
+MAX_CONNECTIONS = 500
+"""Number of clients at once; further ones are answered with 503."""
 
 
 class WebServer:
-    """A context within which the page is served; also where scenes are shown and events sent to."""
+    """Serves the page within a `with` block, and receives frames and events.
+
+    Attributes:
+        token: The token that clients need, if any.
+        url: Address of the page without the token.
+    """
 
     def __init__(
-        self, watcher: Watcher, source: str, host: str, port: int, token: str | None, say: Callable[[str], None]
+        self, watcher: Watcher, source: str, host: str, port: int, token: str | None, log: Callable[[str], None]
     ) -> None:
-        """`token` is asked for of everybody; None asks for none on this machine, and makes one beyond it. `say` is
-        told the address.
+        """Listen on a port.
+
+        Args:
+            watcher: Recognises people; the page enrols and compares with its verifier.
+            source: Name of the source.
+            host: Address to listen on.
+            port: TCP port; 0 takes any free one.
+            token: Token that clients need. None needs none on this machine, and generates one for other hosts.
+            log: Called with a sentence that holds the address, and a generated token.
 
         Raises:
-            EdgefrError: the libraries are missing, the token is short, or nothing can listen there.
+            MissingExtraError: The libraries of the page are not installed.
+            InvalidArgumentError: The token is too short.
+            UnavailableError: The port is taken, or the host is not an address of this machine.
         """
-        try:
-            import uvicorn
+        for module in ("uvicorn", "fastapi", "python_multipart"):
+            require_extra(module, "web")
+        import uvicorn
 
-            from edgefr.server.routes import application
-        except ImportError as error:
-            raise EdgefrError("the page's libraries", f"{error.name} missing", "pip install 'edgefr[web]'") from error
-        if token is not None and len(token) < SHORTEST_TOKEN:
-            raise EdgefrError(
-                f"a token of {SHORTEST_TOKEN} characters or more in $EDGEFR_WEB_TOKEN",
+        from edgefr.server.routes import create_app
+        from edgefr.server.token_check import TokenCheck
+
+        if token is not None and len(token) < MIN_TOKEN_LENGTH:
+            raise InvalidArgumentError(
+                f"a token of at least {MIN_TOKEN_LENGTH} characters in $EDGEFR_WEB_TOKEN",
                 str(len(token)),
-                "take a longer one, or none and one is made",
+                "use a longer token, or unset the variable to have one generated",
             )
-        here = _is_this_machine(host)
-        made = None if here or token else secrets.token_urlsafe(24)
-        self.token = token or made
-        self._live = WebState(watcher, source)
-        hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()}) if here else None
+        local = _is_loopback(host)
+        generated = None if local or token else secrets.token_urlsafe(24)
+        self.token = token or generated
+        self._state = WebState(watcher, source)
+        hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()}) if local else None
         config = uvicorn.Config(
-            application(self._live, self.token, hosts),
+            create_app(self._state, TokenCheck(self.token), hosts),
             log_level="critical",
             lifespan="off",
             access_log=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=10,
             timeout_graceful_shutdown=1,
         )
-        self._server: Any = uvicorn.Server(config)
-        self._socket = _listening(host, port)
-        self.url = f"http://{_shown(host)}:{self._socket.getsockname()[1]}/"
-        self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
-        # What follows # is never sent to a server, nor logged by one.
-        say(f"edgefr: the page is at {self.url}" + (f"#token={made}" if made else ""))
+        self._server = uvicorn.Server(config)
+        self._socket = _listen(host, port)
+        self.url = f"http://{_url_host(host)}:{self._socket.getsockname()[1]}/"
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="page", daemon=True)
+        # Browsers do not send the part after #, so no server can log the token.
+        log(f"edgefr: the page is at {self.url}" + (f"#token={generated}" if generated else ""))
 
     def __enter__(self) -> WebServer:
         self._thread.start()
@@ -76,42 +91,36 @@ class WebServer:
         self._thread.join(5)
         self._socket.close()
 
-    def show(self, scene: FrameResult) -> None:
-        self._live.show(scene)
+    def show(self, result: FrameResult) -> None:
+        """Show a frame on the page."""
+        self._state.show(result)
 
     def send(self, document: dict[str, Any]) -> None:
-        self._live.send(document)
+        """Show an event on the page."""
+        self._state.send(document)
 
     def close(self) -> None: ...
 
-    def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
 
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        EdgefrError: it cannot.
-    """
+def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        raise EdgefrError(
-            f"to listen on {host}, port {port}", str(error.strerror or error), "give another --port or --host"
+        raise UnavailableError(
+            f"to listen on {host}, port {port}", str(error.strerror or error), "choose another --port or --host"
         ) from error
 
 
-def _is_this_machine(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _shown(host: str) -> str:
-    """A host as it stands in a URL; all addresses of this machine are shown as its name."""
+def _url_host(host: str) -> str:
+    """A host as a URL names it; the name of this machine for all of its addresses."""
     if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not listened on)
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host

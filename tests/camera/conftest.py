@@ -1,11 +1,10 @@
-"""A watcher of two enrolled people, with the fake model."""
+"""A watcher with the fake model and a gallery of two people."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from edgefr.camera.watcher import Watcher
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.identifier import Identifier
 from edgefr.manifest import Manifest
-from edgefr.recognition.recogniser import Recogniser, open_recogniser
+from edgefr.recognition.recogniser import open_recogniser
 from edgefr.recognition.verifier import Verifier
 from edgefr.runtimes import FAKE
 from edgefr.server.web_server import WebServer
@@ -26,10 +25,8 @@ from tests.gallery.people import thresholds
 
 @pytest.fixture
 def verifier() -> Verifier:
-    opening: Future[Recogniser] = Future()
-    opening.set_result(open_recogniser(FAKE, "fake", "auto", None))
     manifest = Manifest("onnx", "fake", thresholds=thresholds((1e-2, 0.6), (1e-3, 0.7), (1e-5, 0.8)))
-    return Verifier(PatchDetector(), opening, manifest, FAKE)
+    return Verifier(PatchDetector(), open_recogniser(FAKE, "fake", "auto", None), manifest)
 
 
 @pytest.fixture
@@ -39,16 +36,16 @@ def gallery(verifier: Verifier, tmp_path: Path) -> Iterator[FileGallery]:
 
 
 class Door:
-    """A served page of a film that goes on: Ada and a stranger stand before the camera."""
+    """A page that is served while Ada and a stranger stand in front of the camera."""
 
     def __init__(self, watcher: Watcher, **options: Any) -> None:
         self.page = WebServer(
-            watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "say": str, **options}
+            watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "log": str, **options}
         )
         self.url = self.page.url
         self.watcher = watcher
-        self.over = threading.Event()
-        self._thread = threading.Thread(target=self._film, daemon=True)
+        self.stopped = threading.Event()
+        self._thread = threading.Thread(target=self._play, daemon=True)
 
     def __enter__(self) -> Door:
         self.page.__enter__()
@@ -57,20 +54,20 @@ class Door:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.over.set()
+        self.stopped.set()
         self._thread.join()
         self.page.__exit__(*error)
 
     def step(self, at: float) -> None:
-        scene = self.watcher.step(frame(at, (1, 40, 60), (77, 300, 60)))
-        for event in scene.events:
+        result = self.watcher.process(frame(at, (1, 40, 60), (77, 300, 60)))
+        for event in result.events:
             self.page.send(event_document(event, live=True))
-        self.page.show(scene)
+        self.page.show(result)
 
-    def _film(self) -> None:
-        begun = time.monotonic()
-        while not self.over.wait(0.04):
-            self.step(time.monotonic() - begun)
+    def _play(self) -> None:
+        start = time.monotonic()
+        while not self.stopped.wait(0.04):
+            self.step(time.monotonic() - start)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Films of patterns: a detector that finds the patches of which a frame is made, and people enrolled from them."""
+"""Frames of patterns instead of faces, a detector that finds them, and a gallery of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from edgefr.recognition.verifier import FoundFace, Verifier
 from edgefr.types import TEMPLATE, Image
 
 GROUND = 7
-"""The colour of an empty frame; no pattern has it."""
+"""Grey value of an empty frame, which no pattern has."""
 
 
 class PatchDetector:
-    """Finds every patch on the even ground."""
+    """Finds every pattern on the even ground."""
 
     name = "stub"
 
@@ -36,15 +36,15 @@ class PatchDetector:
 
 
 def pattern(person: int, picture: int = 0) -> Image:
-    """A person's face, (112, 112, 3): the same rough pattern in every picture, with other noise."""
-    rough = np.random.default_rng(person).integers(40, 216, (6, 6, 3), np.uint8)
-    image = cv2.resize(rough, (112, 112), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    """The face of a person, (112, 112, 3): the same coarse pattern in every picture, with different noise."""
+    coarse = np.random.default_rng(person).integers(40, 216, (6, 6, 3), np.uint8)
+    image = cv2.resize(coarse, (112, 112), interpolation=cv2.INTER_CUBIC).astype(np.float32)
     image += np.random.default_rng([person, picture]).normal(0, 12, image.shape)
     return np.clip(image, GROUND + 1, 255).astype(np.uint8)
 
 
 def frame(at: float, *people: tuple[int, int, int], size: tuple[int, int] = (240, 480)) -> Frame:
-    """A frame in which (person, x, y) stand."""
+    """A frame with people, each given as (person, x, y)."""
     image = np.full((*size, 3), GROUND, np.uint8)
     for person, x, y in people:
         image[y : y + 112, x : x + 112] = pattern(person, round(1000 * at))
@@ -52,7 +52,7 @@ def frame(at: float, *people: tuple[int, int, int], size: tuple[int, int] = (240
 
 
 def enrolled(path: Path, verifier: Verifier, people: dict[str, int]) -> FileGallery:
-    """A plain gallery of these patterns."""
+    """An unencrypted gallery of people, given as name -> person."""
     gallery = FileGallery.create(path, NoSecret(), ModelBinding.of(verifier))
     for name, person in people.items():
         face = PatchDetector().detect(frame(0, (person, 10, 10)).image)[0]

@@ -1,4 +1,4 @@
-"""MJPEG servers that misbehave in the ways cameras do."""
+"""MJPEG servers that misbehave as cameras do."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\
 
 
 def picture(grey: int, side: int = 64) -> bytes:
-    """A JPEG of one grey."""
+    """A JPEG file of one grey value."""
     return cv2.imencode(".jpg", np.full((side, side, 3), grey, np.uint8))[1].tobytes()
 
 
 def part(data: bytes, length: int | None = None) -> bytes:
-    """A part of a stream; `length` is what its header claims, by default the truth."""
+    """A part of a stream; `length` is the length in its header, by default the correct one."""
     claimed = len(data) if length is None else length
     return b"--b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % claimed + data + b"\r\n"
 
 
 @contextmanager
-def served(*answers: Callable[[socket.socket], None], heard: list[bytes] | None = None) -> Iterator[str]:
-    """The URL of a server that gives one answer a connection, and none after the last; requests go to `heard`."""
+def served(*answers: Callable[[socket.socket], None], requests: list[bytes] | None = None) -> Iterator[str]:
+    """The URL of a server that answers one connection with each of `answers`; requests are added to `requests`."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -37,8 +37,8 @@ def served(*answers: Callable[[socket.socket], None], heard: list[bytes] | None 
                 return
             with connection:
                 request = connection.recv(65536)
-                if heard is not None:
-                    heard.append(request)
+                if requests is not None:
+                    requests.append(request)
                 try:
                     answer(connection)
                 except OSError:
@@ -54,7 +54,7 @@ def served(*answers: Callable[[socket.socket], None], heard: list[bytes] | None 
 
 
 def sends(*parts: bytes) -> Callable[[socket.socket], None]:
-    """Sends its parts and hangs up."""
+    """Sends the parts and disconnects."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(HEAD + b"".join(parts))

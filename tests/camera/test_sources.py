@@ -1,4 +1,4 @@
-"""Frames from files and streams, whole or broken."""
+"""Frames from cameras, files and streams, complete or damaged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefr.camera import mjpeg
-from edgefr.camera.base import DisconnectedError, Frame, without_secret
-from edgefr.camera.latest_frame import LatestFrameReader, paced
-from edgefr.camera.mjpeg import Mjpeg, pictures
-from edgefr.camera.sources import FOLDER_RATE, open_source
-from edgefr.errors import EdgefrError
+from edgefr.camera import mjpeg, sources
+from edgefr.camera.base import DisconnectedError, Frame, redact_url
+from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
+from edgefr.camera.mjpeg import MjpegStream, read_pictures
+from edgefr.camera.sources import FOLDER_FPS, open_source
+from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError, UnreadableImageError
 from tests.camera.servers import HEAD, part, picture, sends, served
 
 
@@ -30,7 +30,7 @@ def film(path: Path, greys: list[int], rate: int = 10) -> Path:
     return path
 
 
-def test_a_film_is_every_frame_of_it_in_rgb_with_its_time(tmp_path: Path) -> None:
+def test_a_film_gives_all_frames_in_rgb_with_their_times(tmp_path: Path) -> None:
     source = open_source(str(film(tmp_path / "film.mp4", [50, 100, 150, 200])))
     frames = list(source.frames())
     assert [frame.at for frame in frames] == [0, 0.1, 0.2, 0.3]
@@ -40,7 +40,7 @@ def test_a_film_is_every_frame_of_it_in_rgb_with_its_time(tmp_path: Path) -> Non
     assert not source.live
 
 
-def test_a_film_cut_short_gives_what_is_whole(tmp_path: Path) -> None:
+def test_a_truncated_film_gives_its_complete_frames(tmp_path: Path) -> None:
     path = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for number in range(30):
@@ -50,73 +50,95 @@ def test_a_film_cut_short_gives_what_is_whole(tmp_path: Path) -> None:
     assert 0 < len(list(open_source(str(path)).frames())) < 30
 
 
-def test_a_folder_is_its_pictures_by_name_without_the_broken(tmp_path: Path) -> None:
+def test_a_folder_gives_its_pictures_by_name_without_damaged_ones(tmp_path: Path) -> None:
     for number, grey in ((2, 200), (1, 100)):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((32, 32, 3), grey, np.uint8))
     (tmp_path / "3.png").write_bytes(b"no picture")
     frames = list(open_source(str(tmp_path)).frames())
     assert [int(frame.image.mean()) for frame in frames] == [100, 200]
-    assert frames[1].at == 1 / FOLDER_RATE
+    assert frames[1].at == 1 / FOLDER_FPS
 
 
 @pytest.mark.parametrize("name", ["nothing.mp4", "ftp://there/film", "page.html"])
-def test_what_is_no_source_is_refused(name: str, tmp_path: Path) -> None:
+def test_other_names_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<p>no film</p>")
-    with pytest.raises(EdgefrError, match="expected a"):
+    with pytest.raises(
+        (InvalidArgumentError, UnreadableImageError), match=r"expected (the number of a camera|a video)"
+    ):
         list(open_source(name if "://" in name else str(tmp_path / name)).frames())
 
 
-def test_a_camera_that_is_not_there_is_lost_and_not_an_error() -> None:
-    """It may be plugged in later."""
-    with pytest.raises(DisconnectedError):
-        next(open_source("97").frames())
+@pytest.mark.parametrize("present", [("video0", "video2", "video10"), ()])
+def test_a_missing_camera_is_an_error_that_lists_the_others(present, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sources, "DEVICES", tmp_path)
+    monkeypatch.setattr(sources.sys, "platform", "linux")
+    for name in present:
+        (tmp_path / name).touch()
+    found = f"only {', '.join(str(tmp_path / name) for name in present)}" if present else f"no {tmp_path}/video*"
+    for name in ("97", str(tmp_path / "video97")):
+        with pytest.raises(UnavailableError) as missing:
+            open_source(name)
+        assert missing.value.problem == f"expected a camera at {tmp_path}/video97, found {found}"
 
 
-def test_names_of_streams_tell_no_secret() -> None:
-    assert without_secret("rtsp://me:pass@door:554/live?token=1") == "rtsp://door:554/live"
+def test_a_camera_can_be_named_by_a_stable_path_with_colons(tmp_path: Path) -> None:
+    """/dev/null is a device that is not a camera, so it is disconnected and may be reconnected."""
+    path = tmp_path / "pci-0000:00:14.0-usb-0:5:1.0-video-index0"
+    path.symlink_to("/dev/null")
+    camera = open_source(str(path))
+    assert (camera.name, camera.live) == (f"camera {path}", True)
+    with pytest.raises(DisconnectedError, match="cannot be opened"):
+        next(camera.frames())
+
+
+def test_a_file_name_may_have_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(tmp_path / "film.mp4", [50, 100]).rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_source("12:30.mp4").frames())) == 2
+
+
+def test_names_of_streams_hold_no_password() -> None:
+    assert redact_url("rtsp://me:pass@door:554/live?token=1") == "rtsp://door:554/live"
     assert open_source("rtsp://me:pass@door/live").name == "rtsp://door/live"
 
 
 def test_a_stream_of_jpegs() -> None:
     with served(sends(part(picture(40)), part(picture(90)))) as url:
-        frames, lost = seen(Mjpeg(url))
+        frames, reason = read_all(MjpegStream(url))
     assert [round(frame.image.mean()) for frame in frames] == [40, 90]
-    assert lost == "it ended"
+    assert reason == "it ended"
 
 
 @pytest.mark.parametrize("length", [0, 5, 10**12, -1])
-def test_lengths_that_lie_are_not_believed(length: int) -> None:
+def test_wrong_lengths_are_ignored(length: int) -> None:
     with served(sends(part(picture(40), length), part(picture(90), length))) as url:
-        assert [round(frame.image.mean()) for frame in seen(Mjpeg(url))[0]] == [40, 90]
+        assert [round(frame.image.mean()) for frame in read_all(MjpegStream(url))[0]] == [40, 90]
 
 
-def test_a_camera_that_asks_for_a_password_is_given_the_urls() -> None:
-    asked: list[bytes] = []
+def test_a_camera_that_asks_for_a_password_receives_that_of_the_url() -> None:
+    requests: list[bytes] = []
 
-    def asks(connection: socket.socket) -> None:
+    def asks_for_password(connection: socket.socket) -> None:
         connection.sendall(b'HTTP/1.0 401 Who?\r\nWWW-Authenticate: Basic realm="door"\r\n\r\n')
 
-    def listens(connection: socket.socket) -> None:
-        sends(part(picture(40)))(connection)
-
-    with served(asks, listens, heard=asked) as url:
-        frames, _ = seen(Mjpeg(url))
+    with served(asks_for_password, sends(part(picture(40))), requests=requests) as url:
+        frames, _ = read_all(MjpegStream(url))
     assert len(frames) == 1
-    assert b"Authorization: Basic dXNlcjpzZWNyZXQ=" in asked[1]  # user:secret
-    assert b"secret" not in asked[0].split(b"\r\n")[0].replace(b"key=secret", b"")
+    assert b"Authorization: Basic dXNlcjpzZWNyZXQ=" in requests[1]  # user:secret
+    assert b"secret" not in requests[0].split(b"\r\n")[0].replace(b"key=secret", b"")
 
 
 def test_garbage_between_pictures_is_left_out() -> None:
     garbage = np.random.default_rng(0).bytes(5000)
     broken = picture(120)[:200] + b"\xff\xd9"
     with served(sends(garbage, part(picture(40)), part(broken), garbage, part(picture(90)))) as url:
-        greys = [round(frame.image.mean()) for frame in seen(Mjpeg(url))[0]]
+        greys = [round(frame.image.mean()) for frame in read_all(MjpegStream(url))[0]]
     assert greys[0] == 40
     assert greys[-1] == 90
 
 
-def test_endless_garbage_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mjpeg, "MOST_GARBAGE", 1 << 20)
+def test_endless_garbage_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mjpeg, "MAX_GARBAGE_BYTES", 1 << 20)
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(HEAD)
@@ -124,13 +146,13 @@ def test_endless_garbage_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
             connection.sendall(b"\xff\xd8\xff" * 20_000)
 
     with served(answer) as url:
-        frames, lost = seen(Mjpeg(url))
+        frames, reason = read_all(MjpegStream(url))
     assert frames == []
-    assert lost == "it gives no pictures"
+    assert reason == "it gives no pictures"
 
 
-def test_a_stream_that_stalls_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mjpeg, "PATIENCE", 0.3)
+def test_a_stalled_stream_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mjpeg, "READ_TIMEOUT_S", 0.3)
     hold = threading.Event()
 
     def answer(connection: socket.socket) -> None:
@@ -138,46 +160,46 @@ def test_a_stream_that_stalls_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         hold.wait(10)
 
     with served(answer) as url:
-        frames, lost = seen(Mjpeg(url))
+        frames, reason = read_all(MjpegStream(url))
         hold.set()
     assert len(frames) == 1
-    assert "it gave nothing for" in lost
+    assert "it gave nothing for" in reason
 
 
-def test_a_picture_that_claims_to_be_enormous_is_left_out() -> None:
-    """60,000 by 60,000 pixels, of which a decoder would take 10 GB."""
+def test_a_picture_with_an_enormous_size_in_its_header_is_left_out() -> None:
+    """60,000 by 60,000 pixels, for which a decoder would allocate 10 GB."""
     bomb = bytearray(picture(40))
     at = bomb.index(b"\xff\xc0") + 5
     bomb[at : at + 4] = (60_000).to_bytes(2, "big") * 2
     with served(sends(part(bytes(bomb)), part(picture(90)))) as url:
-        assert [round(frame.image.mean()) for frame in seen(Mjpeg(url))[0]] == [90]
+        assert [round(frame.image.mean()) for frame in read_all(MjpegStream(url))[0]] == [90]
 
 
 @given(
     st.lists(st.one_of(st.binary(max_size=300), st.just(picture(70)), st.just(b"\xff\xd8\xff"), st.just(b"\xff\xd9")))
 )
 def test_any_bytes_give_pictures_or_nothing(parts: list[bytes]) -> None:
-    for image in pictures(BytesIO(b"".join(parts))):
+    for image in read_pictures(BytesIO(b"".join(parts))):
         assert image.ndim == 3
 
 
-def test_the_newest_frame_wins() -> None:
+def test_frames_that_arrive_while_the_caller_is_busy_are_dropped() -> None:
     source = Scripted([Frame(np.full((16, 16, 3), n, np.uint8), n) for n in range(50)])
-    newest = LatestFrameReader(source, lambda *_: None)
-    frames = iter(newest)
+    reader = LatestFrameReader(source, lambda *_: None)
+    frames = iter(reader)
     first = next(frames)
     source.go_on.set()
-    assert source.given.wait(10)  # all the others came while the first was worked on
+    assert source.given.wait(10)  # all others arrive while the first one is processed
     second = next(frames)
-    newest.stop()
+    reader.stop()
     source.over.set()
     assert (first.at, second.at) == (0, 49)
-    assert newest.missed == 48
+    assert reader.missed == 48
 
 
-def test_a_lost_source_is_reached_again_and_told_of() -> None:
-    """Through two servers' worth of trouble: refused, garbage, then pictures."""
-    told: list[tuple[str, str]] = []
+def test_the_reader_reconnects_and_reports_it() -> None:
+    """The first connection is refused, the second gives garbage, the third pictures."""
+    states: list[tuple[str, str]] = []
 
     def refuses(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.0 503 Busy\r\n\r\n")
@@ -188,18 +210,18 @@ def test_a_lost_source_is_reached_again_and_told_of() -> None:
 
     hold = threading.Event()
     with served(refuses, sends(b"garbage"), gives) as url:
-        newest = LatestFrameReader(Mjpeg(url), lambda *what: told.append(what))
-        frame = next(iter(newest))
-        newest.stop()
-        hold.set()  # what ends after that was not lost
+        reader = LatestFrameReader(MjpegStream(url), lambda *what: states.append(what))
+        frame = next(iter(reader))
+        reader.stop()
+        hold.set()  # a stream that ends after `stop` is not reported
         for thread in threading.enumerate():
             if thread.name == "frames":
                 thread.join(10)
     assert round(frame.image.mean()) == 90
-    assert told == [("lost", "the server answers 503"), ("back", "it gives frames again")]
+    assert states == [("lost", "the server answers 503"), ("back", "it gives frames again")]
 
 
-def test_a_source_that_is_none_ends_the_watch() -> None:
+def test_an_error_of_the_source_is_raised_by_the_reader() -> None:
     class Wrong(Scripted):
         def frames(self):
             raise EdgefrError("a source", "none", "give one")
@@ -208,13 +230,13 @@ def test_a_source_that_is_none_ends_the_watch() -> None:
         next(iter(LatestFrameReader(Wrong([]), lambda *_: None)))
 
 
-def test_a_recording_at_its_own_speed_leaves_out_what_comes_too_late() -> None:
+def test_a_recording_at_its_own_speed_leaves_out_late_frames() -> None:
     frames = [Frame(np.zeros((16, 16, 3), np.uint8), n / 100) for n in range(60)]
     shown = []
     source = Scripted(frames)
     source.over.set()
     source.go_on.set()
-    for frame in paced(source, over := threading.Event()):
+    for frame in play_in_real_time(source, over := threading.Event()):
         shown.append(frame.at)
         over.wait(0.1 if len(shown) < 4 else 0)  # slow at first
     assert shown[0] == 0
@@ -223,7 +245,7 @@ def test_a_recording_at_its_own_speed_leaves_out_what_comes_too_late() -> None:
 
 
 class Scripted:
-    """A live source of these frames, the first before it is told to go on; then it waits, as a camera may."""
+    """A live source that gives the first frame at once, the others after `go_on`, and then waits for `over`."""
 
     name, live = "script", True
 
@@ -239,12 +261,12 @@ class Scripted:
         self.over.wait(10)
 
 
-def seen(source: Mjpeg) -> tuple[list[Frame], str]:
-    """All frames of a stream, and why it was lost."""
+def read_all(source: MjpegStream) -> tuple[list[Frame], str]:
+    """All frames of a stream, and why it was disconnected."""
     frames = []
     try:
         for frame in source.frames():
             frames.append(frame)
     except DisconnectedError as error:
         return frames, str(error)
-    raise AssertionError("a stream ends by being lost")
+    raise AssertionError("a stream ends by a DisconnectedError")

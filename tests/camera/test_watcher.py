@@ -1,4 +1,4 @@
-"""Who is named, when, and who is not."""
+"""Who is identified, when, and who is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgefr.camera.overlay import COLOURS, draw_faces
-from edgefr.camera.watcher import SIDE, Watcher, detect_faces
+from edgefr.camera.watcher import DETECTION_SIDE, Watcher, detect_faces
 from edgefr.errors import EdgefrError
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.identifier import Identifier
@@ -20,84 +20,86 @@ RATE = 25.0
 ADA, GRACE, STRANGER = 1, 2, 77
 
 
-def told(watcher: Watcher, film: list[list[tuple[int, int, int]]], begin: float = 0.0) -> list[tuple[str, str | None]]:
-    """What happened in a film of frames, each who stands where; without its end."""
+def events_of(
+    watcher: Watcher, film: list[list[tuple[int, int, int]]], start: float = 0.0
+) -> list[tuple[str, str | None]]:
+    """The events of a film, each frame given as (person, x, y); its tracks are not ended."""
     return [
         (event.what, event.name)
         for number, people in enumerate(film)
-        for event in watcher.step(frame(begin + number / RATE, *people)).events
+        for event in watcher.process(frame(start + number / RATE, *people)).events
     ]
 
 
-def test_two_people_who_walk_are_each_named_once(watcher: Watcher) -> None:
+def test_two_people_who_walk_are_identified_once_each(watcher: Watcher) -> None:
     film = [[(ADA, 10 + 2 * n, 20), (GRACE, 300 - 2 * n, 120)] for n in range(40)]
-    assert sorted(told(watcher, film)) == [("identified", "Ada"), ("identified", "Grace")]
-    assert sorted((event.what, event.name) for event in watcher.finish()) == [("left", "Ada"), ("left", "Grace")]
+    assert sorted(events_of(watcher, film)) == [("identified", "Ada"), ("identified", "Grace")]
+    assert sorted((event.what, event.name) for event in watcher.close()) == [("left", "Ada"), ("left", "Grace")]
 
 
-def test_a_stranger_is_unknown_and_nobody_else(watcher: Watcher) -> None:
+def test_a_stranger_is_unknown(watcher: Watcher) -> None:
     film = [[(STRANGER, 60, 40)]] * 60
-    assert told(watcher, film) == [("unknown", None)]
+    assert events_of(watcher, film) == [("unknown", None)]
 
 
-def test_a_gap_ends_a_track_and_who_comes_back_is_named_again(watcher: Watcher) -> None:
+def test_a_gap_ends_a_track_and_a_person_who_returns_is_identified_again(watcher: Watcher) -> None:
     here, gone = [[(ADA, 100, 50)]] * 15, [[]] * 40
-    assert told(watcher, [*here, *gone, *here]) == [("identified", "Ada"), ("left", "Ada"), ("identified", "Ada")]
+    assert events_of(watcher, [*here, *gone, *here]) == [("identified", "Ada"), ("left", "Ada"), ("identified", "Ada")]
 
 
-def test_a_frame_without_the_face_changes_nothing(watcher: Watcher) -> None:
+def test_single_frames_without_the_face_do_not_end_the_track(watcher: Watcher) -> None:
     film = [[(ADA, 100, 50)] if n % 5 else [] for n in range(40)]
-    assert told(watcher, film) == [("identified", "Ada")]
+    assert events_of(watcher, film) == [("identified", "Ada")]
 
 
-def test_a_name_does_not_stay_with_whom_the_tracker_took_for_the_first(watcher: Watcher) -> None:
-    """Another face in the very same place: the tracker follows on, the name must not."""
+def test_a_name_does_not_stay_when_the_tracker_switches_to_another_person(watcher: Watcher) -> None:
+    """Another face at the same place: the tracker continues the track, but the name must not stay."""
     film = [[(ADA, 100, 50)]] * 25 + [[(STRANGER, 100, 50)]] * 150
-    happened = told(watcher, film)
+    happened = events_of(watcher, film)
     assert happened[0] == ("identified", "Ada")
     assert happened[-1] == ("unknown", None)
     assert [name for _, name in happened if name] == ["Ada"] * (len(happened) - 1)
-    assert watcher.step(frame(7.04, (STRANGER, 100, 50))).seen[0].name is None
+    assert watcher.process(frame(7.04, (STRANGER, 100, 50))).faces[0].name is None
 
 
-def test_one_look_is_not_enough_for_a_name(watcher: Watcher) -> None:
-    film = [[(ADA, 100, 50)]] * 3  # 0.08 s, within which there is one look
-    assert told(watcher, film) == []
+def test_one_view_is_not_enough_for_a_name(watcher: Watcher) -> None:
+    film = [[(ADA, 100, 50)]] * 3  # 0.08 s, in which one view is embedded
+    assert events_of(watcher, film) == []
 
 
 def test_few_frames_are_embedded(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = []
     embed = watcher.verifier.embed
     monkeypatch.setattr(watcher.verifier, "embed", lambda found: (embedded.append(len(found)), embed(found))[1])
-    told(watcher, [[(ADA, 100, 50)]] * 250)
+    events_of(watcher, [[(ADA, 100, 50)]] * 250)
     assert 2 <= sum(embedded) <= 15  # of 250 frames in 10 seconds
 
 
-def test_a_face_too_small_is_followed_and_not_judged(watcher: Watcher) -> None:
+def test_a_face_that_is_too_small_is_tracked_and_not_decided(watcher: Watcher) -> None:
     for number in range(30):
         scene = frame(number / RATE)
         scene.image[50:80, 60:90] = pattern(ADA)[:30, :30]
-        seen = watcher.step(scene).seen
-    assert [(one.state, one.name) for one in seen] == [("looking", None)]
+        faces = watcher.process(scene).faces
+    assert [(one.state, one.name) for one in faces] == [("pending", None)]
 
 
-def test_matches_go_into_the_log_of_the_gallery(watcher: Watcher) -> None:
-    told(watcher, [[(ADA, 100, 50)]] * 20)
+def test_matches_are_logged_in_the_gallery(watcher: Watcher) -> None:
+    events_of(watcher, [[(ADA, 100, 50)]] * 20)
     assert [(event.what, event.name) for event in watcher.gallery.events()][-1] == ("matched", "Ada")
 
 
-def test_who_is_enrolled_meanwhile_is_known_and_who_is_removed_is_not(watcher: Watcher) -> None:
-    assert told(watcher, [[(ADA, 100, 50)]] * 20) == [("identified", "Ada")]
+def test_a_person_who_is_removed_is_no_longer_identified(watcher: Watcher) -> None:
+    assert events_of(watcher, [[(ADA, 100, 50)]] * 20) == [("identified", "Ada")]
     watcher.gallery.remove("Ada")
-    happened = told(watcher, [[(ADA, 100, 50)]] * 100, begin=20 / RATE)
+    happened = events_of(watcher, [[(ADA, 100, 50)]] * 100, start=20 / RATE)
     assert ("unknown", None) in happened
     assert ("identified", "Ada") not in happened
 
 
-def test_faces_of_a_large_frame_are_found_where_they_are() -> None:
+def test_faces_of_a_large_frame_have_its_coordinates() -> None:
     large = frame(0, (ADA, 600, 300), size=(720, 1280))
     (face,) = detect_faces(PatchDetector(), large.image)
-    assert max(large.image.shape) > SIDE
+    assert max(large.image.shape) > DETECTION_SIDE
     np.testing.assert_allclose(face.box, (600, 300, 112, 112), atol=3)
     np.testing.assert_allclose(face.landmarks, TEMPLATE + np.array([600, 300]), atol=3)
 
@@ -108,11 +110,11 @@ def test_a_gallery_of_another_model_is_refused(verifier: Verifier, gallery: File
         Watcher(Identifier(verifier, gallery))
 
 
-def test_boxes_are_drawn_in_the_colour_of_what_is_known(watcher: Watcher) -> None:
+def test_boxes_are_drawn_in_the_colour_of_the_state(watcher: Watcher) -> None:
     for number in range(20):
-        scene = watcher.step(frame(number / RATE, (ADA, 100, 80)))
-    picture = draw_faces(scene)
-    assert tuple(picture[130, 100]) == COLOURS["known"]
-    assert picture.shape == scene.frame.image.shape
-    assert scene.frame.image[130, 100].tolist() != list(COLOURS["known"])  # the frame itself is as it was
-    assert max(draw_faces(scene, side=240).shape) == 240
+        result = watcher.process(frame(number / RATE, (ADA, 100, 80)))
+    picture = draw_faces(result)
+    assert tuple(picture[130, 100]) == COLOURS["identified"]
+    assert picture.shape == result.frame.image.shape
+    assert result.frame.image[130, 100].tolist() != list(COLOURS["identified"])  # the frame is not changed
+    assert max(draw_faces(result, side=240).shape) == 240

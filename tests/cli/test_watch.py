@@ -1,4 +1,4 @@
-"""`edgefr watch` and `edgefr gallery enroll --camera` as people and scripts use them."""
+"""`edgefr watch` and `edgefr gallery enroll --camera`, as people and scripts use them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -21,7 +25,7 @@ ADA, STRANGER = 1, 77
 
 @pytest.fixture
 def watch(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Commands with the fake model, on a gallery to be made plain."""
+    """Commands with the fake model, and the path of a gallery that does not exist yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: PatchDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
@@ -34,7 +38,7 @@ def watch(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def film(folder: Path, frames: list[list[tuple[int, int, int]]]) -> Path:
-    """A folder of frames, each who stands where."""
+    """A folder of frames, each given as (person, x, y)."""
     folder.mkdir()
     for number, people in enumerate(frames):
         image = frame(number / 25, *people).image
@@ -44,43 +48,43 @@ def film(folder: Path, frames: list[list[tuple[int, int, int]]]) -> Path:
 
 @pytest.fixture
 def ada(watch, tmp_path: Path) -> None:
-    told = watch("gallery", "enroll", "Ada", "--camera", film(tmp_path / "enrol", [[(ADA, 50, 50)]] * 60), "--plain")
-    assert told.code == 0, told.err
-    assert "Ada is enrolled" in told.out
-    assert "with 5 images more" in told.out
+    result = watch("gallery", "enroll", "Ada", "--camera", film(tmp_path / "enrol", [[(ADA, 50, 50)]] * 60), "--plain")
+    assert result.code == 0, result.err
+    assert "Ada is enrolled" in result.out
+    assert "with 5 images more" in result.out
 
 
 def test_a_film_is_watched_to_its_end(watch, ada: None, tmp_path: Path) -> None:
     shown = film(tmp_path / "film", [[(ADA, 50 + n, 40)] for n in range(30)] + [[]] * 30 + [[(STRANGER, 200, 80)]] * 30)
-    told = watch("watch", shown, "--json", "--events", "events.jsonl", "--picture", "now.jpg", "--record", "film.mp4")
-    assert told.code == 0, told.err
-    events = [json.loads(line) for line in told.out.splitlines()]
+    result = watch("watch", shown, "--json", "--events", "events.jsonl", "--picture", "now.jpg", "--record", "film.mp4")
+    assert result.code == 0, result.err
+    events = [json.loads(line) for line in result.out.splitlines()]
     happened = [(event["what"], event["name"]) for event in events]
     assert happened == [("identified", "Ada"), ("left", "Ada"), ("unknown", None), ("left", None)]
     assert events[0]["seconds"] < 1 < events[2]["seconds"]
-    assert (tmp_path / "events.jsonl").read_text() == told.out
+    assert (tmp_path / "events.jsonl").read_text() == result.out
     assert cv2.imread("now.jpg").shape == (240, 480, 3)
     assert (tmp_path / "film.mp4").stat().st_size > 1000
     assert watch("gallery", "audit", "--json").json["events"][-1]["what"] == "matched"
 
 
-def test_for_people_events_are_sentences(watch, ada: None, tmp_path: Path) -> None:
-    told = watch("watch", film(tmp_path / "film", [[(ADA, 50, 40)]] * 20))
-    assert "Ada is here (similarity" in told.out
-    assert "Ada has left" in told.out
+def test_events_are_sentences_without_json(watch, ada: None, tmp_path: Path) -> None:
+    result = watch("watch", film(tmp_path / "film", [[(ADA, 50, 40)]] * 20))
+    assert "Ada is here (similarity" in result.out
+    assert "Ada has left" in result.out
 
 
-def test_nothing_is_recorded_unasked(watch, ada: None, tmp_path: Path) -> None:
+def test_nothing_is_recorded_without_an_option(watch, ada: None, tmp_path: Path) -> None:
     shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 5)
     before = set(tmp_path.rglob("*"))
     assert watch("watch", shown).code == 0
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_camera_that_sees_nobody_enrols_nobody(watch, tmp_path: Path) -> None:
-    told = watch("gallery", "enroll", "Eve", "--camera", film(tmp_path / "film", [[]] * 20), "--plain")
-    assert told.code == 2
-    assert "found no face" in told.err
+def test_a_film_without_a_face_enrols_nobody(watch, tmp_path: Path) -> None:
+    result = watch("gallery", "enroll", "Eve", "--camera", film(tmp_path / "film", [[]] * 20), "--plain")
+    assert result.code == 2
+    assert "found no face" in result.err
     assert watch("gallery", "list", "--json").json["people"] == []
 
 
@@ -88,37 +92,59 @@ def test_a_camera_that_sees_nobody_enrols_nobody(watch, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         ((), "found neither SOURCE nor $EDGEFR_SOURCE"),
-        (("rtsp://me:secret@door/live",), "put the URL into $EDGEFR_SOURCE"),
+        (("rtsp://me:secret@door/live",), "found one in SOURCE. Put the URL into $EDGEFR_SOURCE instead."),
         (("nowhere.mp4",), "found no file nowhere.mp4"),
-        (("film", "--hook", "ftp://there"), "by http or https"),
+        (("/dev/video97",), "expected a camera at /dev/video97"),
+        (("film", "--hook", "ftp://there"), "expected a webhook URL of http or https, found ftp://there."),
     ],
 )
-def test_what_cannot_be_watched_is_one_sentence(watch, ada, tmp_path, arguments, sentence: str) -> None:
+def test_what_cannot_be_watched_is_an_error(watch, ada, tmp_path, arguments, sentence: str) -> None:
     film(tmp_path / "film", [[]])
-    told = watch("watch", *arguments)
-    assert sentence in told.sentence
-    assert "secret" not in told.err
+    result = watch("watch", *arguments)
+    assert sentence in result.sentence
+    assert "secret" not in result.err
 
 
-def test_ctrl_c_ends_a_watch_in_good_order(watch, ada: None, tmp_path: Path) -> None:
-    """A process of its own, as a service has: events so far are told, the exit is 0, and nothing is said of a fault."""
-    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3000)
+@contextmanager
+def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """`edgefr watch` as a process of its own, with the detector of the fake frames."""
     code = (
-        "import sys; from tests.camera.people import PatchDetector; import edgefr.recognition.verifier as v;"
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r});"
+        "from tests.camera.people import PatchDetector; import edgefr.recognition.verifier as v;"
         "v.open_detector = lambda *_: PatchDetector(); from edgefr.cli import main;"
-        f"sys.argv = ['edgefr', 'watch', {str(shown)!r}, '--json', '--live']; main()"
+        f"sys.argv = ['edgefr', 'watch', *{[str(argument) for argument in arguments]!r}]; main()"
     )
-    root = REPOSITORY
-    with subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["name"] == "Ada"
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 0
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        yield started
+        started.kill()
+
+
+def test_sigterm_ends_a_watch_without_an_error(watch, ada: None, tmp_path: Path) -> None:
+    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3000)
+    with process(shown, "--json", "--live") as started:
+        assert started.stdout is not None
+        assert json.loads(started.stdout.readline())["name"] == "Ada"
+        started.send_signal(signal.SIGTERM)
+        out, err = started.communicate(timeout=30)
+    assert started.returncode == 0
     assert json.loads(out)["what"] == "left"
+    assert err == ""
+
+
+def test_the_page_of_a_film_says_that_it_ended_and_closes_on_one_sigterm(watch, ada: None, tmp_path: Path) -> None:
+    with process(film(tmp_path / "film", [[(ADA, 50, 40)]] * 10), "--json", "--web", "--port", 0) as started:
+        assert started.stderr is not None
+        url = started.stderr.readline().split()[-1]
+        end = time.monotonic() + 60
+        condition = ""
+        while condition != "ended" and time.monotonic() < end:
+            time.sleep(0.1)
+            with urllib.request.urlopen(f"{url}api/state", timeout=10) as answer:  # noqa: S310
+                condition = json.load(answer)["condition"]
+        started.send_signal(signal.SIGTERM)
+        out, err = started.communicate(timeout=30)
+    assert condition == "ended"
+    assert started.returncode == 0
+    assert "source" not in [json.loads(line)["what"] for line in out.splitlines()]
     assert err == ""

@@ -1,3 +1,3 @@
-"""The page serves the watcher that the camera's tests use."""
+"""The page serves the watcher of the camera tests."""
 
 from tests.camera.conftest import door, gallery, served, verifier, watcher  # noqa: F401

@@ -1,4 +1,4 @@
-"""The page's server: what it answers, to whom, and what it refuses."""
+"""The HTTP API: its answers, and the requests that it refuses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
+from edgefr.camera.session import source_document
 from edgefr.camera.watcher import Watcher
-from edgefr.errors import EdgefrError
-from edgefr.server.middleware import LARGEST_BODY, Bucket
+from edgefr.errors import InvalidArgumentError, UnavailableError
+from edgefr.server.middleware import MAX_BODY_BYTES
+from edgefr.server.rate_limiter import RateLimiter
 from edgefr.server.web_server import WebServer
+from edgefr.server.web_state import FaceNotInViewError, WebState
 from tests.camera.conftest import Door
 from tests.camera.people import frame
 
@@ -64,13 +67,13 @@ def compare(url: str, first: bytes, second: bytes) -> Answer:
 
 
 def until(found: Callable[[], Any]) -> Any:
-    """What `found` gives once it is something, within 10 seconds."""
+    """The first true value that `found` returns within 10 seconds."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         if value := found():
             return value
         time.sleep(0.05)
-    raise AssertionError("it did not come about")
+    raise AssertionError("no true value within 10 seconds")
 
 
 def faces(url: str) -> dict[int, dict[str, Any]]:
@@ -80,8 +83,8 @@ def faces(url: str) -> dict[int, dict[str, Any]]:
 def test_state_picture_and_events(served: str) -> None:
     picture = ask(served, "GET", "/api/picture")
     assert cv2.imdecode(np.frombuffer(picture.body, np.uint8), cv2.IMREAD_COLOR).shape == (240, 480, 3)
-    seen = until(lambda: [face for face in faces(served).values() if face["state"] == "known"])
-    assert [face["name"] for face in seen] == ["Ada"]
+    known = until(lambda: [face for face in faces(served).values() if face["state"] == "known"])
+    assert [face["name"] for face in known] == ["Ada"]
     events = ask(served, "GET", "/api/events").json
     assert ("identified", "Ada") in [(event["what"], event["name"]) for event in events["events"]]
     assert ask(served, "GET", f"/api/events?after={events['last']}").json["events"] == []
@@ -90,7 +93,7 @@ def test_state_picture_and_events(served: str) -> None:
     assert state["threshold"] == 0.7
 
 
-def test_the_live_picture_goes_on(served: str) -> None:
+def test_the_live_picture_is_a_stream(served: str) -> None:
     parts = urlsplit(served)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     connection.request("GET", "/api/live")
@@ -115,14 +118,15 @@ def test_the_face_in_view_is_enrolled_then_known_then_removed(served: str, name:
     until(lambda: all(face["name"] != name for face in faces(served).values()))
 
 
-def test_who_looks_like_somebody_enrolled_is_told_of(served: str) -> None:
+def test_a_warning_names_enrolled_people_who_look_alike(served: str) -> None:
     ada = until(lambda: [face for face in faces(served).values() if face["name"] == "Ada"])[0]
     done = ask(served, "POST", "/api/people", {"name": "Countess", "track": ada["track"]}).json
     assert "Countess looks like Ada" in done["doubts"][0]
 
 
-def test_a_face_that_left_and_a_name_that_is_none_are_refused(served: str) -> None:
-    assert ask(served, "POST", "/api/people", {"name": "Eve", "track": 9999}).status == 409
+def test_a_face_that_left_and_an_invalid_name_are_refused(served: str) -> None:
+    gone = ask(served, "POST", "/api/people", {"name": "Eve", "track": 9999})
+    assert (gone.status, gone.json["detail"]) == (409, "The selected face is no longer in view. Select another one.")
     track = next(iter(until(lambda: faces(served))))
     refused = ask(served, "POST", "/api/people", {"name": "\u0007", "track": track})
     assert refused.status == 422
@@ -137,11 +141,11 @@ def test_two_photographs_are_compared(served: str) -> None:
     assert compare(served, png((1, 30, 30)), png((2, 30, 30))).json["same"] is False
 
 
-def test_what_is_no_usable_photograph_is_refused_with_its_reason(served: str) -> None:
+def test_unusable_photographs_are_refused_with_the_reason(served: str) -> None:
     assert "the second photograph" in compare(served, png((1, 30, 30)), b"no picture").json["detail"]
-    nobody = compare(served, png(), png((1, 30, 30)))
-    assert nobody.status == 422
-    assert "expected a face in the first photograph" in nobody.json["detail"]
+    empty = compare(served, png(), png((1, 30, 30)))
+    assert empty.status == 422
+    assert "expected a face in the first photograph" in empty.json["detail"]
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(served: str) -> None:
@@ -151,34 +155,34 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(served: str) -> No
     assert "expected at most 32 megapixels" in refused.json["detail"]
 
 
-def test_a_body_too_large_is_refused_whatever_length_it_claims(served: str) -> None:
-    assert ask(served, "POST", "/api/compare", Content_Length=str(LARGEST_BODY + 1)).status == 413
+def test_a_body_that_is_too_large_is_refused(served: str) -> None:
+    assert ask(served, "POST", "/api/compare", Content_Length=str(MAX_BODY_BYTES + 1)).status == 413
     assert compare(served, b"x" * (21 << 20), b"y").status == 413
 
 
 @pytest.mark.parametrize(
     "headers", [{"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}, {"Origin": "null"}]
 )
-def test_another_site_may_not_change_anything(served: str, headers: dict[str, str]) -> None:
+def test_another_site_cannot_change_anything(served: str, headers: dict[str, str]) -> None:
     assert ask(served, "DELETE", "/api/people?name=Ada", **headers).status == 403
     assert "Ada" in str(ask(served, "GET", "/api/people").json)
 
 
-def test_a_foreign_name_for_this_machine_is_refused(served: str) -> None:
-    """A page elsewhere could have its own name point to 127.0.0.1 and then count as the same origin."""
+def test_an_unknown_host_name_is_refused(served: str) -> None:
+    """Another site could let its name point to 127.0.0.1 and would then be the same origin (DNS rebinding)."""
     assert ask(served, "GET", "/api/people", Host="evil.example").status == 403
     port = urlsplit(served).port
     assert ask(served, "GET", "/api/people", Host=f"localhost:{port}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/page/../web.py", "/page/%2e%2e/web.py", "/page/..%2fweb.py", "/page//etc/passwd"])
-def test_no_file_but_the_pages_is_served(served: str, path: str) -> None:
+def test_only_the_files_of_the_page_are_served(served: str, path: str) -> None:
     answer = ask(served, "GET", path)
     assert answer.status == 404
     assert b"FastAPI" not in answer.body
 
 
-def test_with_a_token_nothing_is_answered_without_it(watcher: Watcher) -> None:
+def test_without_the_token_requests_are_refused(watcher: Watcher) -> None:
     with Door(watcher, token=TOKEN) as door:
         for path in ("/api/state", "/api/people", "/api/picture", "/api/live", "/openapi.json"):
             assert ask(door.url, "GET", path).status == 401
@@ -195,27 +199,27 @@ def test_with_a_token_nothing_is_answered_without_it(watcher: Watcher) -> None:
         assert ask(door.url, "GET", "/api/people", Cookie="edgefr=wrong").status == 401
 
 
-def test_tokens_cannot_be_tried_at_will(watcher: Watcher) -> None:
+def test_attempts_to_sign_in_are_limited(watcher: Watcher) -> None:
     with Door(watcher, token=TOKEN) as door:
-        answers = [ask(door.url, "POST", "/api/login", {"token": f"guess {n}"}).status for n in range(10)]
-    assert answers[:5] == [401] * 5
-    assert answers[-1] == 429
+        answers = [ask(door.url, "POST", "/api/login", {"token": f"guess {n}"}) for n in range(10)]
+    assert [answer.status for answer in answers[:5]] == [401] * 5
+    assert (answers[-1].status, answers[-1].headers["retry-after"]) == (429, "60")
 
 
-def test_beyond_this_machine_a_token_is_made_and_told(watcher: Watcher) -> None:
-    said: list[str] = []
-    page = WebServer(watcher, "the door", "0.0.0.0", 0, None, said.append)  # noqa: S104
+def test_for_other_machines_a_token_is_generated_and_printed(watcher: Watcher) -> None:
+    log: list[str] = []
+    page = WebServer(watcher, "the door", "0.0.0.0", 0, None, log.append)  # noqa: S104
     with page:
         assert page.token is not None
-        assert f"#token={page.token}" in said[0]
+        assert f"#token={page.token}" in log[0]
         port = urlsplit(page.url).port
         assert ask(f"http://127.0.0.1:{port}", "GET", "/api/people").status == 401
 
 
 def test_a_short_token_and_a_taken_port_are_refused(watcher: Watcher, door: Door) -> None:
-    with pytest.raises(EdgefrError, match="EDGEFR_WEB_TOKEN"):
+    with pytest.raises(InvalidArgumentError, match="EDGEFR_WEB_TOKEN"):
         WebServer(watcher, "the door", "127.0.0.1", 0, "short", str)
-    with pytest.raises(EdgefrError, match="another --port"):
+    with pytest.raises(UnavailableError, match="another --port"):
         WebServer(watcher, "the door", "127.0.0.1", urlsplit(door.url).port or 0, None, str)
 
 
@@ -228,29 +232,29 @@ def test_a_hundred_clients_at_once_are_served(served: str) -> None:
         assert set(pool.map(client, range(300))) == {200}
 
 
-def test_a_bucket_lets_through_what_it_holds_and_forgets_the_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_limiter_allows_a_burst_and_forgets_silent_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     at = [0.0]
-    monkeypatch.setattr("edgefr.server.middleware.monotonic", lambda: at[0])
-    monkeypatch.setattr("edgefr.server.middleware.CLIENTS", 3)
-    bucket = Bucket(2, rate=0.5)
-    assert [bucket.take("a") for _ in range(3)] == [True, True, False]
-    assert bucket.take("b")
+    monkeypatch.setattr("edgefr.server.rate_limiter.monotonic", lambda: at[0])
+    monkeypatch.setattr("edgefr.server.rate_limiter.MAX_CLIENTS", 3)
+    limiter = RateLimiter(2, rate=0.5)
+    assert [limiter.allow("a") for _ in range(3)] == [True, True, False]
+    assert limiter.allow("b")
     at[0] = 2.0
-    assert [bucket.take("a") for _ in range(2)] == [True, False]
+    assert [limiter.allow("a") for _ in range(2)] == [True, False]
     for client in "cdef":
-        bucket.take(client)
-    assert bucket.take("a")  # forgotten, and begun anew
+        limiter.allow(client)
+    assert limiter.allow("a")  # forgotten, so it starts anew
 
 
-def test_any_request_of_the_description_is_answered_without_a_fault(watcher: Watcher, monkeypatch) -> None:
-    """Fuzzed from OpenAPI: no 500, and every answer is one that is described."""
+def test_no_request_of_the_openapi_schema_causes_a_server_error(watcher: Watcher, monkeypatch) -> None:
+    """Requests are generated from the schema."""
     schemathesis = pytest.importorskip("schemathesis")
-    monkeypatch.setattr(Bucket, "take", lambda *_: True)
+    monkeypatch.setattr(RateLimiter, "allow", lambda *_: True)
     from hypothesis import HealthCheck, Phase, given, settings
 
     with Door(watcher) as door:
         schema = schemathesis.openapi.from_url(f"{door.url}openapi.json")
-        asked = 0
+        requests = 0
         for operation in (found.ok() for found in schema.get_all_operations()):
             checks = settings(
                 max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
@@ -259,10 +263,25 @@ def test_any_request_of_the_description_is_answered_without_a_fault(watcher: Wat
             @checks
             @given(case=operation.as_strategy())
             def fuzz(case: Any) -> None:
-                nonlocal asked
-                asked += 1
+                nonlocal requests
+                requests += 1
                 answer = case.call(timeout=20)
                 assert answer.status_code < 500, f"{case.method} {case.path}: {answer.text[:500]}"
 
             fuzz()
-    assert asked >= 100
+    assert requests >= 100
+
+
+def test_no_face_is_in_view_while_the_source_is_lost(watcher: Watcher) -> None:
+    """Faces of an old picture cannot be enrolled; they are back with the next frame."""
+    page = WebState(watcher, "the door")
+    page.show(watcher.process(frame(0.0, (1, 40, 60))))
+    page.show(watcher.process(frame(0.04, (1, 40, 60))))
+    assert page.result is not None
+    assert len(page.result.faces) == 1
+    page.send(source_document("the door", "lost", "it ended"))
+    assert (page.condition, page.result.faces) == ("lost", ())
+    with pytest.raises(FaceNotInViewError):
+        page.enrol("Eve", 0)
+    page.show(watcher.process(frame(0.08, (1, 40, 60))))
+    assert (page.condition, len(page.result.faces)) == ("ok", 1)
