@@ -1,4 +1,4 @@
-"""The page in a browser: what a user does, on a desk and on a telephone, against the real server."""
+"""The page in a browser, on a desktop and on a phone, with the real server."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desk", "telephone"])
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
 def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page in which no script may fail, and whose policy nothing may break."""
+    """A tab in which no script may fail, and nothing may violate the content security policy."""
     width, height = request.param
     opened = chromium.new_page(viewport={"width": width, "height": height})
     opened.set_default_timeout(15_000)
     faults: list[str] = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
+    opened.on("console", lambda entry: faults.append(entry.text) if "Content Security" in entry.text else None)
     yield opened
     opened.close()
     assert faults == []
 
 
-def turn_to(page: Any, part: str) -> None:
-    page.get_by_role("link", name=part).click()
+def open_view(page: Any, view: str) -> None:
+    page.get_by_role("link", name=view).click()
     assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth")
 
 
-def see_the_picture(page: Any) -> None:
+def wait_for_picture(page: Any) -> None:
     for _ in range(150):
         if page.evaluate("document.getElementById('picture').naturalWidth > 0"):
             return
         page.wait_for_timeout(100)
-    raise AssertionError("no live picture came")
+    raise AssertionError("the live picture does not load")
 
 
 def photo(folder: Path, name: str, person: int, at: float) -> Path:
@@ -63,60 +63,60 @@ def photo(folder: Path, name: str, person: int, at: float) -> Path:
 
 
 def test_the_face_in_view_is_enrolled_and_removed(page: Any, served: str) -> None:
-    name = "Émilie <b>du</b> Châtelet"  # shown as it is written, not as HTML
+    name = "Émilie <b>du</b> Châtelet"  # shown as text, not as HTML
     page.goto(served)
-    see_the_picture(page)
+    wait_for_picture(page)
     page.locator("#faces label", has_text="Unknown").click()
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Enrol").click()
-    page.locator("#enrol-said:not(.bad)", has_text=f"{name} is enrolled").wait_for()
-    turn_to(page, "Events")
-    page.locator("#happened li[data-what=identified]", has_text=name).wait_for()
-    turn_to(page, "People")
+    page.locator("#enrol-message:not(.bad)", has_text=f"Enrolled {name} with 1 image.").wait_for()
+    open_view(page, "Events")
+    page.locator("#event-list li[data-what=identified]", has_text=name).wait_for()
+    open_view(page, "People")
     page.get_by_label("Filter by name").fill("emilie")
-    assert page.locator("#gallery strong").all_inner_texts() == [name]
+    assert page.locator("#people-list strong").all_inner_texts() == [name]
     page.get_by_role("button", name=f"Remove {name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-    page.locator("#people-said", has_text="is removed").wait_for()
+    page.locator("#people-message", has_text="has been removed").wait_for()
     page.get_by_label("Filter by name").fill("")
-    assert page.locator("#gallery strong").all_inner_texts() == ["Ada", "Grace"]
+    assert page.locator("#people-list strong").all_inner_texts() == ["Ada", "Grace"]
 
 
-def test_nobody_is_removed_by_somebody_who_hesitates(page: Any, served: str) -> None:
+def test_nobody_is_removed_without_a_confirmation(page: Any, served: str) -> None:
     page.goto(served)
-    turn_to(page, "People")
+    open_view(page, "People")
     page.get_by_role("button", name="Remove Ada").click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Remove Grace").click()
-    page.keyboard.press("Enter")  # the button that has the focus at first keeps
+    page.keyboard.press("Enter")  # the focus is on Cancel first
     page.reload()
     page.get_by_role("button", name="Remove Grace").wait_for()
-    assert page.locator("#gallery strong").all_inner_texts() == ["Ada", "Grace"]
+    assert page.locator("#people-list strong").all_inner_texts() == ["Ada", "Grace"]
 
 
-def test_an_enrolment_without_a_face_is_refused(page: Any, served: str) -> None:
+def test_an_enrolment_without_a_selected_face_is_refused(page: Any, served: str) -> None:
     page.goto(served)
     page.get_by_label("Name", exact=True).fill("Eve")
     page.get_by_role("button", name="Enrol").click()
-    page.locator("#enrol-said.bad", has_text="Choose the face").wait_for()
+    page.locator("#enrol-message.bad", has_text="Select a face first.").wait_for()
 
 
 def test_two_photographs_are_compared(page: Any, served: str, tmp_path: Path) -> None:
     page.goto(served)
-    turn_to(page, "Compare")
+    open_view(page, "Compare")
     page.get_by_label("First photograph").set_input_files(photo(tmp_path, "ada.png", 1, 0))
-    for name, person, verdict in (("again.png", 1, "The same person"), ("grace.png", 2, "Different people")):
+    for name, person, verdict in (("again.png", 1, "Same person"), ("grace.png", 2, "Different people")):
         page.get_by_label("Second photograph").set_input_files(photo(tmp_path, name, person, 3))
-        page.locator("#verdict .answer", has_text=verdict).wait_for()
-        for crop in page.locator("#verdict .crops img").all():
+        page.locator("#result .answer", has_text=verdict).wait_for()
+        for crop in page.locator("#result .crops img").all():
             assert crop.evaluate("image => image.decode().then(() => image.naturalWidth)") == 112
-    assert "threshold of 0.70, at which about 1 in 1,000 pairs" in page.locator("#verdict .meaning").inner_text()
+    assert "threshold of 0.70, which about 1 in 1,000 pairs of different people reach" in page.locator("#result .meaning").inner_text()
     assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth")
 
 
 def test_two_photographs_dropped_at_once_are_compared(page: Any, served: str, tmp_path: Path) -> None:
     page.goto(served)
-    turn_to(page, "Compare")
+    open_view(page, "Compare")
     photos = [photo(tmp_path, "ada.png", 1, 0), photo(tmp_path, "again.png", 1, 3)]
     encoded = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in photos]
     dragged = page.evaluate_handle(
@@ -128,18 +128,18 @@ def test_two_photographs_dropped_at_once_are_compared(page: Any, served: str, tm
         encoded,
     )
     page.locator(".photo").first.dispatch_event("drop", {"dataTransfer": dragged})
-    page.locator("#verdict .answer", has_text="The same person").wait_for()
-    assert page.locator("#verdict .crops img").count() == 2
-    assert page.url.startswith(served)  # a dropped photograph does not open instead of the page
+    page.locator("#result .answer", has_text="Same person").wait_for()
+    assert page.locator("#result .crops img").count() == 2
+    assert page.url.startswith(served)  # a dropped photograph does not replace the page
 
 
-def test_what_cannot_be_compared_is_said(page: Any, served: str, tmp_path: Path) -> None:
+def test_an_unreadable_photograph_is_named(page: Any, served: str, tmp_path: Path) -> None:
     (tmp_path / "none.png").write_bytes(b"no picture")
     page.goto(served)
-    turn_to(page, "Compare")
+    open_view(page, "Compare")
     page.get_by_label("First photograph").set_input_files(tmp_path / "none.png")
     page.get_by_label("Second photograph").set_input_files(photo(tmp_path, "ada.png", 1, 0))
-    page.locator("#compare-said.bad", has_text="the first photograph").wait_for()
+    page.locator("#compare-message.bad", has_text="the first photograph").wait_for()
 
 
 def test_a_token_opens_the_page_and_does_not_stay_in_the_address(page: Any, watcher: Watcher) -> None:
@@ -147,15 +147,15 @@ def test_a_token_opens_the_page_and_does_not_stay_in_the_address(page: Any, watc
         page.goto(door.url)
         page.get_by_label("Token").fill("another")
         page.get_by_role("button", name="Sign in").click()
-        page.locator("#login-said.bad", has_text="expected the token").wait_for()
+        page.locator("#login-message.bad", has_text="The token is wrong.").wait_for()
         assert not page.locator("main").is_visible()
-        page.goto(f"{door.url}#token={TOKEN.replace(' ', '%20')}")  # the same page: only what follows # is new
-        see_the_picture(page)
+        page.goto(f"{door.url}#token={TOKEN.replace(' ', '%20')}")  # the same page with another fragment
+        wait_for_picture(page)
         assert page.url == door.url
 
 
-def test_a_server_that_goes_away_is_said(page: Any, watcher: Watcher) -> None:
+def test_a_server_that_does_not_answer_is_reported(page: Any, watcher: Watcher) -> None:
     with Door(watcher) as door:
         page.goto(door.url)
-        see_the_picture(page)
+        wait_for_picture(page)
     page.get_by_role("alert").filter(has_text="The server does not answer").wait_for()

@@ -1,114 +1,107 @@
-// Two photographs: dropped, chosen or taken; then whether they show one person.
-import { ask, say } from "./server.js";
+// Compare two photographs that are dropped, chosen or taken.
+import { create, request, showMessage } from "./server.js";
 
-const LARGEST = 20 << 20; // the server's limit, said before so much is sent
-const said = document.getElementById("compare-said");
-const shown = document.getElementById("verdict");
-const again = document.getElementById("again");
-const places = [...document.querySelectorAll(".photo")];
+const MAX_BYTES = 20 << 20; // the limit of the server, checked before the upload
+const message = document.getElementById("compare-message");
+const result = document.getElementById("result");
+const retry = document.getElementById("retry");
+const slots = [...document.querySelectorAll(".photo")];
 const photos = [null, null];
-let comparison = 0; // an answer to photographs that were replaced meanwhile is passed over
+let comparison = 0; // responses to photographs that have been replaced are ignored
 
-/** Take photographs in. */
-export function watchPhotos() {
-  places.forEach((place, which) => {
-    const input = place.querySelector("input");
-    input.addEventListener("change", () => { take(which, [...input.files]); input.value = ""; });
-    place.addEventListener("dragover", () => place.classList.add("over"));
-    place.addEventListener("dragleave", () => place.classList.remove("over"));
-    place.addEventListener("drop", (event) => {
-      place.classList.remove("over");
-      take(which, [...event.dataTransfer.files]);
+/** Connect the two slots. */
+export function startCompare() {
+  slots.forEach((slot, index) => {
+    const input = slot.querySelector("input");
+    input.addEventListener("change", () => { addFiles(index, [...input.files]); input.value = ""; });
+    slot.addEventListener("dragover", () => slot.classList.add("over"));
+    slot.addEventListener("dragleave", () => slot.classList.remove("over"));
+    slot.addEventListener("drop", (event) => {
+      slot.classList.remove("over");
+      addFiles(index, [...event.dataTransfer.files]);
     });
-    place.querySelector(".camera").addEventListener("click", () => {
+    slot.querySelector(".camera").addEventListener("click", () => {
       input.setAttribute("capture", "user");
       input.click();
       input.removeAttribute("capture");
     });
   });
-  // A photograph that misses its place would else be opened instead of the page.
-  for (const what of ["dragover", "drop"]) window.addEventListener(what, (event) => event.preventDefault());
-  again.addEventListener("click", compare);
+  // Without this, a photograph that is dropped beside a slot would replace the page.
+  for (const type of ["dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
+  retry.addEventListener("click", compare);
 }
 
-/** Put a file into a place, and a second one into the other. */
-function take(which, files) {
-  files.slice(0, 2).forEach((file, number) => put((which + number) % 2, file));
+/** Put a file into a slot, and a second file into the other one. */
+function addFiles(index, files) {
+  files.slice(0, 2).forEach((file, offset) => setPhoto((index + offset) % 2, file));
   compare();
 }
 
-function put(which, file) {
-  photos[which] = file;
-  const place = places[which];
-  const preview = place.querySelector("img");
+function setPhoto(index, file) {
+  photos[index] = file;
+  const preview = slots[index].querySelector("img");
   URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
   preview.alt = file.name;
   preview.hidden = false;
-  place.classList.add("filled");
+  slots[index].classList.add("filled");
 }
 
 async function compare() {
   comparison += 1;
-  const mine = comparison;
-  shown.replaceChildren();
-  again.hidden = true;
-  if (photos.includes(null)) return say(said, "Now the other photograph.");
-  const large = photos.find((photo) => photo.size > LARGEST);
-  if (large) return say(said, `${large.name} is larger than ${LARGEST >> 20} MiB: choose a smaller photograph.`, true);
-  say(said, "Comparing…");
+  const current = comparison;
+  result.replaceChildren();
+  retry.hidden = true;
+  if (photos.includes(null)) return showMessage(message, "Add the other photograph.");
+  const large = photos.find((photo) => photo.size > MAX_BYTES);
+  if (large) return showMessage(message, `${large.name} is larger than ${MAX_BYTES >> 20} MiB. Choose a smaller photograph.`, true);
+  showMessage(message, "Comparing…");
   const form = new FormData();
   form.append("first", photos[0]);
   form.append("second", photos[1]);
   try {
-    const verdict = await ask("/api/compare", { method: "POST", form, seconds: 60 });
-    if (mine !== comparison) return undefined;
-    say(said, "");
-    show(verdict);
+    const verdict = await request("/api/compare", { method: "POST", form, seconds: 60 });
+    if (current !== comparison) return undefined;
+    showMessage(message, "");
+    showResult(verdict);
   } catch (error) {
-    if (mine !== comparison) return undefined;
-    say(said, error);
-    again.hidden = false;
+    if (current !== comparison) return undefined;
+    showMessage(message, error);
+    retry.hidden = false;
   }
   return undefined;
 }
 
-function show(verdict) {
-  const parts = document.getElementById("verdict-shown").content.cloneNode(true);
-  const find = (kind) => parts.querySelector(kind);
-  find(".answer").textContent = verdict.same ? "The same person" : "Different people";
+function showResult(verdict) {
+  const content = document.getElementById("result-template").content.cloneNode(true);
+  const find = (selector) => content.querySelector(selector);
+  find(".answer").textContent = verdict.same ? "Same person" : "Different people";
   find(".answer").classList.add(verdict.same ? "same" : "different");
-  parts.querySelectorAll(".crops img").forEach((image, which) => { image.src = verdict.crops[which]; });
-  scale(find, verdict);
+  content.querySelectorAll(".crops img").forEach((image, index) => { image.src = verdict.crops[index]; });
+  showScale(find, verdict);
   find(".meaning").textContent = meaning(verdict);
-  find(".reasons").replaceChildren(...verdict.reasons.map((reason) => {
-    const line = document.createElement("li");
-    line.textContent = reason;
-    return line;
-  }));
-  shown.replaceChildren(parts);
+  find(".reasons").replaceChildren(...verdict.reasons.map((reason) => create("li", "", reason)));
+  result.replaceChildren(content);
 }
 
-/** Similarities from 0 to 1: strangers lie about 0, and what is below it says no more than 0 does. */
-function scale(find, { similarity, threshold, same }) {
+/** Similarities from 0 to 1. Those of strangers are around 0, so negative ones are shown as 0. */
+function showScale(find, { similarity, threshold, same }) {
   const [value, limit] = [similarity, threshold].map((number) => 100 * Math.min(Math.max(number, 0), 1));
   find(".value").textContent = similarity.toFixed(3);
   find(".limit").textContent = `threshold ${threshold.toFixed(2)}`;
   find(".dot").style.left = `${value}%`;
   find(".dot").classList.add(same ? "same" : "different");
   find(".above").style.left = `${limit}%`;
-  for (const [kind, at] of [[".value", value], [".limit", limit]]) {
-    find(kind).style.left = `${at}%`;
-    find(kind).style.transform = `translateX(-${at}%)`; // so that it stays within the scale at both ends
+  for (const [selector, at] of [[".value", value], [".limit", limit]]) {
+    find(selector).style.left = `${at}%`;
+    find(selector).style.transform = `translateX(-${at}%)`; // keeps the text within the scale at both ends
   }
-  const told = `Similarity ${similarity.toFixed(3)} on a scale from 0 to 1; the threshold is ${threshold.toFixed(2)}`;
-  find(".scale").setAttribute("aria-label", told);
+  const label = `Similarity ${similarity.toFixed(3)} on a scale from 0 to 1; the threshold is ${threshold.toFixed(2)}`;
+  find(".scale").setAttribute("aria-label", label);
 }
 
 function meaning({ same, similarity, threshold, fmr }) {
-  const side = same ? "not below" : "below";
-  const where = `Similarity ${similarity.toFixed(3)}, ${side} the threshold of ${threshold.toFixed(2)}`;
-  if (!fmr) return `${where}.`;
-  const pairs = Math.round(1 / fmr).toLocaleString();
-  return `${where}, at which about 1 in ${pairs} pairs of different people is taken for one person.`;
+  const position = `Similarity ${similarity.toFixed(3)} is ${same ? "not below" : "below"} the threshold of ${threshold.toFixed(2)}`;
+  if (!fmr) return `${position}.`;
+  return `${position}, which about 1 in ${Math.round(1 / fmr).toLocaleString()} pairs of different people reach.`;
 }

@@ -1,92 +1,91 @@
-// The faces in view, of which one is chosen and given a name.
-import { ask, repeat, say } from "./server.js";
+// The faces in view; one of them is selected and enrolled.
+import { create, poll, request, showMessage } from "./server.js";
 import { loadPeople } from "./people.js";
 
 const THUMB = 96;
 const faces = document.getElementById("faces");
-const said = document.getElementById("enrol-said");
+const message = document.getElementById("enrol-message");
 
-/** Show the faces of the newest scene every second; they are cut from `picture`. `tell` is given each scene. */
-export function watchFaces(picture, tell) {
-  const shown = new Map(); // track -> its choice, kept as long as it is in view: it may have the focus
-  repeat(1, async () => {
-    const scene = await ask("/api/scene");
-    tell(scene);
-    for (const [track, choice] of shown) {
+/** Show the faces of the newest scene every second, cut from `picture`; `onScene` is called with each scene. */
+export function startFaces(picture, onScene) {
+  const options = new Map(); // track -> its option, kept while the face is in view because it may have the focus
+  poll(1, async () => {
+    const scene = await request("/api/scene");
+    onScene(scene);
+    for (const [track, option] of options) {
       if (scene.faces.some((face) => face.track === track)) continue;
-      // Nobody else is chosen instead: a name that is being typed must not go to another face.
-      if (choice.querySelector("input").checked) say(said, "The chosen face has left the view. Choose another.", true);
-      choice.remove();
-      shown.delete(track);
+      // No other face is selected instead, or the name being typed would go to another person.
+      if (option.querySelector("input").checked) showMessage(message, "The selected face has left the view. Select another one.", true);
+      option.remove();
+      options.delete(track);
     }
     for (const face of scene.faces) {
-      if (!shown.has(face.track)) {
-        shown.set(face.track, choiceOf(face.track));
-        faces.append(shown.get(face.track));
+      if (!options.has(face.track)) {
+        options.set(face.track, createOption(face.track));
+        faces.append(options.get(face.track));
       }
-      describe(shown.get(face.track), face, scene, picture);
+      updateOption(options.get(face.track), face, scene, picture);
     }
-    document.getElementById("nobody").hidden = shown.size > 0;
+    document.getElementById("no-faces").hidden = options.size > 0;
   });
   document.querySelector("#enrol form").addEventListener("submit", enrol);
 }
 
-function choiceOf(track) {
-  const choice = document.createElement("label");
-  const input = document.createElement("input");
-  Object.assign(input, { type: "radio", name: "track", value: track, className: "quiet" });
-  input.addEventListener("change", () => say(said, ""));
-  const thumb = document.createElement("canvas");
+function createOption(track) {
+  const option = create("label");
+  const input = create("input", "visually-hidden");
+  Object.assign(input, { type: "radio", name: "track", value: track });
+  input.addEventListener("change", () => showMessage(message, ""));
+  const thumb = create("canvas");
   thumb.width = thumb.height = THUMB;
   thumb.setAttribute("aria-hidden", "true");
-  choice.append(input, thumb, document.createElement("strong"), document.createElement("span"));
-  choice.lastElementChild.className = "fine";
-  return choice;
+  option.append(input, thumb, create("strong"), create("span", "muted"));
+  return option;
 }
 
-function describe(choice, face, scene, picture) {
-  const [name, state] = {
-    known: [face.name, `known, ${face.similarity?.toFixed(2)}`],
-    unknown: ["Unknown", `face ${face.track}`],
-  }[face.state] ?? ["Looking…", `face ${face.track}`];
-  const [strong, fine] = [choice.querySelector("strong"), choice.querySelector(".fine")];
-  if (strong.textContent !== name) strong.textContent = name;
-  if (fine.textContent !== state) fine.textContent = state;
-  choice.dataset.state = face.state;
-  cut(choice.querySelector("canvas"), face.box, scene, picture);
+function updateOption(option, face, scene, picture) {
+  const texts = {
+    known: [face.name, `similarity ${face.similarity.toFixed(2)}`],
+    unknown: ["Unknown", "not enrolled"],
+  }[face.state] ?? ["Checking…", "please wait"];
+  [option.querySelector("strong"), option.querySelector(".muted")].forEach((element, index) => {
+    if (element.textContent !== texts[index]) element.textContent = texts[index];
+  });
+  option.dataset.state = face.state;
+  drawThumb(option.querySelector("canvas"), face.box, scene, picture);
 }
 
-/** Draw the square around a face. The picture is of about the scene's moment, and may be smaller than its frame. */
-function cut(canvas, [x, y, width, height], scene, picture) {
+/** Draw the square around a face. The picture is about as old as the scene, and may be smaller than its frame. */
+function drawThumb(canvas, [x, y, width, height], scene, picture) {
   if (!picture.naturalWidth || !scene.width) return;
   const scale = picture.naturalWidth / scene.width;
   const side = Math.max(width, height) * scale;
   const [left, top] = [(x + width / 2) * scale - side / 2, (y + height / 2) * scale - side / 2];
-  const pen = canvas.getContext("2d");
-  pen.clearRect(0, 0, THUMB, THUMB);
-  pen.drawImage(picture, left, top, side, side, 0, 0, THUMB, THUMB);
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, THUMB, THUMB);
+  context.drawImage(picture, left, top, side, side, 0, 0, THUMB, THUMB);
 }
 
 async function enrol(event) {
   event.preventDefault();
-  const chosen = faces.querySelector("input:checked");
+  const selected = faces.querySelector("input:checked");
   const name = document.getElementById("name");
-  if (!chosen) {
-    say(said, "Choose the face first.", true);
+  if (!selected) {
+    showMessage(message, "Select a face first.", true);
     return;
   }
   const button = event.target.querySelector("button");
   button.disabled = true;
   try {
-    const json = { name: name.value, track: Number(chosen.value) };
-    const done = await ask("/api/people", { method: "POST", json, seconds: 30 });
+    const json = { name: name.value, track: Number(selected.value) };
+    const done = await request("/api/people", { method: "POST", json, seconds: 30 });
     const images = `${done.images} ${done.images === 1 ? "image" : "images"}`;
-    say(said, [`${done.name} is enrolled, with ${images}.`, ...done.doubts]);
+    showMessage(message, [`Enrolled ${done.name} with ${images}.`, ...done.doubts]);
     name.value = "";
-    chosen.checked = false;
+    selected.checked = false;
     await loadPeople();
   } catch (error) {
-    say(said, error);
+    showMessage(message, error);
   } finally {
     button.disabled = false;
   }

@@ -1,88 +1,74 @@
-// What happened, newest first.
-import { ask, repeat } from "./server.js";
+// The list of events, newest first.
+import { create, poll, request } from "./server.js";
 
-const MOST = 200;
-const list = document.getElementById("happened");
+const MAX_EVENTS = 200;
+const list = document.getElementById("event-list");
 
-const SOURCE = {
-  lost: "The connection is lost",
-  stalled: "No pictures come",
-  back: "Pictures come again",
-  ended: "The source has ended",
+const SOURCE_TEXTS = {
+  lost: "Connection lost",
+  stalled: "No pictures",
+  back: "Connection restored",
+  ended: "Recording ended",
 };
-const WORDS = {
-  identified: (who) => [who, "is here"],
-  unknown: () => ["Somebody unknown", "is here"],
-  lost: (who) => [who, "is no longer recognised"],
-  left: (who) => [who, "left"],
-};
+const TRACK_TEXTS = { identified: "is here", unknown: "is here", lost: "is no longer recognised", left: "left" };
 
-/** Ask for new events every second. */
-export function watchEvents() {
+/** Load new events every second. */
+export function startEvents() {
   let last = 0;
   let first = true;
-  repeat(1, async () => {
-    let found = await ask(`/api/events?after=${last}`);
-    if (found.last < last) { // another server counts from the beginning
+  poll(1, async () => {
+    let found = await request(`/api/events?after=${last}`);
+    if (found.last < last) { // the server was restarted
       list.replaceChildren();
-      found = await ask("/api/events?after=0");
+      found = await request("/api/events?after=0");
     }
     last = found.last;
     if (found.events.length === 0) return;
-    const items = found.events.map(item).reverse();
-    if (!first) items.forEach((shown) => shown.classList.add("new"));
+    const items = found.events.map(createItem).reverse();
+    if (!first) items.forEach((item) => item.classList.add("new"));
     list.prepend(...items);
-    while (list.children.length > MOST) list.lastElementChild.remove();
-    document.getElementById("nothing").hidden = true;
-    if (!first) document.getElementById("newest").textContent = found.events.slice(-3).map(sentence).join("; ");
+    while (list.children.length > MAX_EVENTS) list.lastElementChild.remove();
+    document.getElementById("no-events").hidden = true;
+    const sentences = found.events.slice(-3).map((event) => texts(event).filter(Boolean).join(" "));
+    if (!first) document.getElementById("announcement").textContent = sentences.join("; ");
     first = false;
   });
 }
 
-function words(event) {
-  if (event.what === "source") return [SOURCE[event.condition] ?? event.condition, event.reason];
-  return (WORDS[event.what] ?? ((who) => [who, event.what]))(event.name ?? "Somebody unknown");
+/** Who or what an event is about, and what happened. */
+function texts(event) {
+  if (event.what === "source") return [SOURCE_TEXTS[event.condition] ?? event.condition, event.reason];
+  return [event.name ?? "Unknown person", TRACK_TEXTS[event.what] ?? event.what];
 }
 
-const sentence = (event) => words(event).filter(Boolean).join(" ");
-
-function item(event) {
-  const [who, what] = words(event);
-  const shown = document.createElement("li");
-  shown.className = event.what === "source" ? "source" : event.name ? "known" : "unknown";
-  shown.dataset.what = event.what;
-  const badge = add(shown, "span", "badge", event.what === "source" ? "!" : event.name ? initials(event.name) : "?");
+function createItem(event) {
+  const [subject, text] = texts(event);
+  const [kind, symbol] = event.what === "source" ? ["source", "!"] : event.name ? ["known", initials(event.name)] : ["unknown", "?"];
+  const similarity = event.what === "identified" ? ` · similarity ${event.similarity.toFixed(2)}` : "";
+  const item = create("li", kind);
+  item.dataset.what = event.what;
+  const badge = create("span", "badge", symbol);
   badge.setAttribute("aria-hidden", "true");
-  const text = add(shown, "span", "text");
-  add(text, "strong", "", who);
-  text.append(" "); // for who hears it
-  add(text, "span", "fine", what);
-  const side = add(shown, "span", "side fine");
-  add(side, "time", "", clock(event)).dateTime = event.at ?? `PT${event.seconds}S`;
-  if (event.what === "identified") add(side, "span", "", event.similarity.toFixed(2)).title = "Similarity";
-  return shown;
+  const description = create("span", "text");
+  description.append(create("strong", "", subject), " ", create("span", "muted", text + similarity)); // space: for screen readers
+  const time = create("time", "muted", timeText(event));
+  time.dateTime = event.at ?? `PT${event.seconds}S`;
+  item.append(badge, description, time);
+  return item;
 }
 
-function add(parent, tag, kind, text = "") {
-  const child = document.createElement(tag);
-  if (kind) child.className = kind;
-  child.textContent = text;
-  parent.append(child);
-  return child;
-}
-
-/** A name's first letters, whole characters of any script. */
+/** The first letters of the first and the last word of a name, in any script. */
 export function initials(name) {
-  const parts = name.split(/\s+/).filter(Boolean);
-  const first = (word) => [...word][0].toLocaleUpperCase();
-  return parts.length > 1 ? first(parts[0]) + first(parts.at(-1)) : first(parts[0] ?? "?");
+  const words = name.split(/\s+/).filter(Boolean);
+  const letter = (word) => [...word][0].toLocaleUpperCase();
+  return words.length > 1 ? letter(words[0]) + letter(words.at(-1)) : letter(words[0] ?? "?");
 }
 
-/** The time of day where the source is live, with the day if it is another; else minutes and seconds of a recording. */
-function clock(event) {
+/** The time of day, with the date unless it is today; for a recording minutes and seconds. */
+function timeText(event) {
   if (event.at === null) {
-    const whole = Math.floor(event.seconds);
-    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+    const seconds = Math.floor(event.seconds);
+    return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   }
   const at = new Date(event.at);
   const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -1,35 +1,35 @@
-// The live picture, what the source is doing, and how fast.
+// The live picture, the condition of the source, and the frame rate.
 import { connection } from "./server.js";
 
 const picture = document.getElementById("picture");
 const frame = document.getElementById("frame");
-const PATIENCE = 3; // times that the state is told
+const MAX_MISSING = 3; // updates without a picture before the other way of loading it is tried
 
 const CONDITIONS = {
-  lost: (source) => `There is no connection to ${source}. Trying again…`,
-  stalled: (source) => `No pictures come from ${source}.`,
-  ended: (source) => `${source} has ended.`,
+  lost: (source) => `The connection to ${source} is lost. Reconnecting…`,
+  stalled: (source) => `${source} sends no pictures.`,
+  ended: (source) => `The recording ${source} has ended.`,
 };
 
-/** Show the picture while it is looked at; `tell` is given the server's state, `size` the scene. */
-export function watchLive() {
+/** Play the picture while it is visible; returns functions for the state of the server and for the scene. */
+export function startLive() {
   let playing = false;
-  let asked = 0; // appended to the address, or a browser would show the stream that broke off
+  let attempt = 0; // makes each address unique, because a browser caches a stream that was interrupted
   let missing = 0;
-  let single = false; // one picture after another, where no stream can be shown
+  let single = false; // load one picture after another where a browser cannot show a stream
 
   function play() {
-    asked += 1;
+    attempt += 1;
     missing = 0;
-    picture.src = `/api/${single ? "picture" : "live"}?${asked}`;
+    picture.src = `/api/${single ? "picture" : "live"}?${attempt}`;
     playing = true;
   }
 
-  /** A stream takes one of the few connections to a server, and a telephone's battery. */
-  function look() {
-    const seen = !document.hidden && picture.checkVisibility();
-    if (seen && !playing) play();
-    if (!seen && playing) {
+  /** Stop while hidden: a stream needs one of the few connections to a server, and the battery of a phone. */
+  function updatePlaying() {
+    const visible = !document.hidden && picture.checkVisibility();
+    if (visible && !playing) play();
+    if (!visible && playing) {
       picture.removeAttribute("src");
       playing = false;
     }
@@ -38,47 +38,44 @@ export function watchLive() {
   picture.addEventListener("load", () => {
     if (single && playing) setTimeout(() => playing && single && play(), 500);
   });
-  picture.addEventListener("error", () => { playing = false; }); // `tell` begins anew, every two seconds
-  document.addEventListener("visibilitychange", look);
-  document.addEventListener("turned", look);
-  window.addEventListener("resize", look);
-  connection.addEventListener("away", () => { playing = false; });
+  picture.addEventListener("error", () => { playing = false; }); // `update` starts again
+  document.addEventListener("visibilitychange", updatePlaying);
+  document.addEventListener("viewchange", updatePlaying);
+  window.addEventListener("resize", updatePlaying);
+  connection.addEventListener("offline", () => { playing = false; });
 
   return {
-    tell(state) {
+    update(state) {
       document.getElementById("source").textContent = state.source;
       document.title = `${state.source} · edgefr`;
       picture.alt = `Live picture of ${state.source}`;
-      show(state);
-      const there = picture.naturalWidth > 0;
-      document.getElementById("waiting").hidden = there;
-      missing = there || state.condition !== "ok" || !state.frames_per_second ? 0 : missing + 1;
-      if (missing > PATIENCE) {
+      showState(state);
+      const loaded = picture.naturalWidth > 0;
+      document.getElementById("waiting").hidden = loaded;
+      missing = loaded || state.condition !== "ok" || !state.frames_per_second ? 0 : missing + 1;
+      if (missing > MAX_MISSING) {
         single = !single;
         playing = false;
       }
-      look();
+      updatePlaying();
     },
-    size({ width, height }) {
+    resize({ width, height }) {
       if (width && height) frame.style.aspectRatio = `${width} / ${height}`;
     },
   };
 }
 
-function show(state) {
+function showState(state) {
   const condition = document.getElementById("condition");
-  const good = state.condition === "ok";
+  const isGood = state.condition === "ok";
   const sentence = CONDITIONS[state.condition] ?? ((source) => `${source}: ${state.condition}.`);
-  const text = good ? "" : [sentence(state.source), state.reason && `Reason: ${state.reason}`].filter(Boolean).join(" ");
+  const text = isGood ? "" : [sentence(state.source), state.reason && `Reason: ${state.reason}.`].filter(Boolean).join(" ");
   if (condition.textContent !== text) condition.textContent = text;
-  condition.hidden = good;
-  frame.classList.toggle("still", !good);
+  condition.hidden = isGood;
+  frame.classList.toggle("still", !isGood);
   const rate = document.getElementById("rate");
-  rate.hidden = !good || !state.frames_per_second;
+  rate.hidden = !isGood || !state.frames_per_second;
   rate.textContent = `${state.frames_per_second.toFixed(1)} frames/s`;
-  const facts = [
-    state.model,
-    `known from similarity ${state.threshold.toFixed(2)} on (${state.threshold_meaning})`,
-  ];
-  document.getElementById("facts").textContent = facts.join(" · ");
+  const threshold = `threshold ${state.threshold.toFixed(2)} (${state.threshold_meaning})`;
+  document.getElementById("facts").textContent = `${state.model} · ${threshold}`;
 }

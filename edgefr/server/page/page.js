@@ -1,38 +1,38 @@
-// The page as a whole: signing in, which part a telephone shows, and whether the server is there.
-import { ask, connection, repeat, say } from "./server.js";
-import { watchLive } from "./live.js";
-import { watchEvents } from "./events.js";
-import { watchFaces } from "./enrol.js";
-import { loadPeople, watchPeople } from "./people.js";
-import { watchPhotos } from "./compare.js";
+// The page as a whole: signing in, the part that a phone shows, and the connection to the server.
+import { connection, poll, request, showMessage } from "./server.js";
+import { startLive } from "./live.js";
+import { startEvents } from "./events.js";
+import { startFaces } from "./enrol.js";
+import { loadPeople, startPeople } from "./people.js";
+import { startCompare } from "./compare.js";
 
 const main = document.querySelector("main");
 const login = document.getElementById("login");
 const views = document.getElementById("views");
-const away = document.getElementById("away");
+const offline = document.getElementById("offline");
 const NARROW = matchMedia("(max-width: 60rem)"); // as in page.css
 
-function open(isOpen) {
-  const wasOpen = !main.hidden;
-  main.hidden = views.hidden = !isOpen;
-  login.hidden = isOpen;
-  if (!isOpen && wasOpen) document.getElementById("token").focus();
+function setSignedIn(isSignedIn) {
+  const wasSignedIn = !main.hidden;
+  main.hidden = views.hidden = !isSignedIn;
+  login.hidden = isSignedIn;
+  if (!isSignedIn && wasSignedIn) document.getElementById("token").focus();
 }
 
 async function signIn(token) {
   try {
-    await ask("/api/login", { method: "POST", json: { token } });
+    await request("/api/login", { method: "POST", json: { token } });
     login.reset();
-    say(document.getElementById("login-said"), "");
-    open(true);
+    showMessage(document.getElementById("login-message"), "");
+    setSignedIn(true);
   } catch (error) {
-    open(false);
-    say(document.getElementById("login-said"), error);
+    setSignedIn(false);
+    showMessage(document.getElementById("login-message"), error);
   }
 }
 
-/** The token at the end of the address that was opened, which is then no longer shown there; null without one. */
-function tokenInAddress() {
+/** Take the token out of the address, so that it does not stay there; null without one. */
+function takeToken() {
   const found = /^#token=(.+)$/.exec(location.hash);
   if (!found) return null;
   history.replaceState(null, "", location.pathname);
@@ -43,52 +43,52 @@ function tokenInAddress() {
   }
 }
 
-/** Show the part that the address names; a wide window shows all of them anyhow. */
-function turn() {
+/** Show the view that the address names; a wide window shows all of them. */
+function showView() {
   const links = [...views.querySelectorAll("a")];
-  const wanted = links.find((link) => link.hash === location.hash) ?? links[0];
+  const current = links.find((link) => link.hash === location.hash) ?? links[0];
   for (const link of links) link.removeAttribute("aria-current");
-  wanted.setAttribute("aria-current", "page");
-  main.dataset.view = wanted.hash.slice(1);
+  current.setAttribute("aria-current", "page");
+  main.dataset.view = current.hash.slice(1);
   if (NARROW.matches) scrollTo(0, 0);
-  document.dispatchEvent(new Event("turned"));
+  document.dispatchEvent(new Event("viewchange"));
 }
 
-async function follow() {
-  const token = tokenInAddress();
+async function followAddress() {
+  const token = takeToken();
   if (token) await signIn(token);
-  turn();
+  showView();
 }
 
-function reach(isThere) {
-  away.textContent = isThere ? "" : "The server does not answer. Trying again…";
-  away.hidden = isThere;
-  document.body.classList.toggle("away", !isThere);
+function setOffline(isOffline) {
+  offline.textContent = isOffline ? "The server does not answer. Trying again…" : "";
+  offline.hidden = !isOffline;
+  document.body.classList.toggle("is-offline", isOffline);
 }
 
-connection.addEventListener("away", () => reach(false));
-connection.addEventListener("back", () => reach(true));
-connection.addEventListener("locked", () => { reach(true); open(false); });
+connection.addEventListener("offline", () => setOffline(true));
+connection.addEventListener("online", () => setOffline(false));
+connection.addEventListener("locked", () => { setOffline(false); setSignedIn(false); });
 
 login.addEventListener("submit", (event) => {
   event.preventDefault();
   signIn(document.getElementById("token").value.trim());
 });
-window.addEventListener("hashchange", follow);
+window.addEventListener("hashchange", followAddress);
 
 let people = -1;
-const live = watchLive();
-await follow();
-repeat(2, async () => {
-  const state = await ask("/api/state");
-  open(true);
-  live.tell(state);
+const live = startLive();
+await followAddress();
+poll(2, async () => {
+  const state = await request("/api/state");
+  setSignedIn(true);
+  live.update(state);
   if (state.people !== people) {
     await loadPeople();
     people = state.people;
   }
 });
-watchFaces(document.getElementById("picture"), (faces) => live.size(faces));
-watchEvents();
-watchPeople();
-watchPhotos();
+startFaces(document.getElementById("picture"), (scene) => live.resize(scene));
+startEvents();
+startPeople();
+startCompare();

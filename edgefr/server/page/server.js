@@ -1,74 +1,78 @@
-// Requests to the server, and asking it again and again.
+// Requests to the server, polling, and messages about their results.
 
-/** The server's refusal in a sentence for the user; status 0 where there was no answer. */
-export class Refusal extends Error {
-  constructor(status, sentence) {
-    super(sentence);
+/** A request that was refused (`status`) or not answered (status 0); the message is a sentence for the user. */
+export class RequestError extends Error {
+  constructor(status, message) {
+    super(message);
     this.status = status;
   }
 }
 
-/** Tells of the connection: events `away`, `back` and `locked` (a token is needed). */
+/** Dispatches "offline", "online" and "locked" (a token is required) when the state of the connection changes. */
 export const connection = new EventTarget();
-let condition = "";
+let connectionState = "";
 
-function now(is) {
-  if (condition === is) return;
-  condition = is;
-  connection.dispatchEvent(new Event(is));
+function setConnection(state) {
+  if (connectionState === state) return;
+  connectionState = state;
+  connection.dispatchEvent(new Event(state));
 }
 
-/** The answer's JSON, null where it is empty; throws a Refusal. */
-export async function ask(path, { method = "GET", json, form, seconds = 10 } = {}) {
+/** The JSON of the response, null if it is empty; throws a RequestError. */
+export async function request(path, { method = "GET", json, form, seconds = 10 } = {}) {
   const headers = json ? { "Content-Type": "application/json" } : {};
   const body = json ? JSON.stringify(json) : form;
-  let answer, document;
+  let response, content;
   try {
     const signal = AbortSignal.timeout(1000 * seconds);
-    answer = await fetch(path, { method, headers, body, signal, credentials: "same-origin" });
-    document = answer.status === 204 ? null : await answer.json();
+    response = await fetch(path, { method, headers, body, signal, credentials: "same-origin" });
+    content = response.status === 204 ? null : await response.json();
   } catch {
-    if (!answer) now("away");
-    throw new Refusal(0, "The server does not answer. Try again in a moment.");
+    if (!response) setConnection("offline");
+    throw new RequestError(0, "The server does not answer. Try again in a moment.");
   }
-  now(answer.status === 401 ? "locked" : "back");
-  if (!answer.ok) throw new Refusal(answer.status, sentence(document, answer));
-  return document;
+  setConnection(response.status === 401 ? "locked" : "online");
+  if (!response.ok) throw new RequestError(response.status, errorText(content, response));
+  return content;
 }
 
-function sentence(document, answer) {
-  const detail = document?.detail;
-  if (Array.isArray(detail)) return detail.map((fault) => fault.msg).join("; "); // FastAPI's own checks
-  return typeof detail === "string" ? detail : `The server answered ${answer.status}.`;
+function errorText(content, response) {
+  const detail = content?.detail;
+  if (Array.isArray(detail)) return detail.map((fault) => fault.msg).join("; "); // FastAPI's validation
+  return typeof detail === "string" ? detail : `The server answered with status ${response.status}.`;
 }
 
-const SLOWEST = 8;
+const MAX_INTERVAL = 8;
 
-/** Do `job` every so many seconds while the page is looked at, more rarely while it fails. Never rejects. */
-export async function repeat(seconds, job) {
-  let wait = seconds;
+/** Run `job` every `seconds` while the page is visible, less often while it fails. */
+export async function poll(seconds, job) {
+  let interval = seconds;
   for (;;) {
-    if (!document.hidden && condition !== "locked") {
+    if (!document.hidden && connectionState !== "locked") {
       try {
         await job();
-        wait = seconds;
+        interval = seconds;
       } catch (error) {
-        if (!(error instanceof Refusal)) console.error(error);
-        wait = Math.min(2 * wait, SLOWEST);
+        if (!(error instanceof RequestError)) console.error(error);
+        interval = Math.min(2 * interval, MAX_INTERVAL);
       }
     }
-    await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
+    await new Promise((resolve) => setTimeout(resolve, 1000 * interval));
   }
 }
 
-/** Say in `place` what came of something: nothing, sentences, or what was thrown. */
-export function say(place, sentences, bad = false) {
+/** Show one or more sentences in an element, or the message of an error. */
+export function showMessage(element, sentences, isError = sentences instanceof Error) {
   const lines = sentences instanceof Error ? [sentences.message] : [sentences].flat();
-  place.classList.toggle("bad", bad || sentences instanceof Error);
-  place.replaceChildren(...lines.filter(Boolean).map((line) => {
-    const shown = document.createElement("span");
-    shown.textContent = line;
-    return shown;
-  }));
-  if (sentences instanceof Error && !(sentences instanceof Refusal)) console.error(sentences);
+  element.classList.toggle("bad", isError);
+  element.replaceChildren(...lines.filter(Boolean).map((line) => create("span", "", line)));
+  if (sentences instanceof Error && !(sentences instanceof RequestError)) console.error(sentences);
+}
+
+/** A new element with a class and text. */
+export function create(tag, className, text = "") {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.textContent = text;
+  return element;
 }
