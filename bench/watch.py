@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.film import RATE, Shot, write
 from edgefr.camera.base import Frame
-from edgefr.camera.session import Session
+from edgefr.camera.session import Listener, Session
 from edgefr.camera.sources import VideoFile
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.gallery.crypto.key_wrapping import NoSecret
@@ -62,7 +62,7 @@ class Repeated:
                 count += 1
 
 
-class Notes:
+class Notes(Listener):
     """Events and the memory in use, as the watch goes on."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str
                 paths = [data / "photos" / photo for photo in photos]
                 enrol(gallery, verifier, name, paths, crops=False, keep=None, advance=lambda _: None)
             notes = Notes()
-            session = Session(Repeated(film, frames), Watcher(Identifier(verifier, gallery)), notes, real_time=False)
+            session = Session(Repeated(film, frames), Watcher(Identifier(verifier, gallery)), [notes], real_time=False)
             start = monotonic()
             session.run()
             seconds = monotonic() - start

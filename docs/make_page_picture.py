@@ -66,7 +66,7 @@ def main() -> None:
         enrol(gallery, verifier, "Grace Hopper", [hopper], crops=False, keep=None, advance=lambda _: None)
         watcher = Watcher(Identifier(verifier, gallery))
         with WebServer(watcher, Entrance.name, "127.0.0.1", 0, None, print) as page:
-            session = Session(Entrance(data.astronaut(), read_photograph(hopper)), watcher, page, real_time=True)
+            session = Session(Entrance(data.astronaut(), read_photograph(hopper)), watcher, [page], real_time=True)
             thread = threading.Thread(target=session.run)
             thread.start()
             try:

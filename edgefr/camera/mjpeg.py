@@ -12,12 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import IO
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
 
-from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, has_usable_size, redact_url
+from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, has_usable_size, redact_url, without_user
 from edgefr.errors import UnreadableImageError
 from edgefr.io.opencv import silence_opencv
 from edgefr.io.photo import MAX_PIXELS
@@ -41,7 +41,7 @@ class MjpegStream:
 
     def frames(self) -> Iterator[Frame]:
         try:
-            with _authenticating_opener(self._url).open(_without_user(self._url), timeout=READ_TIMEOUT_S) as response:
+            with _authenticating_opener(self._url).open(without_user(self._url), timeout=READ_TIMEOUT_S) as response:
                 for image in read_pictures(response):
                     yield Frame(image, time.time())
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -72,15 +72,10 @@ def _authenticating_opener(url: str) -> urllib.request.OpenerDirector:
     """An opener that sends the user and password of the URL when the camera asks for them."""
     parts = urlsplit(url)
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    passwords.add_password(None, _without_user(url), unquote(parts.username or ""), unquote(parts.password or ""))
+    passwords.add_password(None, without_user(url), unquote(parts.username or ""), unquote(parts.password or ""))
     return urllib.request.build_opener(
         urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)
     )
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _read_available(stream: IO[bytes]) -> bytes:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edgefr.camera.overlay import draw_faces
+from edgefr.camera.session import Listener
 from edgefr.camera.watcher import FrameResult
 from edgefr.errors import UnavailableError
 from edgefr.types import Image
@@ -19,7 +20,7 @@ MAX_GAP_FRAMES = round(60 * FPS)
 """Number of times that a frame is repeated at most while the source gives no further one."""
 
 
-class Mp4Recorder:
+class Mp4Recorder(Listener):
     """Records at FPS frames a second; a frame is repeated until the next one arrives."""
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +45,6 @@ class Mp4Recorder:
         self._written = max(due, self._written)
 
     def close(self) -> None:
-        """Finish the file."""
         if self._writer is not None:
             self._writer.release()
 

@@ -7,19 +7,27 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any
 
 from edgefr.camera.base import Frame, Source
 from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
 from edgefr.camera.watcher import FrameResult, TrackEvent, Watcher
 
+Document = dict[str, Any]
+"""An event for JSON, as `event_document` and `source_document` make it."""
 
-class Listener(Protocol):
-    """Receives every frame, and every event as a document (`event_document`, `source_document`)."""
 
-    def show(self, result: FrameResult) -> None: ...
+class Listener:
+    """Receives all frames and events; what a subclass does not override is ignored."""
 
-    def send(self, document: dict[str, Any]) -> None: ...
+    def show(self, result: FrameResult) -> None:
+        """Receive a frame."""
+
+    def send(self, document: Document) -> None:
+        """Receive an event."""
+
+    def close(self) -> None:
+        """Release files and connections."""
 
 
 class Session:
@@ -32,16 +40,16 @@ class Session:
         seconds: Duration until the last of them.
     """
 
-    def __init__(self, source: Source, watcher: Watcher, listener: Listener, real_time: bool) -> None:
+    def __init__(self, source: Source, watcher: Watcher, listeners: Sequence[Listener], real_time: bool) -> None:
         """Prepare to watch.
 
         Args:
             source: A live source or a recording.
             watcher: Recognises people.
-            listener: Receives frames and events.
+            listeners: Receive frames and events, in this order.
             real_time: Play a recording at its own speed; otherwise watch every frame of it.
         """
-        self.source, self.watcher, self._listener = source, watcher, listener
+        self.source, self.watcher, self._listeners = source, watcher, listeners
         self._real_time = real_time
         self._stopped = threading.Event()
         self._reader = LatestFrameReader(source, self._report_source, self._end_tracks) if source.live else None
@@ -66,13 +74,14 @@ class Session:
                 result = self.watcher.process(frame)
                 self.frames += 1
                 self.seconds = time.monotonic() - start
-                self._send(result.events)
-                self._listener.show(result)
+                self._send_events(result.events)
+                for listener in self._listeners:
+                    listener.show(result)
                 if self._stopped.is_set():
                     break
         finally:
             self.stop()
-            self._send(self.watcher.close())
+            self._send_events(self.watcher.close())
 
     def stop(self) -> None:
         """End after the current frame. Other threads and signal handlers may call this."""
@@ -85,45 +94,31 @@ class Session:
             return iter(self._reader)
         return play_in_real_time(self.source, self._stopped) if self._real_time else self.source.frames()
 
-    def _send(self, events: Sequence[TrackEvent]) -> None:
-        with self._sending:
-            for event in events:
-                self._listener.send(event_document(event, self.source.live))
+    def _send_events(self, events: Sequence[TrackEvent]) -> None:
+        self._send(*(event_document(event, self.source.live) for event in events))
 
     def _report_source(self, condition: str, reason: str) -> None:
+        self._send(source_document(self.source.name, condition, reason))
+
+    def _send(self, *documents: Document) -> None:
         with self._sending:
-            self._listener.send(source_document(self.source.name, condition, reason))
+            for document in documents:
+                for listener in self._listeners:
+                    listener.send(document)
 
     def _end_tracks(self) -> None:
         """People are gone, too, while a live source gives no frames."""
-        self._send(self.watcher.end_tracks(time.time()))
+        self._send_events(self.watcher.end_tracks(time.time()))
 
 
-def event_document(event: TrackEvent, live: bool) -> dict[str, Any]:
-    """Convert an event for JSON.
-
-    Args:
-        event: The event.
-        live: Whether its time is a time of day; otherwise it is a time within a recording.
-
-    Returns:
-        The fields of the event, with "at" in ISO 8601 or None, and "seconds" into the recording or None.
-    """
+def event_document(event: TrackEvent, live: bool) -> Document:
+    """An event of a track for JSON: of a live source with `at` in ISO 8601, else with `seconds` into the recording."""
     at = iso_time(event.at) if live else None
     return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3)}
 
 
-def source_document(source: str, condition: str, reason: str) -> dict[str, Any]:
-    """Describe a change of the source for JSON.
-
-    Args:
-        source: Name of the source.
-        condition: "lost", "stalled", "back" or "ended".
-        reason: Why, in words.
-
-    Returns:
-        The event, of the kind "source".
-    """
+def source_document(source: str, condition: str, reason: str) -> Document:
+    """A change of the source for JSON; `condition` is "lost", "stalled", "back" or "ended"."""
     at = iso_time(time.time())
     return {"what": "source", "at": at, "seconds": None, "source": source, "condition": condition, "reason": reason}
 

@@ -13,10 +13,11 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from edgefr.camera.base import redact_url
+from edgefr.camera.session import Document, Listener
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 
 QUEUE_SIZE = 1000
@@ -26,18 +27,8 @@ SEND_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 5.0
 """Seconds that closing waits for events which are not sent yet."""
 
-Document = dict[str, Any]
 
-
-class Sink(Protocol):
-    """Receives events; `close` waits briefly until they are sent."""
-
-    def send(self, document: Document) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class JsonLinesSink:
+class JsonLinesSink(Listener):
     """Writes one line of JSON per event to a stream, without buffering."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,22 +37,12 @@ class JsonLinesSink:
     def send(self, document: Document) -> None:
         print(json.dumps(document, ensure_ascii=False), file=self._stream, flush=True)
 
-    def close(self) -> None:
-        self._stream.flush()
-
 
 class JsonLinesFile(JsonLinesSink):
     """Appends to a file that only its owner can read, because the events hold names."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file.
-
-        Args:
-            path: The file.
-
-        Raises:
-            UnavailableError: The file cannot be written.
-        """
+        """Open or create the file; raises UnavailableError if it cannot be written."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
@@ -72,7 +53,7 @@ class JsonLinesFile(JsonLinesSink):
         self._stream.close()
 
 
-class QueuedSink:
+class QueuedSink(Listener):
     """Sends events from a thread, in order."""
 
     def __init__(self, name: str, deliver: Callable[[bytes], None], warn: Callable[[str], None]) -> None:

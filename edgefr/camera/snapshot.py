@@ -6,6 +6,7 @@ from pathlib import Path
 from time import monotonic
 
 from edgefr.camera.overlay import draw_faces, encode_jpeg
+from edgefr.camera.session import Listener
 from edgefr.camera.watcher import FrameResult
 from edgefr.io.files import atomic_write
 
@@ -13,7 +14,7 @@ MIN_INTERVAL_S = 0.5
 """Seconds between two writes, because each one is flushed to the disk."""
 
 
-class SnapshotFile:
+class SnapshotFile(Listener):
     """A JPEG file that is replaced as a whole, so that readers never find half a picture."""
 
     def __init__(self, path: Path) -> None:
@@ -26,5 +27,3 @@ class SnapshotFile:
         self._written_at = monotonic()
         with atomic_write(self._path) as temporary:
             temporary.write_bytes(encode_jpeg(draw_faces(result)))
-
-    def close(self) -> None: ...

@@ -10,13 +10,14 @@ from pathlib import Path
 import cv2
 
 from edgefr.camera.overlay import draw_faces
+from edgefr.camera.session import Listener
 from edgefr.camera.watcher import FrameResult
 from edgefr.errors import UnavailableError
 
 FONTS = "/usr/share/fonts"
 
 
-class Window:
+class Window(Listener):
     """A window; the key q and closing it end the program."""
 
     TITLE = "edgefr"
@@ -48,5 +49,4 @@ class Window:
             return False
 
     def close(self) -> None:
-        """Close the window."""
         cv2.destroyAllWindows()

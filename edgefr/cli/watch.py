@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,12 +20,11 @@ from edgefr.cli.output import remark, warn
 from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from edgefr.camera.session import Session
-    from edgefr.camera.sinks import Sink
-    from edgefr.camera.watcher import FrameResult
+    from edgefr.camera.session import Document, Listener, Session
     from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
+VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
 TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (a name, not a secret)
 
 
@@ -90,68 +89,29 @@ def watch(
     with ExitStack() as stack:
         opened = stack.enter_context(Access.of(gallery, key_file, passphrase_env, passphrase_fd).open())
         watcher = Watcher(Identifier(verifier, opened, fpir, threshold))
-        outputs = _Outputs(_sinks(json, events, hook, mqtt), _views(picture, window, record))
-        stack.callback(outputs.close)
+        listeners = _listeners(json, events, hook, mqtt, picture, window, record)
+        for listener in listeners:
+            stack.callback(listener.close)
         page = None
         if web:
             from edgefr.server.web_server import WebServer
 
             page = WebServer(watcher, opened_source.name, host, port, os.environ.get(TOKEN_VARIABLE), warn)
-            stack.enter_context(page)
-            outputs.sinks.append(page)
-            outputs.views.append(page)
-        session = Session(opened_source, watcher, outputs, real_time=live or web)
+            listeners.append(stack.enter_context(page))
+        session = Session(opened_source, watcher, listeners, real_time=live or web)
         _run(session, page)
     rate = session.frames / session.seconds if session.seconds else 0.0
     remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
 
 
-class _View(Protocol):
-    def show(self, result: FrameResult) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Outputs:
-    """Sends every event to all sinks, and shows every frame in all views."""
-
-    def __init__(self, sinks: list[Sink], views: list[_View]) -> None:
-        self.sinks, self.views = sinks, views
-
-    def send(self, document: dict[str, Any]) -> None:
-        if document["what"] == "source":
-            warn(f"edgefr: {document['source']} is {document['condition']}: {document['reason']}")
-        for sink in self.sinks:
-            sink.send(document)
-
-    def show(self, result: FrameResult) -> None:
-        for view in self.views:
-            view.show(result)
-
-    def close(self) -> None:
-        for view in self.views:
-            view.close()
-        for sink in self.sinks:
-            sink.close()
-
-
-class _TextSink:
-    """Prints events of people as sentences on stdout; those of the source are printed on stderr anyway."""
-
-    VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}  # noqa: RUF012
-
-    def send(self, document: dict[str, Any]) -> None:
-        if document["what"] == "source":
-            return
-        if document["at"] is None:
-            time_text = f"{document['seconds']:9.2f} s"
-        else:
-            time_text = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
-        person, verb = document["name"] or "unknown", self.VERBS[document["what"]]
-        details = f"similarity {document['similarity']:.3f}, track {document['track']}"
-        print(f"{time_text}  {person} {verb} ({details})", flush=True)
-
-    def close(self) -> None: ...
+def _print_person(document: Document) -> None:
+    """Print an event as a sentence."""
+    if document["at"] is None:
+        when = f"{document['seconds']:9.2f} s"
+    else:
+        when = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
+    details = f"similarity {document['similarity']:.3f}, track {document['track']}"
+    print(f"{when}  {document['name'] or 'unknown'} {VERBS[document['what']]} ({details})", flush=True)
 
 
 def _source_name(source: str | None) -> str:
@@ -175,25 +135,40 @@ def _source_name(source: str | None) -> str:
     return source
 
 
-def _sinks(json: bool, events: Path | None, hook: str | None, mqtt: str | None) -> list[Sink]:
-    from edgefr.camera.sinks import JsonLinesFile, JsonLinesSink, mqtt_sink, webhook_sink
-
-    found: list[Sink] = [JsonLinesSink(sys.stdout) if json else _TextSink()]
-    if events is not None:
-        found.append(JsonLinesFile(events))
-    if hook is not None:
-        found.append(webhook_sink(hook, _warn_sink))
-    if mqtt is not None:
-        found.append(mqtt_sink(mqtt, _warn_sink))
-    return found
-
-
-def _views(picture: Path | None, window: bool, record: Path | None) -> list[_View]:
+def _listeners(
+    json: bool,
+    events: Path | None,
+    hook: str | None,
+    mqtt: str | None,
+    picture: Path | None,
+    window: bool,
+    record: Path | None,
+) -> list[Listener]:
     from edgefr.camera.recording import Mp4Recorder
+    from edgefr.camera.session import Listener
+    from edgefr.camera.sinks import JsonLinesFile, JsonLinesSink, mqtt_sink, webhook_sink
     from edgefr.camera.snapshot import SnapshotFile
     from edgefr.camera.window import Window
 
-    found: list[_View] = []
+    class Terminal(Listener):
+        def send(self, document: Document) -> None:
+            if document["what"] == "source":
+                warn(f"edgefr: {document['source']} is {document['condition']}: {document['reason']}")
+            elif not json:
+                _print_person(document)
+
+    def warn_of_sink(sentence: str) -> None:
+        warn(f"edgefr: {sentence}")
+
+    found: list[Listener] = [Terminal()]
+    if json:
+        found.append(JsonLinesSink(sys.stdout))
+    if events is not None:
+        found.append(JsonLinesFile(events))
+    if hook is not None:
+        found.append(webhook_sink(hook, warn_of_sink))
+    if mqtt is not None:
+        found.append(mqtt_sink(mqtt, warn_of_sink))
     if picture is not None:
         found.append(SnapshotFile(picture))
     if window:
@@ -225,7 +200,3 @@ def _run(session: Session, page: WebServer | None) -> None:
         session.stop()
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _warn_sink(sentence: str) -> None:
-    warn(f"edgefr: {sentence}")

@@ -7,9 +7,8 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
 
+from edgefr.camera.session import Document, Listener
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 from edgefr.server.web_state import WebState
@@ -19,7 +18,7 @@ MAX_CONNECTIONS = 500
 """Number of clients at once; further ones are answered with 503."""
 
 
-class WebServer:
+class WebServer(Listener):
     """Serves the page within a `with` block, and receives frames and events.
 
     Attributes:
@@ -84,22 +83,16 @@ class WebServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join(5)
         self._socket.close()
 
     def show(self, result: FrameResult) -> None:
-        """Show a frame on the page."""
         self._state.show(result)
 
-    def send(self, document: dict[str, Any]) -> None:
-        """Show an event on the page."""
+    def send(self, document: Document) -> None:
         self._state.send(document)
-
-    def close(self) -> None: ...
 
 
 def _listen(host: str, port: int) -> socket.socket:

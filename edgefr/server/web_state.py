@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from edgefr.camera.overlay import draw_faces, encode_jpeg
-from edgefr.camera.session import iso_time
+from edgefr.camera.session import Document, iso_time
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.gallery.enrolment import Enrolment, crop_for_enrolment, enrol_samples, sample_from_face
 from edgefr.io.photo import decode_photograph
@@ -47,7 +47,7 @@ class WebState:
         self._picture_number = 0
         self._encoded = (0, b"")
         self._encoding = threading.Lock()
-        self._events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
+        self._events: deque[Document] = deque(maxlen=MAX_EVENTS)
         self._event_count = 0
         self._times: deque[float] = deque(maxlen=60)
 
@@ -59,7 +59,7 @@ class WebState:
         if self.condition != "ended":
             self.condition, self.reason = "ok", ""
 
-    def send(self, document: dict[str, Any]) -> None:
+    def send(self, document: Document) -> None:
         """Take an event, as `event_document` or `source_document` make it."""
         if document["what"] == "source":
             back = document["condition"] == "back"
@@ -77,7 +77,7 @@ class WebState:
                 self._encoded = number, encode_jpeg(draw_faces(result, PICTURE_SIDE), 80)
             return self._encoded
 
-    def events(self, after: int) -> tuple[list[dict[str, Any]], int]:
+    def events(self, after: int) -> tuple[list[Document], int]:
         """Events with a number above `after`, oldest first, and the highest number."""
         events = list(self._events)
         return [event for event in events if event["number"] > after], events[-1]["number"] if events else 0

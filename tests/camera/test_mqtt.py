@@ -7,8 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -21,6 +20,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefr.camera import sinks
+from tests.waiting import wait_for
 
 TOPIC = "door/events"
 CONFIG = """
@@ -49,7 +49,7 @@ def broker(port: int, folder: Path) -> Iterator[None]:
     silent = subprocess.DEVNULL
     process = subprocess.Popen([program, "-c", str(config)], stdout=silent, stderr=silent)
     try:
-        until(lambda: listens(port))
+        wait_for(lambda: listens(port))
         yield
     finally:
         process.kill()
@@ -78,30 +78,23 @@ def subscribed(port: int) -> Iterator[list[int]]:
     client.loop_stop()
 
 
-def until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120  # a busy machine is slow; only a hang takes longer
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_events_arrive_in_order_and_again_after_a_restart_of_the_broker(port: int, tmp_path: Path) -> None:
     warnings: list[str] = []
     sink = sinks.mqtt_sink(f"mqtt://127.0.0.1:{port}/{TOPIC}", warnings.append)
     with broker(port, tmp_path), subscribed(port) as got:
         for track in range(5):
             sink.send({"track": track})
-        until(lambda: len(got) == 5)
+        wait_for(lambda: len(got) == 5)
     assert got == list(range(5))
     assert warnings == []
-    until(lambda: not listens(port))
+    wait_for(lambda: not listens(port))
     sink.send({"track": 5})
-    until(lambda: len(warnings) == 1)
+    wait_for(lambda: len(warnings) == 1)
     assert f"127.0.0.1:{port}/{TOPIC}" in warnings[0]
     with broker(port, tmp_path), subscribed(port) as got:
         for track in range(6, 9):
             sink.send({"track": track})
-        until(lambda: got[-3:] == [6, 7, 8])
+        wait_for(lambda: got[-3:] == [6, 7, 8])
         sink.close()
     assert got in ([6, 7, 8], [5, 6, 7, 8])  # an event in transit when the broker stopped may arrive late
     assert len(warnings) == 1
@@ -114,6 +107,6 @@ def test_a_broker_that_does_not_acknowledge_causes_a_warning(monkeypatch: pytest
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sink = sinks.mqtt_sink(f"mqtt://127.0.0.1:{silent.getsockname()[1]}/{TOPIC}", warnings.append)
         sink.send({"track": 0})
-        until(lambda: len(warnings) == 1)
+        wait_for(lambda: len(warnings) == 1)
         sink.close()
     assert "TimeoutError" in warnings[0]

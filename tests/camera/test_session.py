@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgefr.camera.base import DisconnectedError, Frame
-from edgefr.camera.session import Session
-from edgefr.camera.watcher import FrameResult, Watcher
+from edgefr.camera.session import Listener, Session
+from edgefr.camera.watcher import Watcher
 from tests.camera.people import frame
+from tests.waiting import wait_for
 
 
-class Recorder:
+class Recorder(Listener):
     """A listener that keeps the events."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
-
-    def show(self, result: FrameResult) -> None: ...
 
     def send(self, document: dict[str, Any]) -> None:
         self.events.append(document)
@@ -33,7 +32,7 @@ def test_events_of_a_recording_have_its_time(watcher: Watcher) -> None:
             yield from (frame(number / 25, (1, 100, 50)) for number in range(20))
 
     recorder = Recorder()
-    session = Session(Film(), watcher, recorder, real_time=False)
+    session = Session(Film(), watcher, [recorder], real_time=False)
     session.run()
     assert session.frames == 20
     assert [(event["what"], event["name"], event["at"]) for event in recorder.events] == [
@@ -57,12 +56,10 @@ def test_people_leave_after_the_usual_delay_when_their_camera_dies(watcher: Watc
 
     opened: list[float] = []
     recorder = Recorder()
-    session = Session(DyingCamera(), watcher, recorder, real_time=False)
+    session = Session(DyingCamera(), watcher, [recorder], real_time=False)
     thread = threading.Thread(target=session.run)
     thread.start()
-    end = time.monotonic() + 20
-    while len(recorder.events) < 3 and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(lambda: len(recorder.events) >= 3)
     happened = [(event["what"], event.get("name")) for event in recorder.events]
     session.stop()
     thread.join(10)

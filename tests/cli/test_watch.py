@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from edgefr.manifest import Manifest, write_manifest
 from tests.camera.people import PatchDetector, frame
 from tests.conftest import REPOSITORY
 from tests.gallery.people import thresholds
+from tests.waiting import wait_for
 
 ADA, STRANGER = 1, 77
 
@@ -136,15 +136,9 @@ def test_the_page_of_a_film_says_that_it_ended_and_closes_on_one_sigterm(watch, 
     with process(film(tmp_path / "film", [[(ADA, 50, 40)]] * 10), "--json", "--web", "--port", 0) as started:
         assert started.stderr is not None
         url = started.stderr.readline().split()[-1]
-        end = time.monotonic() + 60
-        condition = ""
-        while condition != "ended" and time.monotonic() < end:
-            time.sleep(0.1)
-            with urllib.request.urlopen(f"{url}api/state", timeout=10) as answer:  # noqa: S310
-                condition = json.load(answer)["condition"]
+        wait_for(lambda: json.load(urllib.request.urlopen(f"{url}api/state"))["condition"] == "ended")  # noqa: S310
         started.send_signal(signal.SIGTERM)
         out, err = started.communicate(timeout=30)
-    assert condition == "ended"
     assert started.returncode == 0
     assert "source" not in [json.loads(line)["what"] for line in out.splitlines()]
     assert err == ""

@@ -14,6 +14,7 @@ import pytest
 from edgefr.camera.watcher import Watcher
 from tests.camera.conftest import Door
 from tests.camera.people import frame
+from tests.waiting import wait_for
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -49,11 +50,7 @@ def open_view(page: Any, view: str) -> None:
 
 
 def wait_for_picture(page: Any) -> None:
-    for _ in range(150):
-        if page.evaluate("document.getElementById('picture').naturalWidth > 0"):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError("the live picture does not load")
+    wait_for(lambda: page.evaluate("document.getElementById('picture').naturalWidth > 0"))
 
 
 def photo(folder: Path, name: str, person: int, at: float) -> Path:
@@ -110,7 +107,10 @@ def test_two_photographs_are_compared(page: Any, served: str, tmp_path: Path) ->
         page.locator("#result .answer", has_text=verdict).wait_for()
         for crop in page.locator("#result .crops img").all():
             assert crop.evaluate("image => image.decode().then(() => image.naturalWidth)") == 112
-    assert "threshold of 0.70, which about 1 in 1,000 pairs of different people reach" in page.locator("#result .meaning").inner_text()
+    assert (
+        "threshold of 0.70, which about 1 in 1,000 pairs of different people reach"
+        in page.locator("#result .meaning").inner_text()
+    )
     assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +21,7 @@ from edgefr.server.web_server import WebServer
 from edgefr.server.web_state import FaceNotInViewError, WebState
 from tests.camera.conftest import Door
 from tests.camera.people import frame
+from tests.waiting import wait_for
 
 TOKEN = "a token of some length"  # noqa: S105
 
@@ -66,16 +65,6 @@ def compare(url: str, first: bytes, second: bytes) -> Answer:
     return ask(url, "POST", "/api/compare", body, Content_Type=kind)
 
 
-def until(found: Callable[[], Any]) -> Any:
-    """The first true value that `found` returns within 10 seconds."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("no true value within 10 seconds")
-
-
 def faces(url: str) -> dict[int, dict[str, Any]]:
     return {face["track"]: face for face in ask(url, "GET", "/api/scene").json["faces"]}
 
@@ -83,7 +72,7 @@ def faces(url: str) -> dict[int, dict[str, Any]]:
 def test_state_picture_and_events(served: str) -> None:
     picture = ask(served, "GET", "/api/picture")
     assert cv2.imdecode(np.frombuffer(picture.body, np.uint8), cv2.IMREAD_COLOR).shape == (240, 480, 3)
-    known = until(lambda: [face for face in faces(served).values() if face["state"] == "known"])
+    known = wait_for(lambda: [face for face in faces(served).values() if face["state"] == "known"])
     assert [face["name"] for face in known] == ["Ada"]
     events = ask(served, "GET", "/api/events").json
     assert ("identified", "Ada") in [(event["what"], event["name"]) for event in events["events"]]
@@ -105,21 +94,21 @@ def test_the_live_picture_is_a_stream(served: str) -> None:
 
 @pytest.mark.parametrize("name", ["Émilie/Ü", ".."])
 def test_the_face_in_view_is_enrolled_then_known_then_removed(served: str, name: str) -> None:
-    stranger = until(lambda: [face for face in faces(served).values() if face["state"] == "unknown"])[0]
+    stranger = wait_for(lambda: [face for face in faces(served).values() if face["state"] == "unknown"])[0]
     enrolled = ask(served, "POST", "/api/people", {"name": name, "track": stranger["track"]})
     assert enrolled.status == 201, enrolled.body
     assert enrolled.json == {"name": name, "images": 1, "doubts": []}
-    until(lambda: [face for face in faces(served).values() if face["name"] == name])
+    wait_for(lambda: [face for face in faces(served).values() if face["name"] == name])
     people = ask(served, "GET", "/api/people")
     assert {person["name"] for person in people.json["people"]} == {"Ada", "Grace", name}
     assert b"template" not in people.body
     assert ask(served, "DELETE", f"/api/people?name={quote(name, safe='')}").status == 204
     assert ask(served, "DELETE", f"/api/people?name={quote(name, safe='')}").status == 404
-    until(lambda: all(face["name"] != name for face in faces(served).values()))
+    wait_for(lambda: all(face["name"] != name for face in faces(served).values()))
 
 
 def test_a_warning_names_enrolled_people_who_look_alike(served: str) -> None:
-    ada = until(lambda: [face for face in faces(served).values() if face["name"] == "Ada"])[0]
+    ada = wait_for(lambda: [face for face in faces(served).values() if face["name"] == "Ada"])[0]
     done = ask(served, "POST", "/api/people", {"name": "Countess", "track": ada["track"]}).json
     assert "Countess looks like Ada" in done["doubts"][0]
 
@@ -127,7 +116,7 @@ def test_a_warning_names_enrolled_people_who_look_alike(served: str) -> None:
 def test_a_face_that_left_and_an_invalid_name_are_refused(served: str) -> None:
     gone = ask(served, "POST", "/api/people", {"name": "Eve", "track": 9999})
     assert (gone.status, gone.json["detail"]) == (409, "The selected face is no longer in view. Select another one.")
-    track = next(iter(until(lambda: faces(served))))
+    track = next(iter(wait_for(lambda: faces(served))))
     refused = ask(served, "POST", "/api/people", {"name": "\u0007", "track": track})
     assert refused.status == 422
     assert "printable characters" in refused.json["detail"]
