@@ -1,4 +1,4 @@
-"""A film made from photographs, as a camera at a door would see it: pans, zooms, gaps, several people."""
+"""Make a film from photographs, similar to that of a camera at a door: pans, zooms, gaps, several people."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WIDTH, HEIGHT, RATE = 1280, 720, 30
 
 @dataclass(frozen=True)
 class Shot:
-    """Seconds of one photograph, seen from `first` to `last`: x, y of the middle and width, all as shares of the
-    photograph's width and height. None is an empty room."""
+    """Seconds of one photograph, or of an empty room if it is None. The view moves from `first` to `last`: x, y of the
+    middle and width, as fractions of the width and height of the photograph."""
 
     photo: Path | None
     seconds: float
@@ -27,7 +27,7 @@ class Shot:
 
 
 def frames(shots: Sequence[Shot], seed: int = 0) -> Iterator[Image]:
-    """The film's frames, (720, 1280, 3) uint8 RGB, with a sensor's noise."""
+    """The frames, (720, 1280, 3) uint8 RGB, with noise as of a sensor."""
     random = np.random.default_rng(seed)
     noise = [random.normal(0, 3, (HEIGHT, WIDTH, 3)).astype(np.int16) for _ in range(8)]
     room = cv2.resize(random.integers(90, 150, (4, 6, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -41,13 +41,13 @@ def frames(shots: Sequence[Shot], seed: int = 0) -> Iterator[Image]:
                 clean = room
             else:
                 view = np.array(shot.first) * (1 - part) + np.array(shot.last) * part
-                clean = _seen(photo, *view.tolist())
+                clean = _view(photo, *view.tolist())
             yield np.clip(clean + noise[count % len(noise)], 0, 255).astype(np.uint8)
             count += 1
 
 
 def write(path: Path, shots: Sequence[Shot]) -> int:
-    """Write the film as MP4; how many frames it has."""
+    """Write the film as MP4; returns its number of frames."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
     count = 0
     for frame in frames(shots):
@@ -57,8 +57,8 @@ def write(path: Path, shots: Sequence[Shot]) -> int:
     return count
 
 
-def _seen(photo: Image, x: float, y: float, width: float) -> Image:
-    """The part of a photograph around (x, y) that is `width` of it wide, at the film's size; grey beyond its edge."""
+def _view(photo: Image, x: float, y: float, width: float) -> Image:
+    """The part of a photograph around (x, y) with a fraction `width` of its width, scaled to the film; grey outside."""
     high, wide = photo.shape[:2]
     scale = WIDTH / (width * wide)
     move = np.array([[scale, 0, WIDTH / 2 - scale * x * wide], [0, scale, HEIGHT / 2 - scale * y * high]])

@@ -1,7 +1,7 @@
-"""`edgefr watch` on a 720p film of 30 frames a second made from photographs: does it keep up, whom does it name?
+"""Measure `edgefr watch` on a film of 1280x720 pixels at 30 frames a second that is made from photographs.
 
-Two people are enrolled from other photographs than the film's; a third person in it is a stranger. The film is shown
-again and again until there were `frames`, and the process's memory is read on the way: it must not grow.
+Two people are enrolled from other photographs than those in the film; a third person in it is a stranger. The film is
+repeated until `frames` frames were processed. The memory of the process is read on the way, because it must not grow.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENROLLED = {"Obama": ("obama1.jpg", "obama2.jpg"), "Biden": ("biden2.jpg",)}
 
 
 def shots(photos: Path) -> list[Shot]:
-    """18 seconds: one after the other, both together, a stranger, with gaps between."""
+    """18 seconds: the people one after the other, both together, a stranger, with gaps between."""
     return [
         Shot(photos / "obama3.jpg", 4, (0.35, 0.3, 2.5), (0.65, 0.35, 1.6)),
         Shot(None, 1.5),
@@ -45,7 +45,7 @@ def shots(photos: Path) -> list[Shot]:
 
 
 class Repeated:
-    """A film shown again and again until there were so many frames."""
+    """A film that is repeated until it has given a number of frames."""
 
     live = False
 
@@ -63,7 +63,7 @@ class Repeated:
 
 
 class Notes(Listener):
-    """Events and the memory in use, as the watch goes on."""
+    """Keeps the events, and the memory in use after every 500 frames."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ class Notes(Listener):
 
 
 def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str, Any]:
-    """Frames a second, who was named, and the megabytes in use after every 500 frames."""
+    """Watch the film; returns frame rate, identified people, events, and the memory in use after every 500 frames."""
     verifier = Verifier.open(model, detector, images=1)
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder, "film.mp4")
@@ -111,7 +111,7 @@ def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str
 
 
 def _resident() -> int:
-    """Megabytes of this process in memory (Linux)."""
+    """Resident memory of this process in megabytes (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() >> 20
 

@@ -2,7 +2,7 @@
 
 No single frame decides. A track is identified once the template that is fused from at least `MIN_VOTES` views reaches
 the threshold of the gallery, and keeps the name until the similarity falls by more than `HYSTERESIS` below it. A view
-unlike all views before may show another person whom the tracker confused with the first one; after two such views in
+unlike all views before may show another person, if the tracker confused two faces; after two such views in
 a row the track starts anew.
 """
 
@@ -70,7 +70,7 @@ class Identity:
     Attributes:
         state: "pending" before the first decision.
         name: The person, if the state is "identified".
-        similarity: Similarity to that person, or else to the most similar one.
+        similarity: Similarity to that person, or to the most similar one if there is no name.
         views: The best views so far, best first.
     """
 

@@ -112,7 +112,7 @@ class Session:
 
 
 def event_document(event: TrackEvent, live: bool) -> Document:
-    """An event of a track for JSON: of a live source with `at` in ISO 8601, else with `seconds` into the recording."""
+    """An event of a track for JSON, with `at` in ISO 8601 for a live source and `seconds` for a recording."""
     at = iso_time(event.at) if live else None
     return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3)}
 

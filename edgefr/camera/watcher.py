@@ -31,8 +31,8 @@ class TrackEvent:
         what: "identified" or "unknown" after a decision, "lost" if a name is withdrawn, "left" if the track ended.
         at: Time of the frame in seconds, as in `Frame`; for "left" of the last frame with the face.
         track: Number of the track.
-        name: The person who is identified or was identified, else None.
-        similarity: Cosine similarity to that person, or else to the most similar one.
+        name: The person who is or was identified, None for an unknown person.
+        similarity: Cosine similarity to that person, or to the most similar one if there is no name.
         box: x, y, width and height of the face in pixels of the frame.
     """
 

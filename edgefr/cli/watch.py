@@ -115,7 +115,7 @@ def _print_person(document: Document) -> None:
 
 
 def _source_name(source: str | None) -> str:
-    """The source to watch: SOURCE, else $EDGEFR_SOURCE."""
+    """The source to watch: SOURCE, or $EDGEFR_SOURCE without it."""
     from urllib.parse import urlsplit
 
     if source is None and (default := os.environ.get(SOURCE_VARIABLE)):

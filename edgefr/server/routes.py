@@ -89,9 +89,7 @@ def _add_live_routes(app: FastAPI, state: WebState, token_required: bool) -> Non
             "frames_per_second": round(state.frame_rate(), 1),
             "people": len(watcher.gallery),
             "threshold": threshold.value,
-            "threshold_meaning": f"at most {100 * fpir:.2g} % of strangers are identified by mistake"
-            if fpir
-            else "given",
+            "threshold_meaning": f"at most {100 * fpir:.2g} % of strangers misidentified" if fpir else "given",
             "token_needed": token_required,
             "model": watcher.verifier.model.name,
         }
