@@ -130,8 +130,14 @@ class FileDetector(Detector, Protocol):
 
     file: str
     """Which file to use, in words, for messages."""
+    upright_score: float
+    """A score that faces reach only in an upright picture; most upright faces do."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None: ...
+
+    def detect_once(self, image: Image) -> Detections:
+        """Find faces at the size that the picture has: quick for a small one, see `detect`."""
+        ...
 
     @staticmethod
     def accepts(outputs: dict[str, int | None]) -> bool:

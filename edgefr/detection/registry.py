@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from edgefr.detection.base import Detector, FileDetector
+from edgefr.detection.orientation import UprightDetector
 from edgefr.detection.scrfd import Scrfd
 from edgefr.detection.spot import Spot
 from edgefr.detection.yunet import YuNet
@@ -39,7 +40,7 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     outputs = graph_outputs(path)
     for kind in DETECTORS:
         if kind.accepts(outputs):
-            return kind(path, threads)
+            return UprightDetector(kind(path, threads))
     files = ", or ".join(kind.file for kind in DETECTORS)
     widths = sorted(outputs.values(), key=lambda width: width or 0)
     if widths == [1, 1, 1, 4, 4, 4]:

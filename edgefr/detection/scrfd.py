@@ -24,6 +24,7 @@ class Scrfd:
     """A network with nine outputs: score, box and landmarks at strides 8, 16 and 32."""
 
     name = "scrfd"
+    upright_score = 0.785
     file = "an SCRFD file of insightface whose name has 'kps'"
 
     @staticmethod
@@ -51,6 +52,11 @@ class Scrfd:
         """Find all faces, see `Detector.detect`."""
         whole = min(self._canvas) if self._canvas else SIDES[0]
         return detect_multiscale(image, (whole, whole // 2), self._candidates, NMS_IOU)
+
+    def detect_once(self, image: Image) -> Detections:
+        """Find faces at one size, see `FileDetector.detect_once`."""
+        side = min(self._canvas) if self._canvas else -(-max(image.shape[:2]) // STRIDES[-1]) * STRIDES[-1]
+        return detect_multiscale(image, (side,), self._candidates, NMS_IOU)
 
     def _candidates(self, image: Image, side: int) -> Detections:
         height, width = self._canvas or (side, side)

@@ -40,6 +40,7 @@ class Spot:
     """A network with one output, a face in each row: box, five points, score."""
 
     name = "spot"
+    upright_score = 0.915
     file = "spot, which comes with edgefr"
 
     @staticmethod
@@ -66,6 +67,11 @@ class Spot:
             if (inside[index, kept] <= NESTED).all():
                 kept.append(index)
         return faces.take(kept)
+
+    def detect_once(self, image: Image) -> Detections:
+        """Find faces at one size, see `FileDetector.detect_once`."""
+        side = max(image.shape[:2])
+        return detect_multiscale(image, (side,), self._candidates, NMS_IOU, MIN_SIZE, SCORE_THRESHOLD)
 
     def _candidates(self, image: Image, _side: int) -> Detections:
         below, right = (-length % SPOT_STRIDE for length in image.shape[:2])

@@ -23,6 +23,7 @@ class YuNet:
     """OpenCV's `FaceDetectorYN` with the 2023mar file; its landmark order is that of `spec.TEMPLATE`."""
 
     name = "yunet"
+    upright_score = 0.912
     file = "face_detection_yunet_2023mar.onnx from OpenCV's model zoo"
 
     @staticmethod
@@ -48,6 +49,10 @@ class YuNet:
         longest = max(image.shape[:2])
         sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
         return detect_multiscale(image, sides, self._candidates, NMS_IOU)
+
+    def detect_once(self, image: Image) -> Detections:
+        """Find faces at one size, see `FileDetector.detect_once`."""
+        return detect_multiscale(image, (max(image.shape[:2]),), self._candidates, NMS_IOU)
 
     def _candidates(self, image: Image, _side: int) -> Detections:
         try:
