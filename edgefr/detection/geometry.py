@@ -1,4 +1,4 @@
-"""Geometry of boxes."""
+"""Overlap of boxes."""
 
 from __future__ import annotations
 

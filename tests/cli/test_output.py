@@ -1,4 +1,4 @@
-"""Progress on a terminal: bars within bars, with a rate that a resumed run does not inflate."""
+"""Progress on a terminal: nested bars, and a rate that is right after a resume."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal on stderr from now on; pytest puts its own there between a fixture and its test."""
+def use_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make stderr a terminal. This is no fixture because pytest replaces stderr between a fixture and its test."""
     made = Terminal()
     for name, value in {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -27,12 +27,12 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def frames(text: str) -> list[str]:
-    """What was on the terminal, one block of lines after the other: each is drawn from the first column on."""
+    """The blocks of lines that were drawn one after the other, each from the first column."""
     return re.split(r"\r\x1b\[2K", re.sub(r"\x1b\[\?25[lh]|\x1b\[1A\x1b\[2K", "", text))
 
 
-def test_progress_within_progress_shows_both_and_ends_with_one(monkeypatch) -> None:
-    terminal = watched(monkeypatch)
+def test_nested_progress_shows_both_bars(monkeypatch) -> None:
+    terminal = use_terminal(monkeypatch)
     with progress("Distilling", 10) as advance:
         with progress("Embedding", 4) as inner:
             inner(3)
@@ -49,8 +49,8 @@ def test_progress_within_progress_shows_both_and_ends_with_one(monkeypatch) -> N
     assert not any("Again" in frame and "Distilling" in frame for frame in shown)
 
 
-def test_nothing_is_left_of_a_progress_that_failed(monkeypatch) -> None:
-    terminal = watched(monkeypatch)
+def test_a_failed_progress_leaves_no_bar(monkeypatch) -> None:
+    terminal = use_terminal(monkeypatch)
     with pytest.raises(KeyboardInterrupt), progress("Outer", 3), progress("Inner", 3):
         raise KeyboardInterrupt
     start = len(terminal.getvalue())
@@ -59,13 +59,13 @@ def test_nothing_is_left_of_a_progress_that_failed(monkeypatch) -> None:
     assert "Outer" not in terminal.getvalue()[start:]
 
 
-def test_silent_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("Distilling", 10) as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_rate_does_not_count_what_was_done_before() -> None:
+def test_the_rate_after_a_resume_ignores_earlier_steps() -> None:
     now = [0.0]
     bars = Progress(get_time=lambda: now[0])
     bars.add_task("Distilling", total=10_000)
