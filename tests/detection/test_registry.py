@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.detection.base import Face, select_face
+from edgefr.detection import registry
+from edgefr.detection.base import Detections, Face, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError, NoFaceError, SeveralFacesError, WrongModelError
-from edgefr.types import TEMPLATE
+from edgefr.recognition.recogniser import Recogniser
+from edgefr.recognition.verifier import Verifier
+from edgefr.runtimes.fake import FakeBackend
+from edgefr.types import TEMPLATE, Image
 from tests.detection.models import model_bytes, write_constant_detector
 from tests.detection.pictures import gradient
 
@@ -140,3 +144,39 @@ def test_the_variable_comes_before_the_folder_of_detectors(
     monkeypatch.setenv("EDGEFR_DETECTOR", str(tmp_path / "elsewhere.onnx"))
     with pytest.raises(EdgefrError, match=r"elsewhere\.onnx"):
         open_detector(None)
+
+
+class WholePicture:
+    """A detector as a user could add it: one class that finds a face as large as the picture."""
+
+    name = "whole-picture"
+    file = "a graph with the output 'whole'"
+
+    @staticmethod
+    def accepts(outputs: dict[str, int | None]) -> bool:
+        return outputs == {"whole": 1}
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.threads = threads
+
+    def detect(self, image: Image) -> Detections:
+        height, width = image.shape[:2]
+        landmarks = (TEMPLATE + 0.5) * np.float32([width, height]) / 112 - 0.5
+        return Detections.from_faces([Face((0, 0, width, height), landmarks, 1.0)])
+
+
+def test_a_new_detector_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "whole.onnx"
+    path.write_bytes(model_bytes({"whole": (None, 1)}))
+    with pytest.raises(WrongModelError, match="found a network with 1 other outputs"):
+        open_detector(path)
+    monkeypatch.setattr(registry, "DETECTORS", (*registry.DETECTORS, WholePicture))
+    detector = open_detector(path, threads=2)
+    assert isinstance(detector, WholePicture)
+    assert detector.threads == 2
+    crop = Verifier(detector, Recogniser(FakeBackend(), "fake")).find_in(gradient(224, 224), "a picture").crop
+    assert np.abs(crop.astype(int) - gradient(112, 112))[1:-1, 1:-1].max() < 4
+    other = tmp_path / "other.onnx"
+    other.write_bytes(model_bytes({"embedding": (None, 512)}))
+    with pytest.raises(WrongModelError, match=r"Use spot, .*, or a graph with the output 'whole'\."):
+        open_detector(other)
