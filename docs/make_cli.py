@@ -36,7 +36,7 @@ def _help(arguments: list[str]) -> str:
         check=True,
     )
     lines = "\n".join(line.rstrip() for line in completed.stdout.strip().splitlines())
-    return f"```\n{lines}\n```".replace("python -m edgefr", "edgefr")
+    return f"```\n{lines}\n```"
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def edgefr(
 def main() -> None:
     """Run a command. An error becomes one line on stderr and exit code 2; EDGEFR_DEBUG shows internal tracebacks."""
     try:
-        app()
+        app(prog_name="edgefr")  # also for `python -m edgefr`, whose completion could not be installed otherwise
     except EdgefrError as error:
         failure = error
     except Exception as error:

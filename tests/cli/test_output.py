@@ -1,4 +1,4 @@
-"""Progress on a terminal: nested bars, and a rate that is right after a resume."""
+"""What all commands share: progress, help, version and completion."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import pytest
 from rich.progress import Progress
 
+from edgefr import __version__
+from edgefr.cli import COMMANDS
 from edgefr.cli.output import progress
 from edgefr.cli.progress_bars import RateColumn
 
@@ -77,3 +79,28 @@ def test_the_rate_after_a_resume_ignores_earlier_steps() -> None:
         now[0] += 2.0
         bars.advance(task.id, 64)
     assert rate.render(task).plain == "32.0/s"
+
+
+def test_the_version_is_printed(edgefr) -> None:
+    answer = edgefr("--version")
+    assert (answer.code, answer.out, answer.err) == (0, f"edgefr {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["gallery"], ["gallery", "enroll"], ["data", "check"]])
+def test_every_command_has_a_short_help_option(edgefr, command: list[str]) -> None:
+    short, long = edgefr(*command, "-h"), edgefr(*command, "--help")
+    assert (short.code, short.err) == (0, "")
+    assert short.out == long.out
+    assert "Usage: edgefr" in short.out
+
+
+def test_commands_are_listed_in_the_order_of_use() -> None:
+    names = list(COMMANDS)
+    assert names.index("verify") < names.index("eval") < names.index("train") < names.index("demo")
+
+
+def test_a_shell_can_complete_commands(edgefr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_EDGEFR_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "edgefr ver")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert edgefr().out.split() == ["verify"]
