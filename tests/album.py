@@ -12,20 +12,11 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-PASSPHRASE_VARIABLE = "ALBUM_PASSPHRASE"  # noqa: S105 - a name
-PASSPHRASE = "correct horse"  # noqa: S105 - that of the README
+PASSPHRASE = "correct horse"  # noqa: S105 - that of the examples
 
 
-def make_album(folder: Path, *secret: str) -> Path:
-    """Write two photographs of one person under several names, and a gallery with this person.
-
-    Args:
-        folder: An empty folder.
-        secret: Options that lock the gallery.
-
-    Returns:
-        The folder.
-    """
+def make_album(folder: Path) -> Path:
+    """Write two photographs of one person under several names, and a gallery with this person, into an empty folder."""
     pytest.importorskip("skimage")
     pytest.importorskip("matplotlib")
     from edgefr.demo import ASTRONAUT, COPY, demo_photos
@@ -36,7 +27,8 @@ def make_album(folder: Path, *secret: str) -> Path:
     for name in ("b.jpg", "ada2.jpg", "visitor.jpg"):
         cv2.imwrite(str(folder / name), cv2.cvtColor(photos[COPY], cv2.COLOR_RGB2BGR))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EDGEFR_")}
-    environment = inherited | {PASSPHRASE_VARIABLE: PASSPHRASE, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "edgefr", "gallery", "enroll", "Ada", "a.jpg", "--gallery", "people.gallery"]
-    subprocess.run([*command, *secret], cwd=folder, env=environment, check=True)
+    environment = inherited | {"PASSPHRASE": PASSPHRASE, "PYTHONPATH": str(REPOSITORY)}
+    options = ["--gallery", "people.gallery", "--passphrase-env", "PASSPHRASE"]
+    command = [sys.executable, "-m", "edgefr", "gallery", "enroll", "Ada", "a.jpg", *options]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
     return folder

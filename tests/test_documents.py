@@ -13,7 +13,7 @@ import pytest
 import typer.main
 
 from edgefr.cli import app
-from tests.album import PASSPHRASE_VARIABLE, make_album
+from tests.album import make_album
 from tests.conftest import REPOSITORY
 
 DOCUMENTS = sorted(
@@ -85,7 +85,7 @@ def test_commands_have_the_options_that_they_are_shown_with(path: Path) -> None:
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("EDGEFR_DETECTOR", raising=False)
-    monkeypatch.chdir(make_album(tmp_path, "--passphrase-env", PASSPHRASE_VARIABLE))
+    monkeypatch.chdir(make_album(tmp_path))
     return tmp_path
 
 

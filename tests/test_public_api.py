@@ -88,7 +88,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_album(tmp_path_factory.mktemp("album"), "--key-file", "people.key")
+    return make_album(tmp_path_factory.mktemp("album"))
 
 
 @pytest.mark.parametrize("name", ["Verifier", "Identifier", "open_gallery"])
