@@ -1,4 +1,4 @@
-"""Overlap of boxes."""
+"""Geometry of boxes."""
 
 from __future__ import annotations
 
