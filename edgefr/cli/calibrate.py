@@ -14,7 +14,7 @@ from edgefr.cli.options import (
     PhotographsDetectorOption,
     PrecisionOption,
     RuntimeOption,
-    parse_folds,
+    folds_of,
 )
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
@@ -60,7 +60,7 @@ def calibrate(
     finder = FaceProvider.open(detector, face)
     if quality == "detector" and finder.detector is None:
         raise EdgefrError("a detector for --quality detector", "none", "give one with --detector")
-    named = () if folds is None else tuple(sorted(parse_folds(folds)))
+    named = () if folds is None else tuple(sorted(folds_of(folds)))
     manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
     chosen = _doubted(choose(faces, pairs, named), pairs, named, model, manifest.held_out)
     recogniser = open_recogniser(model, runtime, precision, images=len(chosen.names))

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefr.cli.options import (
-    FaceOption,
-    JsonOption,
-    PhotographsDetectorOption,
-    RuntimeOption,
-    chosen_model,
-    parse_folds,
-)
+from edgefr.cli.options import FaceOption, JsonOption, PhotographsDetectorOption, RuntimeOption, chosen_model, folds_of
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import EdgefrError
 
@@ -145,7 +138,7 @@ def _pairs(
     if folds is None and (held_out := common_folds(known, sha256_of(path))):
         folds = format_folds(held_out)
         warn(f"edgefr: only folds {folds}, whose people training held out; name others with --folds")
-    chosen = there if folds is None else parse_folds(folds)
+    chosen = there if folds is None else folds_of(folds)
     if not chosen <= there:
         raise EdgefrError(f"folds of {min(there)} to {max(there)} in {path}", f"--folds {folds}", "choose among them")
     return [pair for pair in named if pair.fold in chosen], folds

@@ -71,7 +71,7 @@ def chosen_model(model: Path | None) -> Path:
     return find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)
 
 
-def parse_folds(text: str) -> set[int]:
+def folds_of(text: str) -> set[int]:
     """Parse a list of folds.
 
     Args:

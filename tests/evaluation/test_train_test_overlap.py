@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefr.cli.options import parse_folds
+from edgefr.cli.options import folds_of
 from edgefr.evaluation.train_test_overlap import common_folds, format_folds, overlap_warnings
 from edgefr.manifest import HeldOut
 
@@ -55,5 +55,5 @@ def test_a_collection_is_asked_for_its_digest_only_where_it_matters() -> None:
 @settings(deadline=None)
 @given(st.sets(st.integers(1, 20), min_size=1))
 def test_folds_are_told_as_the_option_takes_them(folds: set[int]) -> None:
-    assert parse_folds(format_folds(folds)) == folds
+    assert folds_of(format_folds(folds)) == folds
     assert format_folds({1, 3, 6, 7, 8, 9, 10}) == "1,3,6-10"
