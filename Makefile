@@ -1,5 +1,8 @@
-# The contributor's guide in short: make demo | test | lint | docs | bench | gpu | soak | stores.
-# Each target makes its own virtual environment; nothing else needs to be installed.
+# make demo    verify sample photographs          make docs    write docs/cli.md
+# make test    check style and types, run tests   make bench   measure the figures of the documents
+# make lint    check style and types              make gpu     build and measure engines on a GPU
+# make stores  test galleries on Milvus           make soak    kill writers of a gallery 20,000 times
+# Every target creates the virtual environment .venv if it is missing; nothing else needs to be installed.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -52,14 +55,14 @@ export/artifacts/arcface.onnx: | .venv/test
 	-$(MAKE) .venv/tritonserver
 	touch $@
 
-# A real Triton server for the tests (60 MB), in an environment of its own: its Python backend needs numpy<2. Where there
-# are no such wheels (only x86 Linux, Python up to 3.12 has them) the tests that need it say so.
+# A real Triton server for the tests (60 MB). It has its own environment because its Python backend needs numpy<2. There
+# are wheels only for x86 Linux and Python up to 3.12; elsewhere the tests that need it are skipped.
 .venv/tritonserver: | .venv/demo
 	$(PYTHON) -m venv $@.new
 	$@.new/bin/pip install --quiet --no-deps --only-binary :all: nvidia-pytriton==0.7.0 numpy==1.26.4 onnxruntime==1.32.0
 	mv $@.new $@
 
-.venv/milvus/bin/milvus-server: | .venv/demo  # a server with needs of its own, so it gets an environment of its own
+.venv/milvus/bin/milvus-server: | .venv/demo  # its dependencies conflict with ours, so it has its own environment
 	$(PYTHON) -m venv .venv/milvus
 	.venv/milvus/bin/pip install --quiet 'setuptools<70' milvus==2.3.5
 

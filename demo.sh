@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job once, end to end, with what comes with edgefr: find the faces, compare them, draw what was found.
+# Show what this machine can run, then verify sample photographs with the shipped models and draw the result.
 set -euo pipefail
 .venv/bin/edgefr doctor
 echo

@@ -1,9 +1,6 @@
 """edgefr: accurate face verification for edge devices.
 
-Two frozen face recognition networks, fused and compressed by a variational information bottleneck (arXiv 2309.13137),
-exported as one ONNX graph.
-
-The names below are the public API. They are imported when they are first used, so that `import edgefr` is fast.
+The names in `__all__` are the public API. They are imported when they are first used, so that `import edgefr` is fast.
 """
 
 from __future__ import annotations
@@ -11,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from edgefr.errors import (
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
         LockedError,
         MissingExtraError,
         NoFaceError,
+        PoorFaceError,
         SeveralFacesError,
         UnavailableError,
         UnreadableImageError,
@@ -31,25 +29,17 @@ if TYPE_CHECKING:
     from edgefr.gallery.identifier import Identification, Identifier
     from edgefr.recognition.verifier import VerificationResult, Verifier
 
-_HOME = {
-    "edgefr.errors": (
-        "EdgefrError",
-        "ImageError",
-        "InvalidArgumentError",
-        "LockedError",
-        "MissingExtraError",
-        "NoFaceError",
-        "SeveralFacesError",
-        "UnavailableError",
-        "UnreadableImageError",
-        "WrongModelError",
-    ),
-    "edgefr.gallery.crypto.key_wrapping": ("KeyFile", "NoSecret", "Passphrase"),
-    "edgefr.gallery.factory": ("open_gallery",),
-    "edgefr.gallery.identifier": ("Identification", "Identifier"),
-    "edgefr.recognition.verifier": ("VerificationResult", "Verifier"),
+_MODULES = {
+    "Identification": "gallery.identifier",
+    "Identifier": "gallery.identifier",
+    "KeyFile": "gallery.crypto.key_wrapping",
+    "NoSecret": "gallery.crypto.key_wrapping",
+    "Passphrase": "gallery.crypto.key_wrapping",
+    "VerificationResult": "recognition.verifier",
+    "Verifier": "recognition.verifier",
+    "open_gallery": "gallery.factory",
 }
-"""Module -> the public names that it defines."""
+"""Public name -> module that defines it. All other names are in `errors`."""
 
 __all__ = [
     "EdgefrError",
@@ -63,6 +53,7 @@ __all__ = [
     "NoFaceError",
     "NoSecret",
     "Passphrase",
+    "PoorFaceError",
     "SeveralFacesError",
     "UnavailableError",
     "UnreadableImageError",
@@ -75,10 +66,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'edgefr' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'edgefr' has no attribute {name!r}")
+    return getattr(import_module(f"edgefr.{_MODULES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
-"""The command line: one file per verb; each parses, calls and prints.
+"""The command line: one file per command, which parses, calls and prints.
 
-Exit codes: 0 yes or done, 1 no (different people, a bound broken), 2 an error said in one sentence.
+Exit codes: 0 yes or done, 1 no (different people, a limit exceeded), 2 error.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from edgefr import __version__
 from edgefr.cli import (
     bench,
     build_engine,
@@ -36,83 +37,100 @@ from edgefr.cli import (
 )
 from edgefr.errors import EdgefrError, InternalError
 
+Command = Callable[..., None]
 
-def _pipe_safe(command: Callable[..., None]) -> Callable[..., None]:
-    """A reader that goes away (`edgefr ... | head -1`) must not look like the answer 1."""
+COMMANDS: dict[str, Command] = {
+    # use
+    "verify": verify.verify,
+    "embed": embed.embed,
+    "watch": watch.watch,
+    # prove
+    "eval": eval.eval,
+    "calibrate": calibrate.calibrate,
+    "export": export.export,
+    "build-engine": build_engine.build_engine,
+    "prune-engines": prune_engines.prune_engines,
+    "parity": parity.parity,
+    "bench": bench.bench,
+    # teach
+    "train": train.train,
+    "sweep": sweep.sweep,
+    "distill": distill.distill,
+    "train-detector": train_detector.train_detector,
+    # begin
+    "demo": demo.demo,
+    "doctor": doctor.doctor,
+}
+
+GALLERY_COMMANDS: dict[str, Command] = {
+    "enroll": gallery.enroll,
+    "identify": gallery.identify,
+    "list": gallery_admin.list_people,
+    "show": gallery_admin.show,
+    "remove": gallery_admin.remove,
+    "rename": gallery_admin.rename,
+    "audit": gallery_admin.audit,
+    "export": gallery_admin.export,
+    "import": gallery_admin.import_,
+    "rotate-key": gallery_admin.rotate_key,
+    "rebuild": gallery_admin.rebuild,
+}
+
+DATA_COMMANDS: dict[str, Command] = {"check": data.check, "align": data.align}
+
+
+def _survive_closed_pipe(command: Command) -> Command:
+    """Exit 141 if the reader of stdout goes away (`edgefr ... | head -1`), because 1 would mean "no"."""
 
     @functools.wraps(command)
-    def safe(*arguments: Any, **options: Any) -> None:
+    def wrapper(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
             sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
             os._exit(141)
 
-    return safe
+    return wrapper
 
 
-app = typer.Typer(
-    name="edgefr",
-    help="Accurate face verification for edge devices.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+def _group(commands: dict[str, Command], **settings: Any) -> typer.Typer:
+    # Rich markup and pretty tracebacks would load rich, which takes as long as the rest of `edgefr --help`.
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
+    for name, command in commands.items():
+        group.command(name)(_survive_closed_pipe(command))
+    return group
 
-for command in (
-    verify.verify,
-    embed.embed,
-    train.train,
-    sweep.sweep,
-    distill.distill,
-    train_detector.train_detector,
-    eval.eval,
-    export.export,
-    build_engine.build_engine,
-    prune_engines.prune_engines,
-    parity.parity,
-    calibrate.calibrate,
-    bench.bench,
-    doctor.doctor,
-    watch.watch,
-    demo.demo,
-):
-    app.command()(_pipe_safe(command))
 
-datasets = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-for of_data in (data.check, data.align):
-    datasets.command()(_pipe_safe(of_data))
-app.add_typer(datasets, name="data", help="Check and prepare collections of faces.")
+def _print_version(version: bool) -> None:
+    if version:
+        print(f"edgefr {__version__}")
+        raise typer.Exit
 
-people = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-for of_people, verb in (
-    (gallery.enroll, "enroll"),
-    (gallery.identify, "identify"),
-    (gallery_admin.list_people, "list"),
-    (gallery_admin.show, "show"),
-    (gallery_admin.remove, "remove"),
-    (gallery_admin.rename, "rename"),
-    (gallery_admin.audit, "audit"),
-    (gallery_admin.export, "export"),
-    (gallery_admin.import_, "import"),
-    (gallery_admin.rotate_key, "rotate-key"),
-    (gallery_admin.rebuild, "rebuild"),
-):
-    people.command(verb)(_pipe_safe(of_people))
-app.add_typer(people, name="gallery", help="Enrol people and find out who is on a photograph.")
+
+app = _group(COMMANDS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})
+app.add_typer(_group(GALLERY_COMMANDS), name="gallery", help="Enrol people and identify them in photographs.")
+app.add_typer(_group(DATA_COMMANDS), name="data", help="Check and prepare collections of faces.")
+
+
+@app.callback()
+def edgefr(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Accurate face verification for edge devices."""
 
 
 def main() -> None:
-    """Run a command; what goes wrong is one sentence on stderr and exit code 2, never a traceback."""
+    """Run a command. An error becomes one line on stderr and exit code 2; EDGEFR_DEBUG shows internal tracebacks."""
     try:
-        app()
+        app(prog_name="edgefr")  # also for `python -m edgefr`, whose completion could not be installed otherwise
     except EdgefrError as error:
-        known = error
+        failure = error
     except Exception as error:
         if "EDGEFR_DEBUG" in os.environ:
             raise
-        known = InternalError.of(error)
-    print(f"edgefr: {' '.join(str(known).split())}", file=sys.stderr)
-    sys.exit(known.exit_code)
+        failure = InternalError.of(error)
+    print(f"edgefr: {' '.join(str(failure).split())}", file=sys.stderr)
+    sys.exit(failure.exit_code)

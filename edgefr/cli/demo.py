@@ -17,9 +17,10 @@ def demo(
     detector: DetectorOption = None,
     json: JsonOption = False,
 ) -> None:
-    """A verification on photographs that packages carry.
+    """Verify photographs that scikit-image and matplotlib contain.
 
-    An astronaut, a bad copy of her photograph, and a rear admiral; an annotated picture shows what happened.
+    Compares an astronaut with a bad copy of her photograph and with a rear admiral, and draws the result. Exit 0 if
+    both answers are right, 1 if not, 2 error.
     """
     from edgefr.demo import run_demo
     from edgefr.recognition.verifier import Verifier

@@ -1,4 +1,4 @@
-"""Options that several commands share, and where a model comes from when none is named."""
+"""Options that several commands share, and the model and detector they stand for."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from typing import Annotated
 import typer
 
 from edgefr.detection.base import FacePolicy
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.models import MINI, find_model
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
-MOST_FOLDS = 1000
+HIGHEST_FOLD = 1000
 
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        "--model", "-m", help="Recogniser: an .onnx file, a fused .safetensors, or mini; else $EDGEFR_MODEL, else mini."
+        "--model",
+        "-m",
+        help="Recogniser: mini, an .onnx file or a fused .safetensors file. Default: $EDGEFR_MODEL, then mini.",
     ),
 ]
 DetectorOption = Annotated[
     Path | None,
     typer.Option(
-        "--detector", "-d", help="Face detector: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR, else spot."
+        "--detector",
+        "-d",
+        help="Face detector: spot, or the .onnx file of YuNet or SCRFD. Default: $EDGEFR_DETECTOR, then the first file "
+        "in the user's folder of detectors, then spot.",
     ),
 ]
 PhotographsDetectorOption = Annotated[
@@ -33,45 +38,58 @@ PhotographsDetectorOption = Annotated[
     typer.Option(
         "--detector",
         "-d",
-        help="Face detector for photographs: spot, or YuNet's or SCRFD's .onnx; else $EDGEFR_DETECTOR. Aligned faces "
-        "need none.",
+        help="Face detector for photographs: spot, or the .onnx file of YuNet or SCRFD. Default: $EDGEFR_DETECTOR. "
+        "Aligned faces need none.",
     ),
 ]
 RuntimeOption = Annotated[
     str,
     typer.Option(
-        help="auto, onnxruntime, onnxruntime-cuda, openvino, torch, fake, or a server: triton://HOST:8001/NAME; auto "
-        "takes what is done first."
+        help="Runtime: auto, onnxruntime, onnxruntime-cuda, openvino, torch, fake, or a Triton server as "
+        "triton://HOST:8001/NAME. auto picks the one that finishes first."
     ),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option(help="auto, fp32 or bf16; auto takes bf16 where runtime and processor have it.")
+    str, typer.Option(help="Precision: auto, fp32 or bf16. auto picks bf16 if runtime and processor support it.")
 ]
 FaceOption = Annotated[
     FacePolicy,
-    typer.Option("--face", help="Which of several faces: largest, centre, or only (then more is an error)."),
+    typer.Option("--face", help="Which of several faces to use: largest, centre, or only (several are an error)."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
 def chosen_model(model: Path | None) -> Path:
-    """The model to use: --model, else $EDGEFR_MODEL, else `mini`, which comes with edgefr."""
+    """The model to use: --model, else $EDGEFR_MODEL, else `mini`.
+
+    Args:
+        model: Value of --model.
+
+    Returns:
+        The path of the model's file. It is not checked.
+    """
     return find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)
 
 
 def folds_of(text: str) -> set[int]:
-    """`1,3,6-10` -> the numbers.
+    """Parse a list of folds.
+
+    Args:
+        text: Numbers and ascending ranges, for example "1,3,6-10".
+
+    Returns:
+        The numbers.
 
     Raises:
-        EdgefrError: the text is none such.
+        InvalidArgumentError: The text is not such a list.
     """
-    chosen: set[int] = set()
+    folds: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         ends = [first, last if dash else first]
-        if not all(end.isascii() and end.isdigit() and int(end) <= MOST_FOLDS for end in ends):
-            raise EdgefrError("folds such as 6-10 or 1,3", f"--folds {text}", "correct it")
-        chosen.update(range(int(ends[0]), int(ends[1]) + 1))
-    if not chosen:
-        raise EdgefrError("folds that rise, such as 6-10", f"--folds {text}", "correct it")
-    return chosen
+        if not all(end.isascii() and end.isdigit() and int(end) <= HIGHEST_FOLD for end in ends):
+            raise InvalidArgumentError("folds such as 6-10 or 1,3", f"--folds {text}", "correct the list")
+        folds.update(range(int(ends[0]), int(ends[1]) + 1))
+    if not folds:
+        raise InvalidArgumentError("an ascending range such as 6-10", f"--folds {text}", "swap its ends")
+    return folds

@@ -1,4 +1,4 @@
-"""What commands print: JSON on stdout for scripts, progress on stderr for people."""
+"""Output of commands: results and JSON on stdout; warnings, remarks and progress on stderr."""
 
 from __future__ import annotations
 
@@ -17,53 +17,72 @@ if TYPE_CHECKING:
 Advance = Callable[[int], None]
 
 _BARS: ContextVar[Progress | None] = ContextVar("bars", default=None)
-"""Those on the terminal now: only one block of moving lines can be there."""
+"""The bars on the terminal now. A terminal can show only one live block, so nested progress adds a bar to it."""
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """One JSON document on stdout; NaN becomes null."""
+    """Print a JSON document on stdout.
+
+    Args:
+        document: May hold numpy values. NaN and infinity become null.
+    """
     print(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
 def warn(text: str) -> None:
-    """What a script should log, too, on stderr."""
+    """Print a warning on stderr, also if it is not a terminal."""
     print(text, file=sys.stderr)
 
 
 def remark(text: str) -> None:
-    """What somebody who waits wants to know: on stderr, where that is a terminal."""
+    """Print a remark on stderr if it is a terminal."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
-    """A bar on stderr with rate and remaining time, below that of the progress that this one is part of, if any;
-    silent where stderr is no terminal."""
+    """Show a progress bar with rate and remaining time on stderr; nothing if stderr is not a terminal.
+
+    Args:
+        title: Short description, for example "Embedding".
+        total: Number of steps.
+
+    Yields:
+        A function that advances the bar by a number of steps. Within another `progress` the bar is below the outer one.
+    """
     if not sys.stderr.isatty():
         yield lambda _count: None
         return
     with ExitStack() as stack:
-        bars = _BARS.get() or stack.enter_context(_shown_bars())
+        bars = _BARS.get() or stack.enter_context(_live_bars())
         task = bars.add_task(title, total=total)
         stack.callback(bars.remove_task, task)
         yield lambda count: bars.advance(task, count)
 
 
 @contextmanager
-def _shown_bars() -> Iterator[Progress]:
-    from edgefr.cli.progress_bars import bars
+def _live_bars() -> Iterator[Progress]:
+    from edgefr.cli.progress_bars import make_bars
 
-    with bars() as shown:
-        outside = _BARS.set(shown)
+    with make_bars() as bars:
+        token = _BARS.set(bars)
         try:
-            yield shown
+            yield bars
         finally:
-            _BARS.reset(outside)
+            _BARS.reset(token)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns wide enough for their cells; the first is text, the others are numbers set to the right."""
+    """Format a table with columns as wide as their longest cell.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells of each row. The first column is aligned to the left, the others to the right.
+
+    Returns:
+        One line for the header and one for each row.
+    """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -75,7 +94,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """numpy values as Python's, NaN as None, dicts and lists all the way down."""
+    """Convert numpy values to those of Python and NaN to None, in nested dicts and lists, too."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, one below the other."""
+"""Progress bars on stderr, imported only when one is shown because rich takes long to load."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rich.text import Text
 
 
 class RateColumn(ProgressColumn):
-    """How many a second, lately; what a bar starts at does not count."""
+    """Steps per second, averaged over the last seconds; steps done by an earlier run do not count."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:,.1f}/s")
 
 
-def bars() -> Progress:
-    """Bars with count, rate, and time so far and to come; those that end leave nothing."""
+def make_bars() -> Progress:
+    """Create bars with count, rate, elapsed and remaining time, which disappear when they end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -17,7 +17,7 @@ from edgefr.cli.options import (
     chosen_model,
 )
 from edgefr.cli.output import print_json, warn
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, PoorFaceError, WrongModelError
 
 if TYPE_CHECKING:
     from edgefr.recognition.verifier import EmbeddedFace, VerificationResult, Verifier
@@ -30,85 +30,78 @@ def verify(
     detector: DetectorOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Decide by this similarity, not by the model's manifest."),
+        typer.Option(min=-1, max=1, help="Decide by this similarity instead of the threshold of the model."),
     ] = None,
     fmr: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Decide by the threshold measured at this false match rate; else 1e-3."),
+        typer.Option(min=0, max=1, help="Decide by the threshold calibrated at this false match rate. Default: 1e-3."),
     ] = None,
     face: FaceOption = "largest",
     refuse_poor: Annotated[
-        bool, typer.Option("--refuse-poor", help="Give no answer, exit 2, on a photograph too poor to be judged.")
+        bool, typer.Option("--refuse-poor", help="Give no answer (exit 2) if a photograph is of poor quality.")
     ] = False,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Do two photographs show the same person?
+    """Decide whether two photographs show the same person.
 
-    Exit 0 same, 1 different, 2 error. A face of lower quality than the limit in the model's manifest is warned of.
+    Exit 0 same, 1 different, 2 error. Faces below the quality limit of the model cause a warning.
     """
     from edgefr.recognition.verifier import Verifier
 
     if threshold is not None and fmr is not None:
-        raise EdgefrError("--threshold or --fmr", "both", "give one of them")
+        raise InvalidArgumentError("--threshold or --fmr", "both", "give one of them")
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=2)
-    verdict = verifier.verify(first, second, face, threshold, fmr)
+    result = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
-        _insist(verdict, verifier)
-    for doubt in verdict.quality_warnings or ():
-        warn(f"edgefr: do not rely on this answer: {doubt}")
+        _check_quality(result, verifier)
+    for warning in result.quality_warnings or ():
+        warn(f"edgefr: do not rely on this answer: {warning}")
     if json:
-        print_json(_document(verdict, verifier))
+        print_json(_document(result, verifier))
     else:
-        print(_sentence(verdict, verifier))
-    raise typer.Exit(0 if verdict.same else 1)
+        print(_sentence(result, verifier))
+    raise typer.Exit(0 if result.same else 1)
 
 
-def _insist(verdict: VerificationResult, verifier: Verifier) -> None:
-    """Refuse what `--refuse-poor` does not want answered.
-
-    Raises:
-        EdgefrError: a photograph is too poor, or the model has no limit to tell by.
-    """
-    if verdict.quality_warnings is None:
-        raise EdgefrError(
+def _check_quality(result: VerificationResult, verifier: Verifier) -> None:
+    if result.quality_warnings is None:
+        raise WrongModelError(
             f"a quality limit in the manifest of {verifier.model} for --refuse-poor",
             "none",
             "measure one with `edgefr calibrate`",
         )
-    if verdict.quality_warnings:
-        raise EdgefrError(
-            "photographs good enough to be judged",
-            f"that {' and that '.join(verdict.quality_warnings)}",
-            "give clearer ones, or leave out --refuse-poor",
+    if result.quality_warnings:
+        raise PoorFaceError(
+            "", "; ".join(result.quality_warnings), "use clearer photographs, or leave out --refuse-poor"
         )
 
 
-def _document(verdict: VerificationResult, verifier: Verifier) -> dict[str, Any]:
+def _document(result: VerificationResult, verifier: Verifier) -> dict[str, Any]:
     description = verifier.recogniser.description
     return {
-        "same": verdict.same,
-        "reliable": None if verdict.quality_warnings is None else not verdict.quality_warnings,
-        "reasons": verdict.quality_warnings or (),
-        "similarity": verdict.similarity,
-        "threshold": verdict.threshold.value,
-        "threshold_ci95": verdict.threshold.ci95,
-        "threshold_from": verdict.threshold.measured_on,
-        "fmr_at_threshold": verdict.threshold.fmr,
+        "same": result.same,
+        "reliable": None if result.quality_warnings is None else not result.quality_warnings,
+        "reasons": result.quality_warnings or (),
+        "similarity": result.similarity,
+        "threshold": result.threshold.value,
+        "threshold_ci95": result.threshold.ci95,
+        "threshold_from": result.threshold.measured_on,
+        "fmr_at_threshold": result.threshold.fmr,
         "model": verifier.model.name,
         "model_sha256": verifier.digest(),
         "made_from_sha256": verifier.made_from(),
         "detector": verifier.detector.name,
         "runtime": description.runtime,
         "precision": description.precision,
-        "faces": [face_document(face) for face in verdict.faces],
-        "time_ms": verdict.time_ms,
+        "faces": [face_document(face) for face in result.faces],
+        "time_ms": result.time_ms,
     }
 
 
 def face_document(face: EmbeddedFace) -> dict[str, Any]:
-    """Where a face was found and what tells of its quality."""
+    """The JSON object of a face: its position and its quality."""
     return {
         "path": face.source,
         "box": face.face.box,
@@ -120,14 +113,22 @@ def face_document(face: EmbeddedFace) -> dict[str, Any]:
     }
 
 
-def _sentence(verdict: VerificationResult, verifier: Verifier) -> str:
-    limit = verdict.threshold
-    answer = "The same person" if verdict.same else "Different people"
-    relation = "reaches" if verdict.same else "stays below"
-    source = f"at most {100 * limit.fmr:#.2g}% false matches" if limit.fmr is not None else "given"
+def _sentence(result: VerificationResult, verifier: Verifier) -> str:
+    threshold = result.threshold
+    answer = "The same person" if result.same else "Different people"
+    relation = "reaches" if result.same else "is below"
+    if threshold.fmr is None:
+        meaning = f"from {threshold.measured_on}"
+    else:
+        meaning = f"{_one_in(threshold.fmr)} pairs of strangers reach it; measured on {threshold.measured_on}"
     description = verifier.recogniser.description
     return (
-        f"{answer}: similarity {verdict.similarity:.3f} {relation} the threshold {limit.value:.3f} ({source}, from "
-        f"{limit.measured_on}).\n{verdict.time_ms:.0f} ms with {verifier.model.name} on {description.runtime} "
-        f"{description.precision}, faces by {verifier.detector.name}."
+        f"{answer}: similarity {result.similarity:.3f} {relation} the threshold {threshold.value:.3f} ({meaning}).\n"
+        f"{result.time_ms:.0f} ms with {verifier.model.name} on {description.runtime} {description.precision}, faces "
+        f"found by {verifier.detector.name}."
     )
+
+
+def _one_in(rate: float) -> str:
+    """0.00131 -> "about 1 in 760"."""
+    return f"about 1 in {float(f'{1 / rate:.2g}'):,.0f}" if rate > 0 else "0 of the measured"

@@ -1,1 +1,1 @@
-"""From a photograph to an aligned face: read, detect, choose, align."""
+"""Face detection: detectors, their registry, and the selection of one face of several."""

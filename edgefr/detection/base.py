@@ -1,8 +1,8 @@
-"""What a detector gives, and which of several faces is meant."""
+"""What every detector gives, and the selection of one face of several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
@@ -60,14 +60,14 @@ class Detections(Sequence[Face]):
 
     @classmethod
     def from_faces(cls, faces: Sequence[Face]) -> Detections:
-        """Stack faces, in the same order."""
+        """Stack faces in the same order."""
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
         landmarks = np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2)
         return cls(boxes, landmarks, np.array([face.score for face in faces], np.float32))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Detections]) -> Detections:
-        """Join at least one group of faces."""
+        """Join at least one group of faces in the same order."""
         return cls(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.landmarks for part in parts]),
@@ -90,7 +90,14 @@ class Detections(Sequence[Face]):
         return Face((x, y, width, height), self.landmarks[index], float(self.scores[index]))
 
     def take(self, which: npt.NDArray[Any] | list[int]) -> Detections:
-        """The faces that an index or boolean array selects."""
+        """Select faces.
+
+        Args:
+            which: Indices, or a boolean array (N,).
+
+        Returns:
+            The selected faces in the order of the indices.
+        """
         return Detections(self.boxes[which], self.landmarks[which], self.scores[which])
 
     def scaled(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> Detections:
@@ -99,6 +106,9 @@ class Detections(Sequence[Face]):
         Args:
             scale: Factors of x and y.
             shift: Added to x and y afterwards, in pixels of the new picture.
+
+        Returns:
+            The faces in pixels of the new picture.
         """
         factor, offset = np.array(scale, np.float32), np.array(shift, np.float32)
         boxes = np.hstack([self.boxes[:, :2] * factor + offset, self.boxes[:, 2:] * factor])
@@ -126,14 +136,24 @@ class Detector(Protocol):
 
 
 class FileDetector(Detector, Protocol):
-    """A detector that is opened from an .onnx file, which it recognises by the outputs of the graph."""
+    """A detector that is opened from an .onnx file and identified by the outputs of its graph."""
 
     file: str
-    """Which file to use, in words, for messages."""
+    """Description of the file to use, for messages."""
     upright_score: float
     """A score that faces reach only in an upright picture; most upright faces do."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None: ...
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load the network.
+
+        Args:
+            path: The .onnx file.
+            threads: Number of threads it may use; None for all cores.
+
+        Raises:
+            WrongModelError: The file does not hold this detector.
+            EdgefrError: The runtime cannot open the file.
+        """
 
     def detect_once(self, image: Image) -> Detections:
         """Find faces at the size that the picture has: quick for a small one, see `detect`."""
@@ -141,18 +161,22 @@ class FileDetector(Detector, Protocol):
 
     @staticmethod
     def accepts(outputs: dict[str, int | None]) -> bool:
-        """Whether a graph with these outputs (name -> length of the last axis) is this detector."""
+        """Whether a graph is this detector.
+
+        Args:
+            outputs: Name of each output -> length of its last axis, None if it is not fixed.
+        """
         ...
 
 
 def select_face(faces: Sequence[Face], shape: tuple[int, int], policy: FacePolicy, source: str) -> Face:
-    """Select the face that is meant; of equals the one with the best score.
+    """Select one face; among equals the one with the best score.
 
     Args:
         faces: The faces of a picture.
         shape: Height and width of the picture in pixels.
         policy: "largest" takes the largest box, weighted by the score because an uncertain detection may be a pattern
-            in the background. "centre" takes the box nearest to the centre. "only" allows one face.
+            in the background. "centre" takes the box nearest to the centre. "only" requires exactly one face.
         source: Name of the picture for messages.
 
     Returns:
@@ -170,15 +194,13 @@ def select_face(faces: Sequence[Face], shape: tuple[int, int], policy: FacePolic
         )
     if policy == "only" and len(faces) > 1:
         raise SeveralFacesError(
-            f"one face in {source}", str(len(faces)), "crop the photograph, or select the largest or most central face"
+            f"one face in {source}", str(len(faces)), "crop the photograph, or select the largest or the central face"
         )
 
-    def weighted_area(face: Face) -> float:
-        return face.box[2] * face.box[3] * face.score
-
-    def nearness(face: Face) -> float:
+    def rank(face: Face) -> tuple[float, float]:
         x, y, width, height = face.box
-        return -((x + width / 2 - shape[1] / 2) ** 2) - (y + height / 2 - shape[0] / 2) ** 2
+        if policy == "centre":
+            return -((x + width / 2 - shape[1] / 2) ** 2) - (y + height / 2 - shape[0] / 2) ** 2, face.score
+        return width * height * face.score, face.score
 
-    rank: Callable[[Face], float] = nearness if policy == "centre" else weighted_area
-    return max(faces, key=lambda face: (rank(face), face.score))
+    return max(faces, key=rank)

@@ -1,4 +1,4 @@
-"""Detection at several sizes of one photograph, which finds small faces and those that fill the picture."""
+"""Detection at several sizes of one picture, which finds small faces and faces that fill it; NMS and box voting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgefr.types import Image
 
 LARGE = 1 / 3
 """A face fills the picture if the root of its box's area is at least this share of the longest side. A smaller view may
-add only such faces: it mostly made false detections of others."""
+add only such faces, because most of its other detections were false."""
 
 
 def resize_longest_side(image: Image, side: int) -> Image:
@@ -24,7 +24,7 @@ def resize_longest_side(image: Image, side: int) -> Image:
         side: Pixels of the longest side.
 
     Returns:
-        The resized picture, with averaged pixels if it is smaller.
+        The resized picture; if it is smaller, its pixels are averages.
     """
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -44,19 +44,19 @@ def detect_multiscale(
     vote_iou: float | None = None,
     pixel_offset: float = 0.0,
 ) -> Detections:
-    """Join the detections of several sizes by non-maximum suppression.
+    """Detect faces at several sizes and join them by non-maximum suppression (NMS).
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        sides: Longest sides in pixels at which the picture is searched, largest first.
-        candidates: Gets the resized picture and its longest side; gives faces in pixels of that picture.
-        nms_iou: Of boxes that overlap by more than this IoU, the one with the best score stays.
+        sides: Longest sides in pixels of the views to search, largest first.
+        candidates: Function of a resized picture and its longest side; returns faces in pixels of that picture.
+        nms_iou: Among boxes that overlap by more than this IoU, only the one with the best score is kept.
         min_size: Side in pixels that a face must have in a smaller view. None means the share LARGE of that view.
         score_threshold: Least score of a face.
-        vote_iou: If given, a face is placed at the average of all candidates with at least this IoU, weighted by the
-            squares of their scores (box voting: Gidaris & Komodakis 2015).
-        pixel_offset: Where the candidates have the upper left corner of the picture: -0.5 if they count from the centre
-            of the first pixel.
+        vote_iou: If given, box and landmarks become the average of all candidates with at least this IoU, weighted by
+            the squares of their scores (box voting: Gidaris & Komodakis 2015).
+        pixel_offset: Coordinate of the upper left corner of the picture: -0.5 if the candidates count from the centre
+            of the first pixel, 0 if they count from its corner.
 
     Returns:
         The faces in pixels of `image`, best score first.
@@ -78,7 +78,7 @@ def detect_multiscale(
 
 
 def _voted(best: Detections, faces: Detections, vote_iou: float) -> Detections:
-    """Each of the best faces at the weighted average of those that overlap with it, under its own score."""
+    """Move each of the best faces to the weighted average of the faces that overlap with it; scores stay."""
     overlaps = box_iou(best.boxes, faces.boxes) >= vote_iou
     weights = overlaps * faces.scores**2  # (N, M)
     weights /= weights.sum(1, keepdims=True)

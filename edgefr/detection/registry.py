@@ -1,4 +1,4 @@
-"""Opens the detector that a file holds. A new detector is one file of this package and one entry of `DETECTORS`."""
+"""Opens the detector in a file. A new detector needs one class (`base.FileDetector`) and one entry in `DETECTORS`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from edgefr.models import SPOT, find_model, shipped_model
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"
 
-
 DETECTORS: tuple[type[FileDetector], ...] = (Spot, YuNet, Scrfd)
 """The first class that accepts the outputs of a file opens it."""
 
@@ -25,15 +24,15 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     """Open a face detector.
 
     Args:
-        path: Name of a shipped detector or an .onnx file, which is recognised by its outputs. None takes
+        path: Name of a shipped detector, or an .onnx file, whose kind follows from its outputs. None takes
             $EDGEFR_DETECTOR, then the first file in the user's folder of detectors, then `spot`.
-        threads: Number of threads it may use; None for all cores. YuNet uses those of OpenCV.
+        threads: Number of threads it may use; None for all cores. YuNet always uses the threads of OpenCV.
 
     Returns:
         The detector.
 
     Raises:
-        WrongModelError: The file holds no detector with five landmarks.
+        WrongModelError: The file is not a detector with five landmarks.
         EdgefrError: The file cannot be read.
     """
     path = find_model(path or _default_detector())
@@ -46,13 +45,13 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     if widths == [1, 1, 1, 4, 4, 4]:
         found = "SCRFD without landmarks, which cannot align faces"
     else:
-        found = f"a network of {len(outputs)} other outputs, for example a recogniser"
+        found = f"a network with {len(outputs)} other outputs, as a recogniser has"
     raise WrongModelError(f"a face detector with five landmarks in {path}", found, f"use {files}")
 
 
 def _default_detector() -> Path:
-    if named := os.environ.get(DETECTOR_VARIABLE):
-        return Path(named)
+    if path := os.environ.get(DETECTOR_VARIABLE):
+        return Path(path)
     import platformdirs
 
     folder = Path(platformdirs.user_data_dir("edgefr")) / "detectors"

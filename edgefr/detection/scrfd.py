@@ -1,4 +1,4 @@
-"""SCRFD with five landmarks, as insightface exports it (steps and constants: insightface `scrfd.py`)."""
+"""SCRFD with five landmarks as insightface exports it. Steps and constants are those of insightface's `scrfd.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from edgefr.detection.base import Detections
 from edgefr.detection.multiscale import detect_multiscale
-from edgefr.errors import EdgefrError
+from edgefr.errors import WrongModelError
 from edgefr.runtimes import open_backend
 from edgefr.types import Floats, Image
 
@@ -16,8 +16,7 @@ SCORE_THRESHOLD, NMS_IOU = 0.5, 0.4
 STRIDES = (8, 16, 32)
 
 SIDES = (640, 320)
-"""Sides of the square picture given to the network: insightface's, and half of it for faces that fill the
-photograph."""
+"""Sides in pixels of the square input: that of insightface, and half of it for faces that fill the picture."""
 
 
 class Scrfd:
@@ -34,16 +33,12 @@ class Scrfd:
         return widths == [1, 1, 1, 4, 4, 4, 10, 10, 10]
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Load the network.
-
-        Raises:
-            EdgefrError: the runtime refuses the file, or its input is no picture.
-        """
+        """Load the network, see `FileDetector`."""
         self._path = path
         self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
         inputs = self._backend.describe().inputs
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
-            raise self._refused("that its input is not one picture")
+            raise self._wrong_model("a network whose input is not one picture")
         self._input = inputs[0].name
         _, _, height, width = inputs[0].shape
         self._canvas = (height, width) if height and width else None
@@ -64,7 +59,7 @@ class Scrfd:
         canvas[: image.shape[0], : image.shape[1]] = image
         pixels = (canvas - 127.5) / 128
         outputs = self._backend.infer({self._input: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])})
-        # Names are numbers; the last axis tells the kind, the number of rows the stride.
+        # The names are numbers, so the last axis decides the kind of an output and the number of rows its stride.
         scores, boxes, points = (
             sorted((part.reshape(-1, n) for part in outputs.values() if part.shape[-1] == n), key=len)[::-1]
             for n in (1, 4, 10)
@@ -75,20 +70,28 @@ class Scrfd:
     def _decode(
         self, stride: int, scores: Floats, boxes: Floats, points: Floats, canvas: tuple[int, int]
     ) -> Detections:
-        """The faces of one level: distances and offsets count in strides from each anchor's grid point."""
+        """Decode one level; distances and offsets are in strides from the grid point of each anchor.
+
+        Args:
+            stride: Distance of the grid points in pixels of the canvas.
+            scores: (A, 1) for A anchors.
+            boxes: (A, 4), distances to the left, top, right and bottom edge.
+            points: (A, 10), offsets of five landmarks as x, y.
+            canvas: Height and width of the input in pixels.
+        """
         rows, columns = (-(-side // stride) for side in canvas)
         anchors, rest = divmod(len(scores), rows * columns)
         if rest or not len(scores) == len(boxes) == len(points):
-            raise self._refused(f"{len(scores)} scores for {rows} x {columns} places")
+            raise self._wrong_model(f"{len(scores)} scores for {rows} x {columns} grid points")
         y, x = np.mgrid[:rows, :columns].reshape(2, -1) * stride
         grid = np.repeat(np.stack([x, y], 1), anchors, 0)  # (rows * columns * anchors, 2)
         good = scores[:, 0] >= SCORE_THRESHOLD
         grid, boxes, points = grid[good], boxes[good] * stride, points[good] * stride
-        corner, size = grid - boxes[:, :2], boxes[:, :2] + boxes[:, 2:]  # from left, top, right, bottom
+        corner, size = grid - boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
         landmarks = (np.tile(grid, 5) + points).reshape(-1, 5, 2)
         return Detections(np.hstack([corner, size]).astype(np.float32), landmarks.astype(np.float32), scores[good, 0])
 
-    def _refused(self, found: str) -> EdgefrError:
-        return EdgefrError(
-            f"SCRFD with landmarks in {self._path}", found, "give scrfd_*_bnkps.onnx or det_*.onnx of insightface"
+    def _wrong_model(self, found: str) -> WrongModelError:
+        return WrongModelError(
+            f"SCRFD with landmarks in {self._path}", found, "use scrfd_*_bnkps.onnx or det_*.onnx of insightface"
         )

@@ -1,4 +1,4 @@
-"""The shipped detector: one ONNX file that gives whole faces, so that nothing is left to decode."""
+"""spot, the shipped detector: its ONNX graph gives decoded boxes, landmarks and scores."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from edgefr.runtimes import open_backend
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Image
 
 SCORE_THRESHOLD, NMS_IOU = 0.45, 0.4
-"""At this score, 4 of 1,500 photographs of people it was trained on show a face where YuNet sees none, and 99.7 % of
-all faces are found. At 0.5 it is 2 and 99.6 %, at 0.4 it is 12 and 99.8 % (`bench/scores.py`)."""
+"""With a score threshold of 0.45, 4 of 1,500 photographs of training people have a detection where YuNet has none, and
+99.7 % of all faces are found. With 0.5 it is 2 and 99.6 %, with 0.4 it is 12 and 99.8 % (`bench/scores.py`)."""
 VOTE_SCORE, VOTE_IOU = 0.3, 0.6
-"""Least score and overlap of the candidates that are averaged. On 250 photographs of people it was trained on, the
-landmarks are then off by 2.7 % of the distance between the eyes, and by 6.6 % for one run of YuNet
-(`bench/landmarks.py`)."""
+"""Least score and overlap of the candidates that are averaged. On 250 photographs of training people, the error of the
+landmarks is then 2.7 % of the distance between the eyes; that of one run of YuNet is 6.6 % (`bench/landmarks.py`)."""
 
 SIDES = (1024, 320, 112)
 """Longest sides in pixels. A third of the size takes a tenth of the time."""
@@ -29,15 +28,15 @@ MIN_SIZE = 56
 trained on faces of 8 to 270 pixels."""
 
 CORNER = -0.5
-"""Position of the upper left corner of the picture: the network was trained on pictures warped by OpenCV, which has the
-centre of the first pixel at 0. YuNet and SCRFD are used as their own tools use them, at 0."""
+"""Coordinate of the upper left corner of the picture: the network was trained on pictures warped by OpenCV, where the
+centre of the first pixel is 0. YuNet and SCRFD use 0, as in the tools of their authors."""
 
 NESTED = 0.6
-"""A detection whose box lies inside a better one by this share is mouth and chin of the same face."""
+"""A detection with more than this share of its box inside a better one is mouth and chin of the same face."""
 
 
 class Spot:
-    """A network with one output, a face in each row: box, five points, score."""
+    """A network with one output, (P, 15): box, five landmarks and score at each grid point."""
 
     name = "spot"
     upright_score = 0.915
@@ -49,17 +48,13 @@ class Spot:
         return outputs == {SPOT_OUTPUT: 15}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Load the network, to be run by so many threads.
-
-        Raises:
-            EdgefrError: the runtime refuses the file.
-        """
+        """Load the network, see `FileDetector`."""
         self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
 
     def detect(self, image: Image) -> Detections:
         """Find all faces, see `Detector.detect`."""
         longest = max(image.shape[:2])
-        sides = tuple({min(side, longest): None for side in SIDES})  # it needs no enlarging
+        sides = tuple({min(side, longest): None for side in SIDES})  # never enlarges
         faces = detect_multiscale(image, sides, self._candidates, NMS_IOU, MIN_SIZE, SCORE_THRESHOLD, VOTE_IOU, CORNER)
         inside = covered_share(faces.boxes, faces.boxes)  # (N, N)
         kept: list[int] = []

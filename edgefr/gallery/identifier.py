@@ -39,7 +39,7 @@ class Identifier:
     """Searches a gallery for faces and decides who they are.
 
     Example:
-        >>> with open_gallery("people.gallery", KeyFile("people.key")) as gallery:
+        >>> with open_gallery("people.gallery", Passphrase("correct horse")) as gallery:
         ...     identifier = Identifier(Verifier.open(), gallery)
         ...     print(identifier.identify("visitor.jpg").name)
         Ada

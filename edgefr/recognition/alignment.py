@@ -1,4 +1,4 @@
-"""Cut a face out so that its five landmarks lie on the template every recogniser was trained with."""
+"""Alignment: cut a face out so that its five landmarks lie on the template that every recogniser is trained with."""
 
 from __future__ import annotations
 
@@ -6,26 +6,33 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.errors import EdgefrError, NoFaceError
+from edgefr.errors import NoFaceError
 from edgefr.types import FACE_SIZE, TEMPLATE, Floats, Image
 
 
 def similarity_transform(landmarks: Floats, template: Floats) -> npt.NDArray[np.float64]:
-    """Rotation, scale and shift that bring `landmarks` (N, 2) nearest to `template` (N, 2); (2, 3) float64.
+    """Fit rotation, scale and translation from landmarks to a template by least squares, without reflection.
 
-    Least squares without reflection, after Umeyama (1991). In the plane the closed form is short: with points
-    as complex numbers, w = a z + b is a linear regression, and a carries rotation and scale.
+    This is the estimate of Umeyama (1991). In the plane it has a short closed form: with points as complex numbers,
+    w = a z + b is a linear regression, in which a holds rotation and scale.
+
+    Args:
+        landmarks: (N, 2) as x, y in pixels.
+        template: (N, 2), likewise.
+
+    Returns:
+        The matrix for `cv2.warpAffine`, (2, 3) float64.
 
     Raises:
-        EdgefrError: the landmarks are no numbers of a picture's size, or all in one place.
+        NoFaceError: The landmarks are not finite, too large, all at one point, or mirrored.
     """
-    if not np.all(np.abs(landmarks) < 1e6):  # neither NaN nor infinite, and small enough to be squared
-        raise _unusable("values that are no pixel positions")
+    if not np.all(np.abs(landmarks) < 1e6):  # rejects NaN and infinity, too, and values whose squares lose precision
+        raise _unusable("values that are not pixel positions")
     z, w = (np.asarray(points, np.float64) @ (1, 1j) for points in (landmarks, template))
     z_centred, w_centred = z - z.mean(), w - w.mean()
     spread = np.vdot(z_centred, z_centred).real
     if spread < 1e-6:
-        raise _unusable("all five in one place")
+        raise _unusable("all five at one point")
     a = np.vdot(z_centred, w_centred) / spread  # vdot conjugates its first argument
     if abs(a) < 1e-6:
         raise _unusable("a mirrored or shuffled face")
@@ -34,13 +41,20 @@ def similarity_transform(landmarks: Floats, template: Floats) -> npt.NDArray[np.
 
 
 def align(image: Image, landmarks: Floats) -> Image:
-    """The face with these landmarks, (5, 2) in pixels of `image`, as (112, 112, 3) uint8 RGB; black outside.
+    """Cut an aligned face out of a picture.
 
-    A face at least twice as large as the result is first shrunk by a whole number, averaging pixels, because
-    the warp reads only four of them for each it writes. Smaller faces get the plain warp, as in insightface.
+    A face at least twice as large as the result is first shrunk by a whole number with averaged pixels, because the
+    warp reads only four pixels for each one it writes. Smaller faces get the plain warp, as in insightface.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        landmarks: (5, 2) as x, y in pixels of `image`, in the order of `types.TEMPLATE`.
+
+    Returns:
+        (112, 112, 3) uint8 RGB, black outside the picture.
 
     Raises:
-        EdgefrError: the landmarks fit no face.
+        NoFaceError: The landmarks cannot be those of a face.
     """
     matrix = similarity_transform(landmarks, TEMPLATE)
     height, width = image.shape[:2]
@@ -55,5 +69,5 @@ def align(image: Image, landmarks: Floats) -> Image:
     return face
 
 
-def _unusable(found: str) -> EdgefrError:
-    return NoFaceError("five landmarks of a face", found, "give a photograph with a clearer face, or another detector")
+def _unusable(found: str) -> NoFaceError:
+    return NoFaceError("five landmarks of a face", found, "use a photograph with a clearer face, or another detector")

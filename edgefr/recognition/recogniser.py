@@ -1,4 +1,4 @@
-"""A recognition model behind its contract: aligned faces in, embeddings out."""
+"""Recogniser: aligned faces to embeddings, on any runtime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.runtimes import open_backend
 from edgefr.runtimes.base import Array, Backend, Description, TensorInfo
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces, Floats
@@ -18,13 +18,18 @@ INPUT = TensorInfo(INPUT_NAME, "uint8", (None, FACE_SIZE, FACE_SIZE, 3))
 LARGEST_BATCH = 1024
 
 UNIT_TOLERANCE = 0.005
-"""How far from 1 an embedding's length may be: bf16 keeps 8 bits of each component."""
+"""How far the length of an embedding may be from 1: bf16 keeps 8 bits of each component."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """`embedding` (N, K) of unit length, its `norm` before that (N,), and `uncertainty` (N,) where the model
-    gives one."""
+    """The outputs of a recogniser for N faces.
+
+    Attributes:
+        embedding: (N, K) float32 of unit length.
+        norm: (N,) float32, length of each embedding before normalisation.
+        uncertainty: (N,) float32, mean log-variance, or None if the model has no such output.
+    """
 
     embedding: Floats
     norm: Floats
@@ -32,35 +37,53 @@ class Embeddings:
 
 
 class Recogniser:
-    """A recognition model on a backend, checked against the contract.
+    """A recognition model on a backend, with checked inputs and outputs.
 
-    Raises:
-        EdgefrError: inputs or outputs are not the contract's; `source` says whose they are.
+    Attributes:
+        description: Inputs, outputs, runtime and precision of the model.
+        embedding_dim: Length K of an embedding.
+        source: Name of the model for messages.
     """
 
     def __init__(self, backend: Backend, source: str) -> None:
+        """Check that the model is a recogniser.
+
+        Args:
+            backend: The open model.
+            source: Name of the model for messages.
+
+        Raises:
+            WrongModelError: Its inputs or outputs are not those of a recogniser.
+        """
         self.description: Description = backend.describe()
-        self.embedding_dim: int = _checked_dim(self.description, source)
+        self.embedding_dim: int = _check_description(self.description, source)
         self._backend = backend
         self.source = source
         self._outputs = {info.name for info in self.description.outputs}
 
     def embed(self, faces: Faces, batch: int = 32, progress: Callable[[int], None] | None = None) -> Embeddings:
-        """Embed (N, 112, 112, 3) uint8 RGB aligned faces, `batch` at a time; N may be 0.
+        """Compute the embeddings of aligned faces.
 
-        `progress` is called after every batch with the number of faces in it.
+        Args:
+            faces: (N, 112, 112, 3) uint8 RGB; N may be 0.
+            batch: Number of faces per call of the model, 1 to 1024.
+            progress: Called after each batch with the number of faces in it.
+
+        Returns:
+            The embeddings in the same order.
 
         Raises:
-            EdgefrError: faces of another shape or type, a batch out of 1 to 1024, or a model that fails or
-                gives no unit-length embeddings.
+            InvalidArgumentError: `faces` or `batch` is not as above.
+            WrongModelError: The outputs have wrong shapes, are not finite or not of unit length.
+            EdgefrError: The runtime fails.
         """
         if not 1 <= batch <= LARGEST_BATCH:
-            raise EdgefrError(f"a batch of 1 to {LARGEST_BATCH} faces", str(batch), "choose another --batch")
+            raise InvalidArgumentError(f"a batch of 1 to {LARGEST_BATCH} faces", str(batch), "choose another --batch")
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != INPUT.shape[1:]:
-            raise EdgefrError(
+            raise InvalidArgumentError(
                 f"faces uint8 (N,{FACE_SIZE},{FACE_SIZE},3)",
                 f"{faces.dtype} ({','.join(str(n) for n in faces.shape)})",
-                "align them first",
+                "align the faces first",
             )
         total = len(faces)
         embedding = np.empty((total, self.embedding_dim), np.float32)
@@ -68,41 +91,38 @@ class Recogniser:
         uncertainty = np.empty(total, np.float32) if UNCERTAINTY in self._outputs else None
         for start in range(0, total, batch):
             part = slice(start, min(start + batch, total))
-            found = self._backend.infer({INPUT_NAME: faces[part]})
-            length = self._check(found, part.stop - start)
-            # bf16 keeps 8 bits of each component: made exactly 1 long here, a dot product is a cosine.
-            embedding[part], norm[part] = found[EMBEDDING] / length[:, None], found[NORM]
+            outputs = self._backend.infer({INPUT_NAME: faces[part]})
+            length = self._check_outputs(outputs, part.stop - start)
+            # Exactly unit length, which bf16 does not give: a dot product is then a cosine.
+            embedding[part], norm[part] = outputs[EMBEDDING] / length[:, None], outputs[NORM]
             if uncertainty is not None:
-                uncertainty[part] = found[UNCERTAINTY]
+                uncertainty[part] = outputs[UNCERTAINTY]
             if progress is not None:
                 progress(part.stop - start)
         return Embeddings(embedding, norm, uncertainty)
 
-    def _check(self, found: dict[str, Array], count: int) -> Array:
-        """What a description cannot promise: as many answers as faces, finite, embeddings of unit length.
-
-        Returns the embeddings' lengths (count,).
-        """
+    def _check_outputs(self, outputs: dict[str, Array], count: int) -> Array:
+        """Check what a description cannot promise; gives the lengths of the embeddings, (count,)."""
         shapes = {EMBEDDING: (count, self.embedding_dim), NORM: (count,), UNCERTAINTY: (count,)}
         for name in shapes.keys() & self._outputs:
-            if found[name].shape != shapes[name]:
-                raise EdgefrError(
+            if outputs[name].shape != shapes[name]:
+                raise WrongModelError(
                     f"{name} {shapes[name]} for {count} faces from {self.source}",
-                    str(found[name].shape),
+                    str(outputs[name].shape),
                     "export the model again with a dynamic batch",
                 )
-            if not np.isfinite(found[name]).all():
-                raise EdgefrError(
+            if not np.isfinite(outputs[name]).all():
+                raise WrongModelError(
                     f"finite numbers in {name} from {self.source}",
-                    "others",
-                    "use --precision fp32 or export the model again",
+                    "NaN or infinity",
+                    "use --precision fp32, or export the model again",
                 )
-        length: Array = np.linalg.norm(found[EMBEDDING], axis=1)
-        worst = float(np.abs(length - 1).max(initial=0))
-        if worst > UNIT_TOLERANCE:
-            raise EdgefrError(
+        length: Array = np.linalg.norm(outputs[EMBEDDING], axis=1)
+        error = float(np.abs(length - 1).max(initial=0))
+        if error > UNIT_TOLERANCE:
+            raise WrongModelError(
                 f"embeddings of unit length from {self.source}",
-                f"lengths off by {worst:.3g}",
+                f"lengths that differ from 1 by up to {error:.3g}",
                 "export the model with `edgefr export`",
             )
         return length
@@ -115,32 +135,43 @@ def open_recogniser(
     images: int | None = None,
     threads: int | None = None,
 ) -> Recogniser:
-    """`open_backend` and the contract in one step.
+    """Open a recognition model.
+
+    Args:
+        path: An .onnx, engine or .safetensors file.
+        runtime: Name of the runtime, or "auto".
+        precision: "fp32", "bf16", "fp16", "int8" or "auto".
+        images: Number of images to expect, which decides the runtime of "auto". None means many.
+        threads: Number of threads it may use. None means all cores.
+
+    Returns:
+        The recogniser.
 
     Raises:
-        EdgefrError: as `open_backend` and `Recogniser` do.
+        WrongModelError: The model is not a recogniser.
+        EdgefrError: The file cannot be opened by the runtime.
     """
     return Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
 
 
-def _checked_dim(description: Description, source: str) -> int:
-    """The embedding's length, if the description is the contract's."""
+def _check_description(description: Description, source: str) -> int:
+    """Check inputs and outputs; gives the length of an embedding."""
     if description.inputs != (INPUT,):
-        found = "; ".join(str(info) for info in description.inputs) or "none"
-        raise _unlike(f"input {INPUT}", found, source)
+        raise _not_a_recogniser(f"input {INPUT}", description.inputs, source)
     outputs = {info.name: info for info in description.outputs}
     for name, rank in ((EMBEDDING, 2), (NORM, 1), (UNCERTAINTY, 1)):
         info = outputs.get(name)
         if info is None and name == UNCERTAINTY:
             continue  # a single backbone has none
         if info is None or info.dtype != "float32" or len(info.shape) != rank or info.shape[0] is not None:
-            wanted = f"output {name} float32 ({'B,K' if rank == 2 else 'B'})"
-            raise _unlike(wanted, "; ".join(str(entry) for entry in description.outputs) or "none", source)
+            expected = f"output {name} float32 ({'B,K' if rank == 2 else 'B'})"
+            raise _not_a_recogniser(expected, description.outputs, source)
     dim = outputs[EMBEDDING].shape[1]
     if not dim:
-        raise _unlike("a fixed embedding length K", str(outputs[EMBEDDING]), source)
+        raise _not_a_recogniser("a fixed embedding length K", (outputs[EMBEDDING],), source)
     return dim
 
 
-def _unlike(wanted: str, found: str, source: str) -> EdgefrError:
-    return EdgefrError(f"{wanted} in {source}", found, "export the model with `edgefr export`")
+def _not_a_recogniser(expected: str, tensors: tuple[TensorInfo, ...], source: str) -> WrongModelError:
+    found = "; ".join(map(str, tensors)) or "none"
+    return WrongModelError(f"{expected} in {source}", found, "export the model with `edgefr export`")

@@ -1,7 +1,7 @@
-"""Several images of a person as one template: a weighted mean of their embeddings.
+"""Template fusion: several images of a person become one template, a weighted mean of their embeddings.
 
-The weights decide: all alike, the norm before the embedding was made unit (the sum of the raw vectors), the inverse
-variance that the bottleneck tells of each image, or only the best image.
+The weights can be equal, the norms of the embeddings before normalisation (which gives the sum of the raw vectors), the
+inverse variances of the bottleneck, or 1 for the best image only.
 """
 
 from __future__ import annotations
@@ -10,63 +10,89 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.types import Floats
 
 
 def weighted_mean(embeddings: Floats, weights: Floats | None = None) -> Floats:
-    """One unit-length template (K,) of a person's unit-length `embeddings` (N, K), `weights` (N,) or all alike.
+    """Fuse the embeddings of one person.
+
+    Args:
+        embeddings: (N, K) float32 of unit length, N at least 1.
+        weights: (N,), finite and not negative; only their ratios count. None means equal weights.
+
+    Returns:
+        The template, (K,) float32 of unit length.
 
     Raises:
-        EdgefrError: there is no embedding, the weights are not one finite number from 0 on for each, or the weighted
-            sum has no direction.
+        InvalidArgumentError: The shapes or weights are not as above, or the weighted sum has no direction.
     """
     weights = np.ones(len(embeddings), np.float32) if weights is None else weights
     if embeddings.ndim != 2 or len(embeddings) == 0 or weights.shape != embeddings.shape[:1]:
-        raise EdgefrError(
+        raise InvalidArgumentError(
             "embeddings (N, K) of at least one image and weights (N,)",
             f"{embeddings.shape} and {weights.shape}",
-            "enrol a person with at least one image",
+            "enrol at least one image of each person",
         )
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise EdgefrError("weights that are finite and not negative", "others", "leave those images out")
+        raise InvalidArgumentError("weights that are finite and not negative", "others", "leave out these images")
     total = (weights / max(weights.max(), np.finfo(np.float32).tiny)) @ embeddings  # (K,)
     length = float(np.linalg.norm(total))
     if not length > 1e-6:
-        raise EdgefrError("images of one person", "embeddings that cancel or weights of zero", "enrol other images")
+        raise InvalidArgumentError(
+            "images of one person", "embeddings that cancel out or weights of zero", "enrol other images"
+        )
     return np.asarray(total / length, np.float32)
 
 
 def fuse_by_confidence(
     embeddings: Sequence[Floats], norms: Sequence[float], uncertainties: Sequence[float | None]
 ) -> Floats:
-    """One template (K,) of images' unit embeddings (K,): by inverse variance where the model tells of all of them how
-    sure it is, else by norm.
+    """Fuse embeddings by inverse variance if the model gives an uncertainty for all of them, else by norm.
+
+    Args:
+        embeddings: (K,) float32 of unit length for each image.
+        norms: Length of each embedding before normalisation.
+        uncertainties: Mean log-variance of each image, or None.
+
+    Returns:
+        The template, (K,) float32 of unit length.
 
     Raises:
-        EdgefrError: as `weighted_mean`.
+        InvalidArgumentError: As in `weighted_mean`.
     """
-    told = [value for value in uncertainties if value is not None]
-    if len(told) == len(embeddings):
-        weights = inverse_variance(np.array(told, np.float32))
-    else:
-        weights = np.array(norms, np.float32)
+    known = [value for value in uncertainties if value is not None]
+    complete = len(known) == len(embeddings)
+    weights = inverse_variance(np.array(known, np.float32)) if complete else np.array(norms, np.float32)
     return weighted_mean(np.stack(embeddings), weights)
 
 
 def inverse_variance(uncertainty: Floats, temperature: float = 1.0) -> Floats:
-    """Weights (N,) from `uncertainty` (N,), the mean log-variance of each image: exp(-uncertainty / temperature).
+    """Weights by inverse variance: exp(-uncertainty / temperature).
 
-    Of Gaussians around one value the likeliest value is the mean weighted by inverse variances (Shi & Jain 2019,
-    Probabilistic Face Embeddings, their fusion; here with one variance an image, the geometric mean over the code). A
-    temperature above 1 trusts the variances less.
+    For Gaussians around one value, the mean weighted by inverse variances is the maximum-likelihood estimate (Shi &
+    Jain 2019, Probabilistic Face Embeddings). Here each image has one variance, the geometric mean over its dimensions.
+
+    Args:
+        uncertainty: (N,) mean log-variance of each image.
+        temperature: Above 1, differences of the variances count less.
+
+    Returns:
+        (N,) float32; the best image has the weight 1, so that nothing overflows.
     """
-    best = uncertainty.min(initial=np.inf)  # only ratios count: the best image weighs 1 and nothing overflows
+    best = uncertainty.min(initial=np.inf)
     return np.asarray(np.exp((best - uncertainty) / temperature), np.float32)
 
 
 def best_only(quality: Floats) -> Floats:
-    """Weights (N,) that keep the one image of the highest `quality` (N,), the first among equals."""
+    """Weights that keep only the best image.
+
+    Args:
+        quality: (N,), higher is better.
+
+    Returns:
+        (N,) float32: 1 for the first image of the highest quality, 0 for the others.
+    """
     weights = np.zeros(len(quality), np.float32)
-    weights[: len(quality)][np.argmax(quality)] = 1
+    weights[np.argmax(quality)] = 1
     return weights

@@ -46,7 +46,7 @@ class EmbeddedFace:
         face: Box, landmarks and score.
         embedding: (K,) float32 of unit length.
         norm: Length of the embedding before it was normalised.
-        uncertainty: Mean variance of the embedding, or None if the model gives none.
+        uncertainty: Mean log-variance of the embedding, or None if the model gives none.
         sharpness: Sharpness of the crop, see `quality.sharpness`.
     """
 
@@ -271,13 +271,13 @@ class Verifier:
         Raises:
             EdgefrError: The model has no such threshold, or it fails.
         """
-        limit = self.threshold(threshold, fmr)  # waits for the recogniser, which is not timed
+        decisive = self.threshold(threshold, fmr)  # waits for the recogniser, which is not timed
         start = perf_counter()
         a, b = self.embed([first, second])
         milliseconds = 1e3 * (perf_counter() - start)
         similarity = float(a.embedding @ b.embedding)
         return VerificationResult(
-            similarity >= limit.value, similarity, limit, (a, b), self.quality_warnings([a, b]), milliseconds
+            similarity >= decisive.value, similarity, decisive, (a, b), self.quality_warnings([a, b]), milliseconds
         )
 
     def quality_warnings(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
@@ -321,13 +321,13 @@ class Verifier:
         if given is not None:
             return Threshold(None, given, (given, given), "the command line", "any")
         manifest = self.manifest or Manifest("", "")
-        known = manifest.threshold_for(precision, fmr)
-        if known is not None:
-            return known
-        wanted, option = ("", "") if fmr is None else (f" at an FMR of {fmr:g}", f" --fmr {fmr:g}")
+        calibrated = manifest.threshold_for(precision, fmr)
+        if calibrated is not None:
+            return calibrated
+        rate, option = ("", "") if fmr is None else (f" at an FMR of {fmr:g}", f" --fmr {fmr:g}")
         rates = ", ".join(f"{entry.fmr:g} ({entry.precision})" for entry in manifest.thresholds if entry.fmr)
         raise WrongModelError(
-            f"a threshold{wanted} for {precision} in the manifest of {self.model}",
+            f"a threshold{rate} for {precision} in the manifest of {self.model}",
             rates or "none",
             f"measure one with `edgefr calibrate {self.model} FACES{option} --precision {precision}`, or give one with "
             "--threshold",
@@ -339,7 +339,8 @@ class Verifier:
 
     def made_from(self) -> dict[str, str]:
         """Role -> SHA-256 of the files that the model was made from, as its manifest lists them."""
-        return {} if self.manifest is None else {role: of["sha256"] for role, of in self.manifest.made_from.items()}
+        made_from = {} if self.manifest is None else self.manifest.made_from
+        return {role: reference["sha256"] for role, reference in made_from.items()}
 
 
 SIGNAL_NAMES: dict[Signal, str] = {

@@ -1,4 +1,4 @@
-"""What works with nothing downloaded: the models that come with edgefr."""
+"""The shipped models, which need no download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CARDS = REPOSITORY / "edgefr/assets"
 
 
 @pytest.mark.parametrize(("name", "megabytes"), [(MINI, 10), (SPOT, 2)])
-def test_a_model_is_small_has_a_manifest_and_a_card(name: Path, megabytes: int) -> None:
+def test_a_model_is_small_and_has_a_manifest_and_a_card(name: str, megabytes: int) -> None:
     path = shipped_model(name)
     assert path.stat().st_size < megabytes * 1e6
     manifest = model_manifest(path)
@@ -25,17 +25,17 @@ def test_a_model_is_small_has_a_manifest_and_a_card(name: Path, megabytes: int) 
     assert manifest.trained_on
     card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
     for part in ("Data", "Accuracy", "fail", "Not evaluated for demographic fairness", "Intended", "Not intended"):
-        assert part in card, f"the card of {name} says nothing of {part}"
+        assert part in card, f"the card of {name} lacks {part}"
 
 
-def test_mini_decides_at_measured_rates_and_says_whom_it_never_saw() -> None:
+def test_mini_has_calibrated_thresholds_and_names_the_held_out_people() -> None:
     manifest = model_manifest(shipped_model(MINI))
     assert manifest is not None
     assert {entry.fmr for entry in manifest.thresholds} >= {1e-2, 1e-3}
     assert manifest.held_out is not None
 
 
-def test_the_demonstration_is_right_without_any_file(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demonstration_needs_no_file_and_is_right(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("skimage")
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
@@ -45,15 +45,16 @@ def test_the_demonstration_is_right_without_any_file(edgefr, tmp_path: Path, mon
     assert cv2.imread("demo.png") is not None
 
 
-def test_a_matplotlib_without_its_photographs_is_told_of(edgefr, tmp_path: Path, monkeypatch) -> None:
+def test_a_matplotlib_without_its_photographs_is_an_error(edgefr, tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("skimage")
     cbook = pytest.importorskip("matplotlib.cbook")
     monkeypatch.setattr(cbook, "get_sample_data", lambda name, asfileobj: tmp_path / name)
     sentence = edgefr("demo", "-o", tmp_path / "demo.png").sentence
-    assert "found none: install matplotlib" in sentence
+    assert "expected the sample photograph" in sentence
+    assert "found none. Install the matplotlib of the Python Package Index" in sentence
 
 
-def test_verify_needs_neither_model_nor_detector(edgefr, tmp_path: Path) -> None:
+def test_verify_works_without_a_named_model_or_detector(edgefr, tmp_path: Path) -> None:
     data = pytest.importorskip("skimage.data")
     photo = tmp_path / "astronaut.png"
     cv2.imwrite(str(photo), data.astronaut()[..., ::-1])
@@ -64,7 +65,7 @@ def test_verify_needs_neither_model_nor_detector(edgefr, tmp_path: Path) -> None
     assert (told.json["model"], told.json["detector"]) == ("mini.onnx", "spot")
 
 
-def test_the_detector_that_ships_is_taken_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_detector_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pytest.importorskip("skimage.data")
     monkeypatch.delenv("EDGEFR_DETECTOR", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/nonexistent")

@@ -1,4 +1,4 @@
-"""Models small enough to be made in a test."""
+"""Small models that tests create."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def varint(value: int) -> bytes:
 
 
 def model_bytes(outputs: dict[str, tuple[int | None, ...]]) -> bytes:
-    """An ONNX file of nothing but outputs, None for a named axis."""
+    """An ONNX file with outputs only; None is a named axis."""
     graph = message(2, b"graph")
     for name, shape in outputs.items():
         axes = b"".join(message(1, message(2, b"any") if size is None else b"\x08" + varint(size)) for size in shape)
@@ -31,7 +31,7 @@ def model_bytes(outputs: dict[str, tuple[int | None, ...]]) -> bytes:
 
 
 def write_constant_detector(path: Path, side: int, outputs: list[np.ndarray]) -> None:
-    """An ONNX network that takes (1, 3, side, side) and gives `outputs` whatever it sees."""
+    """An ONNX network that takes (1, 3, side, side) and gives `outputs` for every picture."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     names = [str(440 + n) for n in range(len(outputs))]

@@ -1,4 +1,4 @@
-"""Pictures and file pieces that several tests make."""
+"""Pictures and parts of files that several tests use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgefr.types import Image
 
 
 def gradient(height: int, width: int) -> Image:
-    """A smooth picture without any symmetry, which JPEG keeps well."""
+    """A smooth picture without symmetry, which JPEG hardly changes."""
     y, x = np.mgrid[:height, :width] / max(height, width)
     return (np.stack([x, y, x * y], -1) * 255).astype(np.uint8)
 
@@ -30,7 +30,7 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png_claiming(width: int, height: int, pixels: bytes = b"") -> bytes:
-    """A whole PNG whose header claims a size that its few pixels do not fill."""
+    """A complete PNG whose header claims more pixels than it has."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)

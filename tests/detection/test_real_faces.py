@@ -1,4 +1,4 @@
-"""Both detectors and the alignment on real photographs."""
+"""YuNet, SCRFD and the alignment on real photographs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from edgefr.detection.base import Detector, Face, select_face
+from edgefr.detection.base import Detector, select_face
+from edgefr.detection.geometry import box_iou
 from edgefr.detection.registry import open_detector
-from edgefr.errors import EdgefrError
+from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
 from edgefr.recognition.alignment import align
 from edgefr.types import TEMPLATE, Image
@@ -43,16 +44,8 @@ def detector(shared: Path, request: pytest.FixtureRequest) -> Detector:
     return open_detector(shared / "detectors" / request.param)
 
 
-def overlap(a: Face, b: Face) -> float:
-    """Intersection over union of two boxes."""
-    (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
-    width, height = min(ax + aw, bx + bw) - max(ax, bx), min(ay + ah, by + bh) - max(ay, by)
-    common = max(0.0, width) * max(0.0, height)
-    return common / (aw * ah + bw * bh - common)
-
-
 def distance(found: np.ndarray, expected: np.ndarray) -> float:
-    """The mean distance between landmarks, as a part of the distance between the eyes."""
+    """Mean distance between landmarks as a share of the distance between the eyes."""
     eyes = np.linalg.norm(expected[0] - expected[1])
     return float(np.linalg.norm(found - expected, axis=1).mean() / eyes)
 
@@ -62,17 +55,17 @@ def test_detectors_agree_on_every_photograph(shared: Path, detectors: list[Detec
     photo = read_photograph(shared / "photos" / name)
     first, second = (detector.detect(photo) for detector in detectors)
     assert len(first) == len(second) == COUNTS[name]
-    for face in first:
-        twin = max(second, key=lambda other: overlap(face, other))
-        assert overlap(face, twin) > 0.65
-        assert distance(face.landmarks, twin.landmarks) < 0.2
-    # Two detectors err by a tenth of the eyes' distance each; a wrong grid, stride or order errs by far more.
+    overlaps = box_iou(first.boxes, second.boxes)
+    assert (overlaps.max(1) > 0.65).all()
+    for face, partner in zip(first, second.take(overlaps.argmax(1)), strict=True):
+        assert distance(face.landmarks, partner.landmarks) < 0.2
+    # Each detector has an error of about 0.1; a wrong grid, stride or order would cause a far larger one.
     for faces in (first, second):
         scores = [face.score for face in faces]
         assert scores == sorted(scores, reverse=True)
 
 
-def test_the_int8_file_of_yunet_works_too(shared: Path) -> None:
+def test_the_int8_file_of_yunet_works(shared: Path) -> None:
     detector = open_detector(shared / "detectors" / "face_detection_yunet_2023mar_int8bq.onnx")
     assert detector.name == "yunet"
     assert len(detector.detect(read_photograph(shared / "photos" / "obama.jpg"))) == 1
@@ -120,7 +113,7 @@ def test_pictures_without_a_face_give_none(detector: Detector, shape: tuple[int,
     assert len(detector.detect(np.full((*shape, 3), 90, np.uint8))) == 0
 
 
-def test_the_detector_leaves_the_photograph_alone(shared: Path, detector: Detector) -> None:
+def test_the_detector_does_not_change_the_photograph(shared: Path, detector: Detector) -> None:
     photo = read_photograph(shared / "photos" / "obama1.jpg")
     before = photo.copy()
     detector.detect(photo)
@@ -128,7 +121,7 @@ def test_the_detector_leaves_the_photograph_alone(shared: Path, detector: Detect
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_in_an_aligned_face_the_landmarks_lie_on_the_template(shared: Path, detector: Detector, name: str) -> None:
+def test_the_landmarks_of_an_aligned_face_lie_on_the_template(shared: Path, detector: Detector, name: str) -> None:
     photo = read_photograph(shared / "photos" / name)
     aligned = align(photo, select_face(detector.detect(photo), photo.shape[:2], "largest", name).landmarks)
     border = cv2.copyMakeBorder(aligned, 56, 56, 56, 56, cv2.BORDER_REPLICATE)
@@ -137,7 +130,7 @@ def test_in_an_aligned_face_the_landmarks_lie_on_the_template(shared: Path, dete
     assert distance(found, TEMPLATE) < 0.2
 
 
-def test_yunet_needs_no_onnxruntime_and_opencv_stays_silent(shared: Path) -> None:
+def test_yunet_needs_no_onnxruntime_and_opencv_prints_nothing(shared: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from edgefr.detection.registry import open_detector\n"
         "from edgefr.io.photo import read_photograph\n"
@@ -150,6 +143,6 @@ def test_yunet_needs_no_onnxruntime_and_opencv_stays_silent(shared: Path) -> Non
     assert (done.stdout, done.stderr, done.returncode) == ("1 light\n", "", 0)
 
 
-def test_real_recognisers_are_no_detectors(shared: Path) -> None:
-    with pytest.raises(EdgefrError, match="as a recogniser has"):
+def test_a_real_recogniser_is_rejected_as_a_detector(shared: Path) -> None:
+    with pytest.raises(WrongModelError, match="as a recogniser has"):
         open_detector(shared / "weights" / "arcface-mobilefacenet" / "reference-batch1.onnx")

@@ -1,4 +1,4 @@
-"""The detector that comes with edgefr, on photographs that a package carries."""
+"""The shipped detector on photographs of scikit-image."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def astronaut() -> Image:
 
 
 def error(found: np.ndarray, expected: np.ndarray) -> float:
-    """The mean distance between landmarks, as a part of the distance between the eyes."""
+    """Mean distance between landmarks as a share of the distance between the eyes."""
     return float(np.linalg.norm(found - expected, axis=1).mean() / np.linalg.norm(expected[0] - expected[1]))
 
 
-def test_it_finds_the_astronaut_and_her_landmarks(spot: Detector, astronaut: Image) -> None:
+def test_the_face_of_the_astronaut_is_found(spot: Detector, astronaut: Image) -> None:
     (face,) = spot.detect(astronaut)
     assert error(face.landmarks, ASTRONAUT_LANDMARKS) < 0.12
     corner, size = np.reshape(face.box, (2, 2))
@@ -50,13 +50,13 @@ def scaled(picture: Image, scale: float) -> Image:
 
 
 @pytest.mark.parametrize("scale", [0.5, 3, 9])
-def test_it_finds_her_at_45_to_800_pixels(spot: Detector, astronaut: Image, scale: float) -> None:
+def test_a_face_of_45_to_800_pixels_is_found(spot: Detector, astronaut: Image, scale: float) -> None:
     (face,) = spot.detect(scaled(astronaut, scale))
     assert error(face.landmarks / scale, ASTRONAUT_LANDMARKS) < 0.15
 
 
-def test_it_finds_her_at_20_to_24_pixels(spot: Detector, astronaut: Image) -> None:
-    """A pixel is then a tenth of the eyes' distance: where the grid falls decides as much as the net, so five sizes."""
+def test_a_face_of_20_to_24_pixels_is_found(spot: Detector, astronaut: Image) -> None:
+    """A pixel is a tenth of the distance between the eyes, so the grid matters: the error is a mean of five sizes."""
     errors = []
     for scale in (0.23, 0.24, 0.25, 0.26, 0.27):
         (face,) = spot.detect(scaled(astronaut, scale))
@@ -65,26 +65,26 @@ def test_it_finds_her_at_20_to_24_pixels(spot: Detector, astronaut: Image) -> No
 
 
 @pytest.mark.parametrize("degrees", [-40, -20, 20, 40])
-def test_it_finds_her_turned(spot: Detector, astronaut: Image, degrees: float) -> None:
+def test_a_rotated_face_is_found(spot: Detector, astronaut: Image, degrees: float) -> None:
     matrix = cv2.getRotationMatrix2D((220, 120), degrees, 1)
     (face,) = spot.detect(np.asarray(cv2.warpAffine(astronaut, matrix, (512, 512)), np.uint8))
     assert error(face.landmarks, ASTRONAUT_LANDMARKS @ matrix[:, :2].T + matrix[:, 2]) < 0.2
 
 
-def test_in_a_mirror_left_is_the_viewers_left_again(spot: Detector, astronaut: Image) -> None:
+def test_left_is_the_viewers_left_in_a_mirrored_picture(spot: Detector, astronaut: Image) -> None:
     (face,) = spot.detect(np.ascontiguousarray(astronaut[:, ::-1]))
     mirrored = (ASTRONAUT_LANDMARKS * (-1, 1) + (511, 0))[[1, 0, 2, 4, 3]]
     assert error(face.landmarks, mirrored) < 0.12
 
 
 @pytest.mark.parametrize("name", ["coffee", "rocket", "moon", "text"])
-def test_it_finds_none_where_there_is_none(spot: Detector, name: str) -> None:
+def test_no_face_is_found_in_a_picture_without_one(spot: Detector, name: str) -> None:
     picture = getattr(pytest.importorskip("skimage.data"), name)()
     picture = np.dstack([picture] * 3) if picture.ndim == 2 else picture
     assert len(spot.detect(np.ascontiguousarray(picture))) == 0
 
 
-def test_the_file_is_small_and_says_what_it_was_trained_on() -> None:
+def test_the_file_is_small_and_its_manifest_names_the_training_data() -> None:
     assert ASSET.stat().st_size < 2_000_000
     manifest = model_manifest(ASSET)
     assert manifest is not None

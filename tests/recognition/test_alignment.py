@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import NoFaceError
 from edgefr.recognition.alignment import align, similarity_transform
 from edgefr.types import TEMPLATE
 from tests.detection.pictures import gradient
@@ -36,7 +36,7 @@ def test_a_known_transform_is_recovered(scale: float, angle: float, x: float, y:
 
 @settings(deadline=None)
 @given(arrays(np.float32, (5, 2), elements=st.floats(-20, 20, width=32)))
-def test_the_answer_is_the_least_squares_one_of_scikit_image(noise: np.ndarray) -> None:
+def test_the_transform_is_the_least_squares_fit_of_scikit_image(noise: np.ndarray) -> None:
     transform = pytest.importorskip("skimage.transform")
     landmarks = 3 * TEMPLATE + 100 + noise
     expected = transform.SimilarityTransform.from_estimate(landmarks, TEMPLATE).params[:2]
@@ -59,8 +59,8 @@ def test_a_mirrored_face_is_not_mirrored_back() -> None:
         np.array([[0, 0], [1e-4, 0], [0, 0], [0, 1e-4], [0, 0]]),
     ],
 )
-def test_landmarks_of_no_face_are_refused(landmarks: np.ndarray) -> None:
-    with pytest.raises(EdgefrError, match="expected five landmarks of a face, found"):
+def test_impossible_landmarks_are_rejected(landmarks: np.ndarray) -> None:
+    with pytest.raises(NoFaceError, match="expected five landmarks of a face, found"):
         align(gradient(200, 200), landmarks.astype(np.float32))
 
 
@@ -107,11 +107,11 @@ def test_a_shrunk_face_does_not_move() -> None:
     assert abs((found - (row + column + 1) * 0.9).mean() + 0.5) < 0.2  # the picture was rounded down
 
 
-def test_what_lies_outside_the_photograph_is_black() -> None:
+def test_pixels_outside_the_photograph_are_black() -> None:
     found = align(np.full((112, 112, 3), 255, np.uint8), TEMPLATE - (50, 0))
     assert (found[:, :49] == 0).all()
     assert (found[:, 51:] == 255).all()
 
 
-def test_a_face_far_larger_than_the_photograph_is_no_crash() -> None:
+def test_a_face_far_larger_than_the_photograph_is_aligned() -> None:
     assert align(gradient(16, 400), (TEMPLATE - 56) * 1000).shape == (112, 112, 3)

@@ -1,4 +1,4 @@
-"""Sharpness falls with blur, and is what its formula says."""
+"""Sharpness follows its formula and decreases with blur."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def face() -> Image:
     return np.clip(255 * np.mean(coarse, 0), 0, 255).astype(np.uint8)
 
 
-def test_it_is_the_variance_of_the_laplacian_of_luminance() -> None:
+def test_sharpness_is_the_variance_of_the_laplacian_of_luminance() -> None:
     grey = np.rint(face() @ [0.299, 0.587, 0.114])
     inside = grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
@@ -34,19 +34,19 @@ def test_green_counts_most_and_blue_least() -> None:
     assert sharpness(green) > sharpness(red) > sharpness(blue) > 0
 
 
-def test_it_falls_with_every_further_blur_and_with_resolution() -> None:
+def test_sharpness_decreases_with_blur_and_with_lower_resolution() -> None:
     blurred = [sharpness(face())] + [sharpness(blur(face(), sigma)) for sigma in (0.5, 1, 2, 4)]
     assert all(np.diff(blurred) < -0.1)
     small = [sharpness(low_resolution(face(), size)) for size in (56, 28, 14)]
     assert all(np.diff([blurred[0], *small]) < -0.1)
 
 
-def test_a_picture_of_one_colour_has_none() -> None:
+def test_a_picture_of_one_colour_has_a_sharpness_of_zero() -> None:
     assert sharpness(np.full((112, 112, 3), 77, np.uint8)) == 0
 
 
-def test_noise_passes_for_detail() -> None:
-    """The weakness that its docstring names."""
+def test_noise_counts_as_detail() -> None:
+    """The weakness that the docstring of `sharpness` names."""
     noise = np.random.default_rng(0).normal(0, 20, (112, 112, 3))
     noisy = np.clip(blur(face(), 3) + noise, 0, 255).astype(np.uint8)
     assert sharpness(noisy) > sharpness(face())

@@ -1,4 +1,4 @@
-"""The recogniser holds models to the contract, when they open and when they answer."""
+"""The recogniser checks a model when it opens it and each time it computes embeddings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.runtimes.base import Array, Description, TensorInfo
 from edgefr.runtimes.fake import DESCRIPTION, FakeBackend
@@ -21,7 +21,7 @@ MakeModel = Callable[..., Path]
 
 @dataclass
 class Altered:
-    """The fake backend with its description or its answers changed."""
+    """The fake backend with a changed description or changed outputs."""
 
     description: Description = DESCRIPTION
     alter: Callable[[dict[str, Array]], dict[str, Array]] = dict
@@ -43,10 +43,12 @@ class Altered:
     ],
     ids=["face size", "float", "fixed batch"],
 )
-def test_another_input_is_refused(make_model: MakeModel, runtime: str, how: dict[str, int], found: str) -> None:
+def test_a_model_with_another_input_is_rejected(
+    make_model: MakeModel, runtime: str, how: dict[str, int], found: str
+) -> None:
     pytest.importorskip(runtime)
     path = make_model(**how)
-    with pytest.raises(EdgefrError, match=r"expected input image uint8 \(B,112,112,3\) in .*" + found) as caught:
+    with pytest.raises(WrongModelError, match=r"expected input image uint8 \(B,112,112,3\) in .*" + found) as caught:
         open_recogniser(path, runtime)
     assert str(path) in str(caught.value)
 
@@ -76,38 +78,40 @@ def test_a_checkpoint_may_have_no_uncertainty(make_checkpoint: Callable[[bool], 
     ],
     ids=["none", "no norm", "no embedding", "unknown length", "half", "fixed batch", "wide uncertainty"],
 )
-def test_other_outputs_are_refused(outputs: tuple[TensorInfo, ...]) -> None:
-    with pytest.raises(EdgefrError, match=r"expected .* in model x, found .*: export"):
+def test_a_model_with_other_outputs_is_rejected(outputs: tuple[TensorInfo, ...]) -> None:
+    with pytest.raises(
+        WrongModelError, match=r"expected .* in model x, found .*\. Export the model with `edgefr export`"
+    ):
         Recogniser(Altered(replace(DESCRIPTION, outputs=outputs)), "model x")
 
 
-def test_embeddings_that_are_not_of_unit_length_are_refused(make_model: MakeModel, faces: Faces) -> None:
+def test_embeddings_that_are_not_of_unit_length_are_rejected(make_model: MakeModel, faces: Faces) -> None:
     recogniser = open_recogniser(make_model(unit=False), "onnxruntime")
-    with pytest.raises(EdgefrError, match="expected embeddings of unit length"):
+    with pytest.raises(WrongModelError, match="expected embeddings of unit length"):
         recogniser.embed(faces)
 
 
 @pytest.mark.parametrize("name", ["embedding", "norm", "uncertainty"])
-def test_undefined_numbers_are_refused(faces: Faces, name: str) -> None:
+def test_outputs_that_are_not_finite_are_rejected(faces: Faces, name: str) -> None:
     recogniser = Recogniser(Altered(alter=lambda out: {**out, name: out[name] * np.float32("nan")}), "model x")
-    with pytest.raises(EdgefrError, match=f"expected finite numbers in {name}"):
+    with pytest.raises(WrongModelError, match=f"expected finite numbers in {name}"):
         recogniser.embed(faces)
 
 
 @pytest.mark.parametrize("name", ["embedding", "norm", "uncertainty"])
-def test_fewer_answers_than_faces_are_refused(faces: Faces, name: str) -> None:
+def test_outputs_for_fewer_faces_are_rejected(faces: Faces, name: str) -> None:
     recogniser = Recogniser(Altered(alter=lambda out: {**out, name: out[name][:1]}), "model x")
-    with pytest.raises(EdgefrError, match=f"expected {name} .* for 7 faces"):
+    with pytest.raises(WrongModelError, match=f"expected {name} .* for 7 faces"):
         recogniser.embed(faces)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 100_000])
-def test_a_batch_has_bounds(faces: Faces, batch: int) -> None:
-    with pytest.raises(EdgefrError, match=f"expected a batch of 1 to 1024 faces, found {batch}"):
+def test_a_batch_out_of_range_is_rejected(faces: Faces, batch: int) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"expected a batch of 1 to 1024 faces, found {batch}"):
         Recogniser(FakeBackend(), "fake").embed(faces, batch=batch)
 
 
 @pytest.mark.parametrize("shape", [(0, 96, 96, 3), (112, 112, 3), (0,)])
-def test_other_faces_are_refused_even_when_there_are_none(shape: tuple[int, ...]) -> None:
-    with pytest.raises(EdgefrError, match=r"expected faces uint8 \(N,112,112,3\)"):
+def test_faces_of_another_shape_are_rejected_even_if_there_are_none(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"expected faces uint8 \(N,112,112,3\)"):
         Recogniser(FakeBackend(), "fake").embed(np.zeros(shape, np.uint8))

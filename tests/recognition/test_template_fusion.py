@@ -1,4 +1,4 @@
-"""Templates are unit, weigh images as told, and inverse variances find the person better than a plain mean."""
+"""Templates have unit length and the given weights; inverse variances beat a plain mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.recognition.template_fusion import best_only, inverse_variance, weighted_mean
 
 
@@ -23,7 +23,7 @@ def test_one_image_is_its_own_template() -> None:
     assert np.allclose(weighted_mean(images(1)), images(1)[0])
 
 
-def test_without_weights_all_images_count_alike() -> None:
+def test_without_weights_all_images_count_equally() -> None:
     assert np.allclose(weighted_mean(images(5)), unit(images(5).mean(0)))
 
 
@@ -35,7 +35,7 @@ def test_only_the_ratio_of_weights_counts(weights: list[float], scale: float) ->
     assert np.allclose(found[0], unit(np.array(weights) @ images(3)), atol=1e-6)
 
 
-def test_inverse_variance_is_the_likeliest_value_of_gaussians() -> None:
+def test_inverse_variance_gives_the_maximum_likelihood_estimate() -> None:
     """The weighted mean is where the joint likelihood of all images is highest: its slope there is zero."""
     uncertainty = np.float32([-7, -5, -4])
     weights = inverse_variance(uncertainty)
@@ -45,20 +45,20 @@ def test_inverse_variance_is_the_likeliest_value_of_gaussians() -> None:
     assert np.allclose(slope, 0, atol=1e-3)
 
 
-def test_inverse_variances_find_the_person_better_than_a_plain_mean() -> None:
+def test_inverse_variances_beat_a_plain_mean() -> None:
     rng = np.random.default_rng(0)
     truth = unit(rng.normal(size=(300, 64)))
     deviation = rng.choice([0.02, 0.3], size=(300, 4))
-    seen = unit(truth[:, None] + deviation[..., None] * rng.normal(size=(300, 4, 64)))
+    observed = unit(truth[:, None] + deviation[..., None] * rng.normal(size=(300, 4, 64)))
     uncertainty = (2 * np.log(deviation)).astype(np.float32)
-    told = np.array(
-        [weighted_mean(e, inverse_variance(u)) @ t for e, u, t in zip(seen, uncertainty, truth, strict=True)]
+    weighted = np.array(
+        [weighted_mean(e, inverse_variance(u)) @ t for e, u, t in zip(observed, uncertainty, truth, strict=True)]
     )
-    plain = np.array([weighted_mean(e) @ t for e, t in zip(seen, truth, strict=True)])
-    assert told.mean() > plain.mean() + 0.05
+    plain = np.array([weighted_mean(e) @ t for e, t in zip(observed, truth, strict=True)])
+    assert weighted.mean() > plain.mean() + 0.05
 
 
-def test_a_high_temperature_trusts_no_variance_and_a_low_one_only_the_best() -> None:
+def test_a_high_temperature_ignores_variances_and_a_low_one_keeps_only_the_best() -> None:
     uncertainty = np.float32([-7, -5, -4])
     assert np.allclose(
         weighted_mean(images(3), inverse_variance(uncertainty, 1e6)), weighted_mean(images(3)), atol=1e-4
@@ -66,7 +66,7 @@ def test_a_high_temperature_trusts_no_variance_and_a_low_one_only_the_best() -> 
     assert np.allclose(inverse_variance(uncertainty, 1e-3), best_only(-uncertainty))
 
 
-def test_extreme_uncertainties_leave_a_template() -> None:
+def test_extreme_uncertainties_give_finite_weights() -> None:
     assert inverse_variance(np.float32([1e30, 0, -1e30])).tolist() == [0, 0, 1]
     assert inverse_variance(np.float32([1e4, 1e4])).tolist() == [1, 1]
 
@@ -89,6 +89,8 @@ def test_only_the_best_image_is_kept() -> None:
         (np.stack([images(1)[0], -images(1)[0]]), None, "cancel"),
     ],
 )
-def test_what_has_no_template_is_refused(embeddings: np.ndarray, weights: np.ndarray | None, match: str) -> None:
-    with pytest.raises(EdgefrError, match=match):
+def test_embeddings_without_a_template_are_rejected(
+    embeddings: np.ndarray, weights: np.ndarray | None, match: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=match):
         weighted_mean(embeddings, weights)
