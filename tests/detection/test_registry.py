@@ -9,6 +9,7 @@ import pytest
 
 from edgefr.detection import registry
 from edgefr.detection.base import Detections, Face, select_face
+from edgefr.detection.orientation import UprightDetector
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError, NoFaceError, SeveralFacesError, WrongModelError
 from edgefr.recognition.recogniser import Recogniser
@@ -151,6 +152,7 @@ class WholePicture:
 
     name = "whole-picture"
     file = "a graph with the output 'whole'"
+    upright_score = 0.5
 
     @staticmethod
     def accepts(outputs: dict[str, int | None]) -> bool:
@@ -164,6 +166,8 @@ class WholePicture:
         landmarks = (TEMPLATE + 0.5) * np.float32([width, height]) / 112 - 0.5
         return Detections.from_faces([Face((0, 0, width, height), landmarks, 1.0)])
 
+    detect_once = detect
+
 
 def test_a_new_detector_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "whole.onnx"
@@ -172,8 +176,9 @@ def test_a_new_detector_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: 
         open_detector(path)
     monkeypatch.setattr(registry, "DETECTORS", (*registry.DETECTORS, WholePicture))
     detector = open_detector(path, threads=2)
-    assert isinstance(detector, WholePicture)
-    assert detector.threads == 2
+    assert isinstance(detector, UprightDetector)
+    assert isinstance(detector.as_is, WholePicture)
+    assert detector.as_is.threads == 2
     crop = Verifier(detector, Recogniser(FakeBackend(), "fake")).find_in(gradient(224, 224), "a picture").crop
     assert np.abs(crop.astype(int) - gradient(112, 112))[1:-1, 1:-1].max() < 4
     other = tmp_path / "other.onnx"
