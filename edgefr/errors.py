@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
+from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 
@@ -82,6 +85,29 @@ class InternalError(EdgefrError):
         return cls("", found, "run the command again with EDGEFR_DEBUG=1 and report what it prints")
 
 
+def install_command(extra: str) -> str:
+    """The command that installs an extra, as it works where edgefr runs.
+
+    Args:
+        extra: Name of the extra, see pyproject.toml.
+
+    Returns:
+        `pip install '.[extra]'` if edgefr comes from a checkout, else `pip install 'edgefr[extra]'`.
+    """
+    return f"pip install '{'.' if _is_from_checkout() else 'edgefr'}[{extra}]'"
+
+
+def _is_from_checkout() -> bool:
+    """Whether edgefr is imported from a source tree, or was installed from a folder (PEP 610)."""
+    if Path(__file__).parents[1].joinpath("pyproject.toml").is_file():
+        return True
+    try:
+        origin = metadata.distribution("edgefr").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return False
+    return origin is not None and "dir_info" in json.loads(origin)
+
+
 def require_extra(module: str, extra: str) -> ModuleType:
     """Import a library that belongs to an extra.
 
@@ -99,5 +125,5 @@ def require_extra(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"the library '{module}'", f"that it cannot be imported ({error})", f"run: pip install 'edgefr[{extra}]'"
+            f"the library '{module}'", f"that it cannot be imported ({error})", f"run: {install_command(extra)}"
         ) from error

@@ -1,25 +1,39 @@
-"""What a runtime must do - say what it takes and gives, and infer - and the checks that all of them share."""
+"""The interface of a runtime, its description, and the checks that all runtimes share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata, util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.errors import EdgefrError
+from edgefr import __version__
+from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
+from edgefr.runtimes.processor import processor
+
+if TYPE_CHECKING:
+    from edgefr.runtimes.engine_file import Target
 
 Array = npt.NDArray[Any]
 
-LARGEST_MODEL = 2 << 30
-"""A protobuf message, and so an ONNX file, ends at 2 GiB."""
+MAX_MODEL_BYTES = 2 << 30
+"""The limit of a protobuf message, and so of an ONNX file."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Name, numpy dtype name and shape of an input or output; None stands for a dynamic dimension."""
+    """An input or output of a model.
+
+    Attributes:
+        name: Name of the tensor.
+        dtype: Name of the numpy dtype.
+        shape: Length of each axis. None stands for a dynamic axis.
+    """
 
     name: str
     dtype: str
@@ -31,7 +45,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Description:
-    """What a backend runs on, how precisely it computes, and its inputs and outputs."""
+    """The runtime and precision of an opened model, and its inputs and outputs."""
 
     runtime: str
     precision: str
@@ -40,99 +54,189 @@ class Description:
 
 
 class Backend(Protocol):
-    """A model made ready on one runtime; `infer` may be called from several threads at once."""
+    """A model that is opened on one runtime. Several threads may call `infer` at once."""
 
     def describe(self) -> Description: ...
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Run the model on every input by name, and give every output by name.
+        """Run the model.
+
+        Args:
+            inputs: Name -> array, for every input of the description.
+
+        Returns:
+            Name -> array, for every output of the description.
 
         Raises:
-            EdgefrError: an input has another name, dtype or shape than described, or the runtime fails.
+            InvalidArgumentError: An input has another name, dtype or shape than described.
+            EdgefrError: The runtime fails.
         """
         ...
 
 
+@dataclass(frozen=True)
+class Runtime:
+    """What edgefr has to know about a runtime before it imports the library.
+
+    Attributes:
+        name: Name on the command line.
+        open: Opens a model: path, name or URL given by the user, precision, number of threads.
+        install_command: Gives the command that installs the library.
+        modules: Modules of the library, one of which must be present. Empty for a runtime that is part of edgefr.
+        packages: Distributions that may bring the module. The first that is installed tells the version.
+        exact_package: Whether the module counts only if one of `packages` brought it.
+        formats: The precisions it offers, the default first, without bf16.
+        bf16: Whether it offers bf16, as its default, on processors that have it.
+        takes_file: Whether it opens a file. Otherwise the model is `registry.FAKE`.
+        own_suffix: Suffix of files that only this runtime opens.
+        url: Form of the URL that is given instead of the name, for runtimes on a server.
+        target: Gives the target of engines for this machine. None if the runtime has no engines.
+    """
+
+    name: str
+    open: Callable[[Path, str, str, int | None], Backend]
+    install_command: Callable[[], str]
+    modules: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    exact_package: bool = False
+    formats: tuple[str, ...] = ("fp32",)
+    bf16: bool = False
+    takes_file: bool = True
+    own_suffix: str = ""
+    url: str = ""
+    target: Callable[[], Target] | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        return not self.modules or any(util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def version(self) -> str | None:
+        """The version of the library, "unknown" if no known package brought it, None if it is not installed."""
+        if not self.modules:
+            return __version__
+        if not self.is_installed:
+            return None
+        for package in self.packages:
+            with suppress(metadata.PackageNotFoundError):
+                return metadata.version(package)
+        return None if self.exact_package else "unknown"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that it offers on this processor, the default first."""
+        return ("bf16", *self.formats) if self.bf16 and processor().bf16 else self.formats
+
+    def has_name(self, name: str) -> bool:
+        """Whether the user means this runtime by `name`, which may be a URL."""
+        return "://" in name if self.url else name == self.name
+
+
 def check_inputs(inputs: dict[str, Array], description: Description) -> dict[str, Array]:
-    """`inputs` as contiguous arrays.
+    """Compare inputs with the description of a model.
+
+    Args:
+        inputs: Name -> array.
+        description: The description of the model.
+
+    Returns:
+        The inputs as contiguous arrays.
 
     Raises:
-        EdgefrError: they are not what `description` says.
+        InvalidArgumentError: A name, dtype or shape differs.
     """
     if set(inputs) != {info.name for info in description.inputs}:
-        raise EdgefrError(
+        raise InvalidArgumentError(
             f"the inputs {', '.join(info.name for info in description.inputs)}",
-            str(", ".join(sorted(inputs)) or "none"),
-            "name them as the model does",
+            ", ".join(sorted(inputs)) or "none",
+            "use the names of the model",
         )
     for info in description.inputs:
         array = inputs[info.name]
         fits = array.ndim == len(info.shape) and all(
-            found >= 1 if wanted is None else found == wanted
-            for found, wanted in zip(array.shape, info.shape, strict=True)
+            length >= 1 if expected is None else length == expected
+            for length, expected in zip(array.shape, info.shape, strict=True)
         )
         if array.dtype != np.dtype(info.dtype) or not fits:
             shape = ",".join(str(n) for n in array.shape)
-            raise EdgefrError(f"input {info} with B at least 1", f"{array.dtype} ({shape})", "align the faces first")
+            raise InvalidArgumentError(
+                f"input {info} with B at least 1", f"{array.dtype} ({shape})", "align the faces first"
+            )
     return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
 
 
-def model_file(path: Path, suffix: str, runtime: str) -> Path:
-    """`path`, if it can be a model for `runtime`.
+def check_model_file(path: Path, suffix: str, runtime: str) -> Path:
+    """Check suffix and size of a model file.
+
+    Args:
+        path: The file.
+        suffix: The suffix that it must have, with the dot.
+        runtime: Who opens it, for messages.
+
+    Returns:
+        The path.
 
     Raises:
-        EdgefrError: it has another suffix, or is missing, not a file, empty or beyond 2 GiB.
+        InvalidArgumentError: It has another suffix.
+        WrongModelError: It is missing, not a file, empty, or larger than 2 GiB.
     """
     if path.suffix.lower() != suffix:
-        raise EdgefrError(f"a {suffix} file for {runtime}", str(path), "choose another file or another --runtime")
+        raise InvalidArgumentError(f"a {suffix} file for {runtime}", str(path), "choose another file or --runtime")
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError:
         size = None
     if size is None:
         found = "a folder" if path.is_dir() else "no such file"
-        raise EdgefrError(f"a model at {path}", found, "make one with `edgefr export`")
-    if not 0 < size <= LARGEST_MODEL:
-        raise EdgefrError(
-            f"a model of 1 byte to 2 GiB at {path}", f"{size} bytes", "make it again with `edgefr export`"
-        )
+        raise WrongModelError(f"a model at {path}", found, "make one with `edgefr export`")
+    if not 0 < size <= MAX_MODEL_BYTES:
+        raise WrongModelError(f"1 byte to 2 GiB in {path}", f"{size} bytes", "make it again with `edgefr export`")
     return path
 
 
-def unreadable(path: Path, runtime: str, error: Exception) -> EdgefrError:
-    """The library's refusal of a model file as one sentence."""
-    return EdgefrError(
+def load_error(path: Path, runtime: str, error: Exception) -> WrongModelError:
+    """The error for a model file that a library cannot load."""
+    return WrongModelError(
         f"an ONNX model in {path}",
-        f"one that {runtime} cannot load ({last_line(error)})",
+        f"a file that {runtime} cannot load ({last_line(error)})",
         "make it again with `edgefr export`",
     )
 
 
-def failed(runtime: str, error: Exception) -> EdgefrError:
-    """The library's failure on checked inputs as one sentence."""
+def inference_error(runtime: str, error: Exception) -> EdgefrError:
+    """The error for a library that fails on checked inputs."""
     return EdgefrError(
         f"{runtime} to run the model",
-        f"that it fails ({last_line(error)})",
-        "use a smaller batch or make the model again with `edgefr export`",
+        f"a failure ({last_line(error)})",
+        "use a smaller batch, or make the model again with `edgefr export`",
     )
 
 
 def last_line(error: Exception) -> str:
-    """The last line of a library's message, which says most, without its trailing full stop."""
+    """The last line of a library's message, usually the most specific one, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200].rstrip(". ")
 
 
-def select_precision(supported: tuple[str, ...], precision: str, runtime: str, mend: str) -> str:
-    """The precision to use: `precision` itself, or for "auto" the first supported one.
+def select_precision(supported: tuple[str, ...], precision: str, runtime: str, fix: str) -> str:
+    """Choose the precision to compute in.
+
+    Args:
+        supported: The precisions that the runtime offers for the file, the default first.
+        precision: One of them, or "auto" for the default.
+        runtime: Name of the runtime, for messages.
+        fix: What the user can do if it is not supported.
+
+    Returns:
+        The precision.
 
     Raises:
-        EdgefrError: `precision` is not supported.
+        InvalidArgumentError: It is not supported.
     """
     if precision == "auto":
         return supported[0]
     if precision not in supported:
-        raise EdgefrError(
-            f"precision auto or {' or '.join(supported)} for {runtime} on this processor", precision, mend
+        raise InvalidArgumentError(
+            f"precision auto or {' or '.join(supported)} for {runtime} on this processor", precision, fix
         )
     return precision

@@ -1,7 +1,6 @@
-"""Is there an NVIDIA GPU? Asked of the driver itself, before any library that crashes where there is none.
+"""Finds the NVIDIA GPU by asking the driver, before a library is imported that crashes without one.
 
-TensorRT's `Builder` and `Runtime` fail in unclear ways without a GPU, some versions by a segmentation fault. The
-driver's own library answers politely, and is all that is needed to ask.
+TensorRT's `Builder` and `Runtime` fail in unclear ways without a GPU, some versions with a segmentation fault.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import UnavailableError
 
 _MAJOR, _MINOR = 75, 76
 """`CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR` (cuda.h)."""
@@ -17,7 +16,14 @@ _MAJOR, _MINOR = 75, 76
 
 @dataclass(frozen=True)
 class Gpu:
-    """Name, compute capability such as 87 for 8.7, the CUDA version that the driver brings, memory in bytes."""
+    """A GPU as the driver describes it.
+
+    Attributes:
+        name: Name of the product.
+        capability: Compute capability, 87 for 8.7.
+        driver: The CUDA version of the driver, for example "CUDA 13.0".
+        memory: Bytes of memory.
+    """
 
     name: str
     capability: int
@@ -26,22 +32,21 @@ class Gpu:
 
     @property
     def free(self) -> int:
-        """Bytes of memory that nobody uses now; all of it where the driver does not tell. A context is made for the
-        question, and given back."""
+        """Bytes of free memory; all of the memory if the driver does not report it. Creates a context for the call."""
         driver, free, total = _driver(), ctypes.c_size_t(), ctypes.c_size_t()
         device, context = ctypes.c_int(0), ctypes.c_void_p()
         if driver is None or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device) != 0:
             return self.memory
-        told = -1
+        status = -1
         if driver.cuCtxPushCurrent_v2(context) == 0:
-            told = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+            status = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
             driver.cuCtxPopCurrent_v2(ctypes.byref(context))
         driver.cuDevicePrimaryCtxRelease_v2(device)
-        return free.value if told == 0 else self.memory
+        return free.value if status == 0 else self.memory
 
 
 def find_gpu() -> Gpu | None:
-    """The first NVIDIA GPU, or None where driver or GPU are missing."""
+    """The first NVIDIA GPU, or None if there is no driver or no GPU."""
     driver = _driver()
     if driver is None or driver.cuInit(0) != 0:
         return None
@@ -59,23 +64,26 @@ def find_gpu() -> Gpu | None:
     return Gpu(name.value.decode(errors="replace"), capability, cuda, memory.value)
 
 
-def require_gpu(what: str) -> Gpu:
+def require_gpu(purpose: str) -> Gpu:
     """The first NVIDIA GPU.
 
+    Args:
+        purpose: What needs it, for messages.
+
     Raises:
-        EdgefrError: there is none.
+        UnavailableError: There is none.
     """
     gpu = find_gpu()
     if gpu is None:
-        raise EdgefrError(
-            f"an NVIDIA GPU with its driver for {what}", "none", "see `nvidia-smi`, or use another --runtime"
+        raise UnavailableError(
+            f"an NVIDIA GPU with its driver for {purpose}", "none", "see `nvidia-smi`, or use another --runtime"
         )
     return gpu
 
 
-def _attribute(driver: ctypes.CDLL, which: int, device: ctypes.c_int) -> int:
+def _attribute(driver: ctypes.CDLL, attribute: int, device: ctypes.c_int) -> int:
     value = ctypes.c_int()
-    driver.cuDeviceGetAttribute(ctypes.byref(value), which, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
     return value.value
 
 

@@ -1,7 +1,7 @@
-"""Engines: files that a runtime compiled for one device, and what must be true before one is loaded.
+"""Engine files: models compiled for one device, and the checks before one is loaded.
 
-An engine is machine code or close to it. It is loaded only with the manifest beside it that names its digest, its
-runtime and its device, and only where all of them are still what they were.
+An engine holds machine code, or something close to it. It is loaded only if the manifest beside it names its digest,
+and only by the runtime and on the device that it was built for.
 """
 
 from __future__ import annotations
@@ -12,50 +12,60 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import WrongModelError
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, read_manifest
 
-LARGEST_ENGINE = 4 << 30
-
-SUFFIXES = {".blob": "openvino", ".plan": "tensorrt", ".rtx": "tensorrt-rtx"}
-"""What an engine's name ends in, by the runtime that made it."""
+MAX_ENGINE_BYTES = 4 << 30
 
 REBUILD = "build it again with `edgefr build-engine`"
 
-AHEAD = "GPUs of "
-"""How the device of an engine begins that is for several kinds of GPU; the compute capabilities follow: `SM75 SM89`."""
+ANY_OF_GPUS = "GPUs of "
+"""Prefix of the device of an engine for several kinds of GPU. Their compute capabilities follow: `SM75 SM89`."""
 
-LATER = "+"
-"""How the version of an engine ends that later ones load, too."""
+OR_LATER = "+"
+"""Suffix of the version of an engine that later versions load, too."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where an engine runs: the runtime's version, `10.3+` for all from there on with the same major one; the device's
-    name with its compute capability or instruction sets, and its driver ("" where there is none)."""
+    """The runtime and the device that an engine is built for.
+
+    Attributes:
+        runtime: Name of the runtime.
+        version: Its version. "10.3+" stands for 10.3 and later versions with the same major number.
+        device: Name of the device with its compute capability or instruction sets.
+        driver: Version of the driver, empty if there is none.
+    """
 
     runtime: str
     version: str
     device: str
     driver: str = ""
 
-    def holds(self, here: Target) -> dict[str, bool]:
-        """Which of the fields of a place `here` suit an engine that was made for this one."""
-        kinds = self.device.startswith(AHEAD) and here.device.rpartition(" ")[2] in self.device.split()
-        later = self.version.endswith(LATER) and _reaches(here.version, self.version.removesuffix(LATER))
+    def compare(self, here: Target) -> dict[str, bool]:
+        """Compare with the target of a machine.
+
+        Args:
+            here: The target of the machine that is to load an engine built for this target.
+
+        Returns:
+            Name of the field -> whether the machine fits.
+        """
+        any_gpu = self.device.startswith(ANY_OF_GPUS) and here.device.rpartition(" ")[2] in self.device.split()
+        later = self.version.endswith(OR_LATER) and _is_compatible(here.version, self.version.removesuffix(OR_LATER))
         return {
             "runtime": self.runtime == here.runtime,
             "version": self.version == here.version or later,
-            "device": self.device == here.device or kinds,
-            "driver": self.driver == here.driver or kinds or later,
+            "device": self.device == here.device or any_gpu,
+            "driver": self.driver == here.driver or any_gpu or later,
         }
 
 
-def _reaches(version: str, least: str) -> bool:
-    """Whether a version is `least` or a later one with the same major number."""
+def _is_compatible(version: str, minimum: str) -> bool:
+    """Whether a version is `minimum` or a later one with the same major number."""
     try:
-        numbers, lowest = (tuple(map(int, text.split(".")[:2])) for text in (version, least))
+        numbers, lowest = (tuple(map(int, text.split(".")[:2])) for text in (version, minimum))
     except ValueError:
         return False
     return numbers[0] == lowest[0] and numbers >= lowest
@@ -63,9 +73,14 @@ def _reaches(version: str, least: str) -> bool:
 
 @dataclass(frozen=True)
 class EngineKey:
-    """All that an engine depends on; two engines with one key are interchangeable. `onnx` is the digest of the FP32
-    model that it was made from (`manifest.model_digest`), `settings` whatever else its making was told: the profile,
-    and what was calibrated of the model."""
+    """Everything that an engine depends on. Two engines with the same key are interchangeable.
+
+    Attributes:
+        onnx: Digest of the FP32 model that it was built from (`manifest.model_digest`).
+        precision: Precision of the engine.
+        place: The target. The name of the field is part of the stored format.
+        settings: All other inputs of the build, such as the profile and the thresholds of the model.
+    """
 
     onnx: str
     precision: str
@@ -79,7 +94,7 @@ class EngineKey:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What an engine's manifest says of it under `engine`."""
+    """The entry `engine` of an engine's manifest, without its measurements."""
 
     key: EngineKey
     sha256: str
@@ -90,64 +105,74 @@ class EngineRecord:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, source: Path) -> EngineRecord:
-        """Read it back; what else stands there (measurements) is left alone.
+        """Read the entry of a manifest.
+
+        Args:
+            manifest: The manifest.
+            source: The engine, for messages.
 
         Raises:
-            EdgefrError: the manifest is no engine's.
+            WrongModelError: The manifest does not belong to an engine.
         """
         try:
             raw = manifest.engine
             key = dict(raw["key"])
-            place = Target(**{entry.name: str(key["place"][entry.name]) for entry in fields(Target)})
+            target = Target(**{entry.name: str(key["place"][entry.name]) for entry in fields(Target)})
             return cls(
-                EngineKey(str(key["onnx"]), str(key["precision"]), place, str(key["settings"])),
+                EngineKey(str(key["onnx"]), str(key["precision"]), target, str(key["settings"])),
                 str(raw["sha256"]),
                 int(raw["bytes"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise EdgefrError(
-                f"an engine's manifest beside {source}", "another", "build it again with `edgefr build-engine`"
-            ) from error
+            raise WrongModelError(f"the manifest of an engine beside {source}", "another one", REBUILD) from error
 
 
-def whole_engine(path: Path) -> EngineRecord:
-    """The record of an engine that is the file it was built as, for whatever device.
+def read_engine(path: Path) -> EngineRecord:
+    """Read the record of an engine for any device, and compare size and digest with the file.
+
+    Args:
+        path: The engine.
+
+    Returns:
+        Its record.
 
     Raises:
-        EdgefrError: there is no engine or no manifest, or the engine is another file than the manifest's.
+        WrongModelError: There is no engine or no manifest, or the manifest belongs to another file.
     """
     size = path.stat().st_size if path.is_file() else 0
     manifest = read_manifest(path) if size else None
     if manifest is None:
         found = "no manifest beside it" if size else "none"
-        raise EdgefrError(f"an engine with its manifest at {path}", found, REBUILD)
+        raise WrongModelError(f"an engine with its manifest at {path}", found, REBUILD)
     record = EngineRecord.from_manifest(manifest, path)
-    if size != record.bytes or size > LARGEST_ENGINE:
-        raise EdgefrError(f"an engine of {record.bytes:,} bytes in {path}", f"{size:,}", REBUILD)
+    if size != record.bytes or size > MAX_ENGINE_BYTES:
+        raise WrongModelError(f"an engine of {record.bytes:,} bytes in {path}", f"{size:,} bytes", REBUILD)
     if sha256_of(path) != record.sha256:
-        raise EdgefrError(f"the engine that the manifest of {path} names", "another file", REBUILD)
+        raise WrongModelError(f"the engine that the manifest of {path} names", "another file", REBUILD)
     return record
 
 
 def check_engine(path: Path, here: Target) -> EngineRecord:
-    """The record of an engine that may be loaded here.
+    """Read the record of an engine that is to be loaded.
+
+    Args:
+        path: The engine.
+        here: The target of this machine.
+
+    Returns:
+        Its record.
 
     Raises:
-        EdgefrError: there is no whole engine (`whole_engine`), or it was built by another version or for another
-            device; the sentence names which, and the command that rebuilds it.
+        WrongModelError: The file is damaged or has no manifest (`read_engine`), or the engine was built by another
+            version or for another device.
     """
-    record = whole_engine(path)
-    made = record.key.place
-    for name, suits in made.holds(here).items():
-        if not suits:
-            wanted, found = getattr(here, name), getattr(made, name)
-            raise EdgefrError(
-                f"an engine for the {name} {wanted or 'none'}",
-                f"{path} built for {found or 'none'}",
-                f"{REBUILD} {precision_option(record)}",
+    record = read_engine(path)
+    built_for = record.key.place
+    for name, fits in built_for.compare(here).items():
+        if not fits:
+            raise WrongModelError(
+                f"an engine for the {name} {getattr(here, name) or 'none'}",
+                f"{path}, built for {getattr(built_for, name) or 'none'}",
+                f"{REBUILD} --{record.key.precision} --runtime {built_for.runtime}",
             )
     return record
-
-
-def precision_option(record: EngineRecord) -> str:
-    return f"--{record.key.precision} --runtime {record.key.place.runtime}"

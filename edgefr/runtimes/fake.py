@@ -1,20 +1,20 @@
 """A backend without a model, for tests and for trying a pipeline: similar pictures get similar embeddings.
 
-It computes in whole numbers up to the last division, so that its answers are the same everywhere.
+It computes in integers up to the last division, so that its results are the same on every machine.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgefr.runtimes.base import Array, Description, TensorInfo, check_inputs, select_precision
+from edgefr.runtimes.base import Array, Description, Runtime, TensorInfo, check_inputs, select_precision
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces
 
 RUNTIME = "fake"
 EMBEDDING_DIM = 64
 GRID = 8
 BLOCK = FACE_SIZE // GRID
-LEVEL = 8  # a constant feature beside the centred ones, lest an even picture have none
+LEVEL = 8  # a constant feature beside the centred ones, without which a uniform picture would have none
 
 DESCRIPTION = Description(
     RUNTIME,
@@ -29,11 +29,7 @@ DESCRIPTION = Description(
 
 
 class FakeBackend:
-    """A fixed random projection of an 8 x 8 miniature of the picture.
-
-    Raises:
-        EdgefrError: `precision` is not fp32.
-    """
+    """A fixed random projection of an 8 x 8 thumbnail of the picture, in FP32."""
 
     def __init__(self, precision: str = "auto") -> None:
         select_precision((DESCRIPTION.precision,), precision, RUNTIME, "use --precision fp32")
@@ -55,9 +51,19 @@ class FakeBackend:
 
 
 def _features(faces: Faces) -> Array:
-    """Means of the blocks of 14 x 14 pixels less the picture's mean, and LEVEL: (B, 193) int64."""
+    """(B, 112, 112, 3) -> (B, 193) int64: means of 14 x 14 blocks minus the mean of the picture, and LEVEL."""
     blocks = faces.reshape(-1, GRID, BLOCK, GRID, BLOCK, 3).astype(np.int64)  # (B, 8, 14, 8, 14, 3)
     means = blocks.sum((2, 4)) // BLOCK**2  # (B, 8, 8, 3)
     flat = means.reshape(len(faces), -1)  # (B, 192)
     centred = flat - flat.mean(1, keepdims=True).astype(np.int64)
     return np.pad(centred, ((0, 0), (0, 1)), constant_values=LEVEL)
+
+
+RUNTIMES = (
+    Runtime(
+        RUNTIME,
+        open=lambda _path, _name, precision, _threads: FakeBackend(precision),
+        install_command=lambda: "comes with edgefr",
+        takes_file=False,
+    ),
+)

@@ -1,4 +1,4 @@
-"""What the operating system tells about the processor and the memory."""
+"""Processor and memory of this machine, as the operating system describes them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ CPUINFO, MEMINFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/
 CLEAR_PEAK = Path("/proc/self/clear_refs")
 
 BF16_FLAGS = frozenset({"avx512_bf16", "avx_ne_convert"})
-"""Linux's names of what OpenVINO asks for before it calls bf16 native on x86."""
+"""Linux's names of the instruction sets on x86 that OpenVINO needs for native bf16."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """Model name, cores this process may use, and the instruction sets that Linux lists (elsewhere none)."""
+    """A processor.
+
+    Attributes:
+        model: Name of the product.
+        cores: Number of cores that this process may use.
+        flags: Instruction sets that Linux lists. Empty on other systems.
+    """
 
     model: str
     cores: int
@@ -25,6 +31,7 @@ class Processor:
 
     @property
     def bf16(self) -> bool:
+        """Whether it computes in bf16 natively."""
         return not BF16_FLAGS.isdisjoint(self.flags)
 
 
@@ -38,31 +45,31 @@ def processor() -> Processor:
 
 
 def memory_gib() -> float | None:
-    """Main memory in GiB, or None where the system does not say."""
+    """Main memory in GiB, or None if the system does not report it."""
     kib = _fields(MEMINFO).get("MemTotal", "").removesuffix(" kB")
     return round(int(kib) / (1 << 20), 1) if kib.isdigit() else None
 
 
-def forget_peak() -> None:
-    """Start `peak_mib` anew, where the system can (Linux; proc(5), `clear_refs`)."""
+def reset_peak_memory() -> None:
+    """Reset the value of `peak_memory_mib` (Linux only; `clear_refs` in proc(5))."""
     with contextlib.suppress(OSError):
         CLEAR_PEAK.write_text("5")
 
 
-def peak_mib() -> float | None:
-    """The most memory in MiB that this process held since `forget_peak`, or None where the system does not say."""
+def peak_memory_mib() -> float | None:
+    """Peak memory of this process in MiB since `reset_peak_memory`, or None if the system does not report it."""
     kib = _fields(STATUS).get("VmHWM", "").removesuffix(" kB")
     return round(int(kib) / 1024, 1) if kib.isdigit() else None
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """The first value of every "name : value" line in one of Linux's /proc files; none without the file."""
+    """The first value of every "name : value" line of a file in /proc; empty without the file."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return {}
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
-        found.setdefault(name.strip(), value.strip())
-    return found
+        values.setdefault(name.strip(), value.strip())
+    return values

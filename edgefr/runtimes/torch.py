@@ -1,5 +1,4 @@
-"""PyTorch on the processor: in FP32 the reference that exported models are compared with, and for evaluation a fused
-checkpoint beside both its backbones."""
+"""PyTorch on the processor: the FP32 reference for exported models, and a fused checkpoint with both its backbones."""
 
 from __future__ import annotations
 
@@ -9,8 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefr.errors import require_extra
-from edgefr.runtimes.base import Array, Description, TensorInfo, check_inputs, failed, model_file, select_precision
+from edgefr.errors import install_command, require_extra
+from edgefr.runtimes.base import (
+    Array,
+    Description,
+    Runtime,
+    TensorInfo,
+    check_inputs,
+    check_model_file,
+    inference_error,
+    select_precision,
+)
 from edgefr.spec import ModelSpec
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces, Floats
 
@@ -18,16 +26,24 @@ if TYPE_CHECKING:
     from edgefr.nn.fused_model import FusedModel
 
 RUNTIME = "torch"
+SUFFIX = ".safetensors"
 
 
 class TorchBackend:
-    """A fused checkpoint, as training wrote it.
-
-    Raises:
-        EdgefrError: torch is missing, the file is not a fused checkpoint, or `precision` is not fp32.
-    """
+    """A fused checkpoint as training writes it."""
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
+        """Open a checkpoint.
+
+        Args:
+            path: A .safetensors file.
+            precision: "fp32" or "auto".
+
+        Raises:
+            WrongModelError: The file is not a fused checkpoint.
+            InvalidArgumentError: The precision is another one.
+            MissingExtraError: torch is not installed.
+        """
         self._precision = select_precision(("fp32",), precision, RUNTIME, "use --precision fp32")
         self._model = _load(path)
         self._torch = require_extra("torch", "train")
@@ -51,20 +67,26 @@ class TorchBackend:
         try:
             return self._forward(image)
         except RuntimeError as error:
-            raise failed(RUNTIME, error) from error
+            raise inference_error(RUNTIME, error) from error
 
     def _forward(self, image: Array) -> dict[str, Array]:
         with self._torch.inference_mode():
-            # A copy: torch warns of arrays that it may not write to.
-            found = self._model(self._torch.tensor(image))
-        outputs = {EMBEDDING: found.embedding, NORM: found.norm, UNCERTAINTY: found.uncertainty}
-        return {name: tensor.numpy() for name, tensor in outputs.items() if tensor is not None}
+            # A copy, because torch warns about read-only arrays.
+            output = self._model(self._torch.tensor(image))
+        tensors = {EMBEDDING: output.embedding, NORM: output.norm, UNCERTAINTY: output.uncertainty}
+        return {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a fused model and its backbones say of B faces, before it is made unit: `fused` (B, K), `a` (B, D_a) and
-    `b` (B, D_b); `uncertainty` (B,) is the fused model's, None without a bottleneck."""
+    """The outputs of a fused model and its backbones for B faces, before they are normalised.
+
+    Attributes:
+        fused: (B, K) embedding of the fused model.
+        uncertainty: (B,) of the fused model; None without a bottleneck.
+        a: (B, D_a) embedding of backbone A.
+        b: (B, D_b) embedding of backbone B.
+    """
 
     fused: Floats
     uncertainty: Floats | None
@@ -73,15 +95,20 @@ class Parts:
 
 
 class FusedPass:
-    """A fused checkpoint and both its backbones in one pass, each of which is run once.
-
-    bf16 is torch's autocast. It takes half the time where the processor has it.
-
-    Raises:
-        EdgefrError: torch is missing, the file is not a fused checkpoint, or `precision` is neither fp32 nor bf16.
-    """
+    """A fused checkpoint and both its backbones in one pass, which runs each backbone once."""
 
     def __init__(self, path: Path, precision: str = "fp32") -> None:
+        """Open a checkpoint.
+
+        Args:
+            path: A .safetensors file.
+            precision: "fp32", or "bf16" by torch's autocast, which takes half the time where the processor has it.
+
+        Raises:
+            WrongModelError: The file is not a fused checkpoint.
+            InvalidArgumentError: The precision is another one.
+            MissingExtraError: torch is not installed.
+        """
         self.precision = select_precision(("fp32", "bf16"), precision, RUNTIME, "use --precision fp32")
         self._model = _load(path)
         self._torch = require_extra("torch", "train")
@@ -91,7 +118,13 @@ class FusedPass:
         return self._model.spec
 
     def __call__(self, faces: Faces) -> Parts:
-        """(B, 112, 112, 3) uint8 RGB aligned faces -> what the parts say.
+        """Embed aligned faces.
+
+        Args:
+            faces: (B, 112, 112, 3) uint8 RGB.
+
+        Returns:
+            The embeddings of the model and of both backbones.
 
         Raises:
             EdgefrError: torch fails.
@@ -99,7 +132,7 @@ class FusedPass:
         try:
             return self._forward(faces)
         except RuntimeError as error:
-            raise failed(RUNTIME, error) from error
+            raise inference_error(RUNTIME, error) from error
 
     def _forward(self, faces: Faces) -> Parts:
         from edgefr.nn.fused_model import Features, normalise
@@ -109,16 +142,28 @@ class FusedPass:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             image = normalise(torch.tensor(faces)).contiguous(memory_format=torch.channels_last)
             a, b = model.backbone_a(image), model.backbone_b(image)  # `backbone_features` would drop their lengths
-            seen = Features(a.map, b.map, torch.cat([unit(a.embedding), unit(b.embedding)], 1))
-            mu, logvar = model.encode(seen)
+            features = Features(a.map, b.map, torch.cat([unit(a.embedding), unit(b.embedding)], 1))
+            mu, logvar = model.encode(features)
         uncertainty = None if logvar is None else logvar.float().mean(1).numpy()
         return Parts(mu.float().numpy(), uncertainty, a.embedding.float().numpy(), b.embedding.float().numpy())
 
 
 def _load(path: Path) -> FusedModel:
-    model_file(path, ".safetensors", RUNTIME)
+    check_model_file(path, SUFFIX, RUNTIME)
     require_extra("torch", "train")
     require_extra("safetensors", "train")
     from edgefr.nn.fused_model import load_fused
 
     return load_fused(path)
+
+
+RUNTIMES = (
+    Runtime(
+        RUNTIME,
+        open=lambda path, _name, precision, _threads: TorchBackend(path, precision),
+        install_command=lambda: install_command("train"),
+        modules=("torch",),
+        packages=("torch",),
+        own_suffix=SUFFIX,
+    ),
+)

@@ -1,7 +1,7 @@
-"""The little of CUDA that a runtime needs, behind one interface: cuda-python where it is installed, else pycuda.
+"""The part of CUDA that inference needs, behind one interface: by cuda-python if it is installed, else by pycuda.
 
-Addresses, streams and graphs are whole numbers or objects that only their maker looks into. No torch, no context that
-is made at import.
+Addresses and streams are integers, graphs are objects that only their creator uses. No torch is needed, and no context
+is created at import.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, MissingExtraError
+from edgefr.errors import EdgefrError, MissingExtraError, UnavailableError, install_command
 from edgefr.runtimes.base import Array, last_line
 
 
 class Graphs(Protocol):
-    """Work that is put on a stream once and launched again as a whole; every call may raise an EdgefrError."""
+    """CUDA graphs: work that is recorded once and launched as a whole. Every call may raise `cuda_error`."""
 
     def capture(self, stream: int, work: Callable[[], None]) -> Any:
-        """What `work` puts on the stream as a graph, without doing it."""
+        """Record what `work` puts on the stream, without running it, as a graph."""
         ...
 
     def launch(self, graph: Any, stream: int) -> None: ...
@@ -28,21 +28,21 @@ class Graphs(Protocol):
 
 
 class Cuda(Protocol):
-    """Memory and copies on a stream; every call may raise an EdgefrError (`cuda_error`)."""
+    """Memory and copies on a stream. Every call may raise `cuda_error`."""
 
     @property
     def graphs(self) -> Graphs | None:
-        """None where the library has no CUDA graphs."""
+        """None if the library has no CUDA graphs."""
         ...
 
     def allocate(self, size: int) -> int:
-        """The address of `size` bytes on the device."""
+        """Allocate `size` bytes on the device and return their address."""
         ...
 
     def free(self, address: int) -> None: ...
 
     def pinned(self, size: int) -> Array:
-        """`size` bytes of the host that the device can copy from and to by itself, (size,) uint8."""
+        """Allocate `size` bytes of page-locked host memory, which asynchronous copies need: (size,) uint8."""
         ...
 
     def free_pinned(self, host: Array) -> None: ...
@@ -52,47 +52,50 @@ class Cuda(Protocol):
     def free_stream(self, stream: int) -> None: ...
 
     def copy_in(self, address: int, host: Array, stream: int) -> None:
-        """Copy a pinned array to the device, in its turn on the stream."""
+        """Put a copy from a pinned array to the device on the stream."""
         ...
 
     def copy_out(self, host: Array, address: int, stream: int) -> None:
-        """Copy from the device to a pinned array, in its turn on the stream."""
+        """Put a copy from the device to a pinned array on the stream."""
         ...
 
     def wait(self, stream: int) -> None:
-        """Until all on the stream is done."""
+        """Wait until the stream is empty."""
         ...
 
 
 def open_cuda() -> Cuda:
-    """CUDA through cuda-python, else pycuda.
+    """Open CUDA with cuda-python, else with pycuda.
 
     Raises:
-        MissingExtraError: neither is installed.
+        MissingExtraError: Neither is installed.
     """
-    try:
-        return CudaPython()
-    except ImportError:
-        pass
-    try:
-        return PyCuda()
-    except ImportError as error:
-        raise MissingExtraError(
-            "cuda-python or pycuda for TensorRT", f"neither ({error})", "pip install 'edgefr[trt]'"
-        ) from error
+    for binding in (CudaPython, PyCuda):
+        try:
+            return binding()
+        except ImportError as error:
+            missing = error
+    raise MissingExtraError(
+        "cuda-python or pycuda for TensorRT", f"neither ({missing})", f"run: {install_command('trt')}"
+    ) from missing
 
 
-def cuda_error(what: str, error: object) -> EdgefrError:
-    """What CUDA reports as one sentence with what to do."""
-    told = last_line(error) if isinstance(error, Exception) else str(error)
-    low = told.lower().replace("_", "")
-    if "memory" in low:
-        mend = "close other programs on the GPU, or build the engine with a smaller batch in its --device-profile"
-    elif any(word in low for word in ("lost", "illegal", "unavailable", "ecc", "reset")):
-        mend = "start edgefr again; if it comes back, restart the machine and see `nvidia-smi` or `dmesg`"
+def cuda_error(action: str, error: object) -> EdgefrError:
+    """The error for a failed call of CUDA.
+
+    Args:
+        action: What was to be done, as an infinitive.
+        error: The exception or the status of the library.
+    """
+    status = last_line(error) if isinstance(error, Exception) else str(error)
+    words = status.lower().replace("_", "")
+    if "memory" in words:
+        fix = "close other programs on the GPU, or build the engine with a smaller batch in its --device-profile"
+    elif any(word in words for word in ("lost", "illegal", "unavailable", "ecc", "reset")):
+        fix = "start edgefr again. If the error returns, restart the machine and check `nvidia-smi` and `dmesg`"
     else:
-        mend = "see `nvidia-smi`, or use another --runtime"
-    return EdgefrError(f"CUDA to {what}", f"that it fails ({told})", mend)
+        fix = "see `nvidia-smi`, or use another --runtime"
+    return UnavailableError(f"CUDA to {action}", f"a failure ({status})", fix)
 
 
 class CudaPython:
@@ -107,11 +110,11 @@ class CudaPython:
     def graphs(self) -> Graphs:
         return self
 
-    def _call(self, what: str, name: str, *arguments: Any) -> Any:
-        error, *found = getattr(self._rt, name)(*arguments)
+    def _call(self, action: str, name: str, *arguments: Any) -> Any:
+        error, *values = getattr(self._rt, name)(*arguments)
         if error != self._rt.cudaError_t.cudaSuccess:
-            raise cuda_error(what, error.name)
-        return found[0] if found else None
+            raise cuda_error(action, error.name)
+        return values[0] if values else None
 
     def allocate(self, size: int) -> int:
         return int(self._call(f"allocate {size:,} bytes", "cudaMalloc", size))
@@ -122,19 +125,19 @@ class CudaPython:
     def pinned(self, size: int) -> Array:
         import ctypes
 
-        address = int(self._call(f"allocate {size:,} bytes of the host", "cudaMallocHost", size))
+        address = int(self._call(f"allocate {size:,} bytes of host memory", "cudaMallocHost", size))
         view: Array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
         return view
 
     def free_pinned(self, host: Array) -> None:
-        self._call("free memory of the host", "cudaFreeHost", host.ctypes.data)
+        self._call("free host memory", "cudaFreeHost", host.ctypes.data)
 
     def stream(self) -> int:
         flag = self._rt.cudaStreamNonBlocking
-        return int(self._call("make a stream", "cudaStreamCreateWithFlags", flag))
+        return int(self._call("create a stream", "cudaStreamCreateWithFlags", flag))
 
     def free_stream(self, stream: int) -> None:
-        self._call("end a stream", "cudaStreamDestroy", stream)
+        self._call("destroy a stream", "cudaStreamDestroy", stream)
 
     def copy_in(self, address: int, host: Array, stream: int) -> None:
         kind = self._rt.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -145,22 +148,22 @@ class CudaPython:
         self._call("copy from the GPU", "cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, stream)
 
     def wait(self, stream: int) -> None:
-        self._call("finish", "cudaStreamSynchronize", stream)
+        self._call("synchronise", "cudaStreamSynchronize", stream)
 
     def capture(self, stream: int, work: Callable[[], None]) -> Any:
         mode = self._rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call("begin a graph", "cudaStreamBeginCapture", stream, mode)
+        self._call("begin a capture", "cudaStreamBeginCapture", stream, mode)
         try:
             work()
         except BaseException:
-            # The stream has to leave the capture; what it says of that is not what went wrong.
+            # The stream has to end the capture. The status of that call is not the cause.
             _error, *graph = self._rt.cudaStreamEndCapture(stream)
             if any(graph):
                 self._rt.cudaGraphDestroy(*graph)
             raise
-        graph = self._call("end a graph", "cudaStreamEndCapture", stream)
+        graph = self._call("end a capture", "cudaStreamEndCapture", stream)
         try:
-            return self._call("make a graph ready", "cudaGraphInstantiate", graph, 0)
+            return self._call("instantiate a graph", "cudaGraphInstantiate", graph, 0)
         finally:
             self._call("free a graph", "cudaGraphDestroy", graph)
 
@@ -172,7 +175,7 @@ class CudaPython:
 
 
 class PyCuda:
-    """pycuda, for devices where it is already at home. It has no CUDA graphs."""
+    """pycuda, for devices that already have it. It has no CUDA graphs."""
 
     graphs = None
 
@@ -184,35 +187,35 @@ class PyCuda:
         self._context = self._driver.Device(0).retain_primary_context()
         self._live: dict[int, Any] = {}
 
-    def _keep(self, make: Callable[[], Any], what: str) -> Any:
+    def _in_context(self, call: Callable[[], Any], action: str) -> Any:
         self._context.push()
         try:
-            return make()
+            return call()
         except self._driver.Error as error:
-            raise cuda_error(what, error) from error
+            raise cuda_error(action, error) from error
         finally:
             self._context.pop()
 
     def allocate(self, size: int) -> int:
-        memory = self._keep(lambda: self._driver.mem_alloc(size), f"allocate {size:,} bytes")
+        memory = self._in_context(lambda: self._driver.mem_alloc(size), f"allocate {size:,} bytes")
         self._live[int(memory)] = memory
         return int(memory)
 
     def free(self, address: int) -> None:
         memory = self._live.pop(address)
-        self._keep(memory.free, "free memory")
+        self._in_context(memory.free, "free memory")
 
     def pinned(self, size: int) -> Array:
-        host: Array = self._keep(
-            lambda: self._driver.pagelocked_empty(size, np.uint8), f"allocate {size:,} bytes of the host"
+        host: Array = self._in_context(
+            lambda: self._driver.pagelocked_empty(size, np.uint8), f"allocate {size:,} bytes of host memory"
         )
         return host
 
     def free_pinned(self, host: Array) -> None:
-        self._keep(host.base.free, "free memory of the host")  # type: ignore[union-attr]
+        self._in_context(host.base.free, "free host memory")  # type: ignore[union-attr]
 
     def stream(self) -> int:
-        stream = self._keep(self._driver.Stream, "make a stream")
+        stream = self._in_context(self._driver.Stream, "create a stream")
         self._live[int(stream.handle)] = stream
         return int(stream.handle)
 
@@ -220,10 +223,10 @@ class PyCuda:
         del self._live[stream]
 
     def copy_in(self, address: int, host: Array, stream: int) -> None:
-        self._keep(lambda: self._driver.memcpy_htod_async(address, host, self._live[stream]), "copy to the GPU")
+        self._in_context(lambda: self._driver.memcpy_htod_async(address, host, self._live[stream]), "copy to the GPU")
 
     def copy_out(self, host: Array, address: int, stream: int) -> None:
-        self._keep(lambda: self._driver.memcpy_dtoh_async(host, address, self._live[stream]), "copy from the GPU")
+        self._in_context(lambda: self._driver.memcpy_dtoh_async(host, address, self._live[stream]), "copy from the GPU")
 
     def wait(self, stream: int) -> None:
-        self._keep(self._live[stream].synchronize, "finish")
+        self._in_context(self._live[stream].synchronize, "synchronise")

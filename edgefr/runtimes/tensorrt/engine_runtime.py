@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -12,42 +13,51 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.errors import EdgefrError
-from edgefr.runtimes.base import Array, Description, TensorInfo, check_inputs, select_precision
+from edgefr.errors import EdgefrError, WrongModelError
+from edgefr.runtimes.base import Array, Description, Runtime, TensorInfo, check_inputs, select_precision
 from edgefr.runtimes.cuda_probe import Gpu, require_gpu
-from edgefr.runtimes.engine_file import SUFFIXES, Target, check_engine
+from edgefr.runtimes.engine_file import Target, check_engine
 from edgefr.runtimes.tensorrt.cuda import Cuda, Graphs, cuda_error, open_cuda
-from edgefr.runtimes.tensorrt.library import logger, runtime_of, tensorrt_library
+from edgefr.runtimes.tensorrt.library import MODULES, install_tensorrt, make_logger, make_runtime, tensorrt_library
 from edgefr.types import INPUT_NAME
 
-MOST_GRAPHS = 8
-"""Batch sizes that get a CUDA graph: each holds an execution context with memory of its own."""
+SUFFIXES = {"tensorrt": ".plan", "tensorrt-rtx": ".rtx"}
+
+MAX_GRAPHS = 8
+"""Number of batch sizes that get a CUDA graph. Each graph holds an execution context with memory of its own."""
 
 
 class TensorRtBackend:
-    """An engine that `edgefr build-engine` wrote for this GPU.
-
-    Raises:
-        EdgefrError: there is no GPU, a library is missing, or the engine is another's (engine_file.py).
-    """
+    """An engine that `edgefr build-engine` built for this GPU."""
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
-        runtime = SUFFIXES.get(path.suffix.lower(), "tensorrt")
-        gpu = require_gpu(runtime)  # before any object of TensorRT is made: some versions crash without one
+        """Load an engine.
+
+        Args:
+            path: The engine (.plan or .rtx).
+            precision: The precision of the engine, or "auto".
+
+        Raises:
+            UnavailableError: There is no GPU.
+            MissingExtraError: A library is not installed.
+            WrongModelError: The engine is damaged or was built for something else (`engine_file.check_engine`).
+        """
+        runtime = "tensorrt-rtx" if path.suffix.lower() == SUFFIXES["tensorrt-rtx"] else "tensorrt"
+        gpu = require_gpu(runtime)  # before any object of TensorRT exists: some versions crash without a GPU
         trt = tensorrt_library(runtime)
-        made = check_engine(path, place(runtime, trt, gpu)).key.precision
-        self._precision = select_precision((made,), precision, runtime, f"use --precision {made}")
-        self._log = logger(trt)
-        self._runtime = runtime_of(trt, self._log)  # outlives the engine
+        built_in = check_engine(path, gpu_target(runtime, trt, gpu)).key.precision
+        self._precision = select_precision((built_in,), precision, runtime, f"use --precision {built_in}")
+        self._log = make_logger(trt)
+        self._runtime = make_runtime(trt, self._log)  # outlives the engine
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
-            raise EdgefrError(
+            raise WrongModelError(
                 f"{runtime} to load {path}",
-                f"that it refuses ({'; '.join(self._log.errors)[:200]})",
-                f"build it again with `edgefr build-engine --{made} --runtime {runtime}`",
+                f"an error ({'; '.join(self._log.errors)[:200]})",
+                f"build it again with `edgefr build-engine --{built_in} --runtime {runtime}`",
             )
-        self._session = Session(trt, engine, open_cuda(), runtime, made)
-        weakref.finalize(self, _end, self._session)
+        self._session = Session(trt, engine, open_cuda(), runtime, built_in)
+        weakref.finalize(self, _close, self._session)
 
     def describe(self) -> Description:
         return self._session.description
@@ -56,27 +66,27 @@ class TensorRtBackend:
         return self._session.infer(inputs)
 
 
-def _end(session: Session) -> None:
-    """When nobody is left to be told: a GPU that has gone has taken its memory along."""
+def _close(session: Session) -> None:
+    """Free everything at the end of a backend. Errors are ignored: a lost GPU has lost its memory, too."""
     with suppress(EdgefrError):
         session.close()
 
 
-def place(runtime: str, trt: ModuleType, gpu: Gpu) -> Target:
-    """What an engine built on this GPU is bound to."""
+def gpu_target(runtime: str, trt: ModuleType, gpu: Gpu) -> Target:
+    """The target of engines that are built on this GPU."""
     return Target(runtime, trt.__version__, f"{gpu.name} SM{gpu.capability}", gpu.driver)
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    """An input or output: its bytes on the device, and pinned ones on the host for copies on the stream."""
+    """An input or output with its buffer on the device and a pinned one on the host."""
 
     info: TensorInfo
     address: int
     host: Array
 
-    def part(self, batch: int) -> Array:
-        """The bytes of the first `batch` items."""
+    def host_bytes(self, batch: int) -> Array:
+        """The bytes of the first `batch` items on the host."""
         return self.host[: batch * self.item_bytes]
 
     @property
@@ -89,11 +99,11 @@ class _Tensor:
 
 
 class Session:
-    """An engine with its buffers, one stream, and a CUDA graph for the first batch sizes that come a second time.
+    """An engine with its buffers, one stream, and a CUDA graph for each of the first batch sizes that occur twice.
 
-    A graph holds the state of the execution context that it was captured from, so each has a context of its own, which
-    no other batch size changes (TensorRT's developer guide, CUDA graphs). Batches beyond what the engine was built for
-    are computed in parts.
+    A graph holds the state of the execution context that it was captured from. So each graph has its own context, which
+    no other batch size changes (TensorRT's developer guide, CUDA graphs). Batches that are larger than the engine's
+    maximum are computed in parts.
     """
 
     def __init__(self, trt: Any, engine: Any, cuda: Cuda, runtime: str, precision: str) -> None:
@@ -101,11 +111,11 @@ class Session:
         self._context = self._new_context()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        self.largest = int(engine.get_tensor_profile_shape(INPUT_NAME, 0)[2][0])
+        self.max_batch = int(engine.get_tensor_profile_shape(INPUT_NAME, 0)[2][0])
         self._lock = Lock()
-        self._graphs: dict[int, tuple[Any, Any]] = {}  # a graph and its context by batch size
-        self._room = MOST_GRAPHS
-        self._seen: set[int] = set()
+        self._graphs: dict[int, tuple[Any, Any]] = {}  # batch size -> graph and its context
+        self._free_graphs = MAX_GRAPHS
+        self._used_sizes: set[int] = set()
         self._tensors: dict[str, _Tensor] = {}
         self._stream = cuda.stream()
         try:
@@ -125,14 +135,14 @@ class Session:
     def _new_context(self) -> Any:
         context = self._engine.create_execution_context()
         if context is None:
-            raise cuda_error("make an execution context", "out of memory")
+            raise cuda_error("create an execution context", "out of memory")
         return context
 
     def _buffer(self, trt: Any, name: str) -> _Tensor:
         shape = tuple(int(size) for size in self._engine.get_tensor_shape(name))
         dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
         info = TensorInfo(name, dtype.name, (None, *shape[1:]))
-        size = self.largest * int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        size = self.max_batch * int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         address = self._cuda.allocate(size)
         try:
             host = self._cuda.pinned(size)
@@ -146,40 +156,42 @@ class Session:
         total = len(next(iter(feed.values())))
         parts = []
         with self._lock:  # one stream, one set of buffers
-            for start in range(0, total, self.largest):
-                batch = {name: array[start : start + self.largest] for name, array in feed.items()}
-                parts.append(self._run(batch, min(self.largest, total - start)))
+            for start in range(0, total, self.max_batch):
+                batch = {name: array[start : start + self.max_batch] for name, array in feed.items()}
+                parts.append(self._run(batch, min(self.max_batch, total - start)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
         for name, array in feed.items():
-            self._tensors[name].part(batch)[:] = array.reshape(-1).view(np.uint8)
+            self._tensors[name].host_bytes(batch)[:] = array.reshape(-1).view(np.uint8)
         graphs = self._cuda.graphs
         if graphs is not None and batch in self._graphs:
             graphs.launch(self._graphs[batch][0], self._stream)
             self._cuda.wait(self._stream)
         else:
             self._compute(self._context, batch)
-        answers = {info.name: self._answer(self._tensors[info.name], batch) for info in self.description.outputs}
-        if graphs is not None and self._room and batch in self._seen and batch not in self._graphs:
+        outputs = {info.name: self._copy_output(self._tensors[info.name], batch) for info in self.description.outputs}
+        if graphs is not None and self._free_graphs and batch in self._used_sizes and batch not in self._graphs:
             self._capture(graphs, batch)
-        self._seen.add(batch)
-        return answers
+        self._used_sizes.add(batch)
+        return outputs
 
     def _capture(self, graphs: Graphs, batch: int) -> None:
-        """Make the graph of a batch size; an engine that cannot be captured goes on without, and is not asked again."""
+        """Record the graph of a batch size. An engine that cannot be captured runs without graphs from then on."""
         try:
             context = self._new_context()
-            self._compute(context, batch)  # after a new shape TensorRT sets itself up, which is no part of a graph
+            self._compute(
+                context, batch
+            )  # the first run with a shape sets TensorRT up, which must not be part of the graph
             self._graphs[batch] = graphs.capture(self._stream, lambda: self._enqueue(context, batch)), context
-            self._room -= 1
+            self._free_graphs -= 1
         except EdgefrError:
-            self._room = 0
+            self._free_graphs = 0
 
     def _compute(self, context: Any, batch: int) -> None:
         for info in self.description.inputs:
             if not context.set_input_shape(info.name, (batch, *info.shape[1:])):
-                raise cuda_error(f"take a batch of {batch}", "the engine refuses its shape")
+                raise cuda_error(f"accept a batch of {batch}", "the engine rejects its shape")
         for name, tensor in self._tensors.items():
             context.set_tensor_address(name, tensor.address)
         self._enqueue(context, batch)
@@ -188,19 +200,19 @@ class Session:
     def _enqueue(self, context: Any, batch: int) -> None:
         for info in self.description.inputs:
             tensor = self._tensors[info.name]
-            self._cuda.copy_in(tensor.address, tensor.part(batch), self._stream)
+            self._cuda.copy_in(tensor.address, tensor.host_bytes(batch), self._stream)
         if not context.execute_async_v3(self._stream):
-            raise cuda_error("run the engine", "TensorRT reports a failure")
+            raise cuda_error("run the engine", "TensorRT gives no reason")
         for info in self.description.outputs:
             tensor = self._tensors[info.name]
-            self._cuda.copy_out(tensor.part(batch), tensor.address, self._stream)
+            self._cuda.copy_out(tensor.host_bytes(batch), tensor.address, self._stream)
 
-    def _answer(self, tensor: _Tensor, batch: int) -> Array:
-        """A copy, which outlives the buffer's next use."""
-        return tensor.part(batch).view(tensor.info.dtype).reshape(batch, *tensor.item_shape).copy()
+    def _copy_output(self, tensor: _Tensor, batch: int) -> Array:
+        """A copy, which the next use of the buffer does not change."""
+        return tensor.host_bytes(batch).view(tensor.info.dtype).reshape(batch, *tensor.item_shape).copy()
 
     def close(self) -> None:
-        """Give everything back: graphs before the context that they launch, memory last."""
+        """Free everything: graphs before their contexts, memory last."""
         self._cuda.wait(self._stream)
         if (graphs := self._cuda.graphs) is not None:
             for graph, _context in self._graphs.values():
@@ -212,3 +224,26 @@ class Session:
             self._cuda.free(tensor.address)
             self._cuda.free_pinned(tensor.host)
         self._tensors.clear()
+
+
+def _local_target(runtime: str) -> Target:
+    gpu = require_gpu(runtime)
+    return gpu_target(runtime, tensorrt_library(runtime), gpu)
+
+
+RUNTIMES = tuple(
+    Runtime(
+        name,
+        open=lambda path, _name, precision, _threads: TensorRtBackend(path, precision),
+        install_command=partial(install_tensorrt, name),
+        modules=MODULES[name],
+        packages=packages,
+        formats=("fp16", "int8", "fp32"),
+        own_suffix=SUFFIXES[name],
+        target=partial(_local_target, name),
+    )
+    for name, packages in (
+        ("tensorrt", ("tensorrt",)),
+        ("tensorrt-rtx", ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")),
+    )
+)

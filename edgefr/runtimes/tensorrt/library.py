@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: one API under several module names, imported only once a GPU is known or not needed."""
+"""TensorRT and TensorRT-RTX: one API with different module names."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from edgefr.errors import MissingExtraError
+from edgefr.errors import MissingExtraError, install_command
 
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
-INSTALLS = {
-    "tensorrt": "take it from JetPack (`sudo apt install python3-libnvinfer`) or `pip install tensorrt`",
-    "tensorrt-rtx": "pip install 'edgefr[rtx]'",
-}
+
+
+def install_tensorrt(runtime: str) -> str:
+    """How to install the library of `runtime`, a key of `MODULES`."""
+    if runtime == "tensorrt":
+        return "take it from JetPack (`sudo apt install python3-libnvinfer`) or `pip install tensorrt`"
+    return install_command("rtx")
 
 
 def tensorrt_library(runtime: str) -> ModuleType:
-    """The Python module of `runtime`.
+    """Import the library.
+
+    Args:
+        runtime: A key of `MODULES`.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: It is not installed.
     """
     for name in MODULES[runtime]:
         try:
@@ -27,28 +33,31 @@ def tensorrt_library(runtime: str) -> ModuleType:
         except ImportError as error:
             missing = error
     raise MissingExtraError(
-        f"the library {runtime}", f"it missing or broken ({missing})", str(INSTALLS[runtime])
+        f"the library {runtime}", f"that it cannot be imported ({missing})", install_tensorrt(runtime)
     ) from missing
 
 
 def members(enum: Any) -> dict[str, Any]:
-    """The members of one of the library's enums by name; none of an enum that this version has not."""
+    """Name -> member of one of the library's enums; empty for an enum that this version does not have."""
     return dict(getattr(enum, "__members__", {}))
 
 
-def runtime_of(trt: ModuleType, log: Any) -> Any:
-    """What loads engines. One that later versions load, too, brings code of its own: it may run, since an engine is
-    only loaded with the digest that its manifest names."""
+def make_runtime(trt: ModuleType, log: Any) -> Any:
+    """Make the object that loads engines.
+
+    It may run the code that version-compatible engines contain, because an engine is only loaded if its manifest names
+    its digest.
+    """
     runtime = trt.Runtime(log)
     if hasattr(runtime, "engine_host_code_allowed"):
         runtime.engine_host_code_allowed = True
     return runtime
 
 
-def logger(trt: ModuleType) -> Any:
-    """A logger that keeps errors, for the sentence that a user reads, and shows nothing."""
+def make_logger(trt: ModuleType) -> Any:
+    """Make a logger that prints nothing and keeps the errors in its list `errors`."""
 
-    class Quiet(trt.ILogger):  # type: ignore[misc,name-defined]
+    class ErrorLog(trt.ILogger):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
@@ -57,4 +66,4 @@ def logger(trt: ModuleType) -> Any:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
 
-    return Quiet()
+    return ErrorLog()

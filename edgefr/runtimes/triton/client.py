@@ -1,10 +1,10 @@
-"""A model that a Triton server runs, asked over gRPC.
+"""A model on a Triton server, called over gRPC.
 
-The server's model is this machine's own, or an engine of it: its configuration says which it is (served.py), and
-nothing is believed of one that says something else, or nothing.
+The server must run the model of this machine, or an engine of it. Its configuration names the model by a fingerprint,
+and a model without a matching fingerprint is refused.
 
-Triton's stubs are called directly, not through `tritonclient.grpc.InferenceServerClient`, whose methods may not be
-called from several threads.
+Triton's stubs are called directly, because the methods of `tritonclient.grpc.InferenceServerClient` may not be called
+from several threads.
 """
 
 from __future__ import annotations
@@ -19,81 +19,89 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, require_extra
-from edgefr.runtimes.base import Array, Description, check_inputs, last_line
-from edgefr.runtimes.triton.messages import add_inputs, outputs_of, tensors_of, versions_of
-from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint, fingerprint_name
+from edgefr.errors import (
+    EdgefrError,
+    InvalidArgumentError,
+    UnavailableError,
+    WrongModelError,
+    install_command,
+    require_extra,
+)
+from edgefr.runtimes.base import Array, Description, Runtime, check_inputs, last_line
+from edgefr.runtimes.triton.messages import add_inputs, parse_fingerprints, parse_outputs, parse_tensors
+from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint, default_model_name
 from edgefr.runtimes.triton.server_address import Address
 
 RUNTIME = "triton"
 
-DEADLINE = 30.0
-"""Seconds that a batch may take, the server's queue included."""
+INFER_TIMEOUT = 30.0
+"""Seconds for a batch, including the queue of the server."""
 
-QUESTION = 5.0
-"""Seconds that a question about the model may take."""
+METADATA_TIMEOUT = 5.0
+"""Seconds for a request about the model."""
 
-WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further attempt to reach a server that answered once: it is being restarted, perhaps."""
+RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each retry if a server that answered before is unavailable, for example because it restarts."""
 
-TRUSTED = 1.0
-"""Seconds for which a model is taken to be the one that it was: hardly a server is restarted with another in less."""
+VERIFIED_SECONDS = 1.0
+"""Seconds for which a fingerprint stays verified. A server hardly restarts with another model in less time."""
 
-LARGEST_ANSWER = 64 << 20
-"""Bytes. 1024 embeddings of 2048 numbers are 8 MiB."""
+MAX_RESPONSE_BYTES = 64 << 20
+"""1024 embeddings of 2048 numbers are 8 MiB."""
 
-CHANNEL = (
-    ("grpc.max_receive_message_length", LARGEST_ANSWER),
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),  # gRPC's own would be two minutes
+    ("grpc.max_reconnect_backoff_ms", 500),  # gRPC's default is two minutes
 )
 
 T = TypeVar("T")
 
 
 class TritonBackend:
-    """The model `path` as a server runs it.
+    """A model as a server runs it."""
 
-    Args:
-        path: the .onnx file or engine (.plan) that is served, or the FP32 .onnx file that the server's engine is of.
-        url: `triton://HOST[:PORT][/NAME]`; without a name the model is called as `path` is.
-        precision: what the server's model computes in, or "auto".
-        deadline: seconds that a batch may take.
+    def __init__(self, path: Path, url: str, precision: str = "auto", timeout: float = INFER_TIMEOUT) -> None:
+        """Connect and verify the model.
 
-    Raises:
-        EdgefrError: tritonclient is missing, no server answers, or it serves another model.
-    """
+        Args:
+            path: The .onnx file or engine (.plan) that is served, or the FP32 .onnx file of the engine that is served.
+            url: `triton://HOST[:PORT][/NAME]`. Without a name the model has the name of `path`.
+            precision: The precision of the model on the server, or "auto".
+            timeout: Seconds for a batch.
 
-    def __init__(self, path: Path, url: str, precision: str = "auto", deadline: float = DEADLINE) -> None:
+        Raises:
+            InvalidArgumentError: The URL or the precision is not valid.
+            MissingExtraError: tritonclient is not installed.
+            UnavailableError: No server answers.
+            WrongModelError: It serves another model.
+        """
         self._address = Address.parse(url)
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to stderr comes as an exception, too
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its messages on stderr also arrive as exceptions
         self._grpc = require_extra("grpc", "triton")
         require_extra("tritonclient.grpc", "triton")
         from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-        self._messages, self._deadline = service_pb2, deadline
-        self._name = self._address.model or fingerprint_name(path)
+        self._messages, self._timeout = service_pb2, timeout
+        self._name = self._address.model or default_model_name(path)
         digest = ModelFingerprint.of(path).sha256
-        channel = self._channel()
+        channel = self._open_channel()
         weakref.finalize(self, channel.close)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        metadata, config = self._patiently(lambda: (self._metadata(), self._config()), waits=())
-        self._largest = max(1, config.max_batch_size)
-        self._version, self._served = self._newest(metadata.versions, versions_of(config), digest, path)
-        self._seen = monotonic()
-        made = self._served.precision
-        if precision not in ("auto", made):
-            raise EdgefrError(
-                f"precision auto or {made}, which {self._name} on {self._address} computes in",
+        metadata, config = self._retry(lambda: (self._metadata(), self._config()), delays=())
+        self._max_batch = max(1, config.max_batch_size)
+        fingerprints = parse_fingerprints(config)
+        self._version, self._fingerprint = self._newest_version(metadata.versions, fingerprints, digest, path)
+        self._verified_at = monotonic()
+        served = self._fingerprint.precision
+        if precision not in ("auto", served):
+            raise InvalidArgumentError(
+                f"precision auto or {served}, which {self._name} on {self._address} computes in",
                 precision,
-                f"use --precision {made}",
+                f"use --precision {served}",
             )
-        self._description = Description(
-            RUNTIME,
-            made,
-            tensors_of(metadata.inputs),
-            tensors_of(metadata.outputs),
-        )
+        inputs, outputs = parse_tensors(metadata.inputs), parse_tensors(metadata.outputs)
+        self._description = Description(RUNTIME, served, inputs, outputs)
 
     def describe(self) -> Description:
         return self._description
@@ -102,109 +110,115 @@ class TritonBackend:
         feed = check_inputs(inputs, self._description)
         total = len(next(iter(feed.values())))
         parts = []
-        for start in range(0, total, self._largest):
-            part = {name: array[start : start + self._largest] for name, array in feed.items()}
-            parts.append(self._run(part, min(self._largest, total - start)))
+        for start in range(0, total, self._max_batch):
+            part = {name: array[start : start + self._max_batch] for name, array in feed.items()}
+            parts.append(self._run(part, min(self._max_batch, total - start)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
         request = self._messages.ModelInferRequest(model_name=self._name, model_version=self._version)
         add_inputs(request, feed)
 
-        def ask() -> Any:
-            if monotonic() - self._seen > TRUSTED:
-                self._insist()
-            return self._stub.ModelInfer(request, timeout=self._deadline)
+        def call() -> Any:
+            if monotonic() - self._verified_at > VERIFIED_SECONDS:
+                self._verify()
+            return self._stub.ModelInfer(request, timeout=self._timeout)
 
-        return outputs_of(self._patiently(ask, WAITS), self._description.outputs, batch)
+        return parse_outputs(self._retry(call, RETRY_DELAYS), self._description.outputs, batch)
 
-    def _insist(self) -> None:
-        """Ask whether the server still runs as this version what it did.
+    def _verify(self) -> None:
+        """Check that the server still runs the same model in this version."""
+        fingerprint = parse_fingerprints(self._config()).get(self._version)
+        if fingerprint != self._fingerprint:
+            expected = f"{self._fingerprint.sha256[:12]}, which was there before,"
+            raise self._wrong_model(expected, [fingerprint] if fingerprint else [])
+        self._verified_at = monotonic()
 
-        Raises:
-            EdgefrError: it does not.
-        """
-        found = versions_of(self._config()).get(self._version)
-        if found != self._served:
-            raise self._another(f"{self._served.sha256[:12]} that it ran before", [found] if found else [])
-        self._seen = monotonic()
-
-    def _newest(
+    def _newest_version(
         self, running: list[str], known: dict[str, ModelFingerprint], digest: str, path: Path
     ) -> tuple[str, ModelFingerprint]:
-        """The newest version that the server runs of the model of `digest`.
-
-        Raises:
-            EdgefrError: it runs none.
-        """
-        exported = {version: known[version] for version in sorted(running, key=_number) if version in known}
-        fitting = [version for version, served in exported.items() if served.stands_for(digest)]
+        """The newest running version that stands for the model with `digest`."""
+        exported = {version: known[version] for version in sorted(running, key=_version_number) if version in known}
+        fitting = [version for version, fingerprint in exported.items() if fingerprint.stands_for(digest)]
         if not fitting:
-            raise self._another(f"{digest[:12]} of {path}", list(exported.values()))
+            raise self._wrong_model(f"{digest[:12]} of {path}", list(exported.values()))
         return fitting[-1], exported[fitting[-1]]
 
-    def _another(self, wanted: str, found: list[ModelFingerprint]) -> EdgefrError:
-        told = ", ".join(f"{served.sha256[:12]} {served.precision}" for served in found)
-        return EdgefrError(
-            f"the model {wanted} as {self._name} on {self._address}",
-            str(told or "one that does not say"),
-            "give that one with --model, or serve this one with `edgefr export --triton`",
+    def _wrong_model(self, expected: str, served: list[ModelFingerprint]) -> WrongModelError:
+        found = ", ".join(f"{fingerprint.sha256[:12]} {fingerprint.precision}" for fingerprint in served)
+        return WrongModelError(
+            f"the model {expected} as {self._name} on {self._address}",
+            found or "a model without a fingerprint",
+            "give that model with --model, or serve this one with `edgefr export --triton`",
         )
 
     def _metadata(self) -> Any:
-        return self._stub.ModelMetadata(self._messages.ModelMetadataRequest(name=self._name), timeout=QUESTION)
+        request = self._messages.ModelMetadataRequest(name=self._name)
+        return self._stub.ModelMetadata(request, timeout=METADATA_TIMEOUT)
 
     def _config(self) -> Any:
-        return self._stub.ModelConfig(self._messages.ModelConfigRequest(name=self._name), timeout=QUESTION).config
+        return self._stub.ModelConfig(
+            self._messages.ModelConfigRequest(name=self._name), timeout=METADATA_TIMEOUT
+        ).config
 
-    def _channel(self) -> Any:
-        """For TLS the server's certificate has to be of an authority that gRPC knows, or of one in the file that
+    def _open_channel(self) -> Any:
+        """With TLS the certificate must be signed by an authority that gRPC knows, or by one in the file that
         $GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names."""
         if self._address.tls:
-            return self._grpc.secure_channel(self._address.target, self._grpc.ssl_channel_credentials(), CHANNEL)
-        return self._grpc.insecure_channel(self._address.target, CHANNEL)
+            credentials = self._grpc.ssl_channel_credentials()
+            return self._grpc.secure_channel(self._address.target, credentials, CHANNEL_OPTIONS)
+        return self._grpc.insecure_channel(self._address.target, CHANNEL_OPTIONS)
 
-    def _patiently(self, ask: Callable[[], T], waits: tuple[float, ...]) -> T:
-        """What `ask` gives; a server that cannot be reached is asked again after each of `waits`.
-
-        Raises:
-            EdgefrError: it cannot be reached, is too slow, or refuses.
-        """
-        for wait in (*waits, None):
+    def _retry(self, call: Callable[[], T], delays: tuple[float, ...]) -> T:
+        """The result of `call`, which is repeated after each of `delays` while the server is unavailable."""
+        for delay in (*delays, None):
             try:
-                return ask()
+                return call()
             except self._grpc.RpcError as error:
-                if wait is None or error.code() is not self._grpc.StatusCode.UNAVAILABLE:
-                    raise self._failed(error, len(waits) + 1) from error
-            self._seen = -inf  # who answers next may be another
-            sleep(wait)
+                if delay is None or error.code() is not self._grpc.StatusCode.UNAVAILABLE:
+                    raise self._rpc_error(error, len(delays) + 1) from error
+            self._verified_at = -inf  # another model may run after a restart
+            sleep(delay)
         raise AssertionError("the last attempt returns or raises")
 
-    def _failed(self, error: Any, attempts: int) -> EdgefrError:
-        """gRPC's or the server's refusal as one sentence."""
-        code, told = error.code(), last_line(Exception(error.details()))
+    def _rpc_error(self, error: Any, attempts: int) -> EdgefrError:
+        """Our error for one of gRPC or of the server."""
+        code, details = error.code(), last_line(Exception(error.details()))
         status = self._grpc.StatusCode
         if code is status.UNAVAILABLE:
             times = "" if attempts == 1 else f" in {attempts} attempts"
-            return EdgefrError(
+            return UnavailableError(
                 f"a Triton server that answers at {self._address}",
-                f"none{times} ({told})",
+                f"none{times} ({details})",
                 "start it with `tritonserver --model-repository REPO`, or correct --runtime",
             )
         if code is status.DEADLINE_EXCEEDED:
-            return EdgefrError(
-                f"{self._address} to answer a question in {QUESTION:g} s and a batch in {self._deadline:g} s",
-                "that it does not",
-                "use a smaller --batch, or look whether the server is at work",
+            return UnavailableError(
+                f"an answer from {self._address} within {METADATA_TIMEOUT:g} s, or {self._timeout:g} s for a batch",
+                "none",
+                "use a smaller --batch, or check the server",
             )
         if code is status.NOT_FOUND:
-            return EdgefrError(
+            return WrongModelError(
                 f"the model {self._name} on {self._address}",
-                f"that the server has none ({told})",
+                f"no such model ({details})",
                 f"name another as {self._address}/NAME, or add it with `edgefr export --triton`",
             )
-        return EdgefrError(f"{self._address} to run {self._name}", f"that it fails ({told})", "see the server's log")
+        return EdgefrError(f"{self._address} to run {self._name}", f"a failure ({details})", "see the server's log")
 
 
-def _number(version: str) -> int:
+def _version_number(version: str) -> int:
     return int(version) if version.isdecimal() else 0
+
+
+RUNTIMES = (
+    Runtime(
+        RUNTIME,
+        open=lambda path, url, precision, _threads: TritonBackend(path, url, precision),
+        install_command=lambda: install_command("triton"),
+        modules=("tritonclient",),
+        packages=("tritonclient",),
+        formats=("fp16", "int8", "fp32"),
+        url="triton://HOST:PORT/NAME",
+    ),
+)

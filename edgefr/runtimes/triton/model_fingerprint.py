@@ -1,7 +1,7 @@
-"""What a model on Triton says of itself, so that a client knows whose embeddings it gets.
+"""Identifies a model on Triton, so that a client can compare it with its own.
 
-`edgefr export --triton` writes it into the model's config.pbtxt, as a parameter for each version, and the client
-compares it with its own model. It is the word of whoever keeps the repository: it finds mistakes, not malice.
+`edgefr export --triton` writes the fingerprint into config.pbtxt as a parameter of each version. Nobody proves it: it
+protects from mistakes, not from an attacker who can change the model repository.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.io.onnx_precision import graph_precision
 from edgefr.manifest import model_digest, read_manifest
-from edgefr.runtimes.engine_file import whole_engine
+from edgefr.runtimes.engine_file import read_engine
 
 PLAN = ".plan"
 
@@ -23,16 +23,23 @@ _TEXT = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64}) ([a-z0-9]{1,16})")
 
 @dataclass(frozen=True)
 class ModelFingerprint:
-    """The SHA-256 of a model (`manifest.model_digest`), that of the FP32 model that it was made from (of itself where
-    it was made from none), and what it computes in."""
+    """Digest and precision of a model.
+
+    Attributes:
+        sha256: Digest of the model (`manifest.model_digest`).
+        made_from: Digest of the FP32 model that it was made from, or of the model itself.
+        precision: Its precision.
+    """
 
     sha256: str
     made_from: str
     precision: str
 
     def stands_for(self, digest: str) -> bool:
-        """Whether this may answer for the model of `digest`: it is that model, or an engine of it. An INT8 engine has
-        to be the same one, for other faces to calibrate on give other embeddings."""
+        """Whether this model gives the embeddings of the model with `digest`: it is that model, or an engine of it.
+
+        An INT8 engine must be the same file, because engines calibrated on other faces give other embeddings.
+        """
         return digest == self.sha256 or (digest == self.made_from and self.precision != "int8")
 
     def __str__(self) -> str:
@@ -40,45 +47,47 @@ class ModelFingerprint:
 
     @classmethod
     def parse(cls, text: str) -> ModelFingerprint | None:
-        """Read what `str` gave; None where it is something else."""
-        found = _TEXT.fullmatch(text)
-        return cls(*found.groups()) if found else None
+        """Parse the result of `str`; None for any other text."""
+        match = _TEXT.fullmatch(text)
+        return cls(*match.groups()) if match else None
 
     @classmethod
     def of(cls, model: Path) -> ModelFingerprint:
-        """Of an .onnx file or a TensorRT engine, which may be another machine's.
+        """Compute the fingerprint of an .onnx file or of a TensorRT engine for any machine.
 
         Raises:
-            EdgefrError: the file is no model, or an engine without its manifest.
+            WrongModelError: The file is not a model, or an engine without its manifest.
         """
         if model.suffix.lower() == PLAN:
-            engine = whole_engine(model)
+            engine = read_engine(model)
             return cls(engine.sha256, engine.key.onnx, engine.key.precision)
         digest = model_digest(model)
         return cls(digest, digest, graph_precision(model).name)
 
 
-def parameter(version: object) -> str:
-    """The name of the parameter in config.pbtxt that holds what is served as `version`."""
+def parameter_name(version: object) -> str:
+    """Name of the parameter in config.pbtxt that holds the fingerprint of a version."""
     return f"edgefr-{version}"
 
 
-def fingerprint_name(model: Path) -> str:
-    """What a model is called in a repository unless told otherwise; an engine is called as its model was.
+def default_model_name(model: Path) -> str:
+    """The name of a model in a repository, unless another is given. An engine has the name of its model.
 
     Raises:
-        EdgefrError: Triton, or a URL, cannot take the name.
+        InvalidArgumentError: The name is not valid.
     """
     manifest = read_manifest(model) if model.suffix.lower() == PLAN else None
-    return checked_name(model.stem if manifest is None else manifest.name)
+    return check_model_name(model.stem if manifest is None else manifest.name)
 
 
-def checked_name(name: str) -> str:
-    """`name`, if a model of a repository may be called so.
+def check_model_name(name: str) -> str:
+    """Check a name that must fit into a model repository and a URL, and return it.
 
     Raises:
-        EdgefrError: it may not.
+        InvalidArgumentError: It is not valid.
     """
     if not _NAME.fullmatch(name):
-        raise EdgefrError("a model's name of letters, digits, '.', '_' and '-'", f"{name[:200]!r}", "choose another")
+        raise InvalidArgumentError(
+            "a model name of letters, digits, '.', '_' and '-'", f"{name[:200]!r}", "choose another"
+        )
     return name

@@ -1,21 +1,28 @@
-"""Where a Triton server is: `triton://HOST[:PORT][/MODEL]`, or `tritons://` for TLS."""
+"""The address of a Triton server: `triton://HOST[:PORT][/MODEL]`, or `tritons://` for TLS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edgefr.errors import EdgefrError
-from edgefr.runtimes.triton.model_fingerprint import checked_name
+from edgefr.errors import InvalidArgumentError
+from edgefr.runtimes.triton.model_fingerprint import check_model_name
 
 SCHEMES = ("triton", "tritons")
 PORT = 8001
-"""Triton's own port for gRPC; 8000 is HTTP, 8002 its measurements."""
+"""Triton's default port for gRPC; 8000 is HTTP, 8002 are metrics."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A server, the model meant on it (None: the one that is called as the local file), and whether it speaks TLS."""
+    """A server and a model on it.
+
+    Attributes:
+        host: Name or IP address.
+        port: Port of gRPC.
+        model: Name of the model on the server. None stands for the name of the local file.
+        tls: Whether the connection is encrypted.
+    """
 
     host: str
     port: int
@@ -24,42 +31,42 @@ class Address:
 
     @property
     def target(self) -> str:
-        """As gRPC takes it; with its scheme, or a host named `unix` would be a file."""
-        return f"dns:///{self._place}"
+        """The address for gRPC. Without the scheme gRPC would take a host named `unix` for a file."""
+        return f"dns:///{self._host_and_port}"
 
     def __str__(self) -> str:
-        return f"{SCHEMES[self.tls]}://{self._place}"
+        return f"{SCHEMES[self.tls]}://{self._host_and_port}"
 
     @property
-    def _place(self) -> str:
+    def _host_and_port(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read what `--runtime` was given.
+        """Parse a value of `--runtime`.
 
         Raises:
-            EdgefrError: it is no such address, or the model's name is none.
+            InvalidArgumentError: It is not such an address, or the name of the model is not valid.
         """
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, PORT if parts.port is None else parts.port
-        except ValueError as error:  # an unfinished IPv6 address, a port beyond 65535
-            raise _unlike(url) from error
-        # What is after the host is a name and nothing else; a password would be seen by whoever lists processes.
+        except ValueError as error:  # an incomplete IPv6 address, a port above 65535
+            raise _invalid(url) from error
+        # No user and password: everybody who lists the processes of the machine could read them.
         plain = url.isascii() and url.isprintable() and not set(url) & set("@?#% \\")
         if parts.scheme not in SCHEMES or not host or not port or not plain:
-            raise _unlike(url)
+            raise _invalid(url)
         name = parts.path.strip("/")
-        return cls(host, port, checked_name(name) if name else None, parts.scheme == "tritons")
+        return cls(host, port, check_model_name(name) if name else None, parts.scheme == "tritons")
 
 
 def is_address(runtime: str) -> bool:
-    """Whether `--runtime` names a server rather than a library."""
+    """Whether a value of `--runtime` is the URL of a server."""
     return "://" in runtime
 
 
-def _unlike(url: str) -> EdgefrError:
-    return EdgefrError(
+def _invalid(url: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
         f"a server such as triton://host:{PORT}/mini (tritons:// for TLS)", f"--runtime {url[:200]!r}", "correct it"
     )
