@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgefr.engines.latency import machine
+from edgefr.engines.latency import describe_machine
 from edgefr.io.files import atomic_write, sha256_of
 from edgefr.models import MINI, shipped_model
 
@@ -139,7 +139,7 @@ def main() -> None:
 
         stores(sys.argv[2:])
         return
-    here = machine()
+    here = describe_machine()
     name = re.sub(r"[^a-z0-9]+", "-", f"{here['cpu']} {here['cores']} cores".lower()).strip("-")
     path = RESULTS / f"{name}.json"
     results = json.loads(path.read_text()) if path.is_file() else {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.__main__ import BASELINE, MODEL, RESULTS, data, edgefr
-from edgefr.engines.latency import machine
+from edgefr.engines.latency import describe_machine
 from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write, sha256_of
 from edgefr.runtimes import available_runtimes
@@ -46,7 +46,7 @@ def main() -> None:
     runtimes = [r for r in available_runtimes() if r.version is not None and r.name.startswith("tensorrt")]
     document = {
         "gpu": asdict(gpu),
-        "machine": machine(),
+        "machine": describe_machine(),
         "models": {
             path.name: {
                 "sha256": sha256_of(path),

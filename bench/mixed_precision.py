@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.data.collections import open_faces, person_of
-from edgefr.engines.latency import machine
+from edgefr.engines.latency import describe_machine
 from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
 from edgefr.io.files import sha256_of
 from edgefr.recognition.recogniser import open_recogniser
@@ -51,4 +51,4 @@ def run(model: Path, faces: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     model, faces = map(Path, sys.argv[1:])
-    print(json.dumps({"machine": machine(), **run(model, faces)}, indent=2))
+    print(json.dumps({"machine": describe_machine(), **run(model, faces)}, indent=2))

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgefr.cli.output import progress
 from edgefr.data.lfw_pairs import read_pairs
-from edgefr.engines.parity_gate import BOUNDS, check, compare
+from edgefr.engines.parity_gate import BOUNDS, check_bounds, compare_models
 from edgefr.evaluation.lfw_protocol import faces_and_pairs
 from edgefr.manifest import model_manifest
 from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
@@ -44,6 +44,6 @@ def run(data: Path, checkpoint: Path, model: Path) -> dict[str, Any]:
             name = f"{runtime.name} {precision}"
             candidate = open_recogniser(model, runtime.name, precision)
             with progress(f"{name} against torch", 2 * len(faces)) as advance:
-                report = compare(reference, candidate, faces, pairs, thresholds, advance)
-            rows[name] = {**asdict(report), "broken": check(report, BOUNDS[precision])}
+                report = compare_models(reference, candidate, faces, pairs, thresholds, advance)
+            rows[name] = {**asdict(report), "broken": check_bounds(report, BOUNDS[precision])}
     return rows

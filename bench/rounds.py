@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.engines.latency import machine
-from edgefr.engines.roofline import gemm_rate, operations
+from edgefr.engines.latency import describe_machine
+from edgefr.engines.roofline import count_operations, gemm_rate
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.types import FACE_SIZE
 
@@ -38,7 +38,7 @@ def run(model: Path, int8: Path, rounds: int = 5, seconds: float = 5.0) -> dict[
             taken[name].append(_median_ms(recogniser, seconds))
         for precision in PRECISIONS:
             rates[precision].append(gemm_rate(precision) or 0.0)
-    needed = operations(model) or 0
+    needed = count_operations(model) or 0
     baseline = np.array(taken["onnxruntime fp32"])
     rows = {
         name: {
@@ -67,4 +67,4 @@ def _median_ms(recogniser: Recogniser, seconds: float) -> float:
 if __name__ == "__main__":
     model, int8 = map(Path, sys.argv[1:3])
     counts = [kind(text) for kind, text in zip((int, float), sys.argv[3:], strict=False)]
-    print(json.dumps({"machine": machine(), **run(model, int8, *counts)}, indent=2))
+    print(json.dumps({"machine": describe_machine(), **run(model, int8, *counts)}, indent=2))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.engines.latency import machine
+from edgefr.engines.latency import describe_machine
 from edgefr.gallery.search.int8_index import ROWS, THREADS, Codes, Int8Index, numkong_scan, numpy_scan
 from edgefr.types import Floats
 
@@ -178,7 +178,7 @@ def _nothing(_answer: object) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--people", type=int, default=1_000_000)
-    json.dump({"machine": machine(), **run(arguments.parse_args().people)}, sys.stdout, indent=2)
+    json.dump({"machine": describe_machine(), **run(arguments.parse_args().people)}, sys.stdout, indent=2)
     print()
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from bench.search import DIM, NOISE, crowd
-from edgefr.engines.latency import machine
+from edgefr.engines.latency import describe_machine
 from edgefr.gallery.address import Address, address_of
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.key_wrapping import NoSecret
@@ -167,5 +167,5 @@ def main(command: Sequence[str]) -> None:
     arguments.add_argument("--queries", type=int, default=QUERIES)
     given = arguments.parse_args(command)
     row = run(given.people, given.store, given.server, given.server_pid, given.queries)
-    json.dump({"machine": machine(), **row}, sys.stdout, indent=2)
+    json.dump({"machine": describe_machine(), **row}, sys.stdout, indent=2)
     print()

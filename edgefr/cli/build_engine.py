@@ -9,43 +9,43 @@ import typer
 
 from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, remark, warn
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import InvalidArgumentError, require_extra
 
 if TYPE_CHECKING:
-    from edgefr.engines.engine_from_onnx import Built, Sample
+    from edgefr.engines.engine_from_onnx import BuildFaces, BuiltEngine
 
 CALIBRATION_FACES = 256
-"""Faces that INT8 is calibrated on, none of them in the pairs that are compared."""
+"""Number of faces to calibrate INT8 on."""
 
 
 def build_engine(
     model: Annotated[Path, typer.Argument(help="The FP32 .onnx file that `edgefr export` wrote, or mini.")],
-    fp32: Annotated[bool, typer.Option("--fp32", help="Compile only.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="For processors with bf16.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Mixed precision with islands of FP32, for GPUs.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Quantised, calibrated on --faces.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="FP32: compile without conversion.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="bf16, for processors that have it.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="FP16 with FP32 where necessary, for GPUs.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="INT8, calibrated on --faces.")] = False,
     runtime: Annotated[
-        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt-rtx; auto takes the profile's.")
+        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt-rtx. auto uses that of the profile.")
     ] = "auto",
     device_profile: Annotated[
-        str | None, typer.Option(help="A profile of engines/, such as orin-nano, or a .toml file.")
+        str | None, typer.Option(help="Name of a profile in engines/, such as orin-nano, or a .toml file.")
     ] = None,
     faces: Annotated[
         Path | None, typer.Option(help="Aligned faces (folder or zip) to compare and calibrate on.")
     ] = None,
-    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to count decisions that flip.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Compare on so many pairs (or faces).")] = None,
-    cache: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines/cache"),
+    pairs: Annotated[Path | None, typer.Option(help="Pairs file of LFW, to count decisions that flip.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Compare on at most this many pairs (or faces).")] = None,
+    cache: Annotated[Path, typer.Option(help="Folder of engines.")] = Path("engines/cache"),
     json: JsonOption = False,
 ) -> None:
-    """The fastest engine of a device, kept only if it decides as the model does.
+    """Build the fastest engine for a device, and keep it only if it decides like the model.
 
-    Without a precision a profile's best one is built.
-    Exit 0 kept, 1 it decides otherwise and nothing was written, 2 error.
+    Without a precision, the best one of the profile is built.
+    Exit code: 0 kept, 1 it decides differently and nothing was written, 2 error.
     """
     chosen = [name for name, on in (("fp32", fp32), ("bf16", bf16), ("fp16", fp16), ("int8", int8)) if on]
     if len(chosen) > 1 or not (chosen or device_profile):
-        raise EdgefrError(
+        raise InvalidArgumentError(
             "one of --fp32, --bf16, --fp16 and --int8, or a --device-profile",
             str(" and ".join(chosen) or "none"),
             "choose one",
@@ -55,58 +55,59 @@ def build_engine(
     from edgefr.engines.engine_from_onnx import engine_from_onnx
 
     profile = read_profile(device_profile, runtime)
-    precision = chosen[0] if chosen else profile.best
-    sample = _sample(faces, pairs, limit, calibrate=precision in ("fp16", "int8"))
-    built = engine_from_onnx(chosen_model(model), precision, profile.runtime, profile, sample, cache, remark)
+    precision = chosen[0] if chosen else profile.default_precision
+    build_faces = _read_faces(faces, pairs, limit, calibrate=precision in ("fp16", "int8"))
+    built = engine_from_onnx(chosen_model(model), precision, profile.runtime, profile, build_faces, cache, remark)
     if json:
-        print_json({"engine": str(built.path), "found": built.found, **built.manifest.engine})
+        print_json({"engine": str(built.path), "found": built.from_cache, **built.manifest.engine})
     else:
         print(_text(built))
 
 
-def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate: bool) -> Sample:
-    """Faces to compare on, and others to calibrate on: of the same collection, but in none of the pairs. Where there
-    are no others it warns: what is compared on the faces of its calibration looks nearer than it is."""
+def _read_faces(faces: Path | None, pairs: Path | None, limit: int | None, calibrate: bool) -> BuildFaces:
+    """Faces to compare on, and others to calibrate on: from the same collection, but in none of the pairs.
+
+    If there are no others, print a warning, because an engine looks better on the faces of its calibration.
+    """
     import numpy as np
 
     from edgefr.data.collections import open_faces
     from edgefr.data.lfw_pairs import read_pairs
     from edgefr.data.sample_faces import astronaut_faces
-    from edgefr.engines.engine_from_onnx import Sample
+    from edgefr.engines.engine_from_onnx import BuildFaces
     from edgefr.evaluation.lfw_protocol import draw, faces_and_pairs
 
     if faces is None:
         if pairs is not None:
-            raise EdgefrError("the faces that --pairs names", "none", "give them with --faces")
-        packaged = astronaut_faces(32)
-        return Sample(packaged, None, packaged)
+            raise InvalidArgumentError("the faces of --pairs", "none", "give them with --faces")
+        photograph = astronaut_faces(32)
+        return BuildFaces(photograph, None, photograph)
     named = None if pairs is None else read_pairs(pairs)
     compared, indexed = faces_and_pairs(faces, named, limit)
     if not calibrate:
-        return Sample(compared, indexed, np.empty((0, 112, 112, 3), np.uint8))
+        return BuildFaces(compared, indexed, np.empty((0, 112, 112, 3), np.uint8))
     folder = open_faces(faces)
     paired = {name for pair in named or () for name in (pair.first, pair.second)}
     others = [name for name in folder.names if name not in paired]
     if not others or named is None:
-        found = "that all are in a pair" if named else "no --pairs"
+        why = "every face is in a pair" if named else "there are no --pairs"
         warn(
-            f"edgefr: expected faces in {faces} to calibrate on that are in none of the compared pairs, found {found}: "
-            "the engine is compared on faces of its calibration, and looks nearer to its model than it is"
+            f"edgefr: {faces} has no separate faces to calibrate on, because {why}. The engine is compared on faces of "
+            "its calibration, so that the comparison is too favourable."
         )
     others = others or list(folder.names)
-    return Sample(compared, indexed, folder.read_faces([others[at] for at in draw(len(others), CALIBRATION_FACES)]))
+    return BuildFaces(compared, indexed, folder.read_faces([others[at] for at in draw(len(others), CALIBRATION_FACES)]))
 
 
-def _text(built: Built) -> str:
+def _text(built: BuiltEngine) -> str:
     engine = built.manifest.engine
-    place, report = engine["key"]["place"], engine["parity"]
-    layers = engine["layers"]
+    target, report, layers = engine["key"]["place"], engine["parity"], engine["layers"]
     lines = [
-        f"{built.path}{' was there already' if built.found else ''}",
-        f"{engine['key']['precision']} for {place['runtime']} {place['version']} on {place['device']}",
+        f"{built.path}{' existed already' if built.from_cache else ''}",
+        f"{engine['key']['precision']} for {target['runtime']} {target['version']} on {target['device']}",
         "layers: "
         + (
-            "the runtime does not tell"
+            "not reported by the runtime"
             if layers is None
             else ", ".join(f"{n} {name}" for name, n in layers.items() if n)
         )
@@ -122,5 +123,5 @@ def _text(built: Built) -> str:
     if engine["kept_fp32"]:
         lines.append(f"kept in FP32: {', '.join(engine['kept_fp32'])}")
     if engine["compared"] != built.path.name:
-        lines.append(f"compared as {engine['compared']}: the engine itself cannot run on this machine")
+        lines.append(f"compared as {engine['compared']}, because the engine cannot run on this machine")
     return "\n".join(lines)

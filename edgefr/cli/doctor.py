@@ -9,7 +9,7 @@ from typing import Any
 
 from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, table
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, install_command
 
 EXTRAS = {
     "train": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "skimage"),
@@ -22,48 +22,45 @@ EXTRAS = {
     "bulk": ("pyarrow",),
     "ray": ("pyarrow", "ray"),
 }
-"""The modules that an extra brings."""
+"""Extra -> its modules."""
 
 
 def doctor(json: JsonOption = False) -> None:
-    """What this machine can run, and what is missing.
-
-    With the command that installs it.
-    """
+    """Show what this machine can run, what is missing, and how to install it."""
     report = _report()
     print_json(report) if json else print(_text(report))
 
 
 def _report() -> dict[str, Any]:
     from edgefr.detection.registry import open_detector
-    from edgefr.engines.latency import machine
+    from edgefr.engines.latency import describe_machine
     from edgefr.runtimes import available_runtimes
     from edgefr.runtimes.cuda_probe import find_gpu
 
     try:
         detector, advice = open_detector(None).name, ""
-    except EdgefrError as error:
+    except EdgefrError as error:  # whatever is wrong with it is part of the report
         detector, advice = None, str(error)
     model = _model()
     gpu = find_gpu()
     return {
-        "machine": machine(),
+        "machine": describe_machine(),
         "gpu": None if gpu is None else asdict(gpu),
         "runtimes": [
             {
                 "name": runtime.name,
                 "version": runtime.version,
                 "precisions": runtime.precisions if runtime.version else (),
-                "install": "" if runtime.version else runtime.install,
+                "install": "" if runtime.version else runtime.install_command(),
             }
             for runtime in available_runtimes()
-            if runtime.name != "fake"
+            if runtime.takes_file
         ],
         "extras": [
             {
                 "name": extra,
                 "missing": missing,
-                "install": f"pip install 'edgefr[{extra}]'" if missing else "",
+                "install": install_command(extra) if missing else "",
             }
             for extra, modules in EXTRAS.items()
             for missing in [[module for module in modules if util.find_spec(module) is None]]
@@ -74,13 +71,13 @@ def _report() -> dict[str, Any]:
 
 
 def _model() -> dict[str, str | None]:
-    """The model that commands take unless told otherwise, and what its manifest decides by."""
+    """The default model of the commands, and the threshold in its manifest."""
     from edgefr.manifest import model_manifest
 
     path = chosen_model(None)
     try:
         manifest = model_manifest(path)
-    except EdgefrError as error:
+    except EdgefrError as error:  # as above
         return {"found": None, "advice": str(error)}
     limit = None if manifest is None else manifest.threshold_for("fp32")
     advice = "no threshold in its manifest" if limit is None else f"threshold {limit.value:.3f} at FMR {limit.fmr:g}"
@@ -89,7 +86,7 @@ def _model() -> dict[str, str | None]:
 
 def _text(report: dict[str, Any]) -> str:
     here = report["machine"]
-    precise = "with" if here["bf16"] else "without"
+    with_bf16 = "with" if here["bf16"] else "without"
     runtimes = [
         [entry["name"], entry["version"] or "missing", ", ".join(entry["precisions"]), entry["install"]]
         for entry in report["runtimes"]
@@ -101,7 +98,7 @@ def _text(report: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"edgefr {here['versions']['edgefr']} on Python {platform.python_version()}, {here['os']}\n"
-            f"{here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, {precise} native bf16\n"
+            f"{here['cpu']}, {here['cores']} cores, {here['memory_gib']} GiB, {with_bf16} native bf16\n"
             + (
                 f"{gpu['name']}, compute capability {gpu['capability'] / 10}, {gpu['driver']}"
                 if gpu

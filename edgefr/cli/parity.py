@@ -10,34 +10,39 @@ import typer
 
 from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, progress
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.engines.parity_gate import ParityReport
     from edgefr.recognition.recogniser import Recogniser
 
-Engine = Annotated[str, typer.Argument(metavar="MODEL[@RUNTIME[:PRECISION]]", help="Such as model.onnx@openvino:bf16.")]
+Engine = Annotated[
+    str, typer.Argument(metavar="MODEL[@RUNTIME[:PRECISION]]", help="For example model.onnx@openvino:bf16.")
+]
 
 
 def parity(
     reference: Engine,
     candidate: Engine,
     faces: Annotated[Path, typer.Option(help="Aligned faces: a folder or zip of Name/picture.jpg.")],
-    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to count decisions that flip.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Pairs file of LFW, to count decisions that flip.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Decide by this; else by all of the reference's manifest.")
+        float | None,
+        typer.Option(
+            min=-1, max=1, help="Threshold to decide at. Default: all thresholds in the manifest of the reference."
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Compare on so many pairs (or faces), drawn with a fixed seed.")
+        int | None, typer.Option(min=1, help="Compare on at most this many pairs (or faces), drawn with a fixed seed.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Do two models or engines decide alike on real faces?
+    """Compare the decisions of two models or engines on real faces.
 
-    Exit 0 within the bounds, 1 not, 2 error.
+    Exit code: 0 within the bounds, 1 outside, 2 error.
     """
     from edgefr.data.lfw_pairs import read_pairs
-    from edgefr.engines.parity_gate import check, compare, looser
+    from edgefr.engines.parity_gate import check_bounds, compare_models, looser_bound
     from edgefr.evaluation.lfw_protocol import faces_and_pairs
     from edgefr.manifest import model_manifest
 
@@ -48,14 +53,14 @@ def parity(
     if threshold is None and (manifest := model_manifest(model)):
         thresholds = manifest.calibrated(first.description.precision)
     with progress("Embedding", 2 * len(images)) as advance:
-        report = compare(first, second, images, indexed, thresholds, advance)
-    broken = check(report, looser(first.description.precision, second.description.precision))
+        report = compare_models(first, second, images, indexed, thresholds, advance)
+    exceeded = check_bounds(report, looser_bound(first.description.precision, second.description.precision))
     if json:
-        print_json({"reference": reference, "candidate": candidate, **asdict(report), "broken": broken})
+        print_json({"reference": reference, "candidate": candidate, **asdict(report), "broken": exceeded})
     else:
         print(_text(report, first, second))
-        print("\n".join(broken) if broken else "Within the bounds.")
-    raise typer.Exit(1 if broken else 0)
+        print("\n".join(exceeded) if exceeded else "Within the bounds.")
+    raise typer.Exit(1 if exceeded else 0)
 
 
 def _open(engine: str) -> tuple[Recogniser, Path]:
@@ -65,7 +70,7 @@ def _open(engine: str) -> tuple[Recogniser, Path]:
     model, _, rest = engine.partition("@")
     runtime, _, precision = (rest, "", "") if is_address(rest) else rest.partition(":")
     if not model:
-        raise EdgefrError("MODEL[@RUNTIME[:PRECISION]]", f"{engine!r}", "name a model file first")
+        raise InvalidArgumentError("MODEL[@RUNTIME[:PRECISION]]", repr(engine), "begin with a model file")
     path = chosen_model(Path(model))
     return open_recogniser(path, runtime or "auto", precision or "auto"), path
 

@@ -15,20 +15,20 @@ from edgefr.cli.output import print_json
 def prune_engines(
     model: Annotated[
         Path | None,
-        typer.Argument(help="An .onnx file, or mini: engines of another file of that name go, too."),
+        typer.Argument(help="An .onnx file, or mini: also remove engines of another file with this name."),
     ] = None,
-    cache: Annotated[Path, typer.Option(help="The folder of engines.")] = Path("engines/cache"),
+    cache: Annotated[Path, typer.Option(help="Folder of engines.")] = Path("engines/cache"),
     json: JsonOption = False,
 ) -> None:
-    """Remove engines that were built for this device by another version of their runtime, or for another driver.
+    """Remove engines of this device that another version of their runtime or another driver built.
 
-    Nothing loads them any more. Engines for other devices stay. With MODEL those go as well that were built from
-    another file of its name: they can still be loaded, and a gallery may have been enrolled with one.
+    These engines cannot be loaded any more. Engines for other devices stay. With MODEL, engines of another file with
+    its name are removed as well. They can still be loaded, and a gallery may have been enrolled with one.
     """
-    from edgefr.engines.pruning import prune
+    from edgefr.engines import pruning
 
     removed = []
-    for pruned in prune(cache, None if model is None else chosen_model(model)):
+    for pruned in pruning.prune_engines(cache, None if model is None else chosen_model(model)):
         removed.append(pruned)
         if not json:
             print(f"{pruned.folder} ({pruned.bytes / 1e6:.1f} MB, {pruned.why})")

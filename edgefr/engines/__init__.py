@@ -1,1 +1,1 @@
-"""Engines made of a model, and the proof that they still say what the model says."""
+"""Builds engines from a model, and compares them with it."""

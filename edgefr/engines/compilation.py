@@ -1,4 +1,4 @@
-"""From an ONNX file to what a runtime loads fastest, and what it really computes in."""
+"""Compiles an ONNX file for a runtime and checks the precision of the result."""
 
 from __future__ import annotations
 
@@ -9,80 +9,95 @@ from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Profile
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_precision import graph_precision
-from edgefr.runtimes import local_target
-from edgefr.runtimes.engine_file import SUFFIXES, Target
+from edgefr.runtimes.engine_file import Target
+from edgefr.runtimes.registry import engine_suffixes, local_target
 
-FEWEST = 0.5
-"""The least share of heavy layers that an engine must run in the precision it is named after."""
+MIN_LAYER_SHARE = 0.5
+"""Smallest share of the heavy layers that must run in the precision of an engine."""
 
 
-def place_of(runtime: str, profile: Profile) -> Target:
-    """What an engine of `runtime` would be bound to.
+def engine_target(runtime: str, profile: Profile) -> Target:
+    """The target of an engine that is built here.
+
+    Args:
+        runtime: Name of the runtime.
+        profile: The device profile.
 
     Raises:
-        EdgefrError: the runtime is unknown or not installed.
+        InvalidArgumentError: The runtime has no engines.
+        MissingExtraError: It is not installed.
     """
-    if runtime in ("tensorrt", "tensorrt-rtx"):
-        from edgefr.engines.tensorrt_builder import target
+    if runtime.startswith("tensorrt"):
+        from edgefr.engines.tensorrt_builder import build_target
 
-        return target(runtime, profile)
+        return build_target(runtime, profile)
     return local_target(runtime)
 
 
-def newest_opset(runtime: str) -> int | None:
-    """The newest operator set that a runtime reads, None where it reads all that edgefr writes.
+def max_opset(runtime: str) -> int | None:
+    """The newest operator set that a runtime reads. None if it reads every one that edgefr writes.
 
     Raises:
-        EdgefrError: the runtime is not installed.
+        MissingExtraError: The runtime is not installed.
     """
-    if runtime not in ("tensorrt", "tensorrt-rtx"):
+    if not runtime.startswith("tensorrt"):
         return None
-    from edgefr.engines import tensorrt_builder as tensorrt_build
+    from edgefr.engines import tensorrt_builder
 
-    return tensorrt_build.newest_opset(runtime)
+    return tensorrt_builder.max_opset(runtime)
 
 
-def compiled(model: Path, runtime: str, precision: str, profile: Profile, timings: Path) -> CompiledEngine:
-    """Compile `model` beside itself as `engine` with the runtime's suffix; `timings` is a folder that outlives it.
+def compile_engine(model: Path, runtime: str, precision: str, profile: Profile, timing_folder: Path) -> CompiledEngine:
+    """Compile a model.
+
+    Args:
+        model: An .onnx file that is already converted to the precision. The engine is written beside it.
+        runtime: Name of the runtime.
+        precision: The precision of the engine.
+        profile: The device profile.
+        timing_folder: Folder of TensorRT's timing caches.
+
+    Returns:
+        The compiled model.
 
     Raises:
-        EdgefrError: the runtime cannot compile it, or what it made is not in `precision`.
+        EdgefrError: The runtime cannot compile it, or the result is not in `precision`.
     """
+    path = model.with_name(f"engine{engine_suffixes().get(runtime, '')}")
     if runtime == "onnxruntime":
         graph = graph_precision(model)
-        made = CompiledEngine(model, {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8})
+        compiled = CompiledEngine(model, {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8})
     elif runtime == "openvino":
         from edgefr.runtimes.openvino import OpenVinoBackend
 
         backend = OpenVinoBackend(model, precision)
-        path = model.with_name(f"engine{_suffix(runtime)}")
         path.write_bytes(backend.export())
-        made = CompiledEngine(path, backend.layers())
+        compiled = CompiledEngine(path, backend.layers())
     else:
-        from edgefr.engines.tensorrt_builder import build
+        from edgefr.engines.tensorrt_builder import build_tensorrt_engine
 
-        made = build(model, runtime, precision, profile, model.with_name(f"engine{_suffix(runtime)}"), timings)
-    check_layers(made.layers, precision)
-    return made
+        compiled = build_tensorrt_engine(model, runtime, precision, profile, path, timing_folder)
+    check_layers(compiled.layers, precision)
+    return compiled
 
 
 def check_layers(layers: Mapping[str, int] | None, precision: str) -> None:
-    """Refuse an engine that does not compute in what it is named after.
+    """Check that a model computes in the precision it is named after.
+
+    Args:
+        layers: Number format -> number of heavy layers. None, if it is unknown, passes.
+        precision: The precision.
 
     Raises:
-        EdgefrError: fewer than half of its heavy layers do, or it has none.
+        EdgefrError: Fewer than half of the heavy layers do, or there is none.
     """
     if layers is None:
         return
     total, found = sum(layers.values()), layers.get(precision, 0)
-    if not total or found < FEWEST * total:
+    if not total or found < MIN_LAYER_SHARE * total:
         others = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items()) if count) or "none at all"
         raise EdgefrError(
-            f"at least {FEWEST:.0%} of {total} heavy layers in {precision}",
+            f"at least {MIN_LAYER_SHARE:.0%} of {total} heavy layers in {precision}",
             f"{found} ({others})",
             "build it in another precision or for another --runtime",
         )
-
-
-def _suffix(runtime: str) -> str:
-    return next(suffix for suffix, name in SUFFIXES.items() if name == runtime)

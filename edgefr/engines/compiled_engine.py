@@ -1,4 +1,4 @@
-"""What compiling a model for a device gave."""
+"""The result of compiling a model for a device."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CompiledEngine:
-    """`path` is what a runtime loads: the ONNX file itself where it compiles at every start. `layers` counts the heavy
-    layers by number format, None where the runtime does not tell; `runs` says whether it can be run here."""
+    """A compiled model.
+
+    Attributes:
+        path: The file that the runtime loads: the ONNX file itself if the runtime compiles at every start.
+        layers: Number format -> number of heavy layers. None if the runtime does not report it.
+        runs: Whether it can run on this machine.
+    """
 
     path: Path
     layers: Mapping[str, int] | None

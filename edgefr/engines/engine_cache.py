@@ -1,12 +1,12 @@
-"""Where engines lie, and how one gets there whole: a folder for each, made elsewhere and renamed.
+"""The folder of engines. Every engine has a folder of its own, which is filled under another name and renamed:
 
     engines/cache/NAME-PRECISION-RUNTIME-DIGEST/
         model.onnx, model.onnx.json      the converted file
-        engine.blob, engine.blob.json    what the runtime compiled, where it compiles
+        engine.blob, engine.blob.json    the compiled engine, unless the runtime compiles at every start
 
-A folder is renamed into its place in one step, after everything in it is on the disk. So whoever looks sees all of an
-engine or nothing of it: while it is built, after the disk was full, and after a kill. What a kill leaves behind begins
-with a dot and is removed by the next build of the same engine.
+The folder is renamed in one step after everything in it is on the disk. So a reader finds a whole engine or none, even
+during a build, on a full disk and after a kill. A folder that a killed build leaves behind starts with a dot. The next
+build of the same engine removes it.
 """
 
 from __future__ import annotations
@@ -19,115 +19,139 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.manifest import Manifest, model_digest, read_manifest
 from edgefr.runtimes import local_target
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord, check_engine
 
 
 def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
-    """The folder of the engine of `key`; `name` is for people."""
+    """The folder of an engine.
+
+    Args:
+        root: The folder of engines.
+        name: Name of the model, for humans.
+        key: The key of the engine.
+    """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
-    return root / f"{plain}-{key.precision}-{key.place.runtime}-{key.digest()}"
+    return root / f"{plain}{folder_suffix(key)}"
 
 
-def engines_of(model: Path, root: Path) -> list[tuple[Path, str, str]]:
-    """The engines below `root` that were built from `model` and can run here, with their runtime and precision."""
+def folder_suffix(key: EngineKey) -> str:
+    """The end of the name of an engine's folder."""
+    return f"-{key.precision}-{key.place.runtime}-{key.digest()}"
+
+
+def usable_engines(model: Path, root: Path) -> list[tuple[Path, str, str]]:
+    """The engines that were built from a model and run on this machine.
+
+    Args:
+        model: The FP32 .onnx file.
+        root: The folder of engines.
+
+    Returns:
+        Path, runtime and precision of each engine.
+    """
     digest = model_digest(model)
     return [
         (engine, record.key.place.runtime, record.key.precision)
-        for engine, _, record in records(root)
-        if record.key.onnx == digest and _fits(engine, record)
+        for engine, _, record in list_engines(root)
+        if record.key.onnx == digest and _is_usable(engine, record)
     ]
 
 
-def records(root: Path) -> Iterator[tuple[Path, Manifest, EngineRecord]]:
-    """The engines below `root`, whether they can run here or not, with what their manifests say.
+def list_engines(root: Path) -> Iterator[tuple[Path, Manifest, EngineRecord]]:
+    """All engines in the folder of engines, for any machine, with their manifests and records.
 
     Raises:
-        EdgefrError: a manifest there is none of this version.
+        EdgefrError: A manifest cannot be read.
     """
-    for path in sorted(root.glob("[!.]*/*.json")):  # one with a dot is being built, and not compared yet
+    for path in sorted(root.glob("[!.]*/*.json")):  # a folder with a dot is still being built
         engine, manifest = path.with_suffix(""), None
-        with suppress(FileNotFoundError):  # removed meanwhile by another process
+        with suppress(FileNotFoundError):  # another process has removed it
             manifest = read_manifest(engine)
         if manifest is not None and manifest.kind == "engine":
             yield engine, manifest, EngineRecord.from_manifest(manifest, engine)
 
 
-def _fits(engine: Path, record: EngineRecord) -> bool:
+def _is_usable(engine: Path, record: EngineRecord) -> bool:
     try:
         check_engine(engine, local_target(record.key.place.runtime))
-    except EdgefrError:
+    except EdgefrError:  # for another device, damaged, or its runtime is not installed
         return False
     return True
 
 
-def discard(folder: Path) -> None:
-    """Remove an engine that is damaged.
+def delete_folder(folder: Path) -> None:
+    """Delete an engine, if it is still there.
 
     Raises:
-        EdgefrError: it cannot be removed.
+        UnavailableError: It cannot be deleted.
     """
     try:
         shutil.rmtree(folder)
-    except FileNotFoundError:  # by another process, which saw the same
+    except FileNotFoundError:  # another process was faster
         pass
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _write_error(folder, error, CHOOSE_CACHE) from error
 
 
-def withdraw(folder: Path) -> None:
-    """Remove an engine in one step: out of sight, under a name that the next build of it sweeps up, and then for good.
+def retire_folder(folder: Path) -> None:
+    """Delete an engine in one step for its readers: rename it to a hidden name, then delete that.
 
     Raises:
-        EdgefrError: it cannot be removed.
+        UnavailableError: It cannot be deleted.
     """
     try:
-        aside = _beside(folder)
+        hidden = _make_hidden_folder(folder)
         with suppress(FileNotFoundError):  # another process was faster
-            folder.rename(aside)
+            folder.rename(hidden)
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    discard(aside)
+        raise _write_error(folder, error, CHOOSE_CACHE) from error
+    delete_folder(hidden)
+
+
+CHOOSE_CACHE = "choose another --cache or make room"
 
 
 @contextmanager
-def published(folder: Path) -> Iterator[Path]:
-    """Give a folder beside `folder` to fill; rename it on success, remove it on failure.
+def publish_folder(folder: Path, fix: str = CHOOSE_CACHE, keep_existing: bool = True) -> Iterator[Path]:
+    """Fill a folder that appears as a whole.
 
-    Where another process was faster its engine stays: it has the same key.
+    Args:
+        folder: The final name of the folder.
+        fix: What the user can do if it cannot be written.
+        keep_existing: Whether a folder that another process has published meanwhile is kept. Otherwise it is an error.
+
+    Yields:
+        A temporary folder beside it, which is renamed on success and deleted on failure.
 
     Raises:
-        EdgefrError: the disk is full, or the folder cannot be written.
+        UnavailableError: The disk is full, or the folder cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(folder)
+        temporary = _make_hidden_folder(folder)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _write_error(folder, error, fix) from error
     try:
-        _sweep(folder)
+        _remove_stale(folder)
         yield temporary
-        on_disk(temporary)
+        _sync_folder(temporary)
         temporary.chmod(0o755)
         try:
             temporary.rename(folder)
         except OSError:
-            if not any(folder.iterdir()):
+            if not keep_existing or not any(folder.iterdir()):
                 raise
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _write_error(folder, error, fix) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def on_disk(folder: Path) -> None:
-    """Wait until a folder and the files in it are on the disk.
-
-    Raises:
-        OSError: the disk is full.
-    """
+def _sync_folder(folder: Path) -> None:
+    """Wait until a folder and its files are on the disk."""
     for path in (*folder.iterdir(), folder):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -136,22 +160,22 @@ def on_disk(folder: Path) -> None:
             os.close(handle)
 
 
-def _beside(folder: Path) -> Path:
-    """An empty folder beside `folder`, out of sight, whose name tells of which engine and process it is."""
+def _make_hidden_folder(folder: Path) -> Path:
+    """An empty folder beside `folder` whose name starts with a dot and names the engine and this process."""
     return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-{os.getpid()}-"))
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what builds of this engine left that no longer run."""
+def _remove_stale(folder: Path) -> None:
+    """Delete the hidden folders of this engine whose processes have ended."""
     prefix = f".{folder.name}-"
-    for left in folder.parent.glob(f"{prefix}*"):
-        process = left.name.removeprefix(prefix).partition("-")[0]
-        if process.isdigit() and not _runs(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
+    for hidden in folder.parent.glob(f"{prefix}*"):
+        process = hidden.name.removeprefix(prefix).partition("-")[0]
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
-    with suppress(PermissionError):  # another user's, which runs
+def _is_running(process: int) -> bool:
+    with suppress(PermissionError):  # it runs, for another user
         try:
             os.kill(process, 0)
         except ProcessLookupError:
@@ -159,9 +183,5 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _unwritable(folder: Path, error: OSError) -> EdgefrError:
-    return EdgefrError(
-        f"to write an engine to {folder.parent}",
-        f"that this cannot be done ({error.strerror or error})",
-        "choose another --cache or make room",
-    )
+def _write_error(folder: Path, error: OSError, fix: str) -> UnavailableError:
+    return UnavailableError(f"to write {folder}", f"an error of the system ({error.strerror or error})", fix)

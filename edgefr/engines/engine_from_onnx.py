@@ -1,7 +1,7 @@
-"""From one ONNX file to an engine that decides as the file does: convert, compile, measure, compare, then keep.
+"""Builds an engine from an ONNX file: converts, compiles, measures and compares it, and keeps it only if it passes.
 
-Nothing is written where the comparison breaks a bound. Where the engine cannot be run here (TensorRT-RTX compiles for
-GPUs that are elsewhere), the converted file is compared in its place, and the manifest says so.
+Nothing is written if the comparison exceeds a bound. If the engine cannot run on this machine, for example because
+TensorRT-RTX compiled it for another GPU, the converted file is compared instead, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.engines.compilation import check_layers, compiled, newest_opset, place_of
+from edgefr.engines.compilation import check_layers, compile_engine, engine_target, max_opset
 from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Batch, Profile
-from edgefr.engines.engine_cache import discard, engine_folder, published
-from edgefr.engines.parity_gate import BOUNDS, Bound, ParityReport, check, compare
-from edgefr.engines.precision.conversion import Conversion, converted
+from edgefr.engines.engine_cache import delete_folder, engine_folder, publish_folder
+from edgefr.engines.parity_gate import BOUNDS, Bound, ParityReport, check_bounds, compare_models
+from edgefr.engines.precision.conversion import Conversion, convert_precision
 from edgefr.engines.precision.onnx_graph import read_graph
-from edgefr.engines.precision.opset import lowered
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.engines.precision.opset import downgrade_opset
+from edgefr.errors import EdgefrError, WrongModelError, require_extra
 from edgefr.evaluation.pairs import Pairs
 from edgefr.io.files import sha256_of
 from edgefr.io.onnx_precision import graph_precision
@@ -38,48 +38,61 @@ from edgefr.manifest import (
     write_model_manifest,
 )
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
-from edgefr.runtimes.engine_file import SUFFIXES, EngineKey, EngineRecord
+from edgefr.runtimes.engine_file import EngineKey, EngineRecord
+from edgefr.runtimes.registry import engine_suffixes
 from edgefr.types import Faces
 
-LARGEST_RATIO = {"fp16": 0.75, "int8": 0.75}
-"""The largest part of the FP32 file's bytes that a converted file may have. Engines hold code beside their weights,
-for each GPU generation anew; their layers are counted instead."""
+MAX_SIZE_RATIO = {"fp16": 0.75, "int8": 0.75}
+"""Largest size of a converted file as a share of the FP32 file. Engines are not checked, because they also contain
+code for each GPU generation; their layers are counted instead."""
 
-SMALL = 1 << 20
-"""Below so many bytes a file's size says nothing of its weights."""
+MIN_CHECKED_BYTES = 1 << 20
+"""The size of a smaller file does not depend on its weights."""
 
 
-class GateError(EdgefrError):
-    """An engine that decides otherwise than its model; the answer is no, not a failure."""
+class ParityGateError(EdgefrError):
+    """An engine decides differently from its model. The answer is no, so that the exit code is that of a no."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Aligned faces (N, 112, 112, 3) and pairs of them to compare on, and others (M, 112, 112, 3) to calibrate on."""
+class BuildFaces:
+    """The faces for a build.
+
+    Attributes:
+        faces: (N, 112, 112, 3) aligned faces to compare on.
+        pairs: Pairs of them.
+        calibration: (M, 112, 112, 3) other aligned faces to calibrate on.
+    """
 
     faces: Faces
     pairs: Pairs | None
     calibration: Faces
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits of all of it."""
+        """Sixteen hexadecimal digits of all of them."""
         pairs = () if self.pairs is None else (self.pairs.first, self.pairs.second, self.pairs.same)
-        asked = hashlib.sha256()
+        digest = hashlib.sha256()
         for array in (self.faces, self.calibration, *pairs):
-            asked.update(f"{array.shape} {array.dtype}".encode())
-            asked.update(np.ascontiguousarray(array).data)
-        return asked.hexdigest()[:16]
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Built:
-    """Where the engine lies, its manifest, and whether it was there already."""
+class BuiltEngine:
+    """An engine in the folder of engines.
+
+    Attributes:
+        path: The file that a runtime loads.
+        manifest: Its manifest.
+        from_cache: Whether it existed before.
+    """
 
     path: Path
     manifest: Manifest
-    found: bool
+    from_cache: bool
 
 
 def engine_from_onnx(
@@ -87,124 +100,134 @@ def engine_from_onnx(
     precision: str,
     runtime: str,
     profile: Profile,
-    sample: Sample,
+    faces: BuildFaces,
     root: Path,
-    say: Callable[[str], None] = lambda text: None,
-) -> Built:
-    """Build the engine of `model` in `precision`, or find it in the cache below `root`.
+    log: Callable[[str], None] = lambda text: None,
+) -> BuiltEngine:
+    """Build an engine, or find it in the folder of engines.
 
-    `say` is told of every step.
+    Args:
+        model: The FP32 .onnx file.
+        precision: "fp32", "bf16", "fp16" or "int8".
+        runtime: Name of the runtime.
+        profile: The device profile.
+        faces: Faces to compare and to calibrate on.
+        root: The folder of engines.
+        log: Called with a text for each step.
+
+    Returns:
+        The engine.
 
     Raises:
-        GateError: the engine decides otherwise than the model in FP32.
-        EdgefrError: the model, runtime or profile cannot be used, or the engine is not in `precision`; nothing is
-            written then.
+        ParityGateError: The engine decides differently from the model in FP32. Nothing is written.
+        EdgefrError: Model, runtime or profile cannot be used, or the engine is not in `precision`. Nothing is written.
     """
     graph = read_graph(model)
-    if (already := graph_precision(model).name) != "fp32":
-        raise EdgefrError(
-            "an FP32 model to build from", f"{model} in {already}", "give the file that `edgefr export` wrote"
+    if (source_precision := graph_precision(model).name) != "fp32":
+        raise WrongModelError(
+            "an FP32 model to build from", f"{model} in {source_precision}", "give the file that `edgefr export` wrote"
         )
-    known, bound = _known(model, precision), BOUNDS[precision]
-    # Its manifest takes the thresholds over, and flips are counted at them: with others, or on other faces, or where
-    # it is to keep another bound, it is made and compared anew.
-    settings = repr((profile, known.thresholds, known.quality, bound, sample.digest()))
-    key = EngineKey(model_digest(model), precision, place_of(runtime, profile), settings)
+    inherited, bound = _inherited_manifest(model, precision), BOUNDS[precision]
+    key = EngineKey(
+        model_digest(model), precision, engine_target(runtime, profile), _settings(profile, inherited, bound, faces)
+    )
     folder = engine_folder(root, model.stem, key)
-    if (kept := _kept(folder, runtime)) is not None:
-        return kept
+    if (cached := _cached_engine(folder, runtime)) is not None:
+        return cached
     reference = open_recogniser(model, "onnxruntime", "fp32")
-    if (newest := newest_opset(runtime)) is not None:
-        graph = lowered(graph, newest)
-    with published(folder) as temporary:
-        say(f"Converting {model.name} to {precision} ...")
-        conversion = converted(graph, precision, sample.calibration, bound.cosine_min, runtime)
+    if (opset := max_opset(runtime)) is not None:
+        graph = downgrade_opset(graph, opset)
+    with publish_folder(folder) as temporary:
+        log(f"Converting {model.name} to {precision} ...")
+        conversion = convert_precision(graph, precision, faces.calibration, bound.cosine_min, runtime)
         file = temporary / "model.onnx"
         require_extra("onnx", "train").save(conversion.model, file)
-        write_model_manifest(file, known)  # before the engine is made: its digest is of the file with its metadata
-        say(f"Compiling with {runtime} ...")
-        made = compiled(file, runtime, precision, profile, root)
-        if made.layers is None:
-            say(f"{runtime} does not tell what the engine's layers compute in; its manifest says so.")
+        write_model_manifest(file, inherited)  # before compiling: the engine's digest is of the file with its metadata
+        log(f"Compiling with {runtime} ...")
+        compiled = compile_engine(file, runtime, precision, profile, root)
+        if compiled.layers is None:
+            log(f"{runtime} does not report the number formats of the layers. The manifest notes this.")
         if precision in ("fp16", "int8"):
-            graph_layers = graph_precision(file)
-            check_layers({"fp32": graph_layers.fp32, "fp16": graph_layers.fp16, "int8": graph_layers.int8}, precision)
+            counts = graph_precision(file)
+            check_layers({"fp32": counts.fp32, "fp16": counts.fp16, "int8": counts.int8}, precision)
             _check_size(file, model, precision)
-        manifest = _engine(known, model, key, conversion, made, profile.batch)
-        write_manifest(made.path, manifest)
-        say("Comparing with the model in FP32 ...")
-        report = _gate(reference, made, file, manifest, sample, bound)
-        manifest = _with(manifest, parity=asdict(report), compared=made.path.name if made.runs else file.name)
-        write_manifest(made.path, manifest)
-    return Built(folder / made.path.name, manifest, found=False)
+        manifest = _engine_manifest(inherited, model, key, conversion, compiled, profile.batch)
+        write_manifest(compiled.path, manifest)
+        log("Comparing with the model in FP32 ...")
+        report = _run_parity_gate(reference, compiled, file, manifest, faces, bound)
+        compared = compiled.path.name if compiled.runs else file.name
+        manifest = replace(manifest, engine=manifest.engine | {"parity": asdict(report), "compared": compared})
+        write_manifest(compiled.path, manifest)
+    return BuiltEngine(folder / compiled.path.name, manifest, from_cache=False)
 
 
-def _gate(
-    reference: Recogniser, made: CompiledEngine, file: Path, manifest: Manifest, sample: Sample, bound: Bound
+def _settings(profile: Profile, inherited: Manifest, bound: Bound, faces: BuildFaces) -> str:
+    """Everything besides model, precision and target that changes the engine or its manifest.
+
+    An engine takes over the thresholds of the model, and its flips are counted at them. So an engine with other
+    thresholds, faces or bounds is built and compared anew.
+    """
+    text = repr((profile, inherited.thresholds, inherited.quality, bound, faces.digest()))
+    return text.replace("QualityLimit(", "Quality(")  # the name of the class in the keys of existing engines
+
+
+def _run_parity_gate(
+    reference: Recogniser, compiled: CompiledEngine, file: Path, manifest: Manifest, faces: BuildFaces, bound: Bound
 ) -> ParityReport:
-    candidate = open_recogniser(made.path) if made.runs and made.path != file else open_recogniser(file, "onnxruntime")
-    precision = manifest.engine["key"]["precision"]
-    report = compare(reference, candidate, sample.faces, sample.pairs, manifest.calibrated("fp32"))
-    if broken := check(report, bound):
-        raise GateError(
-            f"an {precision} engine that decides as {reference.source} does in FP32",
-            f"that it does not ({'; '.join(broken)})",
-            "nothing was written; build it in another precision",
+    separate = compiled.runs and compiled.path != file
+    candidate = open_recogniser(compiled.path) if separate else open_recogniser(file, "onnxruntime")
+    report = compare_models(reference, candidate, faces.faces, faces.pairs, manifest.calibrated("fp32"))
+    if exceeded := check_bounds(report, bound):
+        raise ParityGateError(
+            f"an {manifest.engine['key']['precision']} engine that decides like {reference.source} in FP32",
+            f"differences ({'; '.join(exceeded)})",
+            "build it in another precision. Nothing was written",
         )
     return report
 
 
-def _check_size(converted_file: Path, model: Path, precision: str) -> None:
-    """What is called FP16 and has FP32's size is FP32.
-
-    Raises:
-        EdgefrError: the file is too large for its precision.
-    """
-    size, full = converted_file.stat().st_size, model.stat().st_size
-    if full > SMALL and size > LARGEST_RATIO[precision] * full:
+def _check_size(converted: Path, model: Path, precision: str) -> None:
+    """Check that the weights of a converted file are smaller than those of the model."""
+    size, full_size = converted.stat().st_size, model.stat().st_size
+    if full_size > MIN_CHECKED_BYTES and size > MAX_SIZE_RATIO[precision] * full_size:
         raise EdgefrError(
-            f"a file in {precision} of at most {LARGEST_RATIO[precision]:.0%} of the model's {full:,} bytes",
-            f"{size:,}",
-            "its weights are in a wider format; report the versions that `edgefr doctor` prints",
+            f"a file in {precision} of at most {MAX_SIZE_RATIO[precision]:.0%} of the model's {full_size:,} bytes",
+            f"{size:,} bytes",
+            "report this with the versions that `edgefr doctor` prints: the weights have a wider format",
         )
 
 
-def _known(model: Path, precision: str) -> Manifest:
+def _inherited_manifest(model: Path, precision: str) -> Manifest:
+    """The manifest of the converted file: that of the model, and the model as its origin."""
     known = model_manifest(model) or Manifest("onnx", model.stem)
     made_from = known.made_from | {"onnx": file_reference(model)}
-    return replace(
-        known, kind=f"onnx {precision}", made_from=made_from, versions=package_versions("onnx", "onnxruntime")
-    )
+    versions = package_versions("onnx", "onnxruntime")
+    return replace(known, kind=f"onnx {precision}", made_from=made_from, versions=versions)
 
 
-def _engine(
-    known: Manifest, model: Path, key: EngineKey, conversion: Conversion, made: CompiledEngine, batch: Batch
+def _engine_manifest(
+    inherited: Manifest, model: Path, key: EngineKey, conversion: Conversion, compiled: CompiledEngine, batch: Batch
 ) -> Manifest:
-    record = EngineRecord(key, sha256_of(made.path), made.path.stat().st_size)
+    record = EngineRecord(key, sha256_of(compiled.path), compiled.path.stat().st_size)
     measured: dict[str, Any] = {
-        "layers": None if made.layers is None else dict(made.layers),
+        "layers": None if compiled.layers is None else dict(compiled.layers),
         "size_ratio": record.bytes / model.stat().st_size,
-        "kept_fp32": list(conversion.kept),
+        "kept_fp32": list(conversion.fp32_nodes),
         "calibrated_on": conversion.faces,
         "batch": asdict(batch),
     }
-    return replace(known, kind="engine", engine=record.to_dict() | measured)
+    return replace(inherited, kind="engine", engine=record.to_dict() | measured)
 
 
-def _with(manifest: Manifest, **more: Any) -> Manifest:
-    return replace(manifest, engine=manifest.engine | more)
-
-
-def _kept(folder: Path, runtime: str) -> Built | None:
-    """The engine in `folder`, if there is a whole one. A folder appears whole: what is damaged is removed, to be built
-    again."""
+def _cached_engine(folder: Path, runtime: str) -> BuiltEngine | None:
+    """The engine in `folder`. A damaged one is deleted, so that it is built again."""
     if not folder.is_dir():
         return None
-    name = next((f"engine{suffix}" for suffix, made in SUFFIXES.items() if made == runtime), "model.onnx")
-    path = folder / name
-    with suppress(EdgefrError):  # the manifest cannot be read
+    suffix = engine_suffixes().get(runtime)
+    path = folder / (f"engine{suffix}" if suffix else "model.onnx")
+    with suppress(EdgefrError):  # the manifest cannot be read, so that the engine is damaged
         manifest = read_manifest(path) if path.is_file() else None
         if manifest is not None and sha256_of(path) == manifest.engine.get("sha256"):
-            return Built(path, manifest, found=True)
-    discard(folder)
+            return BuiltEngine(path, manifest, from_cache=True)
+    delete_folder(folder)
     return None

@@ -1,9 +1,9 @@
-"""How fast a recogniser is here, and what "here" is."""
+"""Measures the speed of a recogniser, and describes the machine."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -12,24 +12,34 @@ import numpy as np
 
 from edgefr import __version__
 from edgefr.engines.power import PowerMeter
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.recognition.recogniser import LARGEST_BATCH, Recogniser
 from edgefr.runtimes import available_runtimes
-from edgefr.runtimes.processor import forget_peak, memory_gib, peak_mib, processor
+from edgefr.runtimes.processor import memory_gib, peak_memory_mib, processor, reset_peak_memory
 from edgefr.types import FACE_SIZE
 
 WARM_UP_CALLS = 3
-FEWEST_CALLS = 5
-LONGEST_SECONDS = 3600.0
+MIN_CALLS = 5
+MAX_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class BenchRow:
-    """Percentiles of the time of a call in milliseconds, and images a second over all `calls`.
+    """The speed at one batch size.
 
-    `bytes`: the file's size. `peak_mib`: the most memory that the process held meanwhile. `watts`: the mean while it
-    ran. `of_gemm`: the part of this machine's own rate of multiplying matrices that the median call reached. Each is
-    None where the machine does not tell.
+    Attributes:
+        runtime: Name of the runtime.
+        precision: Its precision.
+        batch: Images in a call.
+        calls: Number of calls.
+        p50_ms: Median time of a call in milliseconds.
+        p95_ms: 95th percentile.
+        p99_ms: 99th percentile.
+        images_per_second: Throughput over all calls.
+        bytes: Size of the file, if known.
+        peak_mib: Peak memory of the process meanwhile in MiB, if the system reports it.
+        watts: Mean power meanwhile, if there is a sensor.
+        of_gemm: Operations a second of the median call as a share of the rate of a matrix product, if both are known.
     """
 
     runtime: str
@@ -47,81 +57,85 @@ class BenchRow:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of a file before it is timed: its size, the operations of one image, and the rate in operations a
-    second at which this machine multiplies matrices in the precision; each None where it is not."""
+class ModelCost:
+    """What is known about a model before it is timed.
+
+    Attributes:
+        bytes: Size of the file.
+        operations: Operations for one image (`roofline.count_operations`).
+        gemm_rate: Operations a second of a matrix product in its precision (`roofline.gemm_rate`).
+    """
 
     bytes: int | None = None
     operations: int | None = None
     gemm_rate: float | None = None
 
+    def share_of_gemm(self, batch: int, milliseconds: float) -> float | None:
+        """The share of the rate of a matrix product that a call of so many milliseconds reaches."""
+        if self.operations is None or self.gemm_rate is None:
+            return None
+        return 1e3 * batch * self.operations / milliseconds / self.gemm_rate
 
-def measure(
-    recogniser: Recogniser,
-    batch_sizes: Sequence[int] = (1, 8, 32),
-    seconds: float = 3.0,
-    progress: Callable[[BenchRow], None] | None = None,
-    known: Known = Known(),
+
+def measure_latency(
+    recogniser: Recogniser, batch_sizes: Sequence[int] = (1, 8, 32), seconds: float = 3.0, cost: ModelCost = ModelCost()
 ) -> list[BenchRow]:
-    """Time `recogniser.embed` on random faces for about `seconds` at each batch size, after a warm-up.
+    """Time a recogniser on random faces, after a warm-up.
 
-    `progress` is called with every row as it is done.
+    Args:
+        recogniser: The recogniser.
+        batch_sizes: Batch sizes, 1 to 1024 each.
+        seconds: Seconds for each batch size, at most an hour.
+        cost: What is known about the model.
+
+    Returns:
+        A row for each batch size.
 
     Raises:
-        EdgefrError: a batch size is out of 1 to 1024, or seconds are not above 0 and at most an hour.
+        InvalidArgumentError: A batch size or the seconds are out of range.
+        EdgefrError: The model fails.
     """
-    if not 0 < seconds <= LONGEST_SECONDS:
-        raise EdgefrError(
-            f"above 0 and at most {LONGEST_SECONDS:g} seconds a measurement", f"{seconds:g}", "choose another --seconds"
+    if not 0 < seconds <= MAX_SECONDS:
+        raise InvalidArgumentError(
+            f"above 0 and at most {MAX_SECONDS:g} seconds for a measurement", f"{seconds:g}", "choose another --seconds"
         )
     for batch in batch_sizes:
         if not 1 <= batch <= LARGEST_BATCH:
-            raise EdgefrError(f"batch sizes of 1 to {LARGEST_BATCH}", str(batch), "choose another --batch")
-    rows = []
-    for batch in batch_sizes:
-        row = _row(recogniser, batch, seconds, known)
-        rows.append(row)
-        if progress is not None:
-            progress(row)
-    return rows
+            raise InvalidArgumentError(f"batch sizes of 1 to {LARGEST_BATCH}", str(batch), "choose another --batch")
+    return [_measure_batch(recogniser, batch, seconds, cost) for batch in batch_sizes]
 
 
-def _row(recogniser: Recogniser, batch: int, seconds: float, known: Known) -> BenchRow:
+def _measure_batch(recogniser: Recogniser, batch: int, seconds: float, cost: ModelCost) -> BenchRow:
     faces = np.random.default_rng(0).integers(0, 256, (batch, FACE_SIZE, FACE_SIZE, 3), np.uint8)
     for _ in range(WARM_UP_CALLS):
         recogniser.embed(faces, batch)
     times: list[float] = []
-    forget_peak()
+    reset_peak_memory()
     end = perf_counter() + seconds
     with PowerMeter() as meter:
-        while len(times) < FEWEST_CALLS or perf_counter() < end:
+        while len(times) < MIN_CALLS or perf_counter() < end:
             start = perf_counter()
             recogniser.embed(faces, batch)
             times.append(perf_counter() - start)
     p50, p95, p99 = (float(value) for value in 1e3 * np.percentile(times, (50, 95, 99)))
-    description = recogniser.description
     return BenchRow(
-        runtime=description.runtime,
-        precision=description.precision,
+        runtime=recogniser.description.runtime,
+        precision=recogniser.description.precision,
         batch=batch,
         calls=len(times),
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
         images_per_second=batch * len(times) / sum(times),
-        bytes=known.bytes,
-        peak_mib=peak_mib(),
+        bytes=cost.bytes,
+        peak_mib=peak_memory_mib(),
         watts=meter.mean,
-        of_gemm=(
-            None
-            if known.operations is None or known.gemm_rate is None
-            else 1e3 * batch * known.operations / p50 / known.gemm_rate
-        ),
+        of_gemm=cost.share_of_gemm(batch, p50),
     )
 
 
-def machine() -> dict[str, Any]:
-    """What a measurement depends on, fit to be published: no names of hosts, users or folders."""
+def describe_machine() -> dict[str, Any]:
+    """Hardware and versions that a measurement depends on. Holds no names of hosts, users or folders."""
     here = processor()
     return {
         "cpu": here.model,
@@ -134,6 +148,6 @@ def machine() -> dict[str, Any]:
         "versions": {
             "edgefr": __version__,
             "numpy": np.__version__,
-            **{r.name: r.version for r in available_runtimes() if r.version is not None and r.name != "fake"},
+            **{r.name: r.version for r in available_runtimes() if r.version is not None and r.takes_file},
         },
     }

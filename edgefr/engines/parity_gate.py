@@ -1,4 +1,4 @@
-"""Does a candidate - another precision, runtime or export - decide as its reference does on real faces?"""
+"""Compares a candidate (another precision, runtime or export) with its reference on real faces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.evaluation.error_rates import best_threshold
 from edgefr.evaluation.pairs import Pairs, similarities
 from edgefr.recognition.recogniser import Embeddings, Recogniser
@@ -21,12 +21,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What both say of all pairs at one threshold, same being similarity >= `threshold`.
+    """The decisions of both models at one threshold. A pair is accepted if its similarity reaches the threshold.
 
-    `accuracy_*`: share of pairs decided rightly. `tar_*`: share of genuine pairs accepted, None where there is none.
-    `flipped`: indices of the pairs that the two decide differently; `mixed_flips`: how many are decided differently
-    where the first face was embedded by the reference and the second by the candidate, as with a gallery that was
-    enrolled in another precision.
+    Attributes:
+        threshold: The threshold.
+        accuracy_reference: Share of pairs that the reference decides correctly.
+        accuracy_candidate: Share of pairs that the candidate decides correctly.
+        tar_reference: Share of genuine pairs that the reference accepts. None without genuine pairs.
+        tar_candidate: Share of genuine pairs that the candidate accepts. None without genuine pairs.
+        flipped: Indices of the pairs that the models decide differently.
+        mixed_flips: Number of pairs that are decided differently if the reference embeds the first face and the
+            candidate the second, as for a gallery that was enrolled in another precision.
     """
 
     threshold: float
@@ -44,11 +49,17 @@ class Decisions:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How far a candidate is from its reference.
+    """The difference between a candidate and its reference.
 
-    `cosine_*`: between both embeddings of a face; `cosine_p01` is the 0.1 percentile. `norm_difference` and
-    `uncertainty_difference`: the largest absolute ones, None where either model gives no uncertainty.
-    `decisions`: at every threshold asked for; none without pairs.
+    Attributes:
+        images: Number of faces.
+        cosine_mean: Mean cosine between both embeddings of a face.
+        cosine_p01: 0.1 percentile of the cosines.
+        cosine_min: Lowest cosine.
+        norm_difference: Largest absolute difference of the norms.
+        uncertainty_difference: Largest absolute difference of the uncertainties. None if either model gives none.
+        pairs: Number of pairs.
+        decisions: The decisions at each threshold. Empty without pairs.
     """
 
     images: int
@@ -63,8 +74,13 @@ class ParityReport:
 
 @dataclass(frozen=True)
 class Bound:
-    """The most a candidate may deviate: the lowest cosine of any face, flips in 6,000 pairs (None: any number), and
-    points of accuracy in percent."""
+    """The largest difference that is allowed. Its text is part of the key of an engine.
+
+    Attributes:
+        cosine_min: Lowest cosine of any face.
+        flips_per_6000: Flipped decisions in 6,000 pairs. None allows any number.
+        accuracy_points: Difference of the accuracies in percentage points.
+    """
 
     cosine_min: float
     flips_per_6000: float | None
@@ -76,15 +92,15 @@ BF16 = Bound(cosine_min=0.995, flips_per_6000=2, accuracy_points=0.05)
 FP16 = Bound(cosine_min=0.9995, flips_per_6000=1, accuracy_points=0.0)
 INT8 = Bound(cosine_min=0.98, flips_per_6000=None, accuracy_points=0.1)
 BOUNDS = {"fp32": FP32, "bf16": BF16, "fp16": FP16, "int8": INT8}
-"""What an engine of a precision must keep."""
+"""The bound for engines of each precision."""
 
 
-def looser(first: str, second: str) -> Bound:
-    """The wider bound of two precisions: what a comparison of both must keep."""
+def looser_bound(first: str, second: str) -> Bound:
+    """The wider bound of two precisions, which holds for a comparison of both."""
     return min((BOUNDS[first], BOUNDS[second]), key=lambda bound: bound.cosine_min)
 
 
-def compare(
+def compare_models(
     reference: Recogniser,
     candidate: Recogniser,
     faces: Faces,
@@ -92,25 +108,34 @@ def compare(
     thresholds: Sequence[float] = (),
     progress: Callable[[int], None] | None = None,
 ) -> ParityReport:
-    """Embed (N, 112, 112, 3) aligned faces with both and compare embeddings and decisions.
+    """Embed faces with two models and compare embeddings and decisions.
 
-    Without thresholds decisions use the one that suits the reference best. `progress` is called with the
-    number of faces just embedded; together they are 2 N.
+    Args:
+        reference: The reference.
+        candidate: The model to compare with it.
+        faces: (N, 112, 112, 3) uint8 RGB aligned faces.
+        pairs: Pairs of these faces, for decisions.
+        thresholds: Thresholds to decide at. Empty takes the one that is best for the reference.
+        progress: Called with the number of faces that were embedded since the last call, 2 N altogether.
+
+    Returns:
+        The report.
 
     Raises:
-        EdgefrError: there is no face, the embeddings differ in length, or a pair names a face beyond N.
+        InvalidArgumentError: There is no face, or a pair refers to a face beyond N.
+        WrongModelError: The embeddings of the models have different lengths.
     """
     if len(faces) == 0:
-        raise EdgefrError("at least one face to compare models on", "none", "give a folder of faces")
+        raise InvalidArgumentError("at least one face to compare models on", "none", "give a folder of faces")
     if reference.embedding_dim != candidate.embedding_dim:
-        raise EdgefrError(
+        raise WrongModelError(
             "two models with embeddings of one length",
             f"{reference.embedding_dim} and {candidate.embedding_dim}",
             "compare a model with its own export or engine",
         )
     ours = reference.embed(faces, progress=progress)
     theirs = candidate.embed(faces, progress=progress)
-    cosine = _cosine(ours.embedding, theirs.embedding)
+    cosine = row_cosines(ours.embedding, theirs.embedding)
     return ParityReport(
         images=len(faces),
         cosine_mean=float(cosine.mean()),
@@ -127,10 +152,16 @@ def compare(
     )
 
 
-def check(report: ParityReport, bound: Bound) -> list[str]:
-    """A sentence for every bound that the report breaks; none means parity.
+def check_bounds(report: ParityReport, bound: Bound) -> list[str]:
+    """Check a report.
 
-    On few pairs one flip is more than the bounds' rates: as many pairs as a rate gives, rounded up, pass.
+    Args:
+        report: The report.
+        bound: The allowed differences. Numbers of flips are scaled to the number of pairs and rounded up, because one
+            flip of few pairs is already a higher rate.
+
+    Returns:
+        A sentence for each exceeded bound.
     """
     broken = []
     if report.cosine_min <= bound.cosine_min:
@@ -150,7 +181,7 @@ def _broken_decisions(decided: Decisions, pairs: int, bound: Bound) -> list[str]
                 broken.append(f"expected at most {flips} flips in {pairs} pairs {at}, found {found}{which}")
     points = 100 * abs(decided.accuracy_reference - decided.accuracy_candidate)
     allowed = 100 * max(flips, math.ceil(round(bound.accuracy_points * pairs / 100, 6))) / pairs
-    if points > allowed + 1e-9:  # a share of pairs is no exact binary fraction
+    if points > allowed + 1e-9:  # a share of pairs is not an exact binary fraction
         broken.append(f"expected an accuracy within {allowed:.3f} points {at}, found {points:.3f} points apart")
     return broken
 
@@ -166,21 +197,21 @@ def _decide(ours: Embeddings, theirs: Embeddings, pairs: Pairs, thresholds: Sequ
 
 
 def _at(threshold: float, reference: Doubles, candidate: Doubles, mixed: Doubles, same: Bools) -> Decisions:
-    says, differs = reference >= threshold, candidate >= threshold
+    accepts, candidate_accepts = reference >= threshold, candidate >= threshold
     genuine = bool(same.any())
     return Decisions(
         threshold,
-        float((says == same).mean()),
-        float((differs == same).mean()),
-        float(says[same].mean()) if genuine else None,
-        float(differs[same].mean()) if genuine else None,
-        tuple(int(index) for index in np.flatnonzero(says != differs)),
-        int(((mixed >= threshold) != says).sum()),
+        float((accepts == same).mean()),
+        float((candidate_accepts == same).mean()),
+        float(accepts[same].mean()) if genuine else None,
+        float(candidate_accepts[same].mean()) if genuine else None,
+        tuple(int(index) for index in np.flatnonzero(accepts != candidate_accepts)),
+        int(((mixed >= threshold) != accepts).sum()),
     )
 
 
-def _cosine(a: Floats, b: Floats) -> Doubles:
-    """(N, K), (N, K) -> (N,); lengths are divided out, for they need not be exactly 1."""
+def row_cosines(a: Floats, b: Floats) -> Doubles:
+    """Cosines of the rows of (N, K) and (N, K): (N,). Divides by the lengths, which are not exactly 1."""
     left, right = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosine: Doubles = (left * right).sum(1) / lengths

@@ -1,7 +1,7 @@
-"""How many watts are drawn while something runs, where a sensor tells: NVIDIA's management library, or Jetson's own.
+"""Measures power with the sensor of a Jetson, or with NVIDIA's management library (NVML).
 
-A Jetson's INA3221 measures volts and amperes on the way into the module (`VDD_IN`); the kernel gives both in files
-(docs.kernel.org/hwmon). NVML gives milliwatts of the GPU's board.
+A Jetson's INA3221 measures voltage and current of the module's supply (`VDD_IN`). The kernel gives both in files
+(docs.kernel.org/hwmon). NVML gives the power of the GPU's board.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from threading import Event, Thread
 from types import TracebackType
 
 HWMON = Path("/sys/class/hwmon")
-INTO_THE_MODULE = ("VDD_IN", "VIN_SYS_5V0")
-INTERVAL = 0.1
+SUPPLY_RAILS = ("VDD_IN", "VIN_SYS_5V0")
+INTERVAL_S = 0.1
 
 Read = Callable[[], float]
 
 
 class PowerMeter:
-    """Samples a sensor ten times a second from `with` to its end; `mean` in watts is None without a sensor."""
+    """A context manager that reads a sensor ten times a second."""
 
     def __init__(self, read: Read | None = None) -> None:
         self._read = read or find_sensor()
@@ -30,6 +30,7 @@ class PowerMeter:
 
     @property
     def mean(self) -> float | None:
+        """Mean power in watts, None without a sensor."""
         return sum(self._samples) / len(self._samples) if self._samples else None
 
     def __enter__(self) -> PowerMeter:
@@ -50,19 +51,19 @@ class PowerMeter:
             try:
                 self._samples.append(self._read())
             except (OSError, ValueError):
-                return  # a sensor that went away: what it told so far stands
-            if self._done.wait(INTERVAL):
+                return  # the sensor has gone; the earlier samples count
+            if self._done.wait(INTERVAL_S):
                 return
 
 
 def find_sensor(root: Path = HWMON) -> Read | None:
-    """A function that reads watts, or None where no sensor tells."""
+    """A function that reads the power in watts, or None without a sensor."""
     return _jetson(root) or _nvml()
 
 
 def _jetson(root: Path) -> Read | None:
     for label in sorted(root.glob("hwmon*/in*_label")):
-        if label.read_text().strip() in INTO_THE_MODULE:
+        if label.read_text().strip() in SUPPLY_RAILS:
             number = label.name.removeprefix("in").removesuffix("_label")
             volts, amperes = label.with_name(f"in{number}_input"), label.with_name(f"curr{number}_input")
             return lambda: int(volts.read_text()) * int(amperes.read_text()) / 1e6  # millivolts, milliamperes
@@ -80,7 +81,7 @@ def _nvml() -> Read | None:
 
     def read() -> float:
         if nvml.nvmlDeviceGetPowerUsage(device, ctypes.byref(milliwatts)):
-            raise OSError("the GPU does not tell its power")
+            raise OSError("the GPU does not report its power")
         return milliwatts.value / 1e3
 
     return read

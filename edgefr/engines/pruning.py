@@ -1,4 +1,4 @@
-"""Engines that nothing here will load again, and how they are removed."""
+"""Removes engines that cannot be loaded on this machine any more."""
 
 from __future__ import annotations
 
@@ -7,77 +7,84 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefr.engines.engine_cache import records, withdraw
+from edgefr.engines.engine_cache import folder_suffix, list_engines, retire_folder
 from edgefr.errors import EdgefrError
 from edgefr.manifest import manifest_path, model_digest
-from edgefr.runtimes import local_target
-from edgefr.runtimes.engine_file import SUFFIXES, EngineRecord, Target
-
-ENGINES = ("model.onnx", *(f"engine{suffix}" for suffix in SUFFIXES))
-WRITTEN = frozenset((*ENGINES, *(manifest_path(Path(name)).name for name in ENGINES)))
-"""The names of all files that a build writes into an engine's folder."""
+from edgefr.runtimes.engine_file import EngineRecord, Target
+from edgefr.runtimes.registry import engine_suffixes, local_target
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """A folder that was removed, the bytes that it held, and why."""
+class PrunedEngine:
+    """A removed engine.
+
+    Attributes:
+        folder: Its folder.
+        bytes: The size of the folder.
+        why: Why it was removed.
+    """
 
     folder: Path
     bytes: int
     why: str
 
 
-def prune(root: Path, model: Path | None = None) -> Iterator[Pruned]:
-    """Remove the engines below `root` that were built for this device by another version or driver than it has now,
-    and with `model` those of a file of its name that had other weights; gives each when it is removed.
+def build_files() -> frozenset[str]:
+    """The names of all files that a build writes into the folder of an engine."""
+    engines = ["model.onnx", *(f"engine{suffix}" for suffix in engine_suffixes().values())]
+    return frozenset((*engines, *(manifest_path(Path(name)).name for name in engines)))
 
-    Engines for other devices, or of a runtime that does not run here, stay: they may be meant for elsewhere. So does a
-    folder that holds anything but what a build writes. One that goes does so in one step, as it came.
+
+def prune_engines(root: Path, model: Path | None = None) -> Iterator[PrunedEngine]:
+    """Remove engines of this device that another version of their runtime or another driver built.
+
+    Engines for other devices stay, as do those of runtimes that do not run here, because they may be meant for another
+    machine. A folder with any file that a build does not write stays, too. Each folder disappears in one step.
+
+    Args:
+        root: The folder of engines.
+        model: If given, engines of another file with its name are removed as well.
+
+    Yields:
+        Each engine after it was removed.
 
     Raises:
-        EdgefrError: the model cannot be read, or a folder cannot be removed.
+        UnavailableError: A folder cannot be removed.
+        EdgefrError: The model cannot be read.
     """
-    digest = None if model is None else model_digest(model)
-    for path, manifest, record in records(root):
-        folder, why = path.parent, _outdated(record.key.place)
+    digest, known_files = None if model is None else model_digest(model), build_files()
+    for path, manifest, record in list_engines(root):
+        folder, why = path.parent, _reason(record.key.place)
         if why is None and model is not None and record.key.onnx != digest:
             why = f"of another {model.name}" if manifest.made_from.get("onnx", {}).get("file") == model.name else None
         if why is None:
             continue
-        files = _files(folder)
-        if files and _named(folder, record) and files.keys() <= WRITTEN:
-            withdraw(folder)
-            yield Pruned(folder, sum(files.values()), why)
+        files = _file_sizes(folder)
+        if files and _is_engine_folder(folder, record) and files.keys() <= known_files:
+            retire_folder(folder)
+            yield PrunedEngine(folder, sum(files.values()), why)
 
 
-def _outdated(made: Target) -> str | None:
-    """What has changed of this device since an engine was made for it; None where nothing has, or it is another."""
-    here = _place(made.runtime)
-    if here is None:
+def _reason(built_for: Target) -> str | None:
+    """What has changed on this device since an engine was built; None if nothing has, or if it is another device."""
+    try:
+        here = local_target(built_for.runtime)
+    except EdgefrError:  # the runtime does not run here
         return None
-    suits = made.holds(here)
-    changed = [name for name in ("version", "driver") if not suits[name]]
-    if not suits["device"] or not changed:
+    fits = built_for.compare(here)
+    changed = next((name for name in ("version", "driver") if not fits[name]), None)
+    if not fits["device"] or changed is None:
         return None
-    return f"for {made.runtime}'s {changed[0]} {getattr(made, changed[0])}, here is {getattr(here, changed[0])}"
+    return f"for {built_for.runtime}'s {changed} {getattr(built_for, changed)}, here is {getattr(here, changed)}"
 
 
-def _place(runtime: str) -> Target | None:
-    """None where the runtime does not run here."""
-    with suppress(EdgefrError):
-        return local_target(runtime)
-    return None
+def _is_engine_folder(folder: Path, record: EngineRecord) -> bool:
+    """Whether a folder has the name of this engine and is not a link."""
+    return folder.name.endswith(folder_suffix(record.key)) and not folder.is_symlink()
 
 
-def _named(folder: Path, record: EngineRecord) -> bool:
-    """Whether a folder has the name that a build of this engine gives it, and is none elsewhere."""
-    key = record.key
-    name = f"-{key.precision}-{key.place.runtime}-{key.digest()}"
-    return folder.name.endswith(name) and not folder.is_symlink()
-
-
-def _files(folder: Path) -> dict[str, int]:
-    """What a folder holds, with its bytes; nothing where another process removed it meanwhile."""
+def _file_sizes(folder: Path) -> dict[str, int]:
+    """Name -> bytes of the files in a folder; empty if another process has removed it."""
     with suppress(FileNotFoundError):
         return {file.name: file.lstat().st_size for file in folder.iterdir()}
     return {}

@@ -1,7 +1,7 @@
-"""What this machine could do at best: how fast it multiplies matrices, and how much of that a model needs.
+"""The rate of matrix products on this machine, and the number of operations of a model.
 
-NumPy multiplies in FP32, OpenVINO in what NumPy has not: of the libraries at hand they are the fastest. (On 2 cores of
-an AMD EPYC, Zen 4, OpenVINO reached 110 to 190 GFLOP/s in FP32 where NumPy reached 200, and in bf16 what torch did.)
+NumPy multiplies in FP32, OpenVINO in the other precisions. They are the fastest of the libraries that are installed: on
+2 cores of an AMD EPYC (Zen 4) OpenVINO reached 110 to 190 GFLOP/s in FP32, NumPy 200; in bf16 OpenVINO equalled torch.
 """
 
 from __future__ import annotations
@@ -17,28 +17,35 @@ import numpy as np
 from edgefr.types import Floats
 
 SIDE = 2048
-"""Large enough that a product is bound by arithmetic: 17 GFLOP on 50 MB."""
+"""Large enough that arithmetic, not memory, limits a product: 17 GFLOP on 50 MB."""
 
-LARGEST = 4.0
-"""Beyond which the product's numbers are clipped in INT8."""
+INT8_RANGE = 4.0
+"""Larger numbers are clipped in INT8."""
 
-FEWEST, SECONDS = 5, 1.0
+MIN_PRODUCTS, SECONDS = 5, 1.0
 HINTS = {"bf16": "bf16", "int8": "f32"}
 
 
 def gemm_rate(precision: str, side: int = SIDE) -> float | None:
-    """Operations a second of a square matrix product, two for each multiplication with its addition.
+    """Measure the rate of a square matrix product.
 
-    It is the fastest product of a second, for what else the machine does makes one slower and never faster. In INT8 the
-    left matrix is rounded within the time, as a model rounds what it multiplies. None for a precision that is not
-    measured or that this processor would compute in another one, and for those of OpenVINO without it.
+    The fastest product within a second counts, because other work on the machine only makes products slower. In INT8
+    the time includes rounding the left matrix, as a model rounds its activations.
+
+    Args:
+        precision: "fp32", "bf16" or "int8".
+        side: Length of the matrices.
+
+    Returns:
+        Operations a second; a multiplication and its addition are two. None for another precision, for one that this
+        processor computes in another format, and without OpenVINO, except for FP32.
     """
     multiply = _in_numpy(side) if precision == "fp32" else _in_openvino(precision, side)
     if multiply is None:
         return None
     times: list[float] = []
     end = perf_counter() + SECONDS
-    while len(times) <= FEWEST or perf_counter() < end:  # the first one warms up, and is never the best
+    while len(times) <= MIN_PRODUCTS or perf_counter() < end:  # the first one is a warm-up and never the fastest
         start = perf_counter()
         multiply()
         times.append(perf_counter() - start)
@@ -73,23 +80,23 @@ def _product(precision: str, side: int) -> Any:
     from openvino import opset8 as ops
 
     def rounded(matrix: Any, lowest: float, levels: int) -> Any:
-        ends = ops.constant(np.float32(lowest)), ops.constant(np.float32(LARGEST))
+        ends = ops.constant(np.float32(lowest)), ops.constant(np.float32(INT8_RANGE))
         return ops.fake_quantize(matrix, *ends, *ends, levels)
 
     left: Any = ops.parameter([side, side], np.float32, name="left")
     right = ops.constant(_numbers(side))
-    # The left one without a sign, as what follows a clip in a model.
-    factors = (rounded(left, 0.0, 256), rounded(right, -LARGEST, 255)) if precision == "int8" else (left, right)
+    # The left matrix is unsigned, like the activations of a model after a clip.
+    factors = (rounded(left, 0.0, 256), rounded(right, -INT8_RANGE, 255)) if precision == "int8" else (left, right)
     return openvino.Model([ops.matmul(*factors, False, False)], [left], "gemm")
 
 
 def _numbers(side: int) -> Floats:
-    """The same (side, side) every time."""
+    """(side, side), the same at every call."""
     return np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
 
 
-def operations(path: Path) -> int | None:
-    """Operations that the convolutions and matrix products of an ONNX file need for one image; None without `onnx`."""
+def count_operations(path: Path) -> int | None:
+    """Count the operations of the convolutions and matrix products of an ONNX file for one image; None without onnx."""
     if util.find_spec("onnx") is None:
         return None
     import onnx
@@ -107,7 +114,7 @@ def operations(path: Path) -> int | None:
 
 
 def _operations(node: Any, shapes: dict[str, list[int]]) -> int:
-    """Two for each output number and each weight that goes into it; of unknown sizes 1 is the batch."""
+    """Two for each output element and each of its weights. An unknown size is the batch, 1."""
     if node.op_type not in ("Conv", "Gemm", "MatMul"):
         return 0
     output = int(np.prod([size or 1 for size in shapes.get(node.output[0], ())], dtype=np.int64))

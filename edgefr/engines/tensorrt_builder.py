@@ -1,4 +1,4 @@
-"""A TensorRT engine from an ONNX file whose nodes already have their precisions."""
+"""Builds a TensorRT engine from an ONNX file whose nodes already have their precisions."""
 
 from __future__ import annotations
 
@@ -10,86 +10,99 @@ from typing import Any
 
 from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Profile
-from edgefr.engines.tensorrt_settings import Plan, plan
-from edgefr.engines.timing_cache import keep_timings, timings_file, use_timings
+from edgefr.engines.tensorrt_settings import BuilderSettings, choose_settings
+from edgefr.engines.timing_cache import load_timing_cache, save_timing_cache, timing_cache_file
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_precision import graph_precision
 from edgefr.runtimes.cuda_probe import Gpu, find_gpu
-from edgefr.runtimes.engine_file import AHEAD, LATER, Target
-from edgefr.runtimes.tensorrt.engine_runtime import place
-from edgefr.runtimes.tensorrt.library import logger, members, runtime_of, tensorrt_library
+from edgefr.runtimes.engine_file import ANY_OF_GPUS, OR_LATER, Target
+from edgefr.runtimes.tensorrt.engine_runtime import gpu_target
+from edgefr.runtimes.tensorrt.library import make_logger, make_runtime, members, tensorrt_library
 from edgefr.types import FACE_SIZE, INPUT_NAME
 
-WORDS = {"fp32": ("FP32", "Float"), "fp16": ("FP16", "Half"), "int8": ("Int8", "INT8")}
-HEAVY_WORDS = ("conv", "gemm", "matmul", "fc")
+FORMAT_NAMES = {"fp32": ("FP32", "Float"), "fp16": ("FP16", "Half"), "int8": ("Int8", "INT8")}
+HEAVY_LAYERS = ("conv", "gemm", "matmul", "fc")
 
 OLD_OPSET = 17
 """The newest operator set of TensorRT 8.6's parser."""
 
 AMPERE_PLUS = ("SM80", "SM86", "SM89", "SM90", "SM100", "SM103", "SM120")
-"""What TensorRT's hardware compatibility level of that name spans: data-centre and desktop GPUs, no Jetson."""
+"""The GPUs of TensorRT's hardware compatibility level of this name: data-centre and desktop GPUs, no Jetson."""
 
 
-def target(runtime: str, profile: Profile) -> Target:
-    """What an engine would be bound to: the GPU that is here, else the compute capabilities of the profile.
+def build_target(runtime: str, profile: Profile) -> Target:
+    """The target of an engine: the GPU of this machine, else the compute capabilities of the profile.
+
+    Args:
+        runtime: "tensorrt" or "tensorrt-rtx".
+        profile: The device profile.
 
     Raises:
-        EdgefrError: the library is missing, or there is no GPU and it cannot do without.
+        MissingExtraError: The library is not installed.
+        EdgefrError: The library cannot build for the profile (`tensorrt_settings.choose_settings`).
     """
     trt = tensorrt_library(runtime)
     gpu = find_gpu()
-    chosen = plan(trt, "fp32", profile, gpu is not None)
-    wanted = AMPERE_PLUS if chosen.hardware else chosen.capabilities
-    here = place(runtime, trt, gpu) if gpu else Target(runtime, trt.__version__, "")
-    device = f"{AHEAD}{' '.join(wanted)}" if wanted else here.device
-    version = f"{here.version}{LATER}" if profile.any_version else here.version
+    chosen = choose_settings(trt, "fp32", profile, gpu is not None)
+    capabilities = AMPERE_PLUS if chosen.hardware else chosen.capabilities
+    here = gpu_target(runtime, trt, gpu) if gpu else Target(runtime, trt.__version__, "")
+    device = f"{ANY_OF_GPUS}{' '.join(capabilities)}" if capabilities else here.device
+    version = f"{here.version}{OR_LATER}" if profile.any_version else here.version
     return replace(here, device=device, version=version)
 
 
-def newest_opset(runtime: str) -> int | None:
-    """The newest operator set that the library's parser knows, None where it knows all that edgefr writes.
+def max_opset(runtime: str) -> int | None:
+    """The newest operator set that the library's parser reads. None if it reads every one that edgefr writes.
 
     Raises:
-        EdgefrError: the library is missing.
+        MissingExtraError: The library is not installed.
     """
     strong = "STRONGLY_TYPED" in members(tensorrt_library(runtime).NetworkDefinitionCreationFlag)
     return None if strong else OLD_OPSET
 
 
-def build(model: Path, runtime: str, precision: str, profile: Profile, output: Path, timings: Path) -> CompiledEngine:
-    """Compile `model` to `output`.
+def build_tensorrt_engine(
+    model: Path, runtime: str, precision: str, profile: Profile, output: Path, timing_folder: Path
+) -> CompiledEngine:
+    """Build an engine for the GPU of this machine, or without one for the compute capabilities of the profile.
 
-    Without a GPU, and where the library can, for the compute capabilities of the profile. What TensorRT measured of its
-    kernels is kept in the folder `timings`, so that the next build on this device does not measure it again.
+    Args:
+        model: The .onnx file.
+        runtime: "tensorrt" or "tensorrt-rtx".
+        precision: The precision of the file.
+        profile: The device profile.
+        output: The engine to write.
+        timing_folder: Folder of timing caches, so that the next build on this device does not measure again.
 
     Raises:
-        EdgefrError: the library is missing, refuses the graph, or cannot build for what is asked.
+        MissingExtraError: The library is not installed.
+        EdgefrError: It rejects the graph, or cannot build for the profile.
     """
     trt, gpu = tensorrt_library(runtime), find_gpu()
-    chosen = plan(trt, precision, profile, gpu is not None)
-    log = logger(trt)
+    chosen = choose_settings(trt, precision, profile, gpu is not None)
+    log = make_logger(trt)
     builder = trt.Builder(log)
-    network = builder.create_network(_bits(trt.NetworkDefinitionCreationFlag, chosen.network_flags))
+    network = builder.create_network(_flag_bits(trt.NetworkDefinitionCreationFlag, chosen.network_flags))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.read_bytes()):
-        told = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
-        raise _refused(model, runtime, told)
+        errors = [parser.get_error(index).desc() for index in range(parser.num_errors)] or log.errors
+        raise _build_error(model, runtime, errors)
     config = _config(trt, builder, chosen, profile, gpu)
-    measured = timings_file(timings, place(runtime, trt, gpu)) if gpu else None
-    if measured:
-        use_timings(config, measured)
+    timings = timing_cache_file(timing_folder, gpu_target(runtime, trt, gpu)) if gpu else None
+    if timings:
+        load_timing_cache(config, timings)
     if chosen.weak:
-        _impose_types(trt, network)
+        _set_layer_types(trt, network)
     serialised = builder.build_serialized_network(network, config)
     if serialised is None:
-        raise _refused(model, runtime, log.errors)
+        raise _build_error(model, runtime, log.errors)
     output.write_bytes(memoryview(serialised))
-    if measured:
-        keep_timings(config, measured)
-    return CompiledEngine(output, _layers(trt, runtime, output, model, gpu), runs=gpu is not None)
+    if timings:
+        save_timing_cache(config, timings)
+    return CompiledEngine(output, _count_layers(trt, runtime, output, model, gpu), runs=gpu is not None)
 
 
-def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | None) -> Any:
+def _config(trt: Any, builder: Any, chosen: BuilderSettings, profile: Profile, gpu: Gpu | None) -> Any:
     config = builder.create_builder_config()
     flags = members(trt.BuilderFlag)
     for name in chosen.builder_flags:
@@ -104,7 +117,7 @@ def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | N
     if workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.max_aux_streams = profile.aux_streams
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector then tells the layers' formats
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector then reports the formats of the layers
     if profile.dla:
         config.default_device_type, config.DLA_core = trt.DeviceType.DLA, 0
     if chosen.hardware:
@@ -116,8 +129,8 @@ def _config(trt: Any, builder: Any, chosen: Plan, profile: Profile, gpu: Gpu | N
     return config
 
 
-def _impose_types(trt: Any, network: Any) -> None:
-    """8.x: each layer computes in the type that the ONNX file gave its output; it would choose for itself."""
+def _set_layer_types(trt: Any, network: Any) -> None:
+    """8.x: make each layer compute in the type that its output has in the ONNX file. TensorRT would choose itself."""
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         kinds = [layer.get_output(at).dtype for at in range(layer.num_outputs)]
@@ -127,50 +140,50 @@ def _impose_types(trt: Any, network: Any) -> None:
                 layer.set_output_type(at, kind)
 
 
-def _layers(trt: Any, runtime: str, engine: Path, model: Path, gpu: Gpu | None) -> dict[str, int] | None:
-    """Of the engine itself where it can be loaded, else of the ONNX file: strong types leave nothing to choose.
+def _count_layers(trt: Any, runtime: str, engine: Path, model: Path, gpu: Gpu | None) -> dict[str, int] | None:
+    """Heavy layers of the engine by number format, or of the ONNX file if the engine cannot be loaded here.
 
-    None where the inspector names no heavy layer. That is no refusal: its words change between versions, the layers of
-    the converted file have been counted, and the engine is compared with the model all the same.
-
-    Raises:
-        EdgefrError: the library does not load what it has just built.
+    Without a GPU types are strong, and the engine has those of the file. The result is None if the inspector names no
+    heavy layer, because its texts change between versions. The layers of the converted file were counted before, and
+    the engine is compared with the model afterwards.
     """
     if gpu is None:
         graph = graph_precision(model)
         return {"fp32": graph.fp32, "fp16": graph.fp16, "int8": graph.int8}
-    log = logger(trt)
-    loader = runtime_of(trt, log)  # outlives the engine
+    log = make_logger(trt)
+    loader = make_runtime(trt, log)  # outlives the engine
     loaded = loader.deserialize_cuda_engine(engine.read_bytes())
     if loaded is None:
-        raise _refused(model, runtime, log.errors)
+        raise _build_error(model, runtime, log.errors)
     text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return dict(inspected(text)) or None
+    return dict(count_inspected_layers(text)) or None
 
 
-def inspected(text: str) -> Counter[str]:
-    """Heavy layers by number format, from the JSON that TensorRT's engine inspector writes."""
+def count_inspected_layers(text: str) -> Counter[str]:
+    """Count heavy layers by number format in the JSON of TensorRT's engine inspector."""
     found: Counter[str] = Counter()
     for layer in json.loads(text).get("Layers", ()):
         if not isinstance(layer, dict):
-            continue  # names only: the engine was built without details
+            continue  # only a name: the engine was built without details
         name = f"{layer.get('LayerType', '')} {layer.get('Name', '')}".lower()
         inputs = " ".join(str(entry.get("Format/Datatype", "")) for entry in layer.get("Inputs", ()))
-        if any(word in name for word in HEAVY_WORDS):
-            kind = next((kind for kind in ("int8", "fp16", "fp32") if any(w in inputs for w in WORDS[kind])), "other")
+        if any(word in name for word in HEAVY_LAYERS):
+            kind = next(
+                (kind for kind in ("int8", "fp16", "fp32") if any(w in inputs for w in FORMAT_NAMES[kind])), "other"
+            )
             found[kind] += 1
     return found
 
 
-def _bits(enum: Any, names: tuple[str, ...]) -> int:
-    """Flags moved their bits between versions: the enum of the installed one knows."""
+def _flag_bits(enum: Any, names: tuple[str, ...]) -> int:
+    """The flags as a number. Their bits differ between versions, so that the enum of the installed one is used."""
     return sum(1 << int(members(enum)[name]) for name in names)
 
 
-def _refused(model: Path, runtime: str, told: list[str]) -> EdgefrError:
-    reason = " ".join((told or ["without a reason"])[0].split())[:300]
+def _build_error(model: Path, runtime: str, errors: list[str]) -> EdgefrError:
+    reason = " ".join((errors or ["no reason"])[0].split())[:300]
     return EdgefrError(
         f"{runtime} to compile {model.name}",
-        f"that it refuses ({reason})",
+        f"an error ({reason})",
         "export the model again with `edgefr export`, or use another --runtime",
     )

@@ -1,1 +1,1 @@
-"""From checkpoint to ONNX (torch)."""
+"""Exports checkpoints to ONNX files (needs torch), and models to Triton."""

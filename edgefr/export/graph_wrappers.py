@@ -1,4 +1,4 @@
-"""Wrappers that give a model the tensors a file should have, so that no model asks whether it is being exported."""
+"""Wrappers that give a model the inputs and outputs of an ONNX file, so that models need no code for the export."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from edgefr.nn.fused_model import FusedModel, normalise
 
 
 class FusedContract(nn.Module):
-    """A fused model as edgefr's runtimes take it."""
+    """A fused model with the inputs and outputs that edgefr's runtimes use."""
 
     def __init__(self, model: FusedModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """uint8 (B, 112, 112, 3) RGB -> embedding (B, K), norm (B,) and, from a bottleneck, uncertainty (B,)."""
+        """uint8 (B, 112, 112, 3) RGB -> embedding (B, K), norm (B,) and, with a bottleneck, uncertainty (B,)."""
         return tuple(output for output in self.model(image) if output is not None)
 
 
 class BackboneContract(nn.Module):
-    """A backbone alone, as the baseline of a fused model."""
+    """A single backbone with the same inputs and outputs, as the baseline of a fused model."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -36,19 +36,19 @@ class BackboneContract(nn.Module):
 
 
 class FusedClassic(nn.Module):
-    """A fused model as insightface's `ArcFaceONNX` takes it."""
+    """A fused model with the input and output that insightface's `ArcFaceONNX` uses."""
 
     def __init__(self, model: FusedModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        """float32 (B, 3, 112, 112) RGB in [-1, 1] -> mu (B, K); matching is by cosine."""
+        """float32 (B, 3, 112, 112) RGB in [-1, 1] -> mu (B, K), to be compared by cosine."""
         return self.model.encode(self.model.backbone_features(image)).mu
 
 
 class BackboneClassic(nn.Module):
-    """A backbone as insightface's `ArcFaceONNX` takes it."""
+    """A backbone with the input and output that insightface's `ArcFaceONNX` uses."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

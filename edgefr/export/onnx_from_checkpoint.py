@@ -1,5 +1,4 @@
-"""One ONNX file from a checkpoint: both backbones, fusion, bottleneck and normalisation inside, compared with
-torch on real faces before it gets its name."""
+"""Exports a checkpoint to one ONNX file: backbones, fusion, bottleneck and normalisation. Compares it with torch."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgefr.engines.parity_gate import FP32
-from edgefr.errors import EdgefrError
+from edgefr.engines.parity_gate import FP32, row_cosines
+from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.export.graph_wrappers import BackboneClassic, BackboneContract, FusedClassic, FusedContract
 from edgefr.export.onnx_from_torch import write_onnx
 from edgefr.io.files import atomic_write
@@ -23,12 +22,19 @@ from edgefr.runtimes.base import Array
 from edgefr.types import CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME, EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY, Faces
 
 TOLERANCE = 1e-4
-"""Largest difference of norm and uncertainty, as a share of the largest value."""
+"""Largest difference of norm and uncertainty as a share of the largest value."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written, and how far it is from torch on the faces it was compared on."""
+class ExportedModel:
+    """An exported file.
+
+    Attributes:
+        path: The .onnx file.
+        manifest: Its manifest.
+        faces: Number of faces that it was compared with torch on.
+        cosine_min: Lowest cosine between both embeddings of a face.
+    """
 
     path: Path
     manifest: Manifest
@@ -43,22 +49,31 @@ def onnx_from_checkpoint(
     classic: bool = False,
     arch: str | None = None,
     colour: Colour | None = None,
-) -> Exported:
-    """Export a fused checkpoint, or a backbone's upstream checkpoint as a baseline, with its manifest.
+) -> ExportedModel:
+    """Export a fused checkpoint, or the upstream checkpoint of a backbone as a baseline, with its manifest.
 
-    The graph takes `image` uint8 (B, 112, 112, 3) RGB with any B and gives `embedding`, `norm` and
-    `uncertainty` (spec.py); `classic` asks for one float input (B, 3, 112, 112) and one output instead, as
-    insightface's `ArcFaceONNX` takes them. `faces` (N, 112, 112, 3) are what it is compared with torch on;
-    `arch` and `colour` are for a backbone whose file does not tell.
+    The graph maps `image` uint8 (B, 112, 112, 3) RGB to `embedding`, `norm` and `uncertainty` (types.py).
+
+    Args:
+        checkpoint: A .safetensors file, or the upstream file of a backbone.
+        output: The .onnx file to write.
+        faces: (N, 112, 112, 3) uint8 RGB aligned faces to compare with torch on.
+        classic: Write one float input (B, 3, 112, 112) and one output instead, for insightface's `ArcFaceONNX`.
+        arch: Architecture of a backbone, if its file does not determine it.
+        colour: "rgb" or "bgr", the order of the channels that a backbone was trained on.
+
+    Returns:
+        The exported file.
 
     Raises:
-        EdgefrError: the checkpoint cannot be loaded, the output cannot be written, or the graph's answers
-            differ from torch's; nothing is written then.
+        InvalidArgumentError: The output does not end in .onnx, or there are no faces.
+        EdgefrError: The checkpoint cannot be loaded, the output cannot be written, or its outputs differ from torch's.
+            Nothing is written.
     """
     if output.suffix.lower() != ".onnx":
-        raise EdgefrError("an output that ends in .onnx", str(output), "choose another name with -o")
+        raise InvalidArgumentError("an output that ends in .onnx", str(output), "choose another name with -o")
     if len(faces) == 0:
-        raise EdgefrError("faces to compare the exported graph on", "none", "give some with --faces")
+        raise InvalidArgumentError("faces to compare the exported graph on", "none", "give some with --faces")
     model, manifest = _load(checkpoint, arch, colour)
     graph = _classic(model) if classic else _contract(model)
     manifest = replace(
@@ -71,12 +86,12 @@ def onnx_from_checkpoint(
         _write(graph, manifest, temporary)
         cosine = _compare(graph, temporary, faces)
     write_manifest(output, manifest)
-    return Exported(output, manifest, len(faces), cosine)
+    return ExportedModel(output, manifest, len(faces), cosine)
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """A module with the names of its tensors, and the input that it takes for uint8 faces."""
+    """A module with the names of its tensors. `floats`: whether its input is normalised floats instead of uint8."""
 
     module: nn.Module
     input_name: str
@@ -89,7 +104,7 @@ class _Graph:
 
 
 def _load(checkpoint: Path, arch: str | None, colour: Colour | None) -> tuple[nn.Module, Manifest]:
-    """The model and what is known of it; a file without edgefr's description is an upstream backbone."""
+    """The model and its manifest. A file without edgefr's description is an upstream backbone."""
     if not is_fused(checkpoint):
         backbone = backbone_from_checkpoint(checkpoint, arch, colour)
         known = read_manifest(checkpoint) or Manifest("backbone", checkpoint.stem)
@@ -117,42 +132,32 @@ def _write(graph: _Graph, manifest: Manifest, path: Path) -> None:
 
 
 def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
-    """The lowest cosine between torch's and the file's embeddings of any face.
-
-    Raises:
-        EdgefrError: cosine, norm or uncertainty differ beyond FP32's rounding.
-    """
+    """Compare all outputs within the rounding of FP32; the lowest cosine between both embeddings of a face."""
     backend = open_backend(path, "onnxruntime", "fp32")
     cosines: list[Array] = []
     for start in range(0, len(faces), 32):
         tensor = graph.input_of(faces[start : start + 32])
         with torch.inference_mode():
-            answer = graph.module(tensor)
-        outputs = answer if isinstance(answer, tuple) else (answer,)
+            result = graph.module(tensor)
+        outputs = result if isinstance(result, tuple) else (result,)
         expected = {name: value.numpy() for name, value in zip(graph.output_names, outputs, strict=True)}
         found = backend.infer({graph.input_name: tensor.numpy()})
         for name, value in expected.items():
             if value.shape != found[name].shape:
                 raise _mismatch(f"{name} has the shape {found[name].shape} instead of {value.shape}")
             if value.ndim == 2:
-                cosines.append(_cosine(value, found[name]))
+                cosines.append(row_cosines(value, found[name]))
             elif not np.abs(value - found[name]).max() <= TOLERANCE * np.abs(value).max():
                 raise _mismatch(f"{name} differs by {np.abs(value - found[name]).max():.3g}")
     lowest = float(np.concatenate(cosines).min())
-    if not lowest > FP32.cosine_min:  # "not >" also where it is not a number
+    if not lowest > FP32.cosine_min:  # "not >" also refuses NaN
         raise _mismatch(f"the lowest cosine is {lowest:.6f}")
     return lowest
 
 
-def _cosine(a: Array, b: Array) -> Array:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    cosine: Array = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    return cosine
-
-
 def _mismatch(found: str) -> EdgefrError:
     return EdgefrError(
-        "the exported graph to answer as torch does on real faces",
+        "the exported graph to give the outputs of torch on real faces",
         f"that {found}",
-        "nothing was written; report the versions that `edgefr doctor` prints",
+        "report this with the versions that `edgefr doctor` prints. Nothing was written",
     )

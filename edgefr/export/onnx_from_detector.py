@@ -1,4 +1,4 @@
-"""The detector's ONNX file from its checkpoint, compared with torch on photographs before it gets its name."""
+"""Exports a detector's checkpoint to an ONNX file, and compares it with torch on photographs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import EdgefrError, InvalidArgumentError, require_extra
 from edgefr.export.onnx_from_torch import write_onnx
 from edgefr.io.files import atomic_write
 from edgefr.manifest import Manifest, file_reference, package_versions, read_manifest, write_manifest
@@ -17,32 +17,40 @@ from edgefr.runtimes import open_backend
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, SPOT_STRIDE, Floats, Image
 
 SIDES = ((64, 96), (512, 512), (192, 320))
-"""Height and width of the photographs that file and net are compared on: every size must work, whatever the example."""
+"""Heights and widths of the photographs to compare on. The graph must work at any size, not only at the example's."""
 
 PIXELS, SHARE, SCORE = 0.05, 1e-3, 1e-3
-"""Largest differences of a place's box and points, in pixels and as a part of them, and of its score."""
+"""Largest differences: of boxes and points in pixels plus a share of their value, and of scores."""
 
 
 @dataclass(frozen=True)
-class ExportedSpot:
-    """What was written."""
+class ExportedDetector:
+    """An exported file and its manifest."""
 
     path: Path
     manifest: Manifest
 
 
-def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedSpot:
-    """Export a detector's checkpoint, its manifest inside and beside it.
+def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedDetector:
+    """Export a detector's checkpoint, with its manifest inside the file and beside it.
 
-    The graph takes `image` uint8 (1, H, W, 3) RGB, sides multiples of 32, and gives `faces` float32 (P, 15): for each
-    of its places x, y, width, height, five points as x, y, all in pixels, and a score from 0 to 1.
+    The graph maps `image` uint8 (1, H, W, 3) RGB, with sides that are multiples of 32, to `faces` float32 (P, 15): for
+    each anchor point x, y, width and height of a box, five landmarks as x, y, all in pixels, and a score from 0 to 1.
+
+    Args:
+        checkpoint: The checkpoint of a detector.
+        output: The .onnx file to write.
+
+    Returns:
+        The exported file.
 
     Raises:
-        EdgefrError: the checkpoint is none of a detector, the output cannot be written, or the graph's answers differ
-            from torch's; nothing is written then.
+        InvalidArgumentError: The output does not end in .onnx.
+        EdgefrError: The checkpoint is not that of a detector, the output cannot be written, or its outputs differ from
+            torch's. Nothing is written.
     """
     if output.suffix.lower() != ".onnx":
-        raise EdgefrError("an output that ends in .onnx", str(output), "choose another name")
+        raise InvalidArgumentError("an output that ends in .onnx", str(output), "choose another name")
     graph = SpotContract(load_spot(checkpoint)).eval()
     known = read_manifest(checkpoint) or Manifest("detector", checkpoint.stem)
     manifest = replace(
@@ -56,7 +64,7 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedSpot:
         write_onnx(graph, torch.zeros(1, 64, 96, 3, dtype=torch.uint8), sides, axes, manifest, temporary)
         _compare(graph, temporary)
     write_manifest(output, manifest)
-    return ExportedSpot(output, manifest)
+    return ExportedDetector(output, manifest)
 
 
 def _compare(graph: SpotContract, path: Path) -> None:
@@ -65,25 +73,22 @@ def _compare(graph: SpotContract, path: Path) -> None:
         with torch.inference_mode():
             expected = graph(torch.from_numpy(photograph[None])).numpy()
         found = backend.infer({INPUT_NAME: photograph[None]})[SPOT_OUTPUT]
-        if found.shape != expected.shape or not _alike(found, expected):
+        if found.shape != expected.shape or not _are_close(found, expected):
             raise EdgefrError(
-                (
-                    "the exported graph to answer as torch does on a photograph of "
-                    f"{photograph.shape[1]}x{photograph.shape[0]}"
-                ),
-                "that it does not",
-                "nothing was written; report the versions that `edgefr doctor` prints",
+                f"the outputs of torch on a photograph of {photograph.shape[1]}x{photograph.shape[0]}",
+                "other outputs of the exported graph",
+                "report this with the versions that `edgefr doctor` prints. Nothing was written",
             )
 
 
-def _alike(found: Floats, expected: Floats) -> bool:
-    """Rows (P, 15)."""
+def _are_close(found: Floats, expected: Floats) -> bool:
+    """Compare rows (P, 15)."""
     places = np.allclose(found[:, :14], expected[:, :14], rtol=SHARE, atol=PIXELS)
     return bool(places and np.allclose(found[:, 14], expected[:, 14], rtol=0, atol=SCORE))
 
 
 def _photographs() -> list[Image]:
-    """Parts of scikit-image's astronaut, some of them with her face."""
+    """Crops of scikit-image's astronaut, some of them with her face."""
     require_extra("skimage", "train")
     from skimage import data
 

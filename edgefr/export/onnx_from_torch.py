@@ -1,5 +1,4 @@
-"""An ONNX file from a torch module: standard operators only, names for people, its manifest inside, and no trace of the
-machine that made it."""
+"""Writes a torch module as an ONNX file with standard operators, readable names and its manifest."""
 
 from __future__ import annotations
 
@@ -24,18 +23,25 @@ if TYPE_CHECKING:
 OPSET = 18
 
 Axes = Mapping[str, Mapping[int, str]]
-"""Of each input and output the axes that have no fixed length, and what they are called."""
+"""Input or output -> its dynamic axes with their names."""
 
 
 def write_onnx(
     module: nn.Module, example: Tensor, dynamic: Mapping[int, Any], axes: Axes, manifest: Manifest, path: Path
 ) -> None:
-    """Write `module`, which takes one tensor such as `example`, with `dynamic` as torch.export's name for its lengths.
+    """Write a module with one input.
 
-    `axes` names the input first, then the outputs.
+    Args:
+        module: The module.
+        example: An input.
+        dynamic: Axis of the input -> `torch.export.Dim`, for its dynamic axes.
+        axes: The dynamic axes of the input, which comes first, and of the outputs.
+        manifest: The manifest to store in the file.
+        path: The file to write.
 
     Raises:
-        EdgefrError: a library is missing, or the graph could not be simplified.
+        MissingExtraError: A library is not installed.
+        EdgefrError: The graph cannot be simplified.
     """
     onnx, onnxsim = require_extra("onnx", "train"), require_extra("onnxsim", "train")
     require_extra("onnxscript", "train")
@@ -52,30 +58,30 @@ def write_onnx(
             external_data=False,
             verbose=False,
         )
-        # Left to itself onnxsim fuses attention into an operator of Microsoft's that only onnxruntime knows.
-        simple, right = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_attention"])  # type: ignore[union-attr]
-    if not right or any(node.domain not in ("", "ai.onnx") for node in simple.graph.node):
+        # By default onnxsim fuses attention into an operator of Microsoft's that only onnxruntime has.
+        simplified, is_equal = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_attention"])  # type: ignore[union-attr]
+    if not is_equal or any(node.domain not in ("", "ai.onnx") for node in simplified.graph.node):
         raise EdgefrError(
-            "onnxsim to keep the graph's answers in standard operators",
-            "that it did not",
-            "pip install --upgrade onnxsim",
+            "a simplified graph of standard operators with the same outputs from onnxsim",
+            "another graph",
+            "run: pip install --upgrade onnxsim",
         )
-    _tidy(simple, axes, manifest)
-    onnx.save(simple, path)
+    _clean(simplified, axes, manifest)
+    onnx.save(simplified, path)
 
 
-def _tidy(proto: onnx.ModelProto, axes: Axes, manifest: Manifest) -> None:
-    """Names that people read in a viewer, no trace of the exporting machine, and the manifest as metadata."""
+def _clean(proto: onnx.ModelProto, axes: Axes, manifest: Manifest) -> None:
+    """Name the axes, remove stack traces and shapes, and store the manifest as metadata."""
     for tensor in (*proto.graph.input, *proto.graph.output):
         for axis, name in axes[tensor.name].items():
             tensor.type.tensor_type.shape.dim[axis].dim_param = name
     for node in proto.graph.node:
-        del node.metadata_props[:]  # torch leaves stack traces with local paths
+        del node.metadata_props[:]  # torch stores stack traces with local paths
         node.doc_string = ""
     del proto.graph.metadata_props[:]
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
-    del proto.graph.value_info[:]  # shapes of inner tensors, which every runtime infers for itself
+    del proto.graph.value_info[:]  # shapes of inner tensors, which every runtime infers
     del proto.metadata_props[:]
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, manifest.to_json()
@@ -83,7 +89,7 @@ def _tidy(proto: onnx.ModelProto, axes: Axes, manifest: Manifest) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's and simplifier's progress talk does not belong on the user's terminal."""
+    """Silence the progress messages of exporter and simplifier."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The paper's network with random weights as an ONNX file, for timing where no trained weights are at hand."""
+"""Exports the paper's network with random weights, for timing without trained weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 from edgefr import nn
 from edgefr.data.sample_faces import astronaut_faces
-from edgefr.engines.precision.int8 import calibrated
+from edgefr.engines.precision.int8 import calibrate_graph
 from edgefr.engines.precision.onnx_graph import read_graph
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import InvalidArgumentError, require_extra
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 from edgefr.io.files import atomic_write
 from edgefr.nn.fused_model import FusedModel, save_fused
@@ -26,25 +26,29 @@ PAIRS = {
     "r200": ("iresnet200", "ir_101"),
     "mbf": ("mbf", "mobilefacenet"),
 }
-"""An ArcFace and an AdaFace trunk of one size; AdaFace has none beyond ir_101."""
+"""Size -> an ArcFace and an AdaFace backbone. AdaFace has none larger than ir_101."""
 
 CALIBRATION_FACES = 8
 
 
 def network_digest() -> str:
-    """Eight digits that change with the network's code, so that a kept file is never timed for another."""
+    """Eight digits that change with the code of the network, so that a stored file always has the current network."""
     sources = sorted(Path(nn.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def onnx_of_random_pair(arch: str, output: Path) -> None:
-    """Export two random backbones of size `arch` with the paper's fusion.
+    """Export two random backbones with the paper's fusion.
+
+    Args:
+        arch: A key of `PAIRS`.
+        output: The .onnx file to write.
 
     Raises:
-        EdgefrError: no such size.
+        InvalidArgumentError: There is no such size.
     """
     if arch not in PAIRS:
-        raise EdgefrError(f"a size among {', '.join(PAIRS)}", f"{arch!r}", "choose another --arch")
+        raise InvalidArgumentError(f"a size among {', '.join(PAIRS)}", f"{arch!r}", "choose another --arch")
     torch.manual_seed(0)
     model = FusedModel.random(ModelSpec(*PAIRS[arch]))
     with tempfile.TemporaryDirectory() as folder:
@@ -54,8 +58,8 @@ def onnx_of_random_pair(arch: str, output: Path) -> None:
 
 
 def int8_of_random_pair(pair: Path, output: Path) -> None:
-    """Write the pair in INT8, which takes as long as a trained one; what random weights decide is not compared."""
+    """Convert the pair to INT8, to be timed only. Its decisions are not compared, as the weights are random."""
     onnx = require_extra("onnx", "train")
-    model = calibrated(read_graph(pair), astronaut_faces(CALIBRATION_FACES), symmetric=False).int8()
+    model = calibrate_graph(read_graph(pair), astronaut_faces(CALIBRATION_FACES), symmetric=False).int8()
     with atomic_write(output) as temporary:
         onnx.save(model, temporary)

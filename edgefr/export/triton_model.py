@@ -1,7 +1,7 @@
-"""The model.py of a Triton model with the Python backend: onnxruntime on the processor, as edgefr runs it.
+"""The model.py of a model for Triton's Python backend: onnxruntime on the processor, with edgefr's settings.
 
-`edgefr export --triton REPO --triton-backend python` copies this file as it is. It runs in Triton's Python, which has
-numpy and onnxruntime but no edgefr.
+`edgefr export --triton REPO --triton-backend python` copies this file. It runs in Triton's Python, which has numpy and
+onnxruntime but not edgefr.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:
-    """model.onnx beside this file."""
+    """Runs model.onnx beside this file."""
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
         version = args["model_version"]
-        served = config["parameters"][f"edgefr-{version}"]["string_value"]
+        fingerprint = config["parameters"][f"edgefr-{version}"]["string_value"]
         options = onnxruntime.SessionOptions()
-        if served.endswith(" fp16"):  # all optimisations crash on some FP16 graphs (1.24 to 1.32)
+        if fingerprint.endswith(" fp16"):  # all optimisations crash on some FP16 graphs (1.24 to 1.32)
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         path = Path(args["model_repository"], version, "model.onnx")
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -31,17 +31,17 @@ class TritonPythonModel:
         self._outputs = [entry["name"] for entry in config["output"]]
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One run for all requests that Triton put together."""
+        """One run for all requests of a batch."""
         feeds = [
             {name: triton.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
             for request in requests
         ]
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in self._inputs}
         counts = [len(feed[self._inputs[0]]) for feed in feeds]
-        found = self._session.run(self._outputs, joined)
+        outputs = self._session.run(self._outputs, joined)
         ends = np.cumsum(counts)[:-1]
-        parts = [np.split(array.reshape(sum(counts), -1), ends) for array in found]  # (B,) is (B, 1) to Triton
+        parts = [np.split(array.reshape(sum(counts), -1), ends) for array in outputs]  # Triton needs (B, 1) for (B,)
         return [
-            triton.InferenceResponse([triton.Tensor(*named) for named in zip(self._outputs, answer, strict=True)])
-            for answer in zip(*parts, strict=True)
+            triton.InferenceResponse([triton.Tensor(*named) for named in zip(self._outputs, response, strict=True)])
+            for response in zip(*parts, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Every profile in engines/ is valid, named as its file, and says what its device is known to be."""
+"""Every profile in engines/ is valid, has the name of its file, and the compute capability of its device."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ import pytest
 
 import edgefr
 from edgefr.engines import device_profile as module
-from edgefr.engines.device_profile import Profile, profiles, read_profile
+from edgefr.engines.device_profile import Profile, profile_folder, read_profile
 from edgefr.errors import EdgefrError
 from edgefr.runtimes.cuda_probe import Gpu
 from tests.conftest import REPOSITORY
 
-NAMES = sorted(path.stem for path in profiles().glob("*.toml"))
+NAMES = sorted(path.stem for path in profile_folder().glob("*.toml"))
 
 
-def test_the_profiles_are_here() -> None:
+def test_all_profiles_exist() -> None:
     assert set(NAMES) == {"cpu-x86", "cpu-arm", "rtx", "orin-nano", "orin-agx", "thor", "h200"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_wheel_packs_every_profile(name: str) -> None:
+def test_a_wheel_contains_every_profile(name: str) -> None:
     packed = (REPOSITORY / "pyproject.toml").read_text()
     assert f'"engines/{name}.toml" = "edgefr/engines/profiles/{name}.toml"\n' in packed
 
 
-def test_where_there_is_no_checkout_profiles_lie_in_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_checkout_profiles_are_read_from_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "edgefr" / "engines" / "profiles"
     folder.mkdir(parents=True)
-    (folder / "orin-nano.toml").write_text((profiles() / "orin-nano.toml").read_text())
+    (folder / "orin-nano.toml").write_text((profile_folder() / "orin-nano.toml").read_text())
     monkeypatch.setattr(edgefr, "__file__", str(tmp_path / "edgefr" / "__init__.py"))
     assert read_profile("orin-nano").compute_capabilities == (87,)
 
@@ -42,7 +40,7 @@ def test_where_there_is_no_checkout_profiles_lie_in_the_package(
     ("gpu", "library", "runtime"),
     [(True, True, "tensorrt"), (True, False, "openvino"), (False, True, "openvino")],
 )
-def test_auto_is_tensorrt_where_there_is_a_gpu_for_it(
+def test_auto_is_tensorrt_if_it_has_a_gpu(
     gpu: bool, library: bool, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "find_gpu", lambda: Gpu("a GPU", 89, "CUDA 13.0", 1 << 34) if gpu else None)
@@ -51,12 +49,12 @@ def test_auto_is_tensorrt_where_there_is_a_gpu_for_it(
 
 
 @pytest.mark.parametrize(("bf16", "best"), [(True, "bf16"), (False, "int8")])
-def test_the_best_precision_is_the_first_that_the_processor_has(
+def test_the_default_precision_is_the_first_that_the_processor_has(
     bf16: bool, best: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "processor", lambda: SimpleNamespace(bf16=bf16))
-    assert read_profile("cpu-x86").best == best
-    assert Profile("mine", "openvino", ("bf16",)).best == "bf16"  # which is then refused with its sentence
+    assert read_profile("cpu-x86").default_precision == best
+    assert Profile("mine", "openvino", ("bf16",)).default_precision == "bf16"  # the build then refuses it
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +67,7 @@ def test_a_profile_is_valid_and_fits_its_runtime(name: str) -> None:
     assert ("fp16" in profile.precisions) <= gpu
 
 
-def test_capabilities_are_the_devices() -> None:
+def test_compute_capabilities_are_those_of_the_devices() -> None:
     """NVIDIA's table of CUDA GPUs."""
     known = {name: read_profile(name).compute_capabilities for name in ("rtx", "orin-nano", "orin-agx", "thor", "h200")}
     assert known == {
@@ -81,7 +79,7 @@ def test_capabilities_are_the_devices() -> None:
     }
 
 
-def test_a_profile_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_profile_can_be_any_toml_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\nruntime = "openvino"\nprecisions = ["fp32"]\n')
     assert read_profile(str(path)).name == "mine"
@@ -90,8 +88,8 @@ def test_a_profile_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
         read_profile(str(path))
 
 
-def test_names_and_runtimes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(EdgefrError, match="choose among cpu-arm, cpu-x86, h200"):
+def test_unknown_names_and_other_runtimes_are_refused() -> None:
+    with pytest.raises(EdgefrError, match="Choose one of cpu-arm, cpu-x86, h200"):
         read_profile("orin")
     with pytest.raises(EdgefrError, match="expected the runtime openvino of the profile cpu-x86, found tensorrt"):
         read_profile("cpu-x86", "tensorrt")

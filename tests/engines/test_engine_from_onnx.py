@@ -1,4 +1,4 @@
-"""An engine is in the precision it is called by and decides as its model does, or there is none."""
+"""An engine has its precision and decides like its model, or it is not built."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onnx import numpy_helper  # noqa: E402
 
 from edgefr.engines import engine_from_onnx as module  # noqa: E402
 from edgefr.engines.device_profile import Profile, read_profile  # noqa: E402
-from edgefr.engines.engine_cache import engines_of  # noqa: E402
-from edgefr.engines.engine_from_onnx import Built, GateError, Sample, engine_from_onnx  # noqa: E402
+from edgefr.engines.engine_cache import usable_engines  # noqa: E402
+from edgefr.engines.engine_from_onnx import BuildFaces, BuiltEngine, ParityGateError, engine_from_onnx  # noqa: E402
 from edgefr.engines.precision.conversion import Conversion  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.evaluation.pairs import Pairs  # noqa: E402
@@ -26,18 +26,18 @@ from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
 from edgefr.runtimes import open_backend  # noqa: E402
 from edgefr.runtimes.openvino import openvino_core  # noqa: E402
 
-Build = Callable[..., Built]
+Build = Callable[..., BuiltEngine]
 
 
 @pytest.fixture
-def sample(faces) -> Sample:
+def sample(faces) -> BuildFaces:
     pairs = Pairs(np.array([0, 1, 2]), np.array([3, 4, 2]), np.array([False, False, True]))
-    return Sample(faces, pairs, faces)
+    return BuildFaces(faces, pairs, faces)
 
 
 @pytest.fixture
-def build(model: Path, sample: Sample, tmp_path: Path) -> Build:
-    def run(precision: str, runtime: str, profile: Profile | None = None, source: Path = model) -> Built:
+def build(model: Path, sample: BuildFaces, tmp_path: Path) -> Build:
+    def run(precision: str, runtime: str, profile: Profile | None = None, source: Path = model) -> BuiltEngine:
         chosen = profile or read_profile(None, runtime)
         return engine_from_onnx(source, precision, runtime, chosen, sample, tmp_path / "cache")
 
@@ -62,7 +62,7 @@ def offered(runtime: str, precision: str) -> bool:
         ("openvino", "int8"),
     ],
 )
-def test_an_engine_is_what_it_is_called_and_answers_as_its_model(
+def test_an_engine_has_its_precision_and_the_outputs_of_its_model(
     runtime: str, precision: str, build: Build, model: Path, faces
 ) -> None:
     pytest.importorskip(runtime)
@@ -74,26 +74,26 @@ def test_an_engine_is_what_it_is_called_and_answers_as_its_model(
     wanted = open_recogniser(model, "onnxruntime").embed(faces).embedding
     assert (engine.embed(faces).embedding * wanted).sum(1).min() > 0.98
 
-    told = built.manifest.engine
-    assert told["key"]["onnx"] == model_digest(model)
+    entry = built.manifest.engine
+    assert entry["key"]["onnx"] == model_digest(model)
     assert built.manifest.made_from["onnx"]["sha256"] == sha256_of(model)
-    assert told["sha256"] == sha256_of(built.path)
-    assert told["layers"][precision] >= sum(told["layers"].values()) / 2
-    assert told["parity"]["images"] == 7
-    assert len(told["parity"]["decisions"]) == 1
+    assert entry["sha256"] == sha256_of(built.path)
+    assert entry["layers"][precision] >= sum(entry["layers"].values()) / 2
+    assert entry["parity"]["images"] == 7
+    assert len(entry["parity"]["decisions"]) == 1
     beside = built.path.with_name("model.onnx")
     inside = model_manifest(beside)
     assert inside is not None
     assert inside.kind == f"onnx {precision}"
 
 
-def test_a_second_build_finds_the_first(build: Build, tmp_path: Path) -> None:
+def test_a_second_build_returns_the_first_engine(build: Build, tmp_path: Path) -> None:
     first, second = build("fp32", "onnxruntime"), build("fp32", "onnxruntime")
-    assert (first.found, second.found, first.path) == (False, True, second.path)
+    assert (first.from_cache, second.from_cache, first.path) == (False, True, second.path)
     assert build("fp32", "onnxruntime", replace(read_profile(None, "onnxruntime"), aux_streams=2)).path != first.path
 
 
-def test_calibrating_leaves_a_model_its_engines_and_the_next_is_compared_at_the_new_threshold(
+def test_calibration_keeps_existing_engines_and_the_next_one_is_compared_at_the_new_threshold(
     build: Build, model: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "source.onnx"
@@ -101,16 +101,16 @@ def test_calibrating_leaves_a_model_its_engines_and_the_next_is_compared_at_the_
     before = build("fp32", "onnxruntime", source=source)
     measured = Threshold(1e-3, 0.25, (0.2, 0.3), "some", "fp32")
     write_model_manifest(source, Manifest("onnx", "source", thresholds=(measured,)))
-    assert [found[0] for found in engines_of(source, tmp_path / "cache")] == [before.path]
+    assert [found[0] for found in usable_engines(source, tmp_path / "cache")] == [before.path]
     after = build("fp32", "onnxruntime", source=source)
-    assert not after.found
+    assert not after.from_cache
     assert after.manifest.thresholds == (measured,)
     assert [at["threshold"] for at in after.manifest.engine["parity"]["decisions"]] == [0.25]
 
 
-@pytest.mark.parametrize("asked", ["faces", "calibration", "pairs", "bounds"])
-def test_what_an_engine_is_made_and_judged_with_is_asked_again(
-    asked: str, build: Build, sample: Sample, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("changed", ["faces", "calibration", "pairs", "bounds"])
+def test_other_faces_pairs_or_bounds_give_another_engine(
+    changed: str, build: Build, sample: BuildFaces, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build("fp32", "onnxruntime")
     other = {
@@ -118,15 +118,15 @@ def test_what_an_engine_is_made_and_judged_with_is_asked_again(
         "calibration": replace(sample, calibration=sample.calibration[:3]),
         "pairs": replace(sample, pairs=None),
         "bounds": sample,
-    }[asked]
-    if asked == "bounds":
+    }[changed]
+    if changed == "bounds":
         monkeypatch.setitem(module.BOUNDS, "fp32", replace(module.BOUNDS["fp32"], cosine_min=0.5))
     profile = read_profile(None, "onnxruntime")
     again = engine_from_onnx(model, "fp32", "onnxruntime", profile, other, tmp_path / "cache")
-    assert (first.found, again.found) == (False, False)
+    assert (first.from_cache, again.from_cache) == (False, False)
 
 
-def test_an_engine_that_was_damaged_is_refused_and_built_again(build: Build) -> None:
+def test_a_damaged_engine_is_refused_and_built_again(build: Build) -> None:
     built = build("fp32", "openvino")
     built.path.write_bytes(built.path.read_bytes()[:-1])
     with pytest.raises(EdgefrError, match=r"expected an engine of .* bytes"):
@@ -135,41 +135,41 @@ def test_an_engine_that_was_damaged_is_refused_and_built_again(build: Build) -> 
     with pytest.raises(EdgefrError, match="no manifest beside it"):
         open_backend(built.path)
     again = build("fp32", "openvino")
-    assert (again.path, again.found) == (built.path, False)
+    assert (again.path, again.from_cache) == (built.path, False)
     assert open_backend(again.path).describe().runtime == "openvino"
 
 
 @pytest.mark.parametrize("damage", ["engine gone", "engine altered", "manifest gone", "manifest cut off"])
-def test_whatever_is_damaged_is_built_again(damage: str, build: Build) -> None:
+def test_any_damage_leads_to_a_new_build(damage: str, build: Build) -> None:
     built = build("fp32", "onnxruntime")
     what = manifest_path(built.path) if damage.startswith("manifest") else built.path
     what.unlink() if damage.endswith("gone") else what.write_bytes(what.read_bytes()[:-9])
-    assert not build("fp32", "onnxruntime").found
-    assert build("fp32", "onnxruntime").found
+    assert not build("fp32", "onnxruntime").from_cache
+    assert build("fp32", "onnxruntime").from_cache
 
 
-def test_an_engine_that_does_not_tell_its_layers_is_told_of(
-    model: Path, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_runtime_that_does_not_report_layers_is_logged(
+    model: Path, sample: BuildFaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compile_it = module.compiled
-    monkeypatch.setattr(module, "compiled", lambda *arguments: replace(compile_it(*arguments), layers=None))
-    said: list[str] = []
+    compile_it = module.compile_engine
+    monkeypatch.setattr(module, "compile_engine", lambda *arguments: replace(compile_it(*arguments), layers=None))
+    messages: list[str] = []
     profile = read_profile(None, "onnxruntime")
-    built = engine_from_onnx(model, "fp32", "onnxruntime", profile, sample, tmp_path, said.append)
+    built = engine_from_onnx(model, "fp32", "onnxruntime", profile, sample, tmp_path, messages.append)
     assert built.manifest.engine["layers"] is None
-    assert any("does not tell what the engine's layers compute in" in text for text in said)
+    assert any("does not report the number formats of the layers" in text for text in messages)
 
 
-def planted(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:
-    """A conversion with a mistake in it."""
-    right = module.converted
+def plant_error(monkeypatch: pytest.MonkeyPatch, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Make the conversion wrong."""
+    right = module.convert_precision
 
     def wrong(*arguments: object) -> Conversion:
         conversion = right(*arguments)  # type: ignore[arg-type]
         change(conversion.model)
         return conversion
 
-    monkeypatch.setattr(module, "converted", wrong)
+    monkeypatch.setattr(module, "convert_precision", wrong)
 
 
 def test_a_swapped_channel_is_caught_and_nothing_is_written(
@@ -179,18 +179,18 @@ def test_a_swapped_channel_is_caught_and_nothing_is_written(
         weight = next(tensor for tensor in graph.graph.initializer if tensor.name.startswith("conv"))
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, [2, 1, 0]], weight.name))
 
-    planted(monkeypatch, swap)
+    plant_error(monkeypatch, swap)
     for precision in ("fp32", "fp16"):
-        with pytest.raises(GateError, match=r"decides as .* found that it does not \(expected every face's cosine"):
+        with pytest.raises(ParityGateError, match=r"decides like .*, found differences \(expected every face's cosine"):
             build(precision, "onnxruntime")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_an_fp32_engine_called_otherwise_is_caught(
+def test_an_fp32_engine_with_another_name_is_refused(
     precision: str, build: Build, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planted(monkeypatch, lambda graph: graph.CopyFrom(onnx.load(model)))
+    plant_error(monkeypatch, lambda graph: graph.CopyFrom(onnx.load(model)))
     with pytest.raises(
         EdgefrError, match=rf"expected at least 50% of 2 heavy layers in {precision}, found 0 \(2 in fp32"
     ):
@@ -198,7 +198,7 @@ def test_an_fp32_engine_called_otherwise_is_caught(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_fp16_where_it_would_be_fp32_is_refused(build: Build, tmp_path: Path) -> None:
+def test_fp16_is_refused_on_a_processor_that_computes_it_in_fp32(build: Build, tmp_path: Path) -> None:
     native = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "FP16" in native:
         pytest.skip("this processor computes in FP16")
@@ -210,28 +210,28 @@ def test_fp16_where_it_would_be_fp32_is_refused(build: Build, tmp_path: Path) ->
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_file_in_fp16_opens_where_it_can_be_computed(build: Build) -> None:
+def test_auto_opens_an_fp16_file_with_onnxruntime(build: Build) -> None:
     assert open_backend(build("fp16", "onnxruntime").path).describe().runtime == "onnxruntime"
 
 
-def test_only_an_fp32_model_is_built_from(build: Build) -> None:
+def test_engines_are_built_from_fp32_models_only(build: Build) -> None:
     half = build("fp16", "onnxruntime").path
     with pytest.raises(EdgefrError, match=r"expected an FP32 model to build from, found .* in fp16"):
         build("int8", "onnxruntime", source=half)
 
 
 def test_tensorrt_rtx_compiles_without_a_gpu(build: Build) -> None:
-    """Its own parser and compiler, for real; on Jetson and data-centre GPUs others do this."""
+    """With its real parser and compiler."""
     pytest.importorskip("tensorrt_rtx_bindings")
     from edgefr.runtimes.cuda_probe import find_gpu
 
     if find_gpu() is not None:
-        pytest.skip("here is a GPU: see `make gpu`")
+        pytest.skip("this machine has a GPU: see `make gpu`")
     profile = replace(read_profile("rtx"), compute_capabilities=(86,))
     sizes = {}
     for precision in ("fp32", "fp16", "int8"):
         built = build(precision, "tensorrt-rtx", profile)
-        assert built.manifest.engine["compared"] == "model.onnx"  # the engine has not run, and the manifest says so
+        assert built.manifest.engine["compared"] == "model.onnx"  # because the engine cannot run
         assert "SM86" in built.manifest.engine["key"]["place"]["device"]
         sizes[precision] = built.path.stat().st_size
     assert min(sizes.values()) > 1000

@@ -1,4 +1,4 @@
-"""Parity finds exactly the flips that were planted, whatever the embeddings, pairs and thresholds."""
+"""The comparison finds exactly the planted flips, for any embeddings, pairs and thresholds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from edgefr.engines.parity_gate import (
     Bound,
     Decisions,
     ParityReport,
-    check,
-    compare,
-    looser,
+    check_bounds,
+    compare_models,
+    looser_bound,
 )
 from edgefr.errors import EdgefrError
 from edgefr.evaluation import pairs as pairs_module
@@ -86,7 +86,7 @@ def comparisons(draw: st.DrawFn) -> tuple[Floats, Floats, list[tuple[int, int, b
 @given(comparisons())
 def test_finds_exactly_the_flips(case: tuple[Floats, Floats, list[tuple[int, int, bool]], float]) -> None:
     ours, theirs, rows, threshold = case
-    report = compare(planted(ours), planted(theirs), numbered(len(ours)), pairs_of(rows), (threshold,))
+    report = compare_models(planted(ours), planted(theirs), numbered(len(ours)), pairs_of(rows), (threshold,))
 
     flipped, mixed, right_ours, right_theirs, accepted_ours, accepted_theirs = [], 0, 0, 0, 0, 0
     for number, (first, second, same) in enumerate(rows):
@@ -133,40 +133,40 @@ def test_no_threshold_decides_better_than_the_best(scores: list[tuple[float, boo
     assert right(best) == max(right(threshold) for threshold in [*similarity, 2.0])
 
 
-def test_without_a_threshold_the_reference_gets_its_best_one() -> None:
+def test_without_a_threshold_the_best_one_of_the_reference_is_used() -> None:
     angles = np.radians([0, 20, 90, 110])
     table = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     pairs = pairs_of([(0, 1, True), (2, 3, True), (0, 2, False), (1, 3, False), (1, 2, False)])
-    report = compare(planted(table), planted(table), numbered(4), pairs)
+    report = compare_models(planted(table), planted(table), numbered(4), pairs)
     (decided,) = report.decisions
     assert decided.accuracy_reference == decided.accuracy_candidate == 1
     assert decided.threshold == pytest.approx((np.cos(np.radians(20)) + np.cos(np.radians(70))) / 2)
-    assert check(report, FP32) == []
+    assert check_bounds(report, FP32) == []
 
 
 def test_without_pairs_only_embeddings_are_compared() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
     fake = Recogniser(FakeBackend(), "fake")
     steps: list[int] = []
-    report = compare(fake, fake, faces, None, (), steps.append)
+    report = compare_models(fake, fake, faces, None, (), steps.append)
     assert sum(steps) == 10
     assert (report.pairs, report.decisions) == (0, ())
     assert report.cosine_min == pytest.approx(1)
-    assert check(report, FP32) == []
+    assert check_bounds(report, FP32) == []
 
 
-def test_norm_and_uncertainty_are_compared_where_both_give_them() -> None:
+def test_norm_and_uncertainty_are_compared_if_both_models_have_them() -> None:
     table = table_of([[True] * 4])
-    report = compare(planted(table, 3.0, -1.0), planted(table, 2.5, 1.0), numbered(1))
+    report = compare_models(planted(table, 3.0, -1.0), planted(table, 2.5, 1.0), numbered(1))
     assert (report.norm_difference, report.uncertainty_difference) == (0.5, 2.0)
-    assert compare(planted(table), planted(table, 1.0, None), numbered(1)).uncertainty_difference is None
+    assert compare_models(planted(table), planted(table, 1.0, None), numbered(1)).uncertainty_difference is None
 
 
-def test_the_check_names_every_broken_bound() -> None:
+def test_the_check_names_every_exceeded_bound() -> None:
     ours = table_of([[True] * 4, [True] * 4])
     theirs = table_of([[True] * 4, [False] * 4])
-    report = compare(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), (0.0,))
-    cosine, flips, mixed, points = check(report, Bound(0.99, 0, 0.0))
+    report = compare_models(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), (0.0,))
+    cosine, flips, mixed, points = check_bounds(report, Bound(0.99, 0, 0.0))
     assert "cosine" in cosine
     assert "-1.000000" in cosine
     assert "threshold 0.000, found 1" in flips
@@ -174,18 +174,18 @@ def test_the_check_names_every_broken_bound() -> None:
     assert "100.000 points" in points
 
 
-def test_every_threshold_is_held_to_the_bounds() -> None:
+def test_the_bounds_hold_at_every_threshold() -> None:
     """Similarities 0.5 and 0 differ at 0.25 only: a flip there is seen whatever the first threshold is."""
     ours, theirs = table_of([[True] * 4, [True, True, True, False]]), table_of([[True] * 4, [True, True, False, False]])
-    report = compare(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), (0.9, 0.25))
+    report = compare_models(planted(ours), planted(theirs), numbered(2), pairs_of([(0, 1, True)]), (0.9, 0.25))
     assert [decided.flips for decided in report.decisions] == [0, 1]
-    assert any("threshold 0.250, found 1" in sentence for sentence in check(report, FP32))
+    assert any("threshold 0.250, found 1" in sentence for sentence in check_bounds(report, FP32))
 
 
 def reported(pairs: int, flips: int, wrong: int) -> ParityReport:
     table = table_of([[True] * 4])
     decided = Decisions(0.3, 0.99, 0.99 - wrong / pairs, 0.9, 0.9, tuple(range(flips)), 0)
-    return replace(compare(planted(table), planted(table), numbered(1)), pairs=pairs, decisions=(decided,))
+    return replace(compare_models(planted(table), planted(table), numbered(1)), pairs=pairs, decisions=(decided,))
 
 
 @pytest.mark.parametrize(
@@ -205,27 +205,27 @@ def reported(pairs: int, flips: int, wrong: int) -> ParityReport:
     ],
 )
 def test_wrong_flips_are_bounded_by_their_rate(bound: Bound, pairs: int, flips: int, passes: bool) -> None:
-    assert (check(reported(pairs, flips, flips), bound) == []) == passes
+    assert (check_bounds(reported(pairs, flips, flips), bound) == []) == passes
 
 
-def test_int8_may_flip_what_leaves_the_accuracy_alone() -> None:
-    assert check(reported(6000, 50, 0), INT8) == []
-    assert check(reported(6000, 50, 0), FP16) != []
+def test_int8_may_flip_decisions_if_the_accuracy_stays() -> None:
+    assert check_bounds(reported(6000, 50, 0), INT8) == []
+    assert check_bounds(reported(6000, 50, 0), FP16) != []
 
 
-def test_a_comparison_keeps_the_wider_bound_of_both() -> None:
-    assert looser("fp32", "int8") == looser("int8", "bf16") == INT8
-    assert looser("fp32", "fp32") == FP32
+def test_a_comparison_uses_the_wider_bound_of_both() -> None:
+    assert looser_bound("fp32", "int8") == looser_bound("int8", "bf16") == INT8
+    assert looser_bound("fp32", "fp32") == FP32
 
 
 def test_models_that_cannot_be_compared_are_refused() -> None:
     two, four = planted(np.eye(2, dtype=np.float32)), planted(table_of([[True] * 4] * 2))
     with pytest.raises(EdgefrError, match="embeddings of one length, found 2 and 4"):
-        compare(two, four, numbered(2))
+        compare_models(two, four, numbered(2))
     with pytest.raises(EdgefrError, match="expected at least one face"):
-        compare(two, two, numbered(0))
+        compare_models(two, two, numbered(0))
     with pytest.raises(EdgefrError, match="expected pairs among 2 faces, found one of face number 2"):
-        compare(two, two, numbered(2), pairs_of([(0, 2, True)]))
+        compare_models(two, two, numbered(2), pairs_of([(0, 2, True)]))
 
 
 @pytest.mark.parametrize(

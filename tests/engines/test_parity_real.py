@@ -1,4 +1,4 @@
-"""Every runtime decides as torch does, on a thousand real pairs."""
+"""Every runtime decides like torch on a thousand real pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from bench.parity import Remembered
 from edgefr.data.lfw_pairs import read_pairs
-from edgefr.engines.parity_gate import BF16, FP32, check, compare
+from edgefr.engines.parity_gate import BF16, FP32, check_bounds, compare_models
 from edgefr.evaluation.lfw_protocol import faces_and_pairs
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.runtimes import available_runtimes
@@ -31,11 +31,11 @@ def reference(fused_checkpoint: Path) -> Recogniser:
 @pytest.mark.parametrize(
     ("runtime", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 )
-def test_a_runtime_decides_as_torch(runtime: str, precision: str, fused_onnx: Path, reference, faces_pairs) -> None:
+def test_a_runtime_decides_like_torch(runtime: str, precision: str, fused_onnx: Path, reference, faces_pairs) -> None:
     here = {entry.name: entry.precisions for entry in available_runtimes() if entry.version}
     if precision not in here.get(runtime, ()):
         pytest.skip(f"{runtime} has no {precision} on this machine")
-    report = compare(reference, open_recogniser(fused_onnx, runtime, precision), *faces_pairs)
+    report = compare_models(reference, open_recogniser(fused_onnx, runtime, precision), *faces_pairs)
     assert report.pairs == PAIRS
     assert report.decisions[0].accuracy_reference > 0.985
-    assert check(report, BF16 if precision == "bf16" else FP32) == []
+    assert check_bounds(report, BF16 if precision == "bf16" else FP32) == []

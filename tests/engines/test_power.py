@@ -1,4 +1,4 @@
-"""Watts where a sensor tells, and silence where none does."""
+"""Power with and without a sensor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from threading import Event
 from edgefr.engines.power import PowerMeter, find_sensor
 
 
-def test_a_jetsons_sensor_is_volts_times_amperes(tmp_path: Path) -> None:
-    """As an Orin Nano lists them: three rails, of which the first is the way into the module."""
+def test_the_power_of_a_jetson_is_voltage_times_current(tmp_path: Path) -> None:
+    """The rails of an Orin Nano, of which the first is the supply of the module."""
     chip = tmp_path / "hwmon1"
     chip.mkdir()
     for number, label, millivolts, milliamperes in ((1, "VDD_IN", 5000, 1500), (2, "VDD_CPU_GPU_CV", 5000, 300)):
@@ -21,11 +21,11 @@ def test_a_jetsons_sensor_is_volts_times_amperes(tmp_path: Path) -> None:
     assert read() == 7.5
 
 
-def test_the_mean_is_of_all_samples_and_a_sensor_may_go_away() -> None:
-    told, gone = iter([4.0, 8.0]), Event()
+def test_the_mean_includes_all_samples_until_the_sensor_disappears() -> None:
+    values, gone = iter([4.0, 8.0]), Event()
 
     def read() -> float:
-        value = next(told, None)
+        value = next(values, None)
         if value is None:
             gone.set()
             raise OSError("gone")
@@ -36,7 +36,7 @@ def test_the_mean_is_of_all_samples_and_a_sensor_may_go_away() -> None:
     assert meter.mean == 6
 
 
-def test_without_a_sensor_there_is_no_figure(monkeypatch) -> None:
+def test_without_a_sensor_the_mean_is_none(monkeypatch) -> None:
     monkeypatch.setattr("edgefr.engines.power.find_sensor", lambda: None)
     with PowerMeter() as meter:
         pass

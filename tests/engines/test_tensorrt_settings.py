@@ -1,4 +1,4 @@
-"""The builder's choices against the recorded enums of four versions of TensorRT; none of them needs to be installed."""
+"""The settings for the recorded enums of four versions of TensorRT, none of which has to be installed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from edgefr.engines import tensorrt_builder as tensorrt_build
+from edgefr.engines import tensorrt_builder
 from edgefr.engines.compilation import check_layers
 from edgefr.engines.device_profile import Profile
-from edgefr.engines.tensorrt_builder import _bits, _impose_types, inspected
-from edgefr.engines.tensorrt_settings import plan
+from edgefr.engines.tensorrt_builder import _flag_bits, _set_layer_types, count_inspected_layers
+from edgefr.engines.tensorrt_settings import choose_settings
 from edgefr.errors import EdgefrError
 from edgefr.runtimes.cuda_probe import Gpu
 from tests.conftest import REPOSITORY
@@ -30,14 +30,14 @@ def surface(version: str, **more: object) -> Any:
     return SimpleNamespace(__version__=version, **enums, **more)
 
 
-def test_the_recorded_versions_are_here() -> None:
+def test_all_versions_are_recorded() -> None:
     assert set(SURFACES) == {OLD, *STRONG}
 
 
 @pytest.mark.parametrize("version", STRONG)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_strong_types_need_no_precision_flag(version: str, precision: str) -> None:
-    chosen = plan(surface(version), precision, PROFILE, gpu=True)
+    chosen = choose_settings(surface(version), precision, PROFILE, gpu=True)
     assert (chosen.network_flags, chosen.builder_flags, chosen.weak) == (("STRONGLY_TYPED",), (), False)
 
 
@@ -49,69 +49,73 @@ def test_strong_types_need_no_precision_flag(version: str, precision: str) -> No
         ("int8", ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS")),
     ],
 )
-def test_weak_types_are_allowed_and_then_imposed(precision: str, flags: tuple[str, ...]) -> None:
-    chosen = plan(surface(OLD), precision, PROFILE, gpu=True)
+def test_weak_types_need_precision_flags(precision: str, flags: tuple[str, ...]) -> None:
+    chosen = choose_settings(surface(OLD), precision, PROFILE, gpu=True)
     assert (chosen.network_flags, chosen.builder_flags, chosen.weak) == (("EXPLICIT_BATCH",), flags, True)
 
 
-def test_bits_are_the_installed_versions() -> None:
+def test_bits_of_flags_are_those_of_the_installed_version() -> None:
     """STRONGLY_TYPED moved from bit 1 to bit 0 between 10.16 and 11.4."""
     bits = {}
     for version in (OLD, *STRONG):
         trt = surface(version)
-        bits[version] = _bits(trt.NetworkDefinitionCreationFlag, plan(trt, "fp16", PROFILE, gpu=True).network_flags)
+        bits[version] = _flag_bits(
+            trt.NetworkDefinitionCreationFlag, choose_settings(trt, "fp16", PROFILE, gpu=True).network_flags
+        )
     assert bits == {OLD: 1, "10.3.0": 2, "10.16.1.11": 2, "11.4.0.106": 1}
 
 
 @pytest.mark.parametrize("version", [OLD, *STRONG])
 def test_fp32_is_not_rounded_to_tf32(version: str) -> None:
-    assert plan(surface(version), "fp32", PROFILE, gpu=True).cleared_flags == ("TF32",)
-    assert plan(surface(version), "fp16", PROFILE, gpu=True).cleared_flags == ()
+    assert choose_settings(surface(version), "fp32", PROFILE, gpu=True).cleared_flags == ("TF32",)
+    assert choose_settings(surface(version), "fp16", PROFILE, gpu=True).cleared_flags == ()
 
 
 @pytest.mark.parametrize("version", [OLD, *STRONG])
 def test_options_of_the_profile_become_flags(version: str) -> None:
-    assert "GPU_FALLBACK" in plan(surface(version), "fp32", replace(PROFILE, dla=True), gpu=True).builder_flags
+    assert (
+        "GPU_FALLBACK" in choose_settings(surface(version), "fp32", replace(PROFILE, dla=True), gpu=True).builder_flags
+    )
 
 
 @pytest.mark.parametrize("version", [OLD, *STRONG])
-def test_engines_for_other_gpus_and_later_versions_are_asked_for(version: str) -> None:
+def test_engines_for_other_gpus_and_later_versions_need_flags(version: str) -> None:
     levels = IntEnum("HardwareCompatibilityLevel", {"NONE": 0, "AMPERE_PLUS": 1})
     wide = replace(PROFILE, any_gpu=True, any_version=True)
-    chosen = plan(surface(version, HardwareCompatibilityLevel=levels), "fp32", wide, gpu=True)
+    chosen = choose_settings(surface(version, HardwareCompatibilityLevel=levels), "fp32", wide, gpu=True)
     assert "VERSION_COMPATIBLE" in chosen.builder_flags
     assert chosen.hardware == "AMPERE_PLUS"
     with pytest.raises(EdgefrError, match="expected a TensorRT with AMPERE_PLUS for the profile test"):
-        plan(surface(version), "fp32", wide, gpu=True)
+        choose_settings(surface(version), "fp32", wide, gpu=True)
 
 
-def test_what_a_version_lacks_is_named() -> None:
+def test_missing_flags_are_named() -> None:
     trt = surface(OLD)
-    with pytest.raises(EdgefrError, match="found bf16: use --fp16"):
-        plan(trt, "bf16", PROFILE, gpu=True)
+    with pytest.raises(EdgefrError, match="found bf16\\. Use --fp16"):
+        choose_settings(trt, "bf16", PROFILE, gpu=True)
     trt.BuilderFlag = IntEnum("BuilderFlag", {"TF32": 0})
     with pytest.raises(EdgefrError, match="expected a TensorRT with FP16, OBEY_PRECISION_CONSTRAINTS"):
-        plan(trt, "fp16", PROFILE, gpu=True)
+        choose_settings(trt, "fp16", PROFILE, gpu=True)
 
 
 @pytest.mark.parametrize("version", [OLD, *STRONG])
 def test_classic_tensorrt_needs_a_gpu(version: str) -> None:
     with pytest.raises(EdgefrError, match="expected an NVIDIA GPU to build"):
-        plan(surface(version), "fp16", PROFILE, gpu=False)
+        choose_settings(surface(version), "fp16", PROFILE, gpu=False)
 
 
-def test_tensorrt_rtx_compiles_for_what_it_knows() -> None:
+def test_tensorrt_rtx_compiles_for_its_compute_capabilities() -> None:
     known = IntEnum("ComputeCapability", {"NONE": 0, "CURRENT": 1, "SM75": 2, "SM86": 3, "SM120": 4})
     trt = surface("11.4.0.106", ComputeCapability=known)
     rtx = replace(PROFILE, compute_capabilities=(75, 120))
-    assert plan(trt, "fp16", rtx, gpu=False).capabilities == ("SM75", "SM120")
-    assert plan(trt, "fp16", rtx, gpu=True).capabilities == ()
+    assert choose_settings(trt, "fp16", rtx, gpu=False).capabilities == ("SM75", "SM120")
+    assert choose_settings(trt, "fp16", rtx, gpu=True).capabilities == ()
     for capabilities, found in (((75, 87), "75, 87"), ((), "none")):
         with pytest.raises(EdgefrError, match=f"among 75, 86, 120 .*, found {found} in the profile test"):
-            plan(trt, "fp16", replace(PROFILE, compute_capabilities=capabilities), gpu=False)
+            choose_settings(trt, "fp16", replace(PROFILE, compute_capabilities=capabilities), gpu=False)
 
 
-def test_on_weak_types_every_layer_keeps_the_files_type() -> None:
+def test_with_weak_types_every_layer_gets_the_type_of_the_file() -> None:
     kinds = SimpleNamespace(FLOAT="float", HALF="half", INT32="int32")
 
     class Layer:
@@ -126,7 +130,7 @@ def test_on_weak_types_every_layer_keeps_the_files_type() -> None:
             self.types[index] = kind
 
     layers = [Layer("half"), Layer("float", "float"), Layer("int32"), Layer()]
-    _impose_types(
+    _set_layer_types(
         SimpleNamespace(DataType=kinds), SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
     )
     assert [layer.precision for layer in layers] == ["half", "float", None, None]
@@ -134,7 +138,7 @@ def test_on_weak_types_every_layer_keeps_the_files_type() -> None:
 
 
 class Library:
-    """A TensorRT that loads an engine of which the inspector tells `text`, or none."""
+    """A TensorRT whose inspector prints `text`, or that cannot load the engine."""
 
     LayerInformationFormat = SimpleNamespace(JSON="json")
 
@@ -146,29 +150,29 @@ class Library:
         return SimpleNamespace(deserialize_cuda_engine=lambda data: self.engine)
 
 
-def test_of_an_inspector_that_tells_nothing_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_build, "logger", lambda trt: SimpleNamespace(errors=["its reason"]))
+def test_an_inspector_without_details_gives_no_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_builder, "make_logger", lambda trt: SimpleNamespace(errors=["its reason"]))
     engine, gpu = tmp_path / "engine.plan", Gpu("a GPU", 89, "CUDA 13.0", 1 << 34)
     engine.write_bytes(b"machine code")
     named = {"Name": "Conv_1", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Row major FP16"}]}
-    text = json.dumps({"Layers": [named]})
-    for told, found in ((text, {"fp16": 1}), ('{"Layers": ["Conv_1"]}', None), ("{}", None)):
-        assert tensorrt_build._layers(Library(told), "tensorrt", engine, Path("m.onnx"), gpu) == found
-    with pytest.raises(EdgefrError, match=r"expected tensorrt to compile m.onnx, found that it refuses \(its reason\)"):
-        tensorrt_build._layers(Library(None), "tensorrt", engine, Path("m.onnx"), gpu)
+    details = json.dumps({"Layers": [named]})
+    for text, counts in ((details, {"fp16": 1}), ('{"Layers": ["Conv_1"]}', None), ("{}", None)):
+        assert tensorrt_builder._count_layers(Library(text), "tensorrt", engine, Path("m.onnx"), gpu) == counts
+    with pytest.raises(EdgefrError, match=r"expected tensorrt to compile m.onnx, found an error \(its reason\)"):
+        tensorrt_builder._count_layers(Library(None), "tensorrt", engine, Path("m.onnx"), gpu)
 
 
 @pytest.mark.parametrize("layers", [{}, {"fp16": 0, "fp32": 0}, {"fp16": 1, "fp32": 2}])
-def test_layers_that_are_not_there_are_no_fp16(layers: dict[str, int]) -> None:
+def test_a_model_without_enough_fp16_layers_is_refused(layers: dict[str, int]) -> None:
     with pytest.raises(EdgefrError, match="heavy layers in fp16, found"):
         check_layers(layers, "fp16")
-    check_layers(None, "fp16")  # it cannot be known, which is told
+    check_layers(None, "fp16")  # unknown
 
 
-def test_the_inspector_tells_an_fp32_engine_that_is_called_fp16() -> None:
+def test_layers_are_counted_by_number_format() -> None:
     def layer(kind: str, name: str = "Conv_1") -> dict[str, object]:
         return {"Name": name, "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": kind}]}
 
     half, full = "Channel major FP16 format where channel % 8 == 0", "Row major linear FP32"
     text = json.dumps({"Layers": [layer(half), layer(full), layer(full), layer("Int8", "Conv_9"), "a name alone"]})
-    assert inspected(text) == {"fp16": 1, "fp32": 2, "int8": 1}
+    assert count_inspected_layers(text) == {"fp16": 1, "fp32": 2, "int8": 1}

@@ -1,11 +1,11 @@
-"""What one build measured is there for the next one on the same device, and never stands in its way."""
+"""A build reuses the measurements of the last one on the same device, and ignores a damaged file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from edgefr.engines.timing_cache import keep_timings, timings_file, use_timings
+from edgefr.engines.timing_cache import load_timing_cache, save_timing_cache, timing_cache_file
 from edgefr.runtimes.engine_file import Target
 
 HERE = Target("tensorrt", "10.3.0", "a card SM89", "CUDA 12.6")
@@ -20,7 +20,7 @@ class Cache:
 
 
 class Config:
-    """As TensorRT's: it makes nothing of what is damaged and takes no other device's."""
+    """Like TensorRT's: it rejects damaged caches and those of other devices."""
 
     def __init__(self) -> None:
         self.cache: Cache | None = None
@@ -38,34 +38,34 @@ class Config:
         return self.cache
 
 
-def test_a_build_goes_on_from_what_the_last_one_measured(tmp_path: Path) -> None:
-    path = timings_file(tmp_path / "cache", HERE)
+def test_a_build_reuses_the_measurements_of_the_last_one(tmp_path: Path) -> None:
+    path = timing_cache_file(tmp_path / "cache", HERE)
     path.parent.mkdir()
     first, second = Config(), Config()
-    use_timings(first, path)
+    load_timing_cache(first, path)
     assert first.cache is not None
     first.cache.data += b"a kernel's time"
-    keep_timings(first, path)
-    use_timings(second, path)
+    save_timing_cache(first, path)
+    load_timing_cache(second, path)
     assert second.cache is not None
     assert second.cache.data == b"a kernel's time"
 
 
-def test_what_cannot_be_used_is_measured_anew(tmp_path: Path) -> None:
-    for kept in (b"damaged", b"another device's"):
-        (tmp_path / "timings").write_bytes(kept)
+def test_an_unusable_cache_is_replaced_by_an_empty_one(tmp_path: Path) -> None:
+    for data in (b"damaged", b"another device's"):
+        (tmp_path / "timings").write_bytes(data)
         config = Config()
-        use_timings(config, tmp_path / "timings")
+        load_timing_cache(config, tmp_path / "timings")
         assert config.cache is not None
         assert config.cache.data == b""
 
 
-def test_another_device_has_another_file(tmp_path: Path) -> None:
+def test_every_target_has_its_own_file(tmp_path: Path) -> None:
     others = [replace(HERE, **{name: "x"}) for name in ("runtime", "version", "device", "driver")]
-    assert len({timings_file(tmp_path, place) for place in (HERE, *others)}) == 5
+    assert len({timing_cache_file(tmp_path, place) for place in (HERE, *others)}) == 5
 
 
-def test_a_library_without_such_a_cache_keeps_none(tmp_path: Path) -> None:
-    use_timings(object(), tmp_path / "timings")
-    keep_timings(object(), tmp_path / "timings")
+def test_a_library_without_timing_caches_writes_no_file(tmp_path: Path) -> None:
+    load_timing_cache(object(), tmp_path / "timings")
+    save_timing_cache(object(), tmp_path / "timings")
     assert list(tmp_path.iterdir()) == []

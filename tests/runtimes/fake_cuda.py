@@ -1,5 +1,7 @@
-"""A CUDA of plain memory that minds the rules: what is on a stream happens when it is waited for, in order, in memory
-that is alive and large enough. And an engine on it that doubles what it is given."""
+"""A strict fake of CUDA in host memory, and an engine on it that doubles its input.
+
+Work on a stream runs in order when the stream is waited for, and only in memory that is allocated and large enough.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ class FakeCuda:
     queue: list[Work] = field(default_factory=list)
     captured: list[Work] | None = None
     launched: int = 0
-    said: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     last: int = 4096
 
     @property
@@ -39,7 +41,7 @@ class FakeCuda:
 
     def put(self, name: str, work: Work) -> None:
         (self.queue if self.captured is None else self.captured).append(work)
-        self.said.append(name)
+        self.calls.append(name)
 
     def allocate(self, size: int) -> int:
         if size > self.room:
@@ -67,7 +69,7 @@ class FakeCuda:
         return stream
 
     def free_stream(self, stream: int) -> None:
-        assert not self.made, "a stream ended before its graphs"
+        assert not self.made, "a stream destroyed before its graphs"
         self.streams.remove(stream)
 
     def copy_in(self, address: int, host: np.ndarray, stream: int) -> None:
@@ -90,7 +92,7 @@ class FakeCuda:
         self.queue.clear()
 
     def capture(self, stream: int, work: Work) -> int:
-        assert not self.queue, "captured while work is under way"
+        assert not self.queue, "captured while the stream has work"
         self.captured = []
         try:
             work()
@@ -109,7 +111,7 @@ class FakeCuda:
 
     @property
     def left(self) -> tuple[int, int, int, int]:
-        """What nobody gave back: device memory, pinned memory, streams, graphs."""
+        """What is still allocated: device memory, pinned memory, streams, graphs."""
         return len(self.device), len(self.hosts), len(self.streams), len(self.made)
 
 
@@ -144,7 +146,7 @@ class FakeEngine:
 
 
 class FakeContext:
-    """Once captured it belongs to its graph: nothing else may be done with it."""
+    """After its capture only its graph may use it."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine

@@ -1,4 +1,4 @@
-"""What every backend promises, whatever the runtime and the precision."""
+"""The contract of every backend, for each runtime and precision."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_describes_the_contract(backend: Backend) -> None:
     }
 
 
-def test_gives_what_it_describes(backend: Backend, faces: Faces) -> None:
+def test_outputs_fit_the_description(backend: Backend, faces: Faces) -> None:
     found = backend.infer({"image": faces})
     assert list(found) == [info.name for info in backend.describe().outputs]
     for info in backend.describe().outputs:

@@ -1,4 +1,4 @@
-"""An FP32 graph in another precision, with as few nodes left in FP32 as a comparison allows."""
+"""Converts an FP32 graph to another precision, with as few nodes left in FP32 as the comparison allows."""
 
 from __future__ import annotations
 
@@ -9,98 +9,115 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefr.engines.precision.fp16 import fp16_from_fp32
-from edgefr.engines.precision.fp16_overflow import overflowing
-from edgefr.engines.precision.fp32_fallback import smallest
-from edgefr.engines.precision.int8 import calibrated
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.engines.precision.fp16_overflow import find_overflowing_nodes
+from edgefr.engines.precision.fp32_fallback import minimal_fp32_nodes
+from edgefr.engines.precision.int8 import calibrate_graph
+from edgefr.engines.precision.onnx_graph import onnx_session
+from edgefr.errors import InvalidArgumentError, require_extra
 from edgefr.io.onnx_precision import HEAVY
 from edgefr.types import EMBEDDING, INPUT_NAME, Faces, Floats
 
 if TYPE_CHECKING:
     import onnx
 
-MOST_FACES = 64
-"""Faces that a search compares on: it converts and compares some dozens of times."""
+MAX_SEARCH_FACES = 64
+"""Faces that a search compares on. It converts and compares dozens of times."""
 
 MARGIN = 0.8
-"""The part of what a bound allows that a conversion may use on those few faces; more faces show more."""
+"""The share of the allowed difference that a conversion may use on those few faces. More faces show larger ones."""
 
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A converted graph, the nodes that stayed in FP32 beyond the islands (the recipe), and the number of faces it was
-    calibrated on."""
+    """A converted graph.
+
+    Attributes:
+        model: The graph.
+        fp32_nodes: Names of the nodes that stayed in FP32, besides those whose operators always do.
+        faces: Number of faces that it was calibrated on.
+    """
 
     model: onnx.ModelProto
-    kept: tuple[str, ...]
+    fp32_nodes: tuple[str, ...]
     faces: int
 
 
-def converted(model: onnx.ModelProto, precision: str, faces: Faces, cosine_min: float, runtime: str) -> Conversion:
-    """Convert an FP32 graph (graph.py); FP32 and bf16 are the graph as it is, for bf16 is the processor's matter.
+def convert_precision(
+    model: onnx.ModelProto, precision: str, faces: Faces, cosine_min: float, runtime: str
+) -> Conversion:
+    """Convert an FP32 graph.
 
-    Where the embeddings of (N, 112, 112, 3) faces come out further from FP32's than MARGIN of what `cosine_min` allows,
-    the smallest set of nodes is searched that has to stay in FP32. They are computed by onnxruntime on the processor:
-    of FP16 it shows weights and results that were rounded, but not sums, which a GPU may round, too. What those change
-    is seen where the engine itself is compared.
+    If the embeddings differ from those in FP32 by more than MARGIN of the bound, the smallest set of nodes that must
+    stay in FP32 is searched. The search computes with onnxruntime on the processor. That shows the effect of FP16's
+    rounded weights and results, but not of the sums that a GPU may round as well. Their effect shows when the engine
+    itself is compared.
+
+    Args:
+        model: The graph, as `onnx_graph.read_graph` gives it.
+        precision: "fp32", "bf16", "fp16" or "int8". The first two leave the graph as it is: bf16 is a setting of the
+            runtime.
+        faces: (N, 112, 112, 3) aligned faces to compare and to calibrate on.
+        cosine_min: The bound for the lowest cosine to the embedding in FP32.
+        runtime: Name of the runtime. INT8 is symmetric for TensorRT.
+
+    Returns:
+        The converted graph.
 
     Raises:
-        EdgefrError: there is no face to convert with.
+        InvalidArgumentError: The precision needs faces and there is none.
     """
     if precision in ("fp32", "bf16"):
         return Conversion(model, (), 0)
     if len(faces) == 0:
-        raise EdgefrError(f"faces to convert to {precision} with", "none", "give some with --faces")
-    nearest = 1 - MARGIN * (1 - cosine_min)
+        raise InvalidArgumentError(f"faces to convert to {precision} with", "none", "give some with --faces")
+    min_cosine = 1 - MARGIN * (1 - cosine_min)
     if precision == "fp16":
-        return _fp16(model, faces, nearest)
-    return _int8(model, faces, nearest, symmetric=runtime.startswith("tensorrt"))
+        return _convert_to_fp16(model, faces, min_cosine)
+    return _convert_to_int8(model, faces, min_cosine, symmetric=runtime.startswith("tensorrt"))
 
 
-def _fp16(model: onnx.ModelProto, faces: Faces, nearest: float) -> Conversion:
-    few = faces[:MOST_FACES]
-    kept: tuple[str, ...] = ()
-    while lost := overflowing(fp16_from_fp32(model, kept), few):
-        kept += lost  # what overflows first hides what would overflow behind it
-    heavy = [node.name for node in model.graph.node if node.op_type in HEAVY and node.name not in kept]
-    overflown = frozenset(kept)
+def _convert_to_fp16(model: onnx.ModelProto, faces: Faces, min_cosine: float) -> Conversion:
+    few = faces[:MAX_SEARCH_FACES]
+    overflowing: tuple[str, ...] = ()
+    while more := find_overflowing_nodes(fp16_from_fp32(model, overflowing), few):
+        overflowing += more  # the first overflow hides those behind it
+    heavy = [node.name for node in model.graph.node if node.op_type in HEAVY and node.name not in overflowing]
+    always = frozenset(overflowing)
 
-    def make(keep: frozenset[str]) -> onnx.ModelProto:
-        return fp16_from_fp32(model, keep | overflown)
+    def convert(keep: frozenset[str]) -> onnx.ModelProto:
+        return fp16_from_fp32(model, keep | always)
 
-    kept += smallest(heavy, _near(model, make, few, nearest))
+    kept = overflowing + minimal_fp32_nodes(heavy, _is_near(model, convert, few, min_cosine))
     return Conversion(fp16_from_fp32(model, kept), kept, len(few))
 
 
-def _int8(model: onnx.ModelProto, faces: Faces, nearest: float, symmetric: bool) -> Conversion:
-    ready = calibrated(model, faces, symmetric)
-    kept = smallest(ready.nodes(), _near(model, ready.int8, faces[:MOST_FACES], nearest))
-    return Conversion(ready.int8(kept), kept, len(faces))
+def _convert_to_int8(model: onnx.ModelProto, faces: Faces, min_cosine: float, symmetric: bool) -> Conversion:
+    graph = calibrate_graph(model, faces, symmetric)
+    is_near = _is_near(model, graph.int8, faces[:MAX_SEARCH_FACES], min_cosine)
+    kept = minimal_fp32_nodes(graph.nodes(), is_near)
+    return Conversion(graph.int8(kept), kept, len(faces))
 
 
-def _near(
-    model: onnx.ModelProto, make: Callable[[frozenset[str]], onnx.ModelProto], faces: Faces, nearest: float
+def _is_near(
+    model: onnx.ModelProto, convert: Callable[[frozenset[str]], onnx.ModelProto], faces: Faces, min_cosine: float
 ) -> Callable[[frozenset[str]], bool]:
-    """Whether every face's embedding is near the FP32 one, with these nodes kept."""
+    """A function that tells whether every embedding is near that in FP32 if these nodes stay in FP32."""
     reference = _embeddings(model, faces)
 
-    def good(keep: frozenset[str]) -> bool:
-        cosine = (reference * _embeddings(make(keep), faces)).sum(1)
-        return bool((cosine > nearest).all())  # not so where it is not a number
+    def is_near(keep: frozenset[str]) -> bool:
+        cosine = (reference * _embeddings(convert(keep), faces)).sum(1)
+        return bool((cosine > min_cosine).all())  # False for NaN
 
-    return good
+    return is_near
 
 
 def _embeddings(model: onnx.ModelProto, faces: Faces) -> Floats:
-    """(N, 112, 112, 3) -> (N, K) of unit length, whatever the graph gives."""
+    """(N, 112, 112, 3) -> (N, K), normalised in any case."""
     library = require_extra("onnxruntime", "train")
-    options = library.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    session = library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model, library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
     parts = [session.run([EMBEDDING], {INPUT_NAME: faces[at : at + BATCH]})[0] for at in range(0, len(faces), BATCH)]
-    found = np.concatenate(parts).astype(np.float32)
-    unit: Floats = found / np.linalg.norm(found, axis=1, keepdims=True)
+    embeddings = np.concatenate(parts).astype(np.float32)
+    unit: Floats = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     return unit

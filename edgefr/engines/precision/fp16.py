@@ -1,9 +1,9 @@
-"""Mixed precision as a property of the ONNX file: the heavy operators in FP16, islands of FP32 around what overflows
-or loses digits in it.
+"""Mixed precision as a property of the ONNX file: heavy operators in FP16, and FP32 for operators that overflow or lose
+digits in FP16.
 
-A pass of our own: it is a page, gives the same graph for the same file, and needs no samples. ModelOpt's AutoCast 0.47
-came as near to FP32 on MobileFaceNet (lowest cosine 0.99994 both, 16 faces), from an install of many packages, and left
-no island: the embedding's length was reduced in FP16, too.
+This pass of our own is a page long, gives the same graph for the same file and needs no samples. ModelOpt's AutoCast
+0.47 came as near to FP32 on MobileFaceNet (lowest cosine 0.99994 both, 16 faces), but needs many packages, and computed
+the embedding's length in FP16, too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from edgefr.io.onnx_precision import HEAVY
 if TYPE_CHECKING:
     import onnx
 
-LARGEST = 65504.0
-"""The largest FP16 number: weights beyond it keep their node in FP32."""
+MAX_FP16 = 65504.0
+"""The largest FP16 number. A node with larger weights stays in FP32."""
 
 FOLLOWERS = frozenset(
     {
@@ -47,14 +47,20 @@ FOLLOWERS = frozenset(
         "Unsqueeze",
     }
 )
-"""Operators that compute in FP16 where all that comes to them already is. Whatever is named neither here nor in HEAVY
-is an island: LayerNormalization, Softmax, reductions, Erf, the division by the length ..."""
+"""Operators that compute in FP16 if all their inputs are FP16. Operators that are neither here nor in HEAVY stay in
+FP32: LayerNormalization, Softmax, reductions, Erf, the division by the length ..."""
 
 
 def fp16_from_fp32(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
-    """A copy of an FP32 graph (graph.py) that computes in FP16 where that is safe; nodes named in `keep` stay FP32.
+    """Convert an FP32 graph.
 
-    Inputs and outputs keep names, types and shapes; nodes keep their names.
+    Args:
+        model: The graph, as `onnx_graph.read_graph` gives it.
+        keep: Names of nodes that stay in FP32.
+
+    Returns:
+        A copy that computes in FP16 where that is safe. Inputs and outputs keep names, types and shapes, and nodes
+        keep their names.
     """
     copy = type(model)()
     copy.CopyFrom(model)
@@ -64,7 +70,7 @@ def fp16_from_fp32(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.M
 
 
 class _Pass:
-    """One walk over the nodes in their order; `half` holds the names of tensors that are FP16."""
+    """One pass over the nodes in their order. `half` and `floats` are the names of the FP16 and FP32 tensors so far."""
 
     def __init__(self, graph: onnx.GraphProto, keep: frozenset[str]) -> None:
         self.onnx = require_extra("onnx", "train")
@@ -80,43 +86,45 @@ class _Pass:
 
     def run(self) -> None:
         for node in list(self.graph.node):
-            self._convert(node) if self._halves(node) else self._leave(node)
+            self._convert(node) if self._can_convert(node) else self._keep_fp32(node)
         used = {name for node in self.nodes for name in node.input}
         kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
         del self.graph.node[:], self.graph.initializer[:], self.graph.value_info[:]
         self.graph.node.extend(self.nodes)
-        self.graph.initializer.extend([*kept, *(self._halved(name) for name in self.casts if name in self.weights)])
+        self.graph.initializer.extend(
+            [*kept, *(self._half_weight(name) for name in self.casts if name in self.weights)]
+        )
 
-    def _halves(self, node: onnx.NodeProto) -> bool:
+    def _can_convert(self, node: onnx.NodeProto) -> bool:
         if node.name in self.keep or not self._fits(node):
             return False
         if node.op_type in HEAVY:
             return True
-        computed = [name for name in node.input if name in self.floats and name not in self.weights]
-        return node.op_type in FOLLOWERS and not computed and any(name in self.half for name in node.input)
+        fp32_inputs = [name for name in node.input if name in self.floats and name not in self.weights]
+        return node.op_type in FOLLOWERS and not fp32_inputs and any(name in self.half for name in node.input)
 
     def _fits(self, node: onnx.NodeProto) -> bool:
         weights = [self.onnx.numpy_helper.to_array(self.weights[name]) for name in node.input if name in self.weights]
-        return all(float(np.abs(weight).max(initial=0)) <= LARGEST for weight in weights)
+        return all(float(np.abs(weight).max(initial=0)) <= MAX_FP16 for weight in weights)
 
     def _convert(self, node: onnx.NodeProto) -> None:
-        for place, name in enumerate(node.input):
+        for index, name in enumerate(node.input):
             if name in self.floats:
-                node.input[place] = self._cast(name, self.onnx.TensorProto.FLOAT16, "half")
+                node.input[index] = self._cast(name, self.onnx.TensorProto.FLOAT16, "half")
         self.nodes.append(node)
         self.half.update(node.output)
-        for place, name in enumerate(node.output):
-            if name in self.outputs:  # the file's outputs stay FP32 under their names
-                node.output[place] = f"{name}_inside"
-                self.half.add(node.output[place])
+        for index, name in enumerate(node.output):
+            if name in self.outputs:  # the outputs of the file keep their names and FP32
+                node.output[index] = f"{name}_inside"
+                self.half.add(node.output[index])
                 self.half.remove(name)
                 self.floats.add(name)
-                self._append_cast(node.output[place], name, self.onnx.TensorProto.FLOAT)
+                self._append_cast(node.output[index], name, self.onnx.TensorProto.FLOAT)
 
-    def _leave(self, node: onnx.NodeProto) -> None:
-        for place, name in enumerate(node.input):
+    def _keep_fp32(self, node: onnx.NodeProto) -> None:
+        for index, name in enumerate(node.input):
             if name in self.half:
-                node.input[place] = self._cast(name, self.onnx.TensorProto.FLOAT, "float")
+                node.input[index] = self._cast(name, self.onnx.TensorProto.FLOAT, "float")
         self.nodes.append(node)
         if self._gives_floats(node):
             self.floats.update(node.output)
@@ -130,7 +138,7 @@ class _Pass:
         return typed and any(name in self.floats or name in self.casts.values() for name in node.input)
 
     def _cast(self, name: str, to: int, suffix: str) -> str:
-        """The tensor's twin of the other type, made once; a weight's twin is a weight."""
+        """The name of the same tensor in the other type, which is created once; of a weight it is a weight."""
         if name not in self.casts:
             self.casts[name] = f"{name}_{suffix}"
             if name not in self.weights:
@@ -140,7 +148,7 @@ class _Pass:
     def _append_cast(self, source: str, target: str, to: int) -> None:
         self.nodes.append(self.onnx.helper.make_node("Cast", [source], [target], name=f"cast_{target}", to=to))
 
-    def _halved(self, name: str) -> onnx.TensorProto:
+    def _half_weight(self, name: str) -> onnx.TensorProto:
         weight = self.onnx.numpy_helper.to_array(self.weights[name])
         half: onnx.TensorProto = self.onnx.numpy_helper.from_array(weight.astype(np.float16), self.casts[name])
         return half

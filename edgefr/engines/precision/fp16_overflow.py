@@ -1,8 +1,8 @@
-"""Where an FP16 graph leaves FP16's range on real faces.
+"""Finds the nodes of an FP16 graph that overflow on real faces.
 
-A comparison of answers on a processor cannot tell: ONNX Runtime computes FP16 nodes in FP32 and drops the rounding
-between two of them, so that a graph which overflows on a GPU answers rightly there. Every FP16 tensor is looked at
-instead.
+Comparing the outputs on a processor does not find them: ONNX Runtime computes FP16 nodes in FP32 there and omits the
+rounding between two of them, so that a graph that overflows on a GPU gives correct outputs. Instead every FP16 tensor
+is checked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefr.engines.precision.onnx_graph import onnx_session
 from edgefr.errors import require_extra
 from edgefr.types import INPUT_NAME, Faces
 
@@ -18,32 +19,38 @@ if TYPE_CHECKING:
     import onnx
 
 BATCH = 4
-"""Faces at once: every tensor of the graph is kept until it has been looked at."""
+"""Few faces at once, because all tensors of the graph are in memory."""
 
 
-def overflowing(model: onnx.ModelProto, faces: Faces) -> tuple[str, ...]:
-    """Names of the nodes with which a number leaves FP16's range for any of (N, 112, 112, 3) faces, in the graph's
-    order: their inputs are finite, and an FP16 output or the FP16 copy of an input is not."""
+def find_overflowing_nodes(model: onnx.ModelProto, faces: Faces) -> tuple[str, ...]:
+    """Find the nodes where an overflow begins: with finite inputs, but an infinite FP16 output or copy of an input.
+
+    Args:
+        model: The FP16 graph.
+        faces: (N, 112, 112, 3) aligned faces.
+
+    Returns:
+        Names of the nodes, in the order of the graph.
+    """
     onnx, library = require_extra("onnx", "train"), require_extra("onnxruntime", "train")
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     known = {value.name for value in watched.graph.output}
     names = [name for node in watched.graph.node for name in node.output if name]
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    options = library.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = library.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    lost: set[str] = set()
-    lost_half: set[str] = set()
+    session = onnx_session(watched, library.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    infinite: set[str] = set()
+    infinite_half: set[str] = set()
     for start in range(0, len(faces), BATCH):
         for name, array in zip(names, session.run(names, {INPUT_NAME: faces[start : start + BATCH]}), strict=True):
             if array.dtype in (np.float16, np.float32) and not np.isfinite(array).all():
-                lost.add(name)
+                infinite.add(name)
                 if array.dtype == np.float16:
-                    lost_half.add(name)
+                    infinite_half.add(name)
     first = [
-        node for node in model.graph.node if lost_half.intersection(node.output) and not lost.intersection(node.input)
+        node
+        for node in model.graph.node
+        if infinite_half.intersection(node.output) and not infinite.intersection(node.input)
     ]
     copied = {name for node in first if node.op_type == "Cast" for name in node.output}
     return tuple(

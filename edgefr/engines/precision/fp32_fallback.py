@@ -1,21 +1,26 @@
-"""Which nodes must keep FP32, when a conversion is not close enough: as few as the search can find."""
+"""Searches the smallest set of nodes that must stay in FP32 for a conversion to be close enough."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 
-def smallest(nodes: Sequence[str], good: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
-    """A set of nodes with `good(set)` from which none can be left out; () where nothing needs to be kept.
+def minimal_fp32_nodes(nodes: Sequence[str], is_enough: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
+    """Find a minimal set of nodes by QuickXplain (Junker, AAAI 2004): about k log(n / k) tests for k of n nodes.
 
-    QuickXplain (Junker, AAAI 2004) by halves: about k log(n / k) questions for k of n nodes, each of which converts
-    and compares. It takes for granted that keeping more is never worse, and that keeping all is good.
+    Args:
+        nodes: Names of the nodes.
+        is_enough: Whether the conversion is close enough if these nodes stay in FP32. More nodes must never be worse,
+            and all nodes must be enough.
+
+    Returns:
+        Nodes that are enough together, none of which can be left out. Empty if no node has to stay.
     """
-    if good(frozenset()):
+    if is_enough(frozenset()):
         return ()
 
     def needed(kept: frozenset[str], grew: bool, rest: Sequence[str]) -> tuple[str, ...]:
-        if grew and good(kept):
+        if grew and is_enough(kept):
             return ()
         if len(rest) == 1:
             return tuple(rest)

@@ -1,8 +1,8 @@
-"""INT8 as a property of the ONNX file: explicit QuantizeLinear and DequantizeLinear around the heavy operators,
-calibrated on real faces, by onnxruntime's own quantiser (nothing further to install).
+"""INT8 as a property of the ONNX file: QuantizeLinear and DequantizeLinear around the heavy operators, calibrated on
+real faces by onnxruntime's own quantiser.
 
 Weights are symmetric with a scale for each output channel. Activations have one scale and, for processors, a zero
-point: a clipped activation then has 256 steps instead of 128. TensorRT knows no zero points.
+point, which gives a clipped activation 256 steps instead of 128. TensorRT does not support zero points.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 BATCH = 8
 QUANTISED = ("Conv", "Gemm")
-"""Operators with weights. MatMul of activations (attention) stays, as depthwise convolutions do, whose channels share
-a scale but no sum: their time is small and their error is not."""
+"""Operators with weights. MatMul of activations (attention) and depthwise convolutions, whose channels share a scale
+but no sum, stay in FP32: they take little time and would cause large errors."""
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """A graph and the ranges of its activations on real faces; any number of INT8 files can be made of it."""
+class CalibratedGraph:
+    """A graph with the ranges of its activations on real faces, from which INT8 graphs are made."""
 
     model: onnx.ModelProto
     ranges: Any
     symmetric: bool
 
     def nodes(self) -> tuple[str, ...]:
-        """Names of the nodes that may become INT8, in the graph's order."""
+        """Names of the nodes that can become INT8, in the order of the graph."""
         weights = {tensor.name for tensor in self.model.graph.initializer}
-        heavy = (node for node in self.model.graph.node if node.op_type in QUANTISED and not _in_groups(node))
+        heavy = (node for node in self.model.graph.node if node.op_type in QUANTISED and not _is_grouped(node))
         return tuple(node.name for node in heavy if node.input[1] in weights)
 
     def int8(self, keep: Collection[str] = ()) -> onnx.ModelProto:
-        """A copy with all of them but `keep` in INT8."""
+        """A copy with all of them in INT8 except `keep`."""
         require_extra("onnxruntime.quantization", "train")
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -52,8 +52,8 @@ class Calibrated:
         options = {
             "ActivationSymmetric": self.symmetric,
             "WeightSymmetric": True,
-            "QuantizeBias": not self.symmetric,  # TensorRT takes no INT32 from a DequantizeLinear
-            # Rounded where it is read, after the clip that follows a convolution, and not before it as well.
+            "QuantizeBias": not self.symmetric,  # TensorRT does not accept INT32 in DequantizeLinear
+            # Activations are rounded once, after the clip that follows a convolution, and not before it as well.
             "OpTypesToExcludeOutputQuantization": list(QUANTISED),
         }
         with _quiet():
@@ -75,14 +75,19 @@ class Calibrated:
         return model
 
 
-def _in_groups(node: onnx.NodeProto) -> bool:
+def _is_grouped(node: onnx.NodeProto) -> bool:
     return any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
 
 
-def calibrated(model: onnx.ModelProto, faces: Faces, symmetric: bool) -> Calibrated:
-    """Ranges of every activation of an FP32 graph over (N, 112, 112, 3) faces: the lowest and highest value seen.
+def calibrate_graph(model: onnx.ModelProto, faces: Faces, symmetric: bool) -> CalibratedGraph:
+    """Measure the lowest and highest value of every activation.
 
-    Percentiles and entropy were no better on MobileFaceNet and took four times as long.
+    Percentiles and entropy gave no better results on MobileFaceNet and took four times as long.
+
+    Args:
+        model: The FP32 graph, as `onnx_graph.read_graph` gives it.
+        faces: (N, 112, 112, 3) aligned faces to calibrate on.
+        symmetric: Whether activations have no zero point, as TensorRT needs it.
     """
     onnx = require_extra("onnx", "train")
     require_extra("onnxruntime.quantization", "train")
@@ -108,13 +113,13 @@ def calibrated(model: onnx.ModelProto, faces: Faces, symmetric: bool) -> Calibra
         )
         calibrator.collect_data(Reader())
         ranges = calibrator.compute_data()
-        del calibrator  # it holds the files open
-    return Calibrated(model, ranges, symmetric)
+        del calibrator  # it keeps the files open
+    return CalibratedGraph(model, ranges, symmetric)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser advises on its own preprocessing, which `edgefr export` has done."""
+    """Silence the quantiser, which recommends a preprocessing that `edgefr export` has already done."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,30 +1,30 @@
-"""What every conversion of an ONNX file starts with."""
+"""Reads an ONNX file for a conversion, and runs a graph in memory."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError, require_extra
-from edgefr.runtimes.base import model_file
+from edgefr.errors import WrongModelError, require_extra
+from edgefr.runtimes.base import check_model_file
 
 if TYPE_CHECKING:
     import onnx
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """An ONNX file, each node with a name of its own, its pixels made floats before anything else.
+    """Read an ONNX file. Every node gets a unique name, and pixels become floats before any other operator.
 
     Raises:
-        EdgefrError: there is none, or it cannot be read.
+        WrongModelError: The file is missing or is not an ONNX model.
     """
-    model_file(path, ".onnx", "a conversion")
+    check_model_file(path, ".onnx", "a conversion")
     library = require_extra("onnx", "train")
     try:
         model: onnx.ModelProto = library.load(path)
         library.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's own exceptions share no narrower base
-        raise EdgefrError(
+        raise WrongModelError(
             f"an ONNX model in {path}", "another or a damaged file", "make it again with `edgefr export`"
         ) from error
     _name_nodes(model)
@@ -32,17 +32,34 @@ def read_graph(path: Path) -> onnx.ModelProto:
     return model
 
 
+def onnx_session(model: onnx.ModelProto, optimisation: Any) -> Any:
+    """Open a graph in memory.
+
+    Args:
+        model: The graph.
+        optimisation: A member of onnxruntime's `GraphOptimizationLevel`.
+
+    Returns:
+        An `onnxruntime.InferenceSession` on the processor that prints nothing.
+    """
+    library = require_extra("onnxruntime", "train")
+    options = library.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = optimisation
+    return library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """So that a recipe can speak of every node."""
-    seen: set[str] = set()
+    """Give every node a unique name, by which a conversion can refer to it."""
+    names: set[str] = set()
     for number, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
+        if not node.name or node.name in names:
             node.name = f"{node.op_type}_{number}"
-        seen.add(node.name)
+        names.add(node.name)
 
 
 def _cast_first(model: onnx.ModelProto) -> None:
-    """TensorRT converts uint8 to floats but moves no bytes: a Transpose of the picture is made one of floats."""
+    """Cast the picture to floats before it is transposed, because TensorRT cannot transpose uint8."""
     pixels = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == 2}  # uint8
     nodes = list(model.graph.node)
     for place, node in enumerate(nodes):

@@ -1,26 +1,33 @@
-"""A graph in the words of an older operator set, for parsers that know no newer one."""
+"""Converts a graph to an older operator set, for parsers that do not read newer ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import WrongModelError, require_extra
 
 if TYPE_CHECKING:
     import onnx
 
 NO_AXES = "noop_with_empty_axes"
-"""An attribute of reductions that says nothing where axes are given, and that onnx's converter leaves behind."""
+"""An attribute of reductions that has no effect if axes are given. onnx's converter does not remove it."""
 
 OLD_IR = 8
 """The file format of operator sets up to 17."""
 
 
-def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The same graph in operator set `opset`, if it is in a newer one.
+def downgrade_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Convert a graph.
+
+    Args:
+        model: The graph.
+        opset: The operator set.
+
+    Returns:
+        A converted copy, or the graph itself if its operator set is not newer.
 
     Raises:
-        EdgefrError: an operator has no such older form.
+        WrongModelError: An operator does not exist in `opset`.
     """
     if all(entry.version <= opset for entry in model.opset_import if entry.domain == ""):
         return model
@@ -36,9 +43,9 @@ def lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         older.ir_version = OLD_IR
         library.checker.check_model(older)
     except Exception as error:  # the converter's errors are RuntimeErrors, the checker's its own
-        raise EdgefrError(
-            f"a graph that operator set {opset} can say, as this TensorRT's parser needs",
-            f"one that it cannot ({str(error).splitlines()[0][:160]})",
+        raise WrongModelError(
+            f"a graph of operator set {opset}, the newest of this TensorRT's parser",
+            f"one that cannot be converted ({str(error).splitlines()[0][:160]})",
             "use a newer TensorRT",
         ) from error
     return older

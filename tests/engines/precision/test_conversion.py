@@ -1,4 +1,4 @@
-"""Conversions: what becomes FP16 or INT8, what stays, what is caught, and how little is kept back."""
+"""Conversions to FP16 and INT8, overflows, and the search for nodes that stay in FP32."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from edgefr.engines.precision.conversion import converted  # noqa: E402
+from edgefr.engines.precision.conversion import convert_precision  # noqa: E402
 from edgefr.engines.precision.fp16 import fp16_from_fp32  # noqa: E402
-from edgefr.engines.precision.fp16_overflow import overflowing  # noqa: E402
-from edgefr.engines.precision.fp32_fallback import smallest  # noqa: E402
-from edgefr.engines.precision.int8 import calibrated  # noqa: E402
+from edgefr.engines.precision.fp16_overflow import find_overflowing_nodes  # noqa: E402
+from edgefr.engines.precision.fp32_fallback import minimal_fp32_nodes  # noqa: E402
+from edgefr.engines.precision.int8 import calibrate_graph  # noqa: E402
 from edgefr.engines.precision.onnx_graph import read_graph  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.onnx_precision import graph_precision  # noqa: E402
@@ -86,13 +86,13 @@ def attention(tmp_path: Path) -> onnx.ModelProto:
     return read_graph(path)
 
 
-def test_pixels_become_floats_before_they_are_moved(attention: onnx.ModelProto) -> None:
+def test_pixels_become_floats_before_they_are_transposed(attention: onnx.ModelProto) -> None:
     """TensorRT's Transpose refuses uint8."""
     assert [node.op_type for node in attention.graph.node][:3] == ["Cast", "Transpose", "Div"]
     onnx.checker.check_model(attention, full_check=True)
 
 
-def test_heavy_nodes_are_fp16_and_islands_and_outputs_fp32(attention: onnx.ModelProto) -> None:
+def test_heavy_nodes_are_fp16_and_other_nodes_and_outputs_fp32(attention: onnx.ModelProto) -> None:
     half = fp16_from_fp32(attention)
     types = types_of(half)
     made = {node.name: types[node.output[0]] for node in half.graph.node}
@@ -102,7 +102,9 @@ def test_heavy_nodes_are_fp16_and_islands_and_outputs_fp32(attention: onnx.Model
     assert types["image"] == TensorProto.UINT8
 
 
-def test_fp16_answers_nearly_as_fp32_in_half_the_bytes(attention: onnx.ModelProto, faces, tmp_path: Path) -> None:
+def test_fp16_has_nearly_the_outputs_of_fp32_in_half_the_bytes(
+    attention: onnx.ModelProto, faces, tmp_path: Path
+) -> None:
     (tmp_path / "full.onnx").write_bytes(attention.SerializeToString())
     half = saved(fp16_from_fp32(attention), tmp_path)
     ours, theirs = (
@@ -114,7 +116,7 @@ def test_fp16_answers_nearly_as_fp32_in_half_the_bytes(attention: onnx.ModelProt
     assert open_backend(half, "onnxruntime").describe().precision == "fp16"
 
 
-def test_kept_nodes_and_weights_beyond_fp16_stay_fp32(attention: onnx.ModelProto) -> None:
+def test_excluded_nodes_and_weights_too_large_for_fp16_stay_fp32(attention: onnx.ModelProto) -> None:
     third = next(tensor for tensor in attention.graph.initializer if tensor.name == "third")
     third.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(third) * np.float32(1e6), "third"))
     half = fp16_from_fp32(attention, {"first"})
@@ -123,19 +125,19 @@ def test_kept_nodes_and_weights_beyond_fp16_stay_fp32(attention: onnx.ModelProto
     assert (made["first"], made["second"], made["third"]) == (FLOAT, HALF, FLOAT)
 
 
-def test_an_overflow_before_a_layer_norm_is_named_and_kept_out(
+def test_a_node_that_overflows_before_a_layer_norm_stays_fp32(
     attention: onnx.ModelProto, faces, tmp_path: Path
 ) -> None:
-    """LayerNormalization forgives a factor of 10,000 in FP32; the FP16 tensor before it does not hold it."""
+    """LayerNormalization cancels a factor of 100,000 in FP32, but the FP16 tensor before it overflows."""
     first = next(tensor for tensor in attention.graph.initializer if tensor.name == "first")
     first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first) * np.float32(1e5), "first"))
-    assert overflowing(fp16_from_fp32(attention), faces) == ("first",)
-    conversion = converted(attention, "fp16", faces, 0.9995, "onnxruntime")
-    assert conversion.kept == ("first",)
-    assert overflowing(conversion.model, faces) == ()
+    assert find_overflowing_nodes(fp16_from_fp32(attention), faces) == ("first",)
+    conversion = convert_precision(attention, "fp16", faces, 0.9995, "onnxruntime")
+    assert conversion.fp32_nodes == ("first",)
+    assert find_overflowing_nodes(conversion.model, faces) == ()
 
 
-def test_depthwise_convolutions_stay_out_of_int8(model: Path, faces) -> None:
+def test_depthwise_convolutions_do_not_become_int8(model: Path, faces) -> None:
     graph = read_graph(model)
     each = numpy_helper.from_array(np.ones((8, 1, 1, 1), np.float32), "each")
     depthwise = helper.make_node("Conv", ["positive", "each"], ["spread"], "depthwise", group=8)
@@ -143,16 +145,16 @@ def test_depthwise_convolutions_stay_out_of_int8(model: Path, faces) -> None:
     pool.input[0] = "spread"
     graph.graph.initializer.append(each)
     graph.graph.node.insert(list(graph.graph.node).index(pool), depthwise)
-    ready = calibrated(graph, faces[:2], symmetric=False)
+    ready = calibrate_graph(graph, faces[:2], symmetric=False)
     convolutions = [node.name for node in graph.graph.node if node.op_type == "Conv"]
     assert len(convolutions) == 2
     assert ready.nodes() == (convolutions[0],)
 
 
-def test_int8_is_explicit_and_really_int8(model: Path, faces, tmp_path: Path) -> None:
+def test_int8_nodes_are_int8_with_the_right_zero_points(model: Path, faces, tmp_path: Path) -> None:
     graph = read_graph(model)
     for symmetric in (False, True):
-        ready = calibrated(graph, faces, symmetric)
+        ready = calibrate_graph(graph, faces, symmetric)
         assert len(ready.nodes()) == 1  # the tiny model's convolution; its MatMul stays
         path = saved(ready.int8(), tmp_path)
         assert graph_precision(path).int8 == 1
@@ -164,19 +166,19 @@ def test_int8_is_explicit_and_really_int8(model: Path, faces, tmp_path: Path) ->
         assert graph_precision(saved(ready.int8(ready.nodes()), tmp_path)).int8 == 0
 
 
-def test_what_is_not_near_enough_is_kept_in_fp32(model: Path, faces) -> None:
-    """No INT8 is within a millionth: the search ends with the one node kept."""
-    conversion = converted(read_graph(model), "int8", faces, 1 - 1e-6, "openvino")
-    assert len(conversion.kept) == 1
-    assert converted(read_graph(model), "int8", faces, 0.9, "openvino").kept == ()
+def test_nodes_that_differ_too_much_stay_in_fp32(model: Path, faces) -> None:
+    """INT8 is never within a millionth, so that the only node stays in FP32."""
+    conversion = convert_precision(read_graph(model), "int8", faces, 1 - 1e-6, "openvino")
+    assert len(conversion.fp32_nodes) == 1
+    assert convert_precision(read_graph(model), "int8", faces, 0.9, "openvino").fp32_nodes == ()
 
 
 def test_conversions_need_faces(model: Path, faces) -> None:
     with pytest.raises(EdgefrError, match="expected faces to convert to int8 with"):
-        converted(read_graph(model), "int8", faces[:0], 0.98, "openvino")
+        convert_precision(read_graph(model), "int8", faces[:0], 0.98, "openvino")
 
 
-def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"text")
     with pytest.raises(EdgefrError, match="expected an ONNX model"):
         read_graph(tmp_path / "model.onnx")
@@ -186,7 +188,7 @@ def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
 
 @settings(max_examples=50)
 @given(st.integers(1, 40), st.data())
-def test_the_search_finds_exactly_what_is_needed(count: int, data: st.DataObject) -> None:
+def test_the_search_finds_exactly_the_necessary_nodes(count: int, data: st.DataObject) -> None:
     nodes = [f"node {index}" for index in range(count)]
     needed = data.draw(st.sets(st.sampled_from(nodes)))
     asked: list[frozenset[str]] = []
@@ -195,5 +197,5 @@ def test_the_search_finds_exactly_what_is_needed(count: int, data: st.DataObject
         asked.append(keep)
         return needed <= keep
 
-    assert set(smallest(nodes, good)) == needed
+    assert set(minimal_fp32_nodes(nodes, good)) == needed
     assert len(asked) <= 2 + 2 * len(needed) * (1 + count.bit_length())

@@ -1,4 +1,4 @@
-"""The TensorRT session on a CUDA that minds the rules; TensorRT itself needs a GPU."""
+"""The TensorRT session on a strict fake of CUDA; TensorRT itself needs a GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def session(cuda: FakeCuda, works: bool = True, capturable: bool = True) -> Sess
 
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["cuda-python", "pycuda"])
-def test_every_face_gets_its_own_answer_at_any_batch(graphs: bool) -> None:
+def test_every_face_gets_its_own_output_at_any_batch_size(graphs: bool) -> None:
     cuda = FakeCuda(has_graphs=graphs)
     running = session(cuda)
     for pixels in ((1,), (2,), (3, 4), (5,), (6, 7), (8, 9), tuple(range(10, 21)), (30,)):
@@ -41,29 +41,29 @@ def test_every_face_gets_its_own_answer_at_any_batch(graphs: bool) -> None:
     assert (cuda.launched > 0) == graphs
 
 
-def test_copies_stand_around_the_run_and_a_repeated_size_becomes_a_graph() -> None:
+def test_copies_surround_the_run_and_a_repeated_batch_size_becomes_a_graph() -> None:
     cuda = FakeCuda()
     running = session(cuda)
     for _ in range(4):
         running.infer(faces(1))
     # Twice enqueued, once more to set up the graph's own context, and once captured, then launched.
-    assert cuda.said == ["in", "run", "out"] * 4
+    assert cuda.calls == ["in", "run", "out"] * 4
     assert (cuda.launched, len(cuda.made)) == (2, 1)
 
 
-def test_an_engine_that_cannot_be_captured_goes_on_without_graphs() -> None:
+def test_an_engine_that_cannot_be_captured_runs_without_graphs() -> None:
     cuda = FakeCuda()
     running = session(cuda, capturable=False)
     for pixel in range(1, 6):
         assert running.infer(faces(pixel))["embedding"].tolist() == [[pixel, 2 * pixel]]
     assert (cuda.launched, cuda.made) == (0, {})
-    assert cuda.said.count("run") == 5 + 2  # tried once
+    assert cuda.calls.count("run") == 5 + 2  # tried once
     running.close()
     assert cuda.left == (0, 0, 0, 0)
 
 
-def test_so_many_batch_sizes_get_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt, "MOST_GRAPHS", 2)
+def test_the_number_of_graphs_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "MAX_GRAPHS", 2)
     cuda = FakeCuda()
     running = session(cuda)
     for pixels in 3 * ((1,), (2, 3), (4, 5, 6)):
@@ -71,7 +71,7 @@ def test_so_many_batch_sizes_get_a_graph(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(cuda.made) == 2
 
 
-def test_a_failed_capture_tells_what_failed_and_ends_on_the_stream() -> None:
+def test_a_failed_capture_raises_its_cause_and_ends_on_the_stream() -> None:
     said: list[str] = []
 
     def runtime(name: str, *found: object) -> object:
@@ -87,14 +87,14 @@ def test_a_failed_capture_tells_what_failed_and_ends_on_the_stream() -> None:
     )
 
     def work() -> None:
-        raise EdgefrError("the engine's own sentence")
+        raise EdgefrError("", "the cause", "no fix")
 
-    with pytest.raises(EdgefrError, match="the engine's own sentence"):
+    with pytest.raises(EdgefrError, match="the cause"):
         cuda.capture(1, work)
     assert said == ["begin", "end"]
 
 
-def test_a_backend_that_is_let_go_gives_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_released_backend_frees_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda()
     library = SimpleNamespace(
         __version__="10.3.0",
@@ -102,14 +102,14 @@ def test_a_backend_that_is_let_go_gives_everything_back(tmp_path: Path, monkeypa
         **vars(TRT),
     )
     gpu = Gpu("NVIDIA RTX 4090", 89, "CUDA 13.0", 1 << 34)
-    place = Target("tensorrt", "10.3.0", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
+    target = Target("tensorrt", "10.3.0", "NVIDIA RTX 4090 SM89", "CUDA 13.0")
     engine = tmp_path / "engine.plan"
     engine.write_bytes(b"machine code")
-    record = EngineRecord(EngineKey("0" * 64, "fp16", place), sha256_of(engine), engine.stat().st_size)
+    record = EngineRecord(EngineKey("0" * 64, "fp16", target), sha256_of(engine), engine.stat().st_size)
     write_manifest(engine, Manifest("engine", "test", engine=record.to_dict()))
-    monkeypatch.setattr(tensorrt, "need_gpu", lambda what: gpu)
+    monkeypatch.setattr(tensorrt, "require_gpu", lambda what: gpu)
     monkeypatch.setattr(tensorrt, "tensorrt_library", lambda runtime: library)
-    monkeypatch.setattr(tensorrt, "logger", lambda trt: None)
+    monkeypatch.setattr(tensorrt, "make_logger", lambda trt: None)
     monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
     backend = TensorRtBackend(engine)
     assert backend.infer(faces(3))["embedding"].tolist() == [[3, 6]]
@@ -119,14 +119,14 @@ def test_a_backend_that_is_let_go_gives_everything_back(tmp_path: Path, monkeypa
     assert cuda.left == (0, 0, 0, 0)
 
 
-def test_an_answer_outlives_the_next_one() -> None:
+def test_an_output_is_not_changed_by_the_next_call() -> None:
     running = session(FakeCuda())
     first = running.infer(faces(1))["embedding"]
     running.infer(faces(9))
     assert first.tolist() == [[1, 2]]
 
 
-def test_everything_is_given_back() -> None:
+def test_close_frees_everything() -> None:
     cuda = FakeCuda()
     running = session(cuda)
     for _ in range(3):
@@ -136,14 +136,16 @@ def test_everything_is_given_back() -> None:
     assert cuda.left == (0, 0, 0, 0)
 
 
-def test_too_little_memory_says_what_to_do_and_leaves_nothing_behind() -> None:
+def test_too_little_memory_is_an_error_that_leaves_nothing_allocated() -> None:
     cuda = FakeCuda(room=1000)
-    with pytest.raises(EdgefrError, match=r"expected CUDA to allocate 150,528 bytes, found .*: close .* smaller batch"):
+    with pytest.raises(
+        EdgefrError, match=r"expected CUDA to allocate 150,528 bytes, found .*\. Close .* smaller batch"
+    ):
         session(cuda)
     assert cuda.left == (0, 0, 0, 0)
 
 
-def test_a_run_that_fails_is_one_sentence() -> None:
+def test_a_failed_run_is_an_error() -> None:
     with pytest.raises(EdgefrError, match="expected CUDA to run the engine"):
         session(FakeCuda(), works=False).infer(faces(1))
 
@@ -153,8 +155,8 @@ def test_other_inputs_are_refused() -> None:
         session(FakeCuda()).infer({"image": np.zeros((1, 96, 96, 3), np.uint8)})
 
 
-def test_without_a_gpu_no_object_of_tensorrt_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the library nor the engine is looked at: the first thing asked for is a GPU."""
+def test_without_a_gpu_no_object_of_tensorrt_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU is checked first, before the library and the engine."""
     monkeypatch.setattr(cuda_probe, "_driver", lambda: None)
     for name in ("engine.plan", "engine.rtx"):
         (tmp_path / name).write_bytes(b"anything")
@@ -163,7 +165,7 @@ def test_without_a_gpu_no_object_of_tensorrt_is_made(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("failing", ["cuInit", "cuDeviceGetCount", "none there"])
-def test_a_driver_without_a_usable_gpu_is_no_gpu(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_without_a_usable_gpu_counts_as_no_gpu(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Driver:
         def cuInit(self, flags: int) -> int:  # noqa: N802 - CUDA's name
             return 100 if failing == "cuInit" else 0
@@ -176,7 +178,7 @@ def test_a_driver_without_a_usable_gpu_is_no_gpu(failing: str, monkeypatch: pyte
 
 
 class Driver:
-    """CUDA's driver with 8 GiB, of which so much is free; it counts the contexts that are held."""
+    """CUDA's driver with some free memory; it counts contexts."""
 
     def __init__(self, free: int, refuses: bool = False) -> None:
         self.free, self.refuses, self.held, self.current = free, refuses, 0, 0
@@ -204,7 +206,7 @@ class Driver:
 
 
 @pytest.mark.parametrize(("refuses", "expected"), [(False, 3 << 30), (True, 8 << 30)])
-def test_free_memory_is_the_drivers_answer(monkeypatch: pytest.MonkeyPatch, refuses: bool, expected: int) -> None:
+def test_free_memory_is_what_the_driver_reports(monkeypatch: pytest.MonkeyPatch, refuses: bool, expected: int) -> None:
     driver = Driver(3 << 30, refuses)
     monkeypatch.setattr(cuda_probe, "_driver", lambda: driver)
     assert Gpu("a GPU", 89, "CUDA 13.0", 8 << 30).free == expected

@@ -30,7 +30,7 @@ class TritonPythonModel:
 
 def make_repository(folder: Path, tiny: Path) -> Path:
     """`mini` and `tiny` as edgefr exports them; `patient`, which is `tiny` and waits for batches; `faulty`, which
-    claims to be `tiny`; and `stranger`, which claims nothing."""
+    has the fingerprint of `tiny`; and `stranger`, which has none."""
     triton_from_model(shipped_model(MINI), folder, python=True)
     triton_from_model(tiny, folder, python=True)
     triton_from_model(tiny, folder, python=True, name="patient")

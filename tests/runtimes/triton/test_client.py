@@ -1,9 +1,10 @@
-"""A model on a real Triton server: what is asked, what is believed, and what is said when the server is not well."""
+"""A model on a real Triton server: requests, verification of the model, and errors of the server."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from bench.tritonserver import Tritonserver
-from edgefr.errors import EdgefrError, MissingExtraError
+from edgefr.errors import EdgefrError, MissingExtraError, install_command
 from edgefr.export.triton_repository import triton_from_model
 from edgefr.models import MINI, shipped_model
 from edgefr.runtimes import available_runtimes, open_backend
@@ -51,7 +52,7 @@ def statistics(url: str, name: str) -> tuple[int, int, set[int]]:
     return found.inference_count, found.execution_count, {batch.batch_size for batch in found.batch_stats}
 
 
-def test_mini_answers_as_onnxruntime_does_here_and_large_batches_are_split(triton: Tritonserver) -> None:
+def test_mini_gives_the_outputs_of_onnxruntime_and_large_batches_are_split(triton: Tritonserver) -> None:
     faces = np.random.default_rng(2).integers(0, 256, (70, 112, 112, 3), np.uint8)
     faces_before, runs_before, _ = statistics(triton.url, "mini")
     found = open_backend(shipped_model(MINI), triton.url).infer({"image": faces})
@@ -64,7 +65,7 @@ def test_mini_answers_as_onnxruntime_does_here_and_large_batches_are_split(trito
     assert max(sizes) == 32
 
 
-def test_clients_that_ask_at_once_are_put_together(triton: Tritonserver, model: Path, faces: Faces) -> None:
+def test_simultaneous_requests_are_batched(triton: Tritonserver, model: Path, faces: Faces) -> None:
     backends = [open_backend(model, f"{triton.url}/patient") for _ in range(4)]
     wanted = open_backend(model, "onnxruntime").infer({"image": faces})["embedding"]
     faces_before, runs_before, _ = statistics(triton.url, "patient")
@@ -78,7 +79,7 @@ def test_clients_that_ask_at_once_are_put_together(triton: Tritonserver, model: 
     assert max(sizes) > 1
 
 
-def test_a_server_that_was_restarted_is_reached_again(
+def test_the_client_reconnects_to_a_restarted_server(
     served_alone: tuple[Tritonserver, Path], model: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, _ = served_alone
@@ -87,7 +88,7 @@ def test_a_server_that_was_restarted_is_reached_again(
     server.kill()
     server.start()  # between two requests
     np.testing.assert_array_equal(backend.infer({"image": faces})["embedding"], before)
-    monkeypatch.setattr(triton, "WAITS", (0.5,) * 200)
+    monkeypatch.setattr(triton, "RETRY_DELAYS", (0.5,) * 200)
     server.kill()
     with ThreadPoolExecutor(1) as pool:  # while one waits
         waiting = pool.submit(backend.infer, {"image": faces})
@@ -95,7 +96,7 @@ def test_a_server_that_was_restarted_is_reached_again(
         np.testing.assert_array_equal(waiting.result()["embedding"], before)
 
 
-def test_a_server_that_went_away_is_one_sentence(
+def test_a_server_that_is_gone_is_an_error_of_one_line(
     served_alone: tuple[Tritonserver, Path],
     model: Path,
     faces: Faces,
@@ -105,8 +106,8 @@ def test_a_server_that_went_away_is_one_sentence(
     server, _ = served_alone
     backend = open_backend(model, server.url)
     server.kill()
-    monkeypatch.setattr(triton, "WAITS", (0.01, 0.01))
-    with pytest.raises(EdgefrError, match=r"found none in 3 attempts \(.*\): start it with `tritonserver") as caught:
+    monkeypatch.setattr(triton, "RETRY_DELAYS", (0.01, 0.01))
+    with pytest.raises(EdgefrError, match=r"found none in 3 attempts \(.*\)\. Start it with `tritonserver") as caught:
         backend.infer({"image": faces})
     assert "\n" not in str(caught.value)
     with pytest.raises(EdgefrError, match=r"expected a Triton server that answers at triton://.*, found none \("):
@@ -114,7 +115,7 @@ def test_a_server_that_went_away_is_one_sentence(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_restarted_with_another_model_is_not_believed(
+def test_a_server_restarted_with_another_model_is_refused(
     served_alone: tuple[Tritonserver, Path], model: Path, make_model: MakeModel, faces: Faces
 ) -> None:
     server, repository = served_alone
@@ -125,12 +126,12 @@ def test_a_server_restarted_with_another_model_is_not_believed(
     triton_from_model(make_model(unit=False), repository, python=True, name="tiny")
     server.start()
     with pytest.raises(
-        EdgefrError, match=r"that it ran before as tiny on .*, found .* fp32: give that one with --model"
+        EdgefrError, match=r"which was there before, as tiny on .*, found .* fp32\. Give that model with --model"
     ):
         backend.infer({"image": faces})
 
 
-def test_each_client_gets_the_version_that_is_its_model(
+def test_each_client_uses_the_version_that_fits_its_model(
     tritonserver: type[Tritonserver], model: Path, make_model: MakeModel, faces: Faces, tmp_path: Path
 ) -> None:
     other = shutil.copy(make_model(unit=False), tmp_path / "tiny.onnx")
@@ -149,15 +150,15 @@ def test_each_client_gets_the_version_that_is_its_model(
         server.kill()
 
 
-def test_a_server_that_answers_late_is_not_waited_for(
+def test_a_slow_server_times_out(
     served_alone: tuple[Tritonserver, Path], model: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, _ = served_alone
-    backend = triton.TritonBackend(model, server.url, deadline=0.2)
-    monkeypatch.setattr(triton, "QUESTION", 0.2)
+    backend = triton.TritonBackend(model, server.url, timeout=0.2)
+    monkeypatch.setattr(triton, "METADATA_TIMEOUT", 0.2)
     server.stop_answering()
     try:
-        with pytest.raises(EdgefrError, match=r"a batch in 0\.2 s, found that it does not: use a smaller --batch"):
+        with pytest.raises(EdgefrError, match=r"0\.2 s for a batch, found none\. Use a smaller --batch"):
             backend.infer({"image": faces})
     finally:
         server.go_on()
@@ -170,29 +171,33 @@ def test_another_model_is_refused(triton: Tritonserver, model: Path) -> None:
         with pytest.raises(EdgefrError) as caught:
             open_backend(shipped_model(MINI), f"{triton.url}/{name}")
         wanted = {
-            "nobody": "the server has none",
-            "tiny": f"found {ModelFingerprint.of(model).sha256[:12]} fp32: give that",
+            "nobody": "found no such model",
+            "tiny": f"found {ModelFingerprint.of(model).sha256[:12]} fp32. Give that model",
         }
         assert wanted[name] in str(caught.value)
-    with pytest.raises(EdgefrError, match=r"as stranger on .*, found one that does not say: give .* `edgefr export"):
+    with pytest.raises(
+        EdgefrError, match=r"as stranger on .*, found a model without a fingerprint\. Give .* `edgefr export"
+    ):
         open_backend(model, f"{triton.url}/stranger")
 
 
-def test_only_the_precision_that_is_served(triton: Tritonserver) -> None:
+def test_another_precision_than_the_served_one_is_refused(triton: Tritonserver) -> None:
     assert open_backend(shipped_model(MINI), triton.url, "fp32").describe().precision == "fp32"
-    with pytest.raises(EdgefrError, match=r"expected precision auto or fp32, .*found int8: use --precision fp32"):
+    with pytest.raises(EdgefrError, match=r"expected precision auto or fp32, .*found int8\. Use --precision fp32"):
         open_backend(shipped_model(MINI), triton.url, "int8")
 
 
-def test_what_fails_in_the_server_is_one_sentence(triton: Tritonserver, model: Path, faces: Faces) -> None:
+def test_errors_of_the_server_are_errors_of_the_client(triton: Tritonserver, model: Path, faces: Faces) -> None:
     backend = open_backend(model, f"{triton.url}/faulty")
-    with pytest.raises(EdgefrError, match=r"to run faulty, found that it fails \(.*the faulty model failed\): see"):
+    with pytest.raises(EdgefrError, match=r"to run faulty, found a failure \(.*the faulty model failed\)\. See"):
         backend.infer({"image": np.zeros_like(faces)})
-    with pytest.raises(EdgefrError, match=r"expected 448 bytes of embedding .* batch of 7, found 64 of float32: see"):
+    with pytest.raises(
+        EdgefrError, match=r"expected 448 bytes of embedding .* batch of 7, found 64 bytes of float32\. See"
+    ):
         backend.infer({"image": np.ones_like(faces)})
 
 
-def test_what_is_no_triton_is_one_sentence(tritonserver: object, model: Path) -> None:
+def test_a_server_that_is_not_triton_is_an_error(tritonserver: object, model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf, ThreadPoolExecutor(1) as pool:
 
         def hang_up() -> None:
@@ -201,7 +206,7 @@ def test_what_is_no_triton_is_one_sentence(tritonserver: object, model: Path) ->
                 connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
 
         pool.submit(hang_up)
-        with pytest.raises(EdgefrError, match=r"^expected .* triton://127\.0\.0\.1.*found .*: "):
+        with pytest.raises(EdgefrError, match=r"^expected .* triton://127\.0\.0\.1.*found .*\. [A-Z]"):
             open_backend(model, f"triton://127.0.0.1:{deaf.getsockname()[1]}")
 
 
@@ -219,7 +224,7 @@ def edgefr(*arguments: object, **environment: str) -> subprocess.CompletedProces
     return subprocess.run(command, env=everything, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_verify_tells_the_runtime_and_precision(triton: Tritonserver, photo: Path) -> None:
+def test_verify_reports_runtime_and_precision(triton: Tritonserver, photo: Path) -> None:
     told = edgefr("verify", photo, photo, "--runtime", triton.url, "--json")
     assert (told.returncode, told.stderr) == (0, "")
     document = json.loads(told.stdout)
@@ -256,7 +261,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def test_tls_wants_a_certificate_that_is_known(tritonserver: type[Tritonserver], photo: Path, tmp_path: Path) -> None:
+def test_tls_needs_a_trusted_certificate(tritonserver: type[Tritonserver], photo: Path, tmp_path: Path) -> None:
     triton_from_model(shipped_model(MINI), tmp_path / "repository", python=True)
     known, key = certificate(tmp_path)
     options = ("--grpc-use-ssl=true", f"--grpc-server-cert={known}", f"--grpc-server-key={key}")
@@ -275,9 +280,9 @@ def test_tls_wants_a_certificate_that_is_known(tritonserver: type[Tritonserver],
         server.kill()
 
 
-def test_without_its_library_the_command_that_installs_it(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_library_the_error_has_the_install_command(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tritonclient", None)
     monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'edgefr\[triton\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("triton"))):
         open_backend(model, "triton://localhost")
     assert {runtime.name: runtime.version for runtime in available_runtimes()}["triton"] is None

@@ -1,4 +1,4 @@
-"""Which model a server says that it serves, and for which it may answer."""
+"""Fingerprints of models on a server."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
 
 
 @given(st.text())
-def test_only_what_edgefr_wrote_tells_which_model_is_served(text: str) -> None:
+def test_parse_accepts_only_what_str_gives(text: str) -> None:
     served = ModelFingerprint("0" * 64, "f" * 64, "fp16")
     assert ModelFingerprint.parse(str(served)) == served
     assert ModelFingerprint.parse(text) is None or str(ModelFingerprint.parse(text)) == text
 
 
-def test_an_engine_stands_for_its_model_unless_it_is_quantised() -> None:
+def test_an_engine_stands_for_its_model_unless_it_is_int8() -> None:
     for precision, stands in (("fp32", True), ("fp16", True), ("int8", False)):
         engine = ModelFingerprint("e" * 64, "a" * 64, precision)
         assert engine.stands_for("e" * 64)

@@ -1,4 +1,4 @@
-"""Where a Triton server is said to be."""
+"""Addresses of Triton servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True)
 
 
 @given(NAMES, st.integers(1, 65535), st.booleans())
-def test_an_address_is_read_as_it_is_told(name: str, port: int, tls: bool) -> None:
+def test_an_address_is_parsed(name: str, port: int, tls: bool) -> None:
     address = Address.parse(f"triton{'s' * tls}://[::1]:{port}/{name}")
     assert address == Address("::1", port, name, tls)
     assert Address.parse(f"{address}/{name}") == address
@@ -24,7 +24,7 @@ def test_an_address_is_read_as_it_is_told(name: str, port: int, tls: bool) -> No
 
 
 @given(st.text() | st.text().map("triton://".__add__))
-def test_other_addresses_are_one_sentence(url: str) -> None:
+def test_other_addresses_are_an_error_of_one_line(url: str) -> None:
     try:
         address = Address.parse(url)
         assert 1 <= address.port <= 65535
@@ -45,6 +45,6 @@ def test_other_addresses_are_one_sentence(url: str) -> None:
         "tcp://h",
     ],
 )
-def test_an_address_that_is_none_names_one(url: str, model: Path) -> None:
-    with pytest.raises(EdgefrError, match=r"^expected .*found .*: (correct it|choose another)$"):
+def test_the_error_for_a_wrong_address_has_an_example(url: str, model: Path) -> None:
+    with pytest.raises(EdgefrError, match=r"^expected .*found .*\. (Correct it|Choose another)\.$"):
         open_backend(model, url)
