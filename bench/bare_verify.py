@@ -1,4 +1,4 @@
-"""The least that a verification takes: OpenCV and onnxruntime, no checks, no edgefr. The mark for cold start."""
+"""A minimal verification with OpenCV and onnxruntime, without checks and edgefr: the baseline for the cold start."""
 
 import sys
 

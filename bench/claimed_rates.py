@@ -1,6 +1,6 @@
-"""Do the thresholds of a manifest keep their false match rates on people that the model never saw?
+"""Compare the false match rates of a manifest's thresholds with those on people that the model was not trained on.
 
-`python -m bench.claimed_rates MODEL.onnx FACES`: all pairs of aligned faces of LFW folds 6-10.
+`python -m bench.claimed_rates MODEL.onnx FACES` uses all pairs of aligned faces of LFW folds 6-10.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.__main__ import data
+from bench.lfw import data, select_names
 from edgefr.data.collections import open_faces, person_of
-from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.manifest import model_manifest
 from edgefr.recognition.recogniser import open_recogniser
 
 
 def run(data: Path, model: Path, faces: Path) -> list[dict[str, float]]:
-    """For each threshold the FMR it claims, and FMR and FNMR on people never seen."""
+    """For each threshold: the FMR in the manifest, and the measured FMR and FNMR."""
     folder = open_faces(faces)
-    unseen = people_of(read_pairs(data / "lfw-pairs.txt"), (6, 7, 8, 9, 10))
-    names = [name for name in folder.names if person_of(name) in unseen]
+    names = select_names(folder, data, held_out=True)
     embedding = open_recogniser(model, "onnxruntime", "fp32", None).embed(folder.read_faces(names)).embedding
     _, labels = np.unique([person_of(name) for name in names], return_inverse=True)
     pairs = np.triu_indices(len(names), 1)

@@ -1,8 +1,8 @@
-"""The detector `spot` beside YuNet, its teacher: held-out people's photographs as they are and made harder, faceless
-pictures, ordinary photographs, and time on one core.
+"""Compare the detector `spot` with YuNet, its teacher: on photographs of held-out people and harder versions of them,
+pictures without faces and ordinary photographs, and by time on one core.
 
-YuNet's finds of at least 0.7 in the photograph as it was taken are the truth; in the harder ones that of its largest
-face, moved as the photograph was. A face is found where a box has an intersection over union of at least 0.5 with it.
+YuNet's detections of at least 0.7 in the original photograph are the ground truth. In a harder version it is the
+largest of them, transformed like the photograph. A face is found if a box has an IoU of at least 0.5 with it.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench.faceless import faceless
+from bench.faceless import make_faceless_pictures
+from bench.lfw import YUNET, select_names
 from edgefr.cli.output import progress
 from edgefr.data.collections import FaceFolder, open_faces, person_of
-from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.detection.base import Detections, Detector, Face
 from edgefr.detection.geometry import box_iou
 from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import NMS_IOU, SCORE_THRESHOLD, VOTE_SCORE
-from edgefr.errors import EdgefrError
+from edgefr.errors import WrongModelError
 from edgefr.evaluation.bootstrap import interval, resampled_sums, share
 from edgefr.io.photo import read_photograph
 from edgefr.training.detector.label_averaging import moved
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, Floats, Image
 
-TEST_FOLDS = (6, 7, 8, 9, 10)
-FOUND = 0.5
+MIN_IOU = 0.5
 HARDER = 300
-"""Photographs, evenly spread, that each harder kind is made from."""
+"""Number of evenly spread photographs that each harder version is made from."""
 FACELESS = 200
 ROUNDS = 200
 
 
 @dataclass(frozen=True)
-class Sought:
-    """A face that should be found: whose, and its row of 15 as OpenCV orders them."""
+class ExpectedFace:
+    """A face that should be found: its person, and its row of 15 in OpenCV's order."""
 
     person: str
     row: Floats
@@ -58,7 +57,7 @@ def turned(degrees: float) -> Callable[[Image], tuple[Image, np.ndarray]]:
 def scaled(scale: float) -> Callable[[Image], tuple[Image, np.ndarray]]:
     def resize(photo: Image) -> tuple[Image, np.ndarray]:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        half = (scale - 1) / 2  # pixels are measured from the middle of the first
+        half = (scale - 1) / 2  # coordinates are relative to the centre of the first pixel
         matrix = np.array([[scale, 0, half], [0, scale, half]])
         return cv2.resize(photo, None, fx=scale, fy=scale, interpolation=how), matrix
 
@@ -75,7 +74,7 @@ def small_in_a_large_picture(photo: Image) -> tuple[Image, np.ndarray]:
 
 
 def cut_off(photo: Image) -> tuple[Image, np.ndarray]:
-    """What lies right of the middle of LFW's centred face, and a little more: two thirds of the face."""
+    """The right two thirds of LFW's centred face."""
     start = round(photo.shape[1] * 0.44)
     return np.ascontiguousarray(photo[:, start:]), np.array([[1.0, 0, -start], [0, 1, 0]])
 
@@ -101,27 +100,27 @@ KINDS: dict[str, Callable[[Image], tuple[Image, np.ndarray]]] = {
 }
 
 
-def outcome(sought: Sought, faces: Detections) -> tuple[bool, float]:
-    """Whether a face was found, and how far its points are off as a part of the distance between the eyes."""
-    overlaps = box_iou([sought.row[:4]], faces.boxes)[0]
-    if overlaps.max(initial=0) < FOUND:
+def match(expected: ExpectedFace, faces: Detections) -> tuple[bool, float]:
+    """Whether a face was found, and the mean error of its landmarks as a share of the eyes' distance."""
+    overlaps = box_iou([expected.row[:4]], faces.boxes)[0]
+    if overlaps.max(initial=0) < MIN_IOU:
         return False, np.nan
     best = faces[int(overlaps.argmax())]
-    points = sought.row[4:14].reshape(5, 2)
+    points = expected.row[4:14].reshape(5, 2)
     away = np.linalg.norm(best.landmarks - points, axis=1).mean()
     return True, float(away / np.linalg.norm(points[0] - points[1]))
 
 
-def figures(sought: list[Sought], outcomes: list[tuple[bool, float]]) -> dict[str, Any]:
-    """Recall and error of the points in %, with intervals over people, and YuNet's best score of a missed face."""
-    found = np.array([hit for hit, _ in outcomes])
-    error = np.nan_to_num([away for _, away in outcomes])
-    people = np.array([[face.person] * 2 for face in sought])
+def summarise(expected: list[ExpectedFace], matches: list[tuple[bool, float]]) -> dict[str, Any]:
+    """Recall and error of the landmarks in % with intervals over people, and YuNet's best score of a missed face."""
+    found = np.array([hit for hit, _ in matches])
+    error = np.nan_to_num([away for _, away in matches])
+    people = np.array([[face.person] * 2 for face in expected])
     sums = resampled_sums(np.column_stack([found, error, np.ones(len(found))]), people)
-    missed = [round(float(face.row[14]), 2) for face, hit in zip(sought, found, strict=True) if not hit]
+    missed = [round(float(face.row[14]), 2) for face, hit in zip(expected, found, strict=True) if not hit]
     recall, points = share(sums[:, 0], sums[:, 2]), share(sums[:, 1], sums[:, 0])
     return {
-        "faces": len(sought),
+        "faces": len(expected),
         "missed": len(missed),
         "missed_up_to": max(missed, default=None),
         "recall": percent(found.mean(), interval(recall)),
@@ -133,44 +132,39 @@ def percent(value: float, ci95: tuple[float, float]) -> list[float]:
     return [round(100 * float(figure), 2) for figure in (value, *ci95)]
 
 
-def truth(face: Face, name: str) -> Sought:
-    return Sought(person_of(name), np.array([*face.box, *face.landmarks.ravel(), face.score], np.float32))
-
-
-def held_out(folder: FaceFolder, pairs: Path) -> list[str]:
-    people = people_of(read_pairs(pairs), TEST_FOLDS)
-    return [name for name in folder.names if person_of(name) in people]
+def expected_face(face: Face, name: str) -> ExpectedFace:
+    return ExpectedFace(person_of(name), np.array([*face.box, *face.landmarks.ravel(), face.score], np.float32))
 
 
 def on_photographs(
     folder: FaceFolder, names: list[str], detectors: dict[str, Detector], advance: Callable[[int], None]
 ) -> dict[str, Any]:
-    """Rows of figures: photographs as they are for `spot` alone, harder ones for both."""
-    plain: list[tuple[Sought, tuple[bool, float]]] = []
-    harder: dict[tuple[str, str], list[tuple[Sought, tuple[bool, float]]]] = {}
+    """Rows of results: the original photographs for `spot`, harder versions for both detectors."""
+    plain: list[tuple[ExpectedFace, tuple[bool, float]]] = []
+    harder: dict[tuple[str, str], list[tuple[ExpectedFace, tuple[bool, float]]]] = {}
     every = max(1, len(names) // HARDER)
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         photo = folder.read(name)
         known = detectors["yunet"].detect(photo)
         found = detectors["spot"].detect(photo)
-        plain += [(sought, outcome(sought, found)) for sought in (truth(face, name) for face in known)]
-        if place % every == 0 and known:
-            largest = truth(max(known, key=lambda face: face.box[2] * face.box[3]), name)
+        plain += [(expected, match(expected, found)) for expected in (expected_face(face, name) for face in known)]
+        if index % every == 0 and known:
+            largest = expected_face(max(known, key=lambda face: face.box[2] * face.box[3]), name)
             for kind, make in KINDS.items():
                 picture, matrix = make(photo)
-                sought = Sought(largest.person, moved(largest.row[None], matrix)[0])
+                expected = ExpectedFace(largest.person, moved(largest.row[None], matrix)[0])
                 for which, detector in detectors.items():
-                    seen = outcome(sought, detector.detect(picture))
-                    harder.setdefault((kind, which), []).append((sought, seen))
+                    matched = match(expected, detector.detect(picture))
+                    harder.setdefault((kind, which), []).append((expected, matched))
         advance(1)
-    rows = [{"kind": "as taken", "detector": "spot"} | figures(*map(list, zip(*plain, strict=True)))]
+    rows = [{"kind": "as taken", "detector": "spot"} | summarise(*map(list, zip(*plain, strict=True)))]
     for (kind, which), results in harder.items():
-        rows.append({"kind": kind, "detector": which} | figures(*map(list, zip(*results, strict=True))))
+        rows.append({"kind": kind, "detector": which} | summarise(*map(list, zip(*results, strict=True))))
     return {"photographs": len(names), "rows": rows}
 
 
 def one_core(spot: Path, yunet: Path) -> dict[str, Any]:
-    """Milliseconds of processor time at 320x320 on one thread, in turns: median and 95th percentile."""
+    """Processor time in milliseconds at 320x320 on one thread, in turns: median and 95th percentile."""
     import onnxruntime
     from skimage import data
 
@@ -182,17 +176,17 @@ def one_core(spot: Path, yunet: Path) -> dict[str, Any]:
     net = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), 0.7, 0.3)
     picture = cv2.resize(data.astronaut(), (320, 320), interpolation=cv2.INTER_AREA)
 
-    def with_spot() -> int:
+    def run_spot() -> int:
         rows = session.run(None, {INPUT_NAME: picture[None]})[0]
         rows = rows[rows[:, 14] >= VOTE_SCORE]
         return len(cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), SCORE_THRESHOLD, NMS_IOU))
 
-    works: dict[str, Callable[[], Any]] = {"spot": with_spot, "yunet": lambda: net.detect(picture[..., ::-1].copy())}
-    times: dict[str, list[float]] = {name: [] for name in works}
+    calls: dict[str, Callable[[], Any]] = {"spot": run_spot, "yunet": lambda: net.detect(picture[..., ::-1].copy())}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(ROUNDS + 10):
-        for name, work in works.items():
+        for name, call in calls.items():
             start = time.thread_time()
-            work()
+            call()
             if turn >= 10:
                 times[name].append(1e3 * (time.thread_time() - start))
     cv2.setNumThreads(threads)
@@ -201,18 +195,18 @@ def one_core(spot: Path, yunet: Path) -> dict[str, Any]:
 
 
 def run(data: Path, spot: Path, limit: int | None = None) -> dict[str, Any]:
-    """All figures of the detector in `spot`; `limit` takes only that many photographs, evenly spread."""
-    yunet = data / "detectors/face_detection_yunet_2023mar.onnx"
+    """All results for the detector file `spot`. `limit`: use only that many photographs, evenly spread."""
+    yunet = data / YUNET
     detectors = {"spot": open_detector(spot), "yunet": open_detector(yunet)}
     if detectors["spot"].name != "spot":
-        raise EdgefrError(f"the detector spot in {spot}", str(detectors["spot"].name), "give another file")
+        raise WrongModelError(f"the detector spot in {spot}", detectors["spot"].name, "give another file")
     folder = open_faces(data / "lfw-deepfunneled.zip")
-    names = held_out(folder, data / "lfw-pairs.txt")
+    names = select_names(folder, data, held_out=True)
     if limit is not None:
         names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
     with progress("Finding faces", len(names)) as advance:
         found = on_photographs(folder, names, detectors, advance)
-    pictures = faceless(folder, names, detectors["yunet"], FACELESS)
+    pictures = make_faceless_pictures(folder, names, detectors["yunet"], FACELESS)
     false = {which: sum(len(each.detect(picture)) for picture in pictures) for which, each in detectors.items()}
     photos = {
         path.name: {which: len(each.detect(read_photograph(path))) for which, each in detectors.items()}

@@ -1,7 +1,7 @@
-"""An epoch of training from kept feature maps beside one that runs the backbones: the same loop over the same views.
+"""Compare an epoch of training from cached feature maps with one that runs the backbones on the same views.
 
-The nets have random weights and the faces are noise, for neither changes the time. Shards lie in the memory of the
-operating system, where they were just written.
+The networks have random weights and the faces are noise, because neither changes the time. The shards are in the file
+cache of the operating system, because they were just written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """Two backbones with the paper's fusion, and how many views of which kind make an epoch."""
+    """Two backbones with the paper's fusion, and the views of an epoch."""
 
     a: str
     b: str
@@ -53,7 +53,7 @@ CASES = {
 
 
 def run(cases: Sequence[str] = tuple(CASES)) -> dict[str, Any]:
-    """One row a case: seconds of an epoch online and from shards, of making the shards once, and the speed-up."""
+    """A row for each case: seconds of an epoch online and from shards, of writing the shards once, and the speed-up."""
     with world() as here, TemporaryDirectory() as folder:
         rows = [_row(name, CASES[name], Path(folder) / name, here) for name in cases]
     return {"rounds": ROUNDS, "rows": rows}
@@ -84,7 +84,7 @@ def _row(name: str, case: Case, folder: Path, here: World) -> dict[str, Any]:
 
 
 def _epoch(model: FusedModel, source: Source, views: ViewSet, batch: int, folder: Path, here: World) -> float:
-    """Median seconds of an epoch by labels, as `edgefr train` takes its steps; the first one warms up."""
+    """Median seconds of an epoch by labels with the loop of `edgefr train`. The first epoch is a warm-up."""
     schedule = Schedule(epochs=ROUNDS + 1, batch=batch, optimizer="sgd", lr=1e-3)
     a_epoch = schedule.steps_of_an_epoch(len(views))
     head = build_head("softmax", model.spec.fusion.embedding_dim, views.faces.people).to(here.device)
@@ -103,7 +103,7 @@ def _epoch(model: FusedModel, source: Source, views: ViewSet, batch: int, folder
 
 
 def _noise(folder: Path, count: int) -> TrainingFaces:
-    """So many people with a face of noise each, in a zip."""
+    """`count` people with one face of noise each, in a zip."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(folder / "faces.zip", "w") as archive:

@@ -1,5 +1,5 @@
-"""Pictures without a face, none of which a detector was trained on: things that packages carry, drawn patterns, and
-held-out photographs whose faces were painted over."""
+"""Pictures without faces that no detector was trained on: pictures of objects in packages, generated patterns, and
+held-out photographs whose faces are painted over."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgefr.training.detector.backgrounds import THINGS, pattern
 from edgefr.types import Image
 
 OTHER_THINGS = ("coffee", "rocket", "moon", "text", "hubble_deep_field", "immunohistochemistry", "colorwheel", "logo")
-"""scikit-image's pictures of things that training does not show."""
+"""scikit-image's pictures that are not used in training."""
 
-GROWN = 1.5
-"""Faces are painted over with their hairline and chin."""
+PAINT_SCALE = 1.5
+"""Enlarges the boxes of faces, so that hairline and chin are painted over."""
 
 
-def faceless(folder: FaceFolder, names: list[str], detector: Detector, count: int) -> list[Image]:
-    """So many pictures (H, W, 3), the same every time; `detector` tells where the photographs' faces are."""
+def make_faceless_pictures(folder: FaceFolder, names: list[str], detector: Detector, count: int) -> list[Image]:
+    """The same `count` pictures (H, W, 3) every time. `detector` finds the faces in the photographs."""
     assert not set(OTHER_THINGS) & set(THINGS)
     rng = np.random.default_rng(0)
     pictures = [*_things(), *(pattern(int(rng.integers(100, 400)), rng) for _ in range(count // 4))]
@@ -31,7 +31,7 @@ def faceless(folder: FaceFolder, names: list[str], detector: Detector, count: in
 
 
 def _things() -> Iterator[Image]:
-    """Each whole, its quarters, and its middle enlarged."""
+    """Each picture, its quarters, and its centre enlarged."""
     from skimage import color, data, util
     from sklearn.datasets import load_sample_images
 
@@ -57,4 +57,4 @@ def _painted_over(photo: Image, detector: Detector) -> Image:
 def _paint(mask: Image, face: Face) -> None:
     x, y, width, height = face.box
     centre = round(x + width / 2), round(y + height / 2)
-    cv2.ellipse(mask, centre, (round(width * GROWN / 2), round(height * GROWN / 2)), 0, 0, 360, 255, -1)
+    cv2.ellipse(mask, centre, (round(width * PAINT_SCALE / 2), round(height * PAINT_SCALE / 2)), 0, 0, 360, 255, -1)

@@ -1,6 +1,6 @@
-"""`python -m bench.gpu [MODEL]`: on a machine with an NVIDIA GPU build, check and time every engine, and write JSON.
+"""`python -m bench.gpu [MODEL]`: build, check and time every engine on a machine with an NVIDIA GPU, and write JSON.
 
-Every figure stands beside the version of the library that gave it. Without a GPU nothing is written.
+Every result is listed with the version of its library. Without a GPU nothing is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.__main__ import BASELINE, MODEL, RESULTS, data, edgefr
+from bench.__main__ import BASELINE, MODEL, RESULTS, edgefr
+from bench.lfw import data
 from edgefr.engines.latency import describe_machine
 from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write, sha256_of
@@ -25,7 +26,7 @@ BATCHES = "1,2,4,8,16,32,64"
 
 
 def engines(model: Path, runtime: str) -> dict[str, Any]:
-    """What `edgefr build-engine` says of each precision, or the sentence with which it refuses."""
+    """Precision -> the output of `edgefr build-engine`, or its exit code and error."""
     faces, pairs = data() / "lfw-aligned-112.zip", data() / "lfw-pairs.txt"
     found: dict[str, Any] = {}
     for precision in PRECISIONS:

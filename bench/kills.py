@@ -1,9 +1,7 @@
-"""`make soak`: a process that enrols, extends, renames, removes and rotates keys is killed 20,000 times at random.
+"""`make soak`: kill a process that enrols, extends, renames, removes and rotates keys, 20,000 times at random.
 
-Afterwards the gallery holds all that was acknowledged and nothing of what was not.
-
-The change that was under way may have happened or not, but wholly. A copy is checked, so that the file itself stays as
-the kill left it and the next process finds what a machine finds that comes back.
+After each kill the gallery must hold all acknowledged changes and nothing else. The change in progress may have
+happened or not, but only as a whole. A copy is checked, so that the file itself stays as the kill left it.
 """
 
 from __future__ import annotations
@@ -31,27 +29,27 @@ from edgefr.gallery.records import FaceSample
 
 DIM = 8
 BINDING = ModelBinding("none", "none", "none", "none", "fp32", DIM)
-LONGEST = 0.03
-"""Seconds until the kill: enough to open a gallery, and to change it many times."""
-BEFORE_OPEN = 0.3
-"""How often these seconds begin before the gallery is opened, and not with the first change."""
-MOST_PEOPLE = 12
-AFRESH = 0.02
-"""How often a new gallery is begun, so that creation is killed, too."""
-TOLD = 500
-"""Kills after which it is told that it goes on."""
+MAX_SECONDS = 0.03
+"""Longest time until the kill: enough to open a gallery and to change it many times."""
+FROM_START = 0.3
+"""Share of kills whose time starts with the process, and not with the first change."""
+MAX_PEOPLE = 12
+NEW_GALLERY = 0.02
+"""Share of kills of a process that creates a new gallery."""
+REPORT_EVERY = 500
+"""Number of kills between two progress messages."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What must be in the file: the sources of everybody's images, lines of log, and which of two keys locks it."""
+    """The expected content: sources of the images of each person, number of log entries, and index of the key."""
 
     people: dict[str, tuple[str, ...]]
     events: int = 0
     key: int = 0
 
     def after(self, change: Sequence[str]) -> State:
-        """The state when a change has happened."""
+        """The state after a change."""
         what, name, more = change
         people = dict(self.people)
         if what == "enrol":
@@ -65,44 +63,44 @@ class State:
 
 
 def run(kills: int, folder: Path, seed: int) -> dict[str, object]:
-    """Kill so many processes; what was found."""
+    """Kill processes, check the gallery after each, and return the counts."""
     rng, keys = random.Random(seed), [KeyFile.create(folder / f"key{n}") for n in (0, 1)]  # noqa: S311
     path, known = folder / "people.gallery", None
     changes = torn = 0
     start = time.perf_counter()
     for number in range(kills):
-        if number and number % TOLD == 0:
+        if number and number % REPORT_EVERY == 0:
             print(f"{number:,} kills, {changes:,} changes acknowledged, none lost", file=sys.stderr, flush=True)
-        if known is None or rng.random() < AFRESH:
+        if known is None or rng.random() < NEW_GALLERY:
             for file in folder.glob("people.gallery*"):
                 file.unlink()
             known = None
-        done, under_way = _killed(path, keys, known, rng)
+        done, pending = _killed(path, keys, known, rng)
         for change in done:
             known = State({}) if change[0] == "create" else _known(known).after(change)
         changes += len(done)
         found = _found(path, keys, folder / "copy")
         if found == known:
-            torn += bool(under_way)
-        elif under_way and found == (State({}) if under_way[0] == "create" else _known(known).after(under_way)):
+            torn += bool(pending)
+        elif pending and found == (State({}) if pending[0] == "create" else _known(known).after(pending)):
             known = found
         else:
-            raise SystemExit(f"kill {number} of seed {seed}: expected {known} or it after {under_way}, found {found}")
+            raise SystemExit(f"kill {number} of seed {seed}: expected {known} or it after {pending}, found {found}")
     seconds = time.perf_counter() - start
     return {"kills": kills, "acknowledged": changes, "undone": torn, "kills_per_second": kills / seconds}
 
 
 def _known(state: State | None) -> State:
-    assert state is not None, "a gallery was changed before it was acknowledged to be there"
+    assert state is not None, "a gallery was changed before its creation was acknowledged"
     return state
 
 
 def _killed(
     path: Path, keys: list[KeyFile], known: State | None, rng: random.Random
 ) -> tuple[list[list[str]], list[str]]:
-    """Changes that a child acknowledged before it was killed, and the one that was under way."""
+    """The changes that a child acknowledged before it was killed, and the one in progress."""
     reader, writer = os.pipe()
-    seed, wait, seconds = rng.random(), rng.random() >= BEFORE_OPEN, rng.uniform(0, LONGEST)
+    seed, wait, seconds = rng.random(), rng.random() >= FROM_START, rng.uniform(0, MAX_SECONDS)
     child = os.fork()
     if child == 0:
         os.close(reader)
@@ -120,49 +118,49 @@ def _killed(
     if not os.WIFSIGNALED(status):
         raise SystemExit(f"the child failed: {lines}")
     done: list[list[str]] = []
-    under_way: list[str] = []
+    pending: list[str] = []
     for line in lines:
         if line == "done":
-            done.append(under_way)
-            under_way = []
+            done.append(pending)
+            pending = []
         else:
-            under_way = json.loads(line)
-    return done, under_way
+            pending = json.loads(line)
+    return done, pending
 
 
 def _work(path: Path, keys: list[KeyFile], known: State | None, rng: random.Random, pipe: int) -> None:
-    """Change the gallery at random for ever, and tell before and after each change."""
+    """Change the gallery at random until the kill, and report each change before and after it."""
 
-    def tell(line: str) -> None:
-        os.write(pipe, line.encode() + b"\n")  # a line is short enough to arrive whole
+    def report(line: str) -> None:
+        os.write(pipe, line.encode() + b"\n")  # a short line arrives as a whole
 
     try:
         if known is None:
-            tell(json.dumps(["create", "", ""]))
+            report(json.dumps(["create", "", ""]))
             gallery, state = FileGallery.create(path, keys[0], BINDING), State({})
-            tell("done")
+            report("done")
         else:
             gallery, state = FileGallery.open(path, keys[known.key]), known
         while True:
-            change = _any_change(state, rng)
-            tell(json.dumps(change))
+            change = _random_change(state, rng)
+            report(json.dumps(change))
             state = state.after(change)
-            _do(gallery, change, keys[state.key], rng)
-            tell("done")
+            _apply(gallery, change, keys[state.key], rng)
+            report("done")
     except BaseException as error:
-        tell(json.dumps(["failed", type(error).__name__, str(error)]))
+        report(json.dumps(["failed", type(error).__name__, str(error)]))
 
 
-def _any_change(state: State, rng: random.Random) -> tuple[str, str, str]:
+def _random_change(state: State, rng: random.Random) -> tuple[str, str, str]:
     names, fresh = sorted(state.people), f"{rng.getrandbits(48):x}"
-    if not names or (len(names) < MOST_PEOPLE and rng.random() < 0.4):
+    if not names or (len(names) < MAX_PEOPLE and rng.random() < 0.4):
         return "enrol", fresh, fresh
     name = rng.choice(names)
     what = rng.choice(["enrol", "remove", "rename", "rotate"])
     return (what, "", "") if what == "rotate" else (what, name, fresh)
 
 
-def _do(gallery: FileGallery, change: Sequence[str], key: KeyFile, rng: random.Random) -> None:
+def _apply(gallery: FileGallery, change: Sequence[str], key: KeyFile, rng: random.Random) -> None:
     what, name, more = change
     if what == "enrol":
         embedding = np.array([rng.gauss(0, 1) for _ in range(DIM)], np.float32)
@@ -177,11 +175,11 @@ def _do(gallery: FileGallery, change: Sequence[str], key: KeyFile, rng: random.R
 
 
 def _found(path: Path, keys: list[KeyFile], copy: Path) -> State | None:
-    """What a copy of the file holds, proven; None where there is no gallery yet."""
+    """The content of a copy of the file; None if there is no gallery yet."""
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
     for file in path.parent.glob("people.gallery*"):
-        if not file.name.endswith("-shm"):  # SQLite makes it anew after a crash of the machine
+        if not file.name.endswith("-shm"):  # SQLite creates it again after a crash of the machine
             shutil.copy(file, copy)
     for number, key in enumerate(keys):
         try:
@@ -205,7 +203,7 @@ def main() -> None:
     arguments.add_argument("--kills", type=int, default=20_000)
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
-    # A kill leaves the machine's memory as it is, so that files there are tried as well as on a disk, and faster.
+    # A kill does not change the memory of the machine, so that files in memory are as good as on a disk, and faster.
     memory = Path("/dev/shm")  # noqa: S108
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         json.dump(run(given.kills, Path(folder), given.seed), sys.stdout, indent=2)

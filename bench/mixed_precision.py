@@ -1,7 +1,7 @@
-"""May templates and probes of different precision meet in one gallery? `python -m bench.mixed_precision MODEL FACES`
+"""Count the decisions that change if templates and probes have different precisions.
 
-Enrols one aligned face each of LFW's people who have several, in FP32, and searches for one more of each in FP32 and in
-bf16: how many answers differ.
+`python -m bench.mixed_precision MODEL FACES` enrols one aligned face of each person of LFW with several, in FP32, and
+searches for another one in FP32 and in bf16.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
 from edgefr.io.files import sha256_of
 from edgefr.recognition.recogniser import open_recogniser
 
-MOST = 500
+MAX_PEOPLE = 500
 FMR = 1e-3
 
 
 def run(model: Path, faces: Path) -> dict[str, Any]:
-    """Ranks and decisions of MOST people's probes in both precisions."""
+    """Ranks and decisions of the probes in both precisions."""
     folder = open_faces(faces)
     images: dict[str, list[str]] = {}
     for name in folder.names:
         images.setdefault(person_of(name), []).append(name)
-    several = [names for names in images.values() if len(names) > 1][:MOST]
-    first, second = (folder.read_faces([names[place] for names in several]) for place in (0, 1))
+    several = [names for names in images.values() if len(names) > 1][:MAX_PEOPLE]
+    first, second = (folder.read_faces([names[index] for names in several]) for index in (0, 1))
     exact = open_recogniser(model, "onnxruntime", "fp32")
     rough = open_recogniser(model, "openvino", "bf16")
     gallery, probe, other = exact.embed(first).embedding, exact.embed(second).embedding, rough.embed(second).embedding

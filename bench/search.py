@@ -1,9 +1,9 @@
-"""A search of a million people beside the time that memory allows, and beside numpy, faiss and usearch.
+"""Compare a search among a million people with the bandwidth of memory, and with numpy, faiss and usearch.
 
-Templates are random directions, which is the hard case: nobody stands out. Half of the queries are noisy templates, as
-of enrolled people, half are random, as of strangers. All ways take turns, so that what else the machine does falls on
-each of them; `best_ms` is what one can do, `median_ms` what it did beside that. `times_memory` is the best time over
-that in which memory gives the bytes that were scanned. `python -m bench.search --people 1000` is a small gallery.
+Templates are random directions, which is the hardest case. Half of the queries are noisy templates of enrolled people,
+half are strangers. The methods take turns, so that other work on the machine affects all of them. `times_memory` is
+the best time divided by the time in which memory delivers the scanned bytes. `python -m bench.search --people 1000`
+measures a small gallery.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ DIM, TOP, TURNS = 512, 5, 12
 NOISE = 0.03
 READ = "codes read and nothing else"
 PART = 4
-"""One in so many templates also goes to libraries that want int8 codes of their own, to keep within 3 GB."""
+"""Libraries with int8 codes of their own get one in four templates, so that 3 GB of memory are enough."""
 
-Way = Callable[[Floats], Sequence[int] | None]
+Method = Callable[[Floats], Sequence[int] | None]
 
 
 def run(people: int = 1_000_000) -> dict[str, Any]:
-    """Milliseconds of a search by each way, and how often each finds the same person as float32 does."""
-    templates = crowd(people)
-    queries = _queries(templates)
+    """Milliseconds of a search by each method, and the share of queries with the same first person as in float32."""
+    templates = random_templates(people)
+    queries = make_queries(templates, TURNS)
     asked: list[int] = []
 
     def exact(ids: Sequence[int]) -> Floats:
@@ -46,7 +46,7 @@ def run(people: int = 1_000_000) -> dict[str, Any]:
     for start in range(0, people, ROWS):
         index.add(range(start, min(start + ROWS, people)), templates[start : start + ROWS])
     blocks = [block.codes for block in index._blocks]
-    ways: dict[str, tuple[int, Way]] = {
+    ways: dict[str, tuple[int, Method]] = {
         f"{READ}, {count} threads": (people * DIM, lambda _query, count=count: _read(blocks, count))
         for count in (1, THREADS)
     }
@@ -62,7 +62,7 @@ def run(people: int = 1_000_000) -> dict[str, Any]:
         name: {
             **times,
             "gb_per_s": ways[name][0] / times["best_ms"] / 1e6,
-            "times_memory": times["best_ms"] / floor * (people * DIM / ways[name][0]),  # for the bytes it scans
+            "times_memory": times["best_ms"] / floor * (people * DIM / ways[name][0]),  # relative to its bytes
             "same_top_1": None if found_ids is None else sum(map(int.__eq__, found_ids, right)) / len(right),
         }
         for name, (times, found_ids) in ((name, (row, row.pop("ids"))) for name, row in found.items())
@@ -70,7 +70,7 @@ def run(people: int = 1_000_000) -> dict[str, Any]:
     return {"people": people, "dim": DIM, "compared_again": float(np.mean(asked)), "ways": rows}
 
 
-def crowd(people: int) -> Floats:
+def random_templates(people: int) -> Floats:
     """Templates (people, DIM) of unit length in random directions, the same every time."""
     rng = np.random.default_rng(0)
     templates = np.empty((people, DIM), np.float32)
@@ -82,10 +82,11 @@ def crowd(people: int) -> Floats:
     return templates
 
 
-def _queries(templates: Floats) -> list[Floats]:
+def make_queries(templates: Floats, count: int) -> list[Floats]:
+    """Queries (DIM,) of unit length: strangers and noisy templates in turns."""
     rng = np.random.default_rng(1)
     queries = []
-    for turn in range(TURNS):
+    for turn in range(count):
         query = rng.standard_normal(DIM, np.float32)
         if turn % 2:
             query = templates[rng.integers(len(templates))] + np.float32(NOISE) * query
@@ -93,14 +94,14 @@ def _queries(templates: Floats) -> list[Floats]:
     return queries
 
 
-def _take_turns(ways: dict[str, tuple[int, Way]], queries: Sequence[Floats]) -> dict[str, dict[str, Any]]:
+def _take_turns(ways: dict[str, tuple[int, Method]], queries: Sequence[Floats]) -> dict[str, dict[str, Any]]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     ids: dict[str, list[int]] = {name: [] for name in ways}
     for turn, query in enumerate([queries[0], *queries]):
         for name, (_, way) in ways.items():
             start = time.perf_counter()
             answer = way(query)
-            if turn:  # the first warms up
+            if turn:  # the first one is a warm-up
                 seconds[name].append(time.perf_counter() - start)
                 if answer is not None:
                     ids[name].append(int(answer[0]))
@@ -111,7 +112,7 @@ def _take_turns(ways: dict[str, tuple[int, Way]], queries: Sequence[Floats]) -> 
 
 
 def _read(blocks: Sequence[Codes], count: int) -> None:
-    """Read all codes in so many threads, and do next to nothing with them."""
+    """Read all codes in `count` threads."""
 
     def read(start: int) -> int:
         return sum(int(one.view(np.int64).sum()) for one in blocks[start::count])
@@ -120,7 +121,7 @@ def _read(blocks: Sequence[Codes], count: int) -> None:
         list(threads.map(read, range(count)))
 
 
-def _ours(index: Int8Index, scan: Callable[[Codes, Codes], Floats]) -> Way:
+def _ours(index: Int8Index, scan: Callable[[Codes, Codes], Floats]) -> Method:
     def search(query: Floats) -> list[int]:
         index._scan = scan
         return [match.id for match in index.search(query, TOP)]
@@ -133,7 +134,7 @@ def _best(similarity: Floats) -> np.ndarray[Any, Any]:
     return top[np.argsort(-similarity[top])]
 
 
-def _faiss(templates: Floats) -> dict[str, tuple[int, Way]]:
+def _faiss(templates: Floats) -> dict[str, tuple[int, Method]]:
     if util.find_spec("faiss") is None:
         return {}
     faiss = import_module("faiss")
@@ -148,11 +149,11 @@ def _faiss(templates: Floats) -> dict[str, tuple[int, Way]]:
             templates.nbytes,
             lambda query: faiss.knn(query[None], templates, TOP, metric=inner)[1][0],
         ),
-        f"faiss QT_8bit, 1/{PART} of them": (count * DIM, lambda query: _nothing(quantised.search(query[None], TOP))),
+        f"faiss QT_8bit, 1/{PART} of them": (count * DIM, lambda query: _no_result(quantised.search(query[None], TOP))),
     }
 
 
-def _usearch(templates: Floats, blocks: Sequence[Codes]) -> dict[str, tuple[int, Way]]:
+def _usearch(templates: Floats, blocks: Sequence[Codes]) -> dict[str, tuple[int, Method]]:
     if util.find_spec("usearch") is None:
         return {}
     usearch = import_module("usearch.index")
@@ -166,13 +167,13 @@ def _usearch(templates: Floats, blocks: Sequence[Codes]) -> dict[str, tuple[int,
         ),
         f"usearch exact int8, 1/{PART} of them": (
             codes.nbytes,
-            lambda query: _nothing(usearch.search(codes, code[None], TOP, inner, exact=True, threads=THREADS)),
+            lambda query: _no_result(usearch.search(codes, code[None], TOP, inner, exact=True, threads=THREADS)),
         ),
     }
 
 
-def _nothing(_answer: object) -> None:
-    """Of a part of the templates the nearest is not that of all."""
+def _no_result(_answer: object) -> None:
+    """The nearest of a part of the templates is not comparable."""
 
 
 def main() -> None:

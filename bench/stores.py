@@ -1,11 +1,10 @@
-"""A gallery of many people in each store: how long it takes to build, what it takes of memory and disk, how fast and
-how rightly it is searched. `python -m bench stores --store milvus --server milvus://localhost:19530 --people 1000000`
+"""Measure a gallery of many people in each store: time to build it, memory, disk, and speed and recall of the search.
+`python -m bench stores --store milvus --server milvus://localhost:19530 --people 1000000`
 
-People are random directions with one image each, as in `bench.search`; half of the queries are noisy templates of
-enrolled people, half strangers. `recall_at_1` is how often the store's first is that of an exact search in float32.
-People are added by `import_all`, as from an import. Peak memory is that of this process, which also holds all templates
-(given as `templates_gb`) to compare with; `server_gb` is what the processes of the server hold, if `--server-pid` names
-one. The first search of a server after the build loads what was built and is printed apart as `first_ms`.
+People are random directions with one image each, and queries are those of `bench.search`. `recall_at_1` is the share of
+queries with the same first person as an exact search in float32. People are added by `import_all`. Peak memory is that
+of this process, which also holds all templates (`templates_gb`). `server_gb` is the memory of the server's processes,
+if `--server-pid` is given. The first search after the build loads the index and is reported separately as `first_ms`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.search import DIM, NOISE, crowd
+from bench.search import DIM, make_queries, random_templates
 from edgefr.engines.latency import describe_machine
 from edgefr.gallery.address import Address, address_of
 from edgefr.gallery.base import Gallery
@@ -39,9 +38,9 @@ FILE, LITE, POSTGRES, MILVUS = STORES = ("file", "milvus-lite", "postgresql", "m
 
 def run(people: int, store: str, server: str | None, pid: int | None, queries: int = QUERIES) -> dict[str, Any]:
     """The row of the table for one store."""
-    templates = crowd(people)
-    asked = _queries(templates, queries)
-    # Milvus Lite may still be writing when its folder is cleared away, which must not lose the row.
+    templates = random_templates(people)
+    asked = make_queries(templates, queries)
+    # Milvus Lite may still write while its folder is deleted, which must not lose the row.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = _place(store, server, Path(folder))
         start = time.perf_counter()
@@ -98,7 +97,7 @@ def _sample(embedding: Floats) -> FaceSample:
 
 
 def _settle(gallery: Gallery) -> None:
-    """Let Milvus close its segments and index them, which it does by itself in the course of minutes."""
+    """Make Milvus close and index its segments, which it would do by itself within minutes."""
     from edgefr.gallery.database_gallery import DatabaseGallery
     from edgefr.gallery.stores.milvus import MilvusStore
 
@@ -110,17 +109,6 @@ def _settle(gallery: Gallery) -> None:
     while (left := client.describe_index(people, index).get("pending_index_rows", 0)) > 0:
         print(f"{left:,} people are not indexed yet", file=sys.stderr)
         time.sleep(1)
-
-
-def _queries(templates: Floats, count: int) -> list[Floats]:
-    rng = np.random.default_rng(1)
-    asked = []
-    for turn in range(count):
-        query = rng.standard_normal(DIM, np.float32)
-        if turn % 2:
-            query = templates[rng.integers(len(templates))] + np.float32(NOISE) * query
-        asked.append(query / np.linalg.norm(query))
-    return asked
 
 
 def _search(gallery: Gallery, templates: Floats, asked: list[Floats]) -> dict[str, Any]:
@@ -143,7 +131,7 @@ def _search(gallery: Gallery, templates: Floats, asked: list[Floats]) -> dict[st
 
 
 def _memory(pid: int) -> float:
-    """GiB that a process and those that it has started hold; pages that several share are split among them."""
+    """Memory of a process and its children in GiB; shared pages are divided among their users."""
     total, waiting = 0, [pid]
     while waiting:
         process = Path("/proc") / str(waiting.pop())
@@ -163,7 +151,7 @@ def main(command: Sequence[str]) -> None:
     arguments.add_argument("--people", type=int, default=1_000_000)
     arguments.add_argument("--store", choices=STORES, default=FILE)
     arguments.add_argument("--server", help="milvus://HOST:PORT or postgresql://USER@HOST:PORT/DATABASE")
-    arguments.add_argument("--server-pid", type=int, help="whose memory is told, with that of its children")
+    arguments.add_argument("--server-pid", type=int, help="process whose memory is reported, with its children")
     arguments.add_argument("--queries", type=int, default=QUERIES)
     given = arguments.parse_args(command)
     row = run(given.people, given.store, given.server, given.server_pid, given.queries)

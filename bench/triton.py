@@ -1,7 +1,7 @@
-"""Requests a second that a Triton server here answers, one face each, by how many clients ask at once.
+"""Measure the requests a second of a local Triton server, with one face each, by the number of clients.
 
-The server is the nvidia-pytriton wheel's with its Python backend around onnxruntime, on the same cores as the clients:
-what it shows is what a server costs and what its batching gains, not what a machine of its own would do.
+The server is that of the nvidia-pytriton wheel with its Python backend and onnxruntime, on the same cores as the
+clients. So the results show the cost of a server and the gain of its batches, not the speed of a separate machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run() -> dict[str, Any]:
     """Rates and times by the number of clients, and without a server.
 
     Raises:
-        FileNotFoundError: there is no server to start.
+        FileNotFoundError: Triton is not installed.
     """
     if (why := missing()) is not None:
         raise FileNotFoundError(why)
@@ -42,28 +42,26 @@ def run() -> dict[str, Any]:
         server = Tritonserver(Path(folder, "repository"), Path(folder))
         server.start()
         try:
-            rows = [_measured(lambda: open_backend(model, server.url).infer, count, faces) for count in CLIENTS]
+            rows = [_measure(lambda: open_backend(model, server.url).infer, count, faces) for count in CLIENTS]
         finally:
             server.kill()
-    alone = _measured(lambda: open_backend(model, "onnxruntime").infer, 1, faces)
-    return {"load_before": load, "seconds": SECONDS, "triton": rows, "onnxruntime_in_the_process": alone}
+    in_process = _measure(lambda: open_backend(model, "onnxruntime").infer, 1, faces)
+    return {"load_before": load, "seconds": SECONDS, "triton": rows, "onnxruntime_in_the_process": in_process}
 
 
-def _measured(
-    connect: Callable[[], Callable[[dict[str, Faces]], object]], clients: int, faces: Faces
-) -> dict[str, Any]:
+def _measure(connect: Callable[[], Callable[[dict[str, Faces]], object]], clients: int, faces: Faces) -> dict[str, Any]:
     with ThreadPoolExecutor(clients) as pool:
-        asking = [connect() for _ in range(clients)]
-        begun = perf_counter()
-        asked = [pool.submit(_ask, infer, faces, begun + SECONDS) for infer in asking]
-        times = np.concatenate([one.result() for one in asked])
-        seconds = perf_counter() - begun
+        backends = [connect() for _ in range(clients)]
+        start = perf_counter()
+        futures = [pool.submit(_send_requests, infer, faces, start + SECONDS) for infer in backends]
+        times = np.concatenate([future.result() for future in futures])
+        seconds = perf_counter() - start
     p50, p99 = np.percentile(1e3 * times, (50, 99))
     return {"clients": clients, "requests_per_second": len(times) / seconds, "p50_ms": p50, "p99_ms": p99}
 
 
-def _ask(infer: Callable[[dict[str, Faces]], object], faces: Faces, until: float) -> list[float]:
-    """Seconds of each request, one after the other."""
+def _send_requests(infer: Callable[[dict[str, Faces]], object], faces: Faces, until: float) -> list[float]:
+    """Send requests one after the other, and return the seconds of each."""
     times: list[float] = []
     while (start := perf_counter()) < until:
         at = len(times) % len(faces)

@@ -1,7 +1,7 @@
-"""A real Triton server on this machine, from the binary that the nvidia-pytriton wheel carries.
+"""A real Triton server on this machine, from the binary in the nvidia-pytriton wheel.
 
-Its Python backend needs an environment of its own, with numpy<2: `make test` puts one beside the project's, in
-.venv/tritonserver. The environment whose `python` is first in PATH is the one that the backend takes.
+Its Python backend needs a separate environment with numpy<2, which `make test` creates in .venv/tritonserver. The
+backend uses the environment of the first `python` in PATH.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ START_SECONDS = 120
 
 
 def missing() -> str | None:
-    """Why no server can be started here; None where one can."""
+    """Why no server can be started here, or None."""
     if not (WHEEL / "bin/tritonserver").is_file():
         return f"no Triton server in {ENVIRONMENT}: `make .venv/tritonserver`"
     if not _stub().is_file():
@@ -40,10 +40,7 @@ def missing() -> str | None:
 
 
 class Tritonserver:
-    """A server of the models in `repository`; `folder` takes its log and the parts of its Python backend.
-
-    It keeps its port when it is started again.
-    """
+    """A server of the models in `repository`, which keeps its port after a restart. `folder` holds log and backend."""
 
     def __init__(self, repository: Path, folder: Path, *options: str) -> None:
         self._repository, self._folder, self._options = repository, folder, options
@@ -59,10 +56,10 @@ class Tritonserver:
         return f"triton://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Returns when it answers; models that cannot be loaded do not keep it from that.
+        """Start and wait until it answers, even if a model cannot be loaded.
 
         Raises:
-            RuntimeError: it ended, or does not answer.
+            RuntimeError: It ended, or does not answer.
         """
         libraries = (str(PACKAGES / "nvidia_pytriton.libs"), LIBRARIES)
         environment = {
@@ -94,14 +91,14 @@ class Tritonserver:
             sleep(0.05)
 
     def stop_answering(self) -> None:
-        """As a machine that is out of memory does."""
+        """Suspend it, like a machine that is out of memory."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """At once, with the processes of its Python backend, and what they leave in shared memory."""
+        """Kill it with the processes of its Python backend, and delete their shared memory."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._signal(signal.SIGKILL)
@@ -130,7 +127,7 @@ def _free_port() -> int:
 
 
 def _listens(port: int) -> bool:
-    """Triton opens its port when all models are loaded or have failed."""
+    """Triton opens its port after all models were loaded or have failed."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

@@ -17,16 +17,7 @@ MIN_LAYER_SHARE = 0.5
 
 
 def engine_target(runtime: str, profile: Profile) -> Target:
-    """The target of an engine that is built here.
-
-    Args:
-        runtime: Name of the runtime.
-        profile: The device profile.
-
-    Raises:
-        InvalidArgumentError: The runtime has no engines.
-        MissingExtraError: It is not installed.
-    """
+    """The target of an engine that is built here; an error if the runtime has no engines or is not installed."""
     if runtime.startswith("tensorrt"):
         from edgefr.engines.tensorrt_builder import build_target
 
@@ -35,11 +26,7 @@ def engine_target(runtime: str, profile: Profile) -> Target:
 
 
 def max_opset(runtime: str) -> int | None:
-    """The newest operator set that a runtime reads. None if it reads every one that edgefr writes.
-
-    Raises:
-        MissingExtraError: The runtime is not installed.
-    """
+    """The newest operator set that a runtime reads. None if it reads every one that edgefr writes."""
     if not runtime.startswith("tensorrt"):
         return None
     from edgefr.engines import tensorrt_builder
@@ -48,17 +35,7 @@ def max_opset(runtime: str) -> int | None:
 
 
 def compile_engine(model: Path, runtime: str, precision: str, profile: Profile, timing_folder: Path) -> CompiledEngine:
-    """Compile a model.
-
-    Args:
-        model: An .onnx file that is already converted to the precision. The engine is written beside it.
-        runtime: Name of the runtime.
-        precision: The precision of the engine.
-        profile: The device profile.
-        timing_folder: Folder of TensorRT's timing caches.
-
-    Returns:
-        The compiled model.
+    """Compile an .onnx file that is already converted to the precision. The engine is written beside it.
 
     Raises:
         EdgefrError: The runtime cannot compile it, or the result is not in `precision`.
@@ -82,15 +59,7 @@ def compile_engine(model: Path, runtime: str, precision: str, profile: Profile, 
 
 
 def check_layers(layers: Mapping[str, int] | None, precision: str) -> None:
-    """Check that a model computes in the precision it is named after.
-
-    Args:
-        layers: Number format -> number of heavy layers. None, if it is unknown, passes.
-        precision: The precision.
-
-    Raises:
-        EdgefrError: Fewer than half of the heavy layers do, or there is none.
-    """
+    """Check that at least half of the heavy layers (number format -> number; None if unknown) are in a precision."""
     if layers is None:
         return
     total, found = sum(layers.values()), layers.get(precision, 0)

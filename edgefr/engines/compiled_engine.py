@@ -9,12 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CompiledEngine:
-    """A compiled model.
+    """The file that a runtime loads, which is the ONNX file itself if the runtime compiles at every start.
 
-    Attributes:
-        path: The file that the runtime loads: the ONNX file itself if the runtime compiles at every start.
-        layers: Number format -> number of heavy layers. None if the runtime does not report it.
-        runs: Whether it can run on this machine.
+    `layers`: number format -> number of heavy layers, if the runtime reports it. `runs`: whether it runs here.
     """
 
     path: Path

@@ -26,13 +26,7 @@ from edgefr.runtimes.engine_file import EngineKey, EngineRecord, check_engine
 
 
 def engine_folder(root: Path, name: str, key: EngineKey) -> Path:
-    """The folder of an engine.
-
-    Args:
-        root: The folder of engines.
-        name: Name of the model, for humans.
-        key: The key of the engine.
-    """
+    """The folder of an engine below `root`; `name` is for humans."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
     return root / f"{plain}{folder_suffix(key)}"
 
@@ -43,15 +37,7 @@ def folder_suffix(key: EngineKey) -> str:
 
 
 def usable_engines(model: Path, root: Path) -> list[tuple[Path, str, str]]:
-    """The engines that were built from a model and run on this machine.
-
-    Args:
-        model: The FP32 .onnx file.
-        root: The folder of engines.
-
-    Returns:
-        Path, runtime and precision of each engine.
-    """
+    """Path, runtime and precision of the engines below `root` that were built from `model` and run on this machine."""
     digest = model_digest(model)
     return [
         (engine, record.key.place.runtime, record.key.precision)
@@ -83,11 +69,7 @@ def _is_usable(engine: Path, record: EngineRecord) -> bool:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete an engine, if it is still there.
-
-    Raises:
-        UnavailableError: It cannot be deleted.
-    """
+    """Delete an engine, if it is still there."""
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:  # another process was faster
@@ -97,11 +79,7 @@ def delete_folder(folder: Path) -> None:
 
 
 def retire_folder(folder: Path) -> None:
-    """Delete an engine in one step for its readers: rename it to a hidden name, then delete that.
-
-    Raises:
-        UnavailableError: It cannot be deleted.
-    """
+    """Delete an engine in one step for its readers: rename it to a hidden name, then delete that."""
     try:
         hidden = _make_hidden_folder(folder)
         with suppress(FileNotFoundError):  # another process was faster
@@ -119,12 +97,9 @@ def publish_folder(folder: Path, fix: str = CHOOSE_CACHE, keep_existing: bool = 
     """Fill a folder that appears as a whole.
 
     Args:
-        folder: The final name of the folder.
+        folder: The final name. The yielded folder beside it is renamed on success and deleted on failure.
         fix: What the user can do if it cannot be written.
         keep_existing: Whether a folder that another process has published meanwhile is kept. Otherwise it is an error.
-
-    Yields:
-        A temporary folder beside it, which is renamed on success and deleted on failure.
 
     Raises:
         UnavailableError: The disk is full, or the folder cannot be written.

@@ -58,13 +58,7 @@ class ParityGateError(EdgefrError):
 
 @dataclass(frozen=True)
 class BuildFaces:
-    """The faces for a build.
-
-    Attributes:
-        faces: (N, 112, 112, 3) aligned faces to compare on.
-        pairs: Pairs of them.
-        calibration: (M, 112, 112, 3) other aligned faces to calibrate on.
-    """
+    """Aligned faces (N, 112, 112, 3) and pairs of them to compare on, and others (M, 112, 112, 3) to calibrate on."""
 
     faces: Faces
     pairs: Pairs | None
@@ -82,13 +76,7 @@ class BuildFaces:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine in the folder of engines.
-
-    Attributes:
-        path: The file that a runtime loads.
-        manifest: Its manifest.
-        from_cache: Whether it existed before.
-    """
+    """An engine with its manifest; `from_cache`: whether it existed before."""
 
     path: Path
     manifest: Manifest

@@ -28,13 +28,7 @@ class BenchRow:
     """The speed at one batch size.
 
     Attributes:
-        runtime: Name of the runtime.
-        precision: Its precision.
-        batch: Images in a call.
-        calls: Number of calls.
-        p50_ms: Median time of a call in milliseconds.
-        p95_ms: 95th percentile.
-        p99_ms: 99th percentile.
+        p50_ms, p95_ms, p99_ms: Percentiles of the time of a call in milliseconds.
         images_per_second: Throughput over all calls.
         bytes: Size of the file, if known.
         peak_mib: Peak memory of the process meanwhile in MiB, if the system reports it.
@@ -58,13 +52,7 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What is known about a model before it is timed.
-
-    Attributes:
-        bytes: Size of the file.
-        operations: Operations for one image (`roofline.count_operations`).
-        gemm_rate: Operations a second of a matrix product in its precision (`roofline.gemm_rate`).
-    """
+    """Size of a file, operations for one image and rate of matrix products (`roofline`), as far as they are known."""
 
     bytes: int | None = None
     operations: int | None = None

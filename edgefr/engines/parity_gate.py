@@ -153,15 +153,9 @@ def compare_models(
 
 
 def check_bounds(report: ParityReport, bound: Bound) -> list[str]:
-    """Check a report.
+    """A sentence for each bound that a report exceeds.
 
-    Args:
-        report: The report.
-        bound: The allowed differences. Numbers of flips are scaled to the number of pairs and rounded up, because one
-            flip of few pairs is already a higher rate.
-
-    Returns:
-        A sentence for each exceeded bound.
+    Numbers of flips are scaled to the number of pairs and rounded up, because one of few is already a higher rate.
     """
     broken = []
     if report.cosine_min <= bound.cosine_min:

@@ -16,13 +16,7 @@ from edgefr.runtimes.registry import engine_suffixes, local_target
 
 @dataclass(frozen=True)
 class PrunedEngine:
-    """A removed engine.
-
-    Attributes:
-        folder: Its folder.
-        bytes: The size of the folder.
-        why: Why it was removed.
-    """
+    """The folder of a removed engine, its size, and why it was removed."""
 
     folder: Path
     bytes: int

@@ -62,11 +62,11 @@ def _in_openvino(precision: str, side: int) -> Callable[[], object] | None:
         return None
     import openvino
 
-    from edgefr.runtimes.openvino import heavy_layers, openvino_core
+    from edgefr.runtimes.openvino import count_heavy_layers, openvino_core
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
     compiled = openvino_core().compile_model(_product(precision, side), "CPU", settings)
-    if set(heavy_layers(compiled)) != {precision}:
+    if set(count_heavy_layers(compiled)) != {precision}:
         return None
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(_numbers(side)))

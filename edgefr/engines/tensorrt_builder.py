@@ -31,16 +31,7 @@ AMPERE_PLUS = ("SM80", "SM86", "SM89", "SM90", "SM100", "SM103", "SM120")
 
 
 def build_target(runtime: str, profile: Profile) -> Target:
-    """The target of an engine: the GPU of this machine, else the compute capabilities of the profile.
-
-    Args:
-        runtime: "tensorrt" or "tensorrt-rtx".
-        profile: The device profile.
-
-    Raises:
-        MissingExtraError: The library is not installed.
-        EdgefrError: The library cannot build for the profile (`tensorrt_settings.choose_settings`).
-    """
+    """The target of an engine: the GPU of this machine, else the compute capabilities of the profile."""
     trt = tensorrt_library(runtime)
     gpu = find_gpu()
     chosen = choose_settings(trt, "fp32", profile, gpu is not None)
@@ -52,11 +43,7 @@ def build_target(runtime: str, profile: Profile) -> Target:
 
 
 def max_opset(runtime: str) -> int | None:
-    """The newest operator set that the library's parser reads. None if it reads every one that edgefr writes.
-
-    Raises:
-        MissingExtraError: The library is not installed.
-    """
+    """The newest operator set that the library's parser reads. None if it reads every one that edgefr writes."""
     strong = "STRONGLY_TYPED" in members(tensorrt_library(runtime).NetworkDefinitionCreationFlag)
     return None if strong else OLD_OPSET
 
@@ -66,13 +53,7 @@ def build_tensorrt_engine(
 ) -> CompiledEngine:
     """Build an engine for the GPU of this machine, or without one for the compute capabilities of the profile.
 
-    Args:
-        model: The .onnx file.
-        runtime: "tensorrt" or "tensorrt-rtx".
-        precision: The precision of the file.
-        profile: The device profile.
-        output: The engine to write.
-        timing_folder: Folder of timing caches, so that the next build on this device does not measure again.
+    The timing cache in `timing_folder` saves the next build on this device the measurements.
 
     Raises:
         MissingExtraError: The library is not installed.

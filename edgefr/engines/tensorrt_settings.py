@@ -16,15 +16,10 @@ from edgefr.runtimes.tensorrt.library import members
 
 @dataclass(frozen=True)
 class BuilderSettings:
-    """Settings of TensorRT's builder.
+    """Names of the flags for network and builder, and what else is set.
 
-    Attributes:
-        network_flags: Names of the flags of the network.
-        builder_flags: Names of the builder's flags to set.
-        cleared_flags: Names of the builder's flags to clear.
-        weak: Whether types are weak, so that every layer needs the type of the ONNX file.
-        capabilities: Compute capabilities to compile for without a GPU. Empty to compile for the GPU of this machine.
-        hardware: Level of hardware compatibility, if any.
+    `weak`: every layer needs the type of the ONNX file. `capabilities`: compute capabilities to compile for without a
+    GPU. `hardware`: level of hardware compatibility, if any.
     """
 
     network_flags: tuple[str, ...]
@@ -36,18 +31,10 @@ class BuilderSettings:
 
 
 def choose_settings(trt: Any, precision: str, profile: Profile, gpu: bool) -> BuilderSettings:
-    """Choose the settings.
-
-    Args:
-        trt: The library.
-        precision: "fp32", "fp16" or "int8".
-        profile: The device profile.
-        gpu: Whether there is a GPU to build on.
+    """Choose the settings for a version of the library; `gpu`: whether there is one to build on.
 
     Raises:
-        InvalidArgumentError: TensorRT does not have the precision, or the profile no suitable compute capability.
-        EdgefrError: The library lacks something that the profile needs.
-        UnavailableError: The library needs a GPU.
+        EdgefrError: The library cannot build for this precision or profile, or needs a GPU.
     """
     if precision == "bf16":
         raise InvalidArgumentError("fp32, fp16 or int8 for TensorRT", "bf16", "use --fp16, or --runtime openvino")

@@ -35,7 +35,7 @@ def write_onnx(
         module: The module.
         example: An input.
         dynamic: Axis of the input -> `torch.export.Dim`, for its dynamic axes.
-        axes: The dynamic axes of the input, which comes first, and of the outputs.
+        axes: Names of the dynamic axes of the input, which comes first, and of the outputs.
         manifest: The manifest to store in the file.
         path: The file to write.
 

@@ -65,14 +65,7 @@ CHOOSE_REPOSITORY = "choose another repository, make room, or run the command ag
 
 @dataclass(frozen=True)
 class ExportedVersion:
-    """A version in a model repository.
-
-    Attributes:
-        folder: Its folder.
-        name: Name of the model.
-        version: Number of the version.
-        fingerprint: Digest and precision of the model.
-    """
+    """A version of a model in a repository."""
 
     folder: Path
     name: str

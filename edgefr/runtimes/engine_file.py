@@ -44,14 +44,7 @@ class Target:
     driver: str = ""
 
     def compare(self, here: Target) -> dict[str, bool]:
-        """Compare with the target of a machine.
-
-        Args:
-            here: The target of the machine that is to load an engine built for this target.
-
-        Returns:
-            Name of the field -> whether the machine fits.
-        """
+        """Name of a field -> whether a machine with the target `here` fits an engine that was built for this one."""
         any_gpu = self.device.startswith(ANY_OF_GPUS) and here.device.rpartition(" ")[2] in self.device.split()
         later = self.version.endswith(OR_LATER) and _is_compatible(here.version, self.version.removesuffix(OR_LATER))
         return {
@@ -105,11 +98,7 @@ class EngineRecord:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, source: Path) -> EngineRecord:
-        """Read the entry of a manifest.
-
-        Args:
-            manifest: The manifest.
-            source: The engine, for messages.
+        """Read the entry of a manifest; `source` is the engine, for messages.
 
         Raises:
             WrongModelError: The manifest does not belong to an engine.
@@ -128,13 +117,7 @@ class EngineRecord:
 
 
 def read_engine(path: Path) -> EngineRecord:
-    """Read the record of an engine for any device, and compare size and digest with the file.
-
-    Args:
-        path: The engine.
-
-    Returns:
-        Its record.
+    """Read the record of an engine for any device, and compare its size and digest with the file.
 
     Raises:
         WrongModelError: There is no engine or no manifest, or the manifest belongs to another file.

@@ -106,14 +106,7 @@ class OpenVinoBackend:
 
 
 def count_heavy_layers(compiled: Any) -> Counter[str]:
-    """Count the heavy layers of a compiled model by number format.
-
-    Args:
-        compiled: An `openvino.CompiledModel`.
-
-    Returns:
-        Number format -> number of layers.
-    """
+    """Count the heavy layers of an `openvino.CompiledModel` by number format."""
     infos = (op.get_rt_info() for op in compiled.get_runtime_model().get_ops())
     heavy = (info for info in infos if info["layerType"].astype(str) in HEAVY_LAYERS)
     names = (info["runtimePrecision"].astype(str) for info in heavy)

@@ -1,4 +1,4 @@
-"""edgefr build-engine, as scripts use it."""
+"""edgefr build-engine as scripts use it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefr.cli.build_engine import _sample
+from edgefr.cli.build_engine import _read_faces
 from edgefr.data.sample_faces import astronaut_faces
 from edgefr.manifest import model_digest
 from edgefr.models import MINI, shipped_model
@@ -24,7 +24,7 @@ def aligned(folder: Path) -> Path:
     return folder
 
 
-def test_an_engine_is_built_once_and_then_compared_and_used(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_engine_is_built_once_and_can_be_compared(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
     faces = aligned(tmp_path / "faces")
     options = ("--int8", "--runtime", "onnxruntime", "--faces", faces, "--cache", tmp_path / "cache", "--json")
     told = edgefr("build-engine", model, *options)
@@ -37,23 +37,23 @@ def test_an_engine_is_built_once_and_then_compared_and_used(edgefr, model: Path,
     assert 0.98 < compared.json["cosine_min"] < 0.99999
 
 
-def test_an_engine_of_the_model_that_ships(edgefr, tmp_path: Path) -> None:
+def test_an_engine_of_the_shipped_model(edgefr, tmp_path: Path) -> None:
     told = edgefr("build-engine", "mini", "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path, "--json")
     assert told.code == 0, told.err
     assert told.json["key"]["onnx"] == model_digest(shipped_model(MINI))
 
 
-def test_an_engine_that_decides_otherwise_is_exit_one(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
+def test_an_engine_that_decides_differently_is_exit_code_one(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
     from edgefr.engines import parity_gate as parity
 
-    monkeypatch.setitem(parity.BOUNDS, "fp32", parity.Bound(1.5, 0, 0.0))  # which nothing keeps
+    monkeypatch.setitem(parity.BOUNDS, "fp32", parity.Bound(1.5, 0, 0.0))  # impossible
     told = edgefr("build-engine", model, "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path / "cache")
     assert told.code == 1
-    assert "nothing was written" in told.err
+    assert "Nothing was written" in told.err
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_profile_says_which_precision_is_built(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_profile_chooses_the_precision(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
     profile = tmp_path / "mine.toml"
     profile.write_text('name = "mine"\nruntime = "onnxruntime"\nprecisions = ["fp32"]\n')
     told = edgefr("build-engine", model, "--device-profile", profile, "--cache", tmp_path / "cache", "--json")
@@ -62,9 +62,9 @@ def test_a_profile_says_which_precision_is_built(edgefr, model: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("count", "paired", "warned"),
-    [(6, True, ""), (4, True, "found that all are in a pair"), (6, False, "found no --pairs")],
+    [(6, True, ""), (4, True, "because every face is in a pair"), (6, False, "because there are no --pairs")],
 )
-def test_who_compares_on_the_faces_of_the_calibration_is_told(
+def test_a_comparison_on_the_faces_of_the_calibration_prints_a_warning(
     count: int, paired: bool, warned: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import cv2
@@ -74,21 +74,23 @@ def test_who_compares_on_the_faces_of_the_calibration_is_told(
         cv2.imwrite(str(tmp_path / "faces" / "A" / f"A_{number:04d}.jpg"), face[..., ::-1])
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("1 1\nA\t1\t2\nA\t3\tA\t4\n")
-    sample = _sample(tmp_path / "faces", pairs if paired else None, None, calibrate=True)
-    assert len(sample.calibration) == (count if warned else 2)
-    told = capsys.readouterr().err
-    assert warned in told
-    assert bool(told) == bool(warned)
+    faces = _read_faces(tmp_path / "faces", pairs if paired else None, None, calibrate=True)
+    assert len(faces.calibration) == (count if warned else 2)
+    printed = capsys.readouterr().err
+    assert warned in printed
+    assert bool(printed) == bool(warned)
 
 
-def test_one_precision_is_asked_for(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
-    assert "found none: choose one" in edgefr("build-engine", model).sentence
+def test_exactly_one_precision_is_allowed(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    assert "found none. Choose one" in edgefr("build-engine", model).sentence
     assert "found fp16 and int8" in edgefr("build-engine", model, "--fp16", "--int8").sentence
-    assert "choose among" in edgefr("build-engine", model, "--fp16", "--device-profile", "none").sentence
-    assert "give them with --faces" in edgefr("build-engine", model, "--fp16", "--pairs", tmp_path / "p.txt").sentence
+    assert "Choose one of cpu-arm" in edgefr("build-engine", model, "--fp16", "--device-profile", "none").sentence
+    assert "Give them with --faces" in edgefr("build-engine", model, "--fp16", "--pairs", tmp_path / "p.txt").sentence
 
 
-def test_a_runtime_that_is_missing_names_its_install(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
+def test_the_error_for_a_missing_runtime_says_how_to_install_it(
+    edgefr, model: Path, tmp_path: Path, monkeypatch
+) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)

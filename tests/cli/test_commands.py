@@ -1,4 +1,4 @@
-"""The other commands, as scripts and people use them."""
+"""The other commands as scripts and users call them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from docs.make_cli import PAGE, page
+from edgefr.errors import install_command
 from edgefr.models import MINI, shipped_model
 
 PHOTOS = ("obama.jpg", "biden.jpg", "obama_and_biden.jpg", "astronaut.png")
 
 
-def test_the_page_of_commands_is_what_help_says() -> None:
+def test_the_page_of_commands_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
 
 
@@ -47,7 +48,7 @@ def test_embed_takes_files_folders_and_globs_once_each(edgefr, photos: Path, yun
 
 
 @pytest.mark.shared
-def test_embed_names_what_it_leaves_out_and_keeps_the_rest(edgefr, photos: Path, yunet: Path, tmp_path: Path) -> None:
+def test_embed_reports_unusable_pictures_and_embeds_the_rest(edgefr, photos: Path, yunet: Path, tmp_path: Path) -> None:
     (photos / "broken.jpg").write_text("no picture")
     told = edgefr("embed", photos, tmp_path / "gone.jpg", "-o", tmp_path / "x.npz", "-m", "fake", "-d", yunet)
     assert told.code == 2
@@ -59,7 +60,7 @@ def test_embed_names_what_it_leaves_out_and_keeps_the_rest(edgefr, photos: Path,
 
 
 @pytest.mark.shared
-def test_embed_writes_nothing_where_no_photograph_is_usable(edgefr, yunet: Path, tmp_path: Path) -> None:
+def test_embed_writes_nothing_if_no_photograph_is_usable(edgefr, yunet: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
     told = edgefr("embed", tmp_path / "a.jpg", "-o", tmp_path / "x.npz", "-m", "fake", "-d", yunet)
     assert told.code == 2
@@ -67,7 +68,7 @@ def test_embed_writes_nothing_where_no_photograph_is_usable(edgefr, yunet: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg"]
 
 
-def test_embed_refuses_names_and_folders_that_cannot_work(edgefr, tmp_path: Path) -> None:
+def test_embed_refuses_other_outputs_and_empty_folders(edgefr, tmp_path: Path) -> None:
     assert ".npz" in edgefr("embed", "a.jpg", "-o", "x.txt", "-m", "fake").sentence
     assert "found none" in edgefr("embed", tmp_path, "-o", tmp_path / "x.npz", "-m", "fake").sentence
 
@@ -86,7 +87,7 @@ def test_parity_of_two_runtimes_on_real_pairs(edgefr, fused_onnx: Path, shared: 
 
 
 @pytest.mark.shared
-def test_parity_of_models_that_differ_is_exit_one(edgefr, fused_onnx: Path, shared: Path, tmp_path: Path) -> None:
+def test_parity_of_different_models_is_exit_code_one(edgefr, fused_onnx: Path, shared: Path, tmp_path: Path) -> None:
     """The same graph with one channel of the fusion's head disturbed."""
     import onnx
     from onnx import numpy_helper
@@ -107,7 +108,7 @@ def test_parity_of_models_that_differ_is_exit_one(edgefr, fused_onnx: Path, shar
     assert "expected every face's cosine above" in told.out
 
 
-def test_parity_knows_the_model_that_ships_by_its_name(edgefr, tmp_path: Path) -> None:
+def test_parity_accepts_the_name_of_a_shipped_model(edgefr, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     from edgefr.data.sample_faces import astronaut_faces
 
@@ -123,7 +124,7 @@ def test_parity_needs_two_models(edgefr, tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_bench_lists_a_row_for_every_runtime_precision_and_batch(edgefr, fused_onnx: Path) -> None:
+def test_bench_has_a_row_for_every_runtime_precision_and_batch(edgefr, fused_onnx: Path) -> None:
     told = edgefr("bench", fused_onnx, "--batch", "1,2", "--seconds", "0.1", "--json").json
     rows = {(row["runtime"], row["precision"], row["batch"]) for row in told["rows"]}
     assert {("onnxruntime", "fp32", 1), ("onnxruntime", "fp32", 2), ("openvino", "fp32", 1)} <= rows
@@ -133,34 +134,34 @@ def test_bench_lists_a_row_for_every_runtime_precision_and_batch(edgefr, fused_o
     assert told["machine"]["cores"] >= 1
 
 
-def test_bench_knows_the_model_that_ships_by_its_name(edgefr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_accepts_the_name_of_a_shipped_model(edgefr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.engines.roofline.gemm_rate", lambda precision: None)  # which takes seconds
     told = edgefr("bench", "mini", "--batch", "1", "--seconds", "0.01", "--json").json
     assert told["model"] == "mini.onnx"
     assert ("onnxruntime", "fp32") in {(row["runtime"], row["precision"]) for row in told["rows"]}
 
 
-def test_bench_times_every_engine_of_a_gpu_and_of_a_processor_those_that_differ(tmp_path: Path, monkeypatch) -> None:
-    from edgefr.cli.bench import _present
-    from edgefr.engines import engine_cache as cache
+def test_bench_times_all_engines_of_a_gpu_and_converted_ones_of_a_processor(tmp_path: Path, monkeypatch) -> None:
+    from edgefr.cli.bench import _candidates
+    from edgefr.engines import engine_cache
 
     engines = [
         (tmp_path / f"{runtime}-{precision}", runtime, precision)
         for runtime, precision in (("tensorrt", "fp32"), ("tensorrt-rtx", "fp16"), ("openvino", "bf16"))
     ]
-    monkeypatch.setattr(cache, "engines_of", lambda model, root: engines)
-    assert _present(tmp_path / "m.onnx", tmp_path)[-2:] == engines[:2]
+    monkeypatch.setattr(engine_cache, "usable_engines", lambda model, root: engines)
+    assert _candidates(tmp_path / "m.onnx", tmp_path)[-2:] == engines[:2]
 
 
 def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("torch")
-    from edgefr.cli.bench import _in_int8
+    from edgefr.cli.bench import _int8_candidates
     from edgefr.io.onnx_precision import graph_precision
 
     pair = tmp_path / "pair.onnx"
     shutil.copy(shipped_model(MINI), pair)
-    rows = _in_int8(pair)
+    rows = _int8_candidates(pair)
     assert {(runtime, precision) for _, runtime, precision in rows} >= {("onnxruntime", "int8"), ("openvino", "int8")}
     assert {graph_precision(file).name for file, _, _ in rows} == {"int8"}
     assert rows[0][0].stat().st_size < 0.4 * pair.stat().st_size
@@ -172,13 +173,13 @@ def test_bench_refuses_other_sizes(edgefr) -> None:
 
 
 @pytest.mark.shared
-def test_doctor_looks_into_the_model_it_names(edgefr, fused_onnx: Path, monkeypatch) -> None:
+def test_doctor_reports_the_threshold_of_the_model(edgefr, fused_onnx: Path, monkeypatch) -> None:
     monkeypatch.setenv("EDGEFR_MODEL", str(fused_onnx))
     found = edgefr("doctor", "--json").json["model"]
     assert found == {"found": str(fused_onnx), "advice": "threshold 0.300 at FMR 0.001"}
 
 
-def test_doctor_says_what_is_wrong_with_a_model(edgefr, tmp_path: Path, monkeypatch) -> None:
+def test_doctor_reports_what_is_wrong_with_a_model(edgefr, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "model.onnx").write_text("text")
     monkeypatch.setenv("EDGEFR_MODEL", str(tmp_path / "model.onnx"))
     found = edgefr("doctor", "--json").json["model"]
@@ -186,7 +187,7 @@ def test_doctor_says_what_is_wrong_with_a_model(edgefr, tmp_path: Path, monkeypa
     assert "expected an ONNX model" in found["advice"]
 
 
-def test_a_reader_that_goes_away_is_no_answer() -> None:
+def test_a_closed_pipe_is_not_exit_code_one() -> None:
     """`edgefr doctor | true` ends as other programs do, not with exit code 1."""
     told = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {sys.executable} -m edgefr doctor --json | true; echo ${{PIPESTATUS[0]}}"],
@@ -198,11 +199,11 @@ def test_a_reader_that_goes_away_is_no_answer() -> None:
     assert told.stderr == ""
 
 
-def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
+def test_doctor_lists_what_is_installed_and_how_to_install_the_rest(edgefr) -> None:
     told = edgefr("doctor", "--json").json
     runtimes = {entry["name"]: entry for entry in told["runtimes"]}
     assert runtimes["onnxruntime"]["version"]
-    assert runtimes["triton"]["version"] or runtimes["triton"]["install"] == "pip install 'edgefr[triton]'"
+    assert runtimes["triton"]["version"] or runtimes["triton"]["install"] == install_command("triton")
     assert {extra["name"] for extra in told["extras"]} == {
         "train",
         "cpu",
@@ -221,7 +222,9 @@ def test_doctor_tells_what_is_here_and_how_to_get_the_rest(edgefr) -> None:
 
 
 @pytest.mark.shared
-def test_the_demo_is_right_and_draws_its_picture(edgefr, fused_onnx: Path, yunet: Path, tmp_path: Path) -> None:
+def test_the_demo_decides_correctly_and_draws_its_picture(
+    edgefr, fused_onnx: Path, yunet: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("skimage")
     pytest.importorskip("matplotlib")
     import cv2
@@ -233,7 +236,7 @@ def test_the_demo_is_right_and_draws_its_picture(edgefr, fused_onnx: Path, yunet
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_export_of_what_is_no_checkpoint_is_one_sentence(edgefr, suffix: str, tmp_path: Path) -> None:
+def test_export_of_another_file_is_an_error(edgefr, suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"c{suffix}").write_text("hello")
     told = edgefr("export", tmp_path / f"c{suffix}", "-o", tmp_path / "m.onnx")
     assert told.code == 2
@@ -241,11 +244,11 @@ def test_export_of_what_is_no_checkpoint_is_one_sentence(edgefr, suffix: str, tm
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_a_missing_recipe_is_one_sentence(edgefr, tmp_path: Path) -> None:
+def test_a_missing_recipe_is_an_error(edgefr, tmp_path: Path) -> None:
     assert "ls train" in edgefr("train", tmp_path / "none.toml").sentence
 
 
-def test_wrong_words_are_exit_two(edgefr) -> None:
+def test_wrong_arguments_are_exit_code_two(edgefr) -> None:
     for arguments in (["verify"], ["verify", "a", "b", "--face", "nicest"], ["nothing"]):
         told = edgefr(*arguments)
         assert told.code == 2

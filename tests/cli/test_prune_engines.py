@@ -1,4 +1,4 @@
-"""edgefr prune-engines, as scripts use it."""
+"""edgefr prune-engines as scripts use it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgefr.runtimes.engine_file import EngineRecord
 pytest.importorskip("onnx")
 
 
-def test_an_engine_of_an_older_runtime_is_removed_and_told(edgefr, tmp_path: Path) -> None:
+def test_an_engine_of_an_older_runtime_is_removed_and_reported(edgefr, tmp_path: Path) -> None:
     build = ("build-engine", "mini", "--fp32", "--runtime", "onnxruntime", "--cache", tmp_path, "--json")
     built = Path(edgefr(*build).json["engine"])
     assert edgefr("prune-engines", "mini", "--cache", tmp_path, "--json").json == {"removed": []}
@@ -26,7 +26,7 @@ def test_an_engine_of_an_older_runtime_is_removed_and_told(edgefr, tmp_path: Pat
 
 
 def _of_an_older_runtime(built: Path) -> Path:
-    """Make of an engine one that an older onnxruntime built; its folder."""
+    """Turn an engine into one that an older onnxruntime built, and return its folder."""
     manifest = read_manifest(built)
     assert manifest is not None
     manifest.engine["key"]["place"]["version"] = "1.0"

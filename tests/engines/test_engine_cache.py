@@ -106,7 +106,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with (
-        pytest.raises(EdgefrError, match="expected to write .*/file/engine, found an error of the system"),
+        pytest.raises(EdgefrError, match=r"expected to write .*/file/engine, found an error of the system"),
         publish_folder(tmp_path / "file" / "engine"),
     ):
         pass
@@ -137,8 +137,8 @@ def test_of_two_simultaneous_builds_one_engine_is_kept_whole(tmp_path: Path) -> 
 def test_a_killed_build_leaves_no_engine_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     folder = tmp_path / "engine"
     code = (
-        "import sys, time; from pathlib import Path; from edgefr.engines.engine_cache import published\n"
-        "with published(Path(sys.argv[1])) as temporary:\n"
+        "import sys, time; from pathlib import Path; from edgefr.engines.engine_cache import publish_folder\n"
+        "with publish_folder(Path(sys.argv[1])) as temporary:\n"
         "    (temporary / 'engine.blob').write_bytes(b'half'); print('writing', flush=True); time.sleep(60)"
     )
     builder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -246,4 +246,4 @@ def test_the_process_of_another_user_counts_as_running(monkeypatch: pytest.Monke
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    assert cache._runs(1)
+    assert cache._is_running(1)

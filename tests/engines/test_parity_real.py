@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.parity import Remembered
+from bench.parity import CachedRecogniser
 from edgefr.data.lfw_pairs import read_pairs
 from edgefr.engines.parity_gate import BF16, FP32, check_bounds, compare_models
 from edgefr.evaluation.lfw_protocol import faces_and_pairs
@@ -25,7 +25,7 @@ def faces_pairs(shared: Path):
 
 @pytest.fixture(scope="module")
 def reference(fused_checkpoint: Path) -> Recogniser:
-    return Remembered(open_recogniser(fused_checkpoint, "torch"))
+    return CachedRecogniser(open_recogniser(fused_checkpoint, "torch"))
 
 
 @pytest.mark.parametrize(

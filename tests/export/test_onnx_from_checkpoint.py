@@ -48,7 +48,7 @@ def shape(value) -> list[object]:
     return [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
 
 
-def test_the_graph_is_the_contract(exported: Path) -> None:
+def test_the_graph_has_the_inputs_and_outputs_of_a_recogniser(exported: Path) -> None:
     graph = onnx.load(exported).graph
     assert [(value.name, shape(value)) for value in graph.input] == [("image", ["batch", 112, 112, 3])]
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -60,7 +60,7 @@ def test_the_graph_is_the_contract(exported: Path) -> None:
     assert {value.type.tensor_type.elem_type for value in graph.output} == {onnx.TensorProto.FLOAT}
 
 
-def test_only_standard_operators_and_no_trace_of_the_machine(exported: Path) -> None:
+def test_the_file_has_only_standard_operators_and_no_local_paths(exported: Path) -> None:
     model = onnx.load(exported)
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
@@ -68,7 +68,7 @@ def test_only_standard_operators_and_no_trace_of_the_machine(exported: Path) -> 
     assert b"site-packages" not in exported.read_bytes()
 
 
-def test_the_manifest_lies_beside_and_inside(exported: Path, checkpoint: Path) -> None:
+def test_the_manifest_is_beside_and_inside_the_file(exported: Path, checkpoint: Path) -> None:
     beside = read_manifest(exported)
     assert beside is not None
     assert beside.made_from["checkpoint"] == {"file": checkpoint.name, "sha256": sha256_of(checkpoint)}
@@ -79,7 +79,7 @@ def test_the_manifest_lies_beside_and_inside(exported: Path, checkpoint: Path) -
     assert model_manifest(alone) == beside
 
 
-def test_it_answers_as_torch_at_any_batch(exported: Path, checkpoint: Path) -> None:
+def test_the_file_has_the_outputs_of_torch_at_any_batch_size(exported: Path, checkpoint: Path) -> None:
     faces = astronaut_faces(7)
     ours = open_recogniser(exported, "onnxruntime").embed(faces, batch=7)
     theirs = open_recogniser(checkpoint, "torch").embed(faces, batch=1)
@@ -88,7 +88,7 @@ def test_it_answers_as_torch_at_any_batch(exported: Path, checkpoint: Path) -> N
     np.testing.assert_allclose(ours.uncertainty, theirs.uncertainty, rtol=1e-4)
 
 
-def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_graph_with_other_outputs_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
     """Swapped channels, planted behind the comparison's back."""
     write = module._write
 
@@ -100,22 +100,22 @@ def test_a_graph_that_differs_is_not_written(checkpoint: Path, tmp_path: Path, m
         skip.data = straight
 
     monkeypatch.setattr(module, "_write", swapped)
-    with pytest.raises(EdgefrError, match="answer as torch does"):
+    with pytest.raises(EdgefrError, match="expected the exported graph to give the outputs of torch on real faces"):
         onnx_from_checkpoint(checkpoint, tmp_path / "model.onnx", astronaut_faces(2))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_answers_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
+def test_a_graph_that_gives_nan_is_not_written(tmp_path: Path) -> None:
     fusion = FusionSpec(embedding_dim=64, readout="mean", vib=False, local_branch=False)
     model = FusedModel.random(ModelSpec("mobilefacenet", "mobilefacenet", fusion=fusion))
     model.bottleneck.mu.bias.data[0] = float("nan")
     save_fused(model, tmp_path / "nan.safetensors")
-    with pytest.raises(EdgefrError, match="answer as torch does"):
+    with pytest.raises(EdgefrError, match="expected the exported graph to give the outputs of torch on real faces"):
         onnx_from_checkpoint(tmp_path / "nan.safetensors", tmp_path / "nan.onnx", astronaut_faces(2))
     assert not (tmp_path / "nan.onnx").exists()
 
 
-def test_without_a_bottleneck_there_is_no_uncertainty(tmp_path: Path) -> None:
+def test_without_a_bottleneck_there_is_no_uncertainty_output(tmp_path: Path) -> None:
     fusion = FusionSpec(embedding_dim=64, readout="mean", vib=False, local_branch=False)
     save_fused(
         FusedModel.random(ModelSpec("mobilefacenet", "mobilefacenet", fusion=fusion)), tmp_path / "m.safetensors"
@@ -124,7 +124,7 @@ def test_without_a_bottleneck_there_is_no_uncertainty(tmp_path: Path) -> None:
     assert open_recogniser(tmp_path / "m.onnx").embed(astronaut_faces(1)).uncertainty is None
 
 
-def test_the_classic_graph_is_what_insightface_takes(checkpoint: Path, tmp_path: Path) -> None:
+def test_insightface_loads_the_classic_graph(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "classic.onnx"
     onnx_from_checkpoint(checkpoint, output, astronaut_faces(2), classic=True)
     graph = onnx.load(output).graph
@@ -145,6 +145,6 @@ def test_the_classic_graph_is_what_insightface_takes(checkpoint: Path, tmp_path:
     assert np.linalg.norm(theirs) == pytest.approx(ours.norm[0], rel=1e-4)
 
 
-def test_an_output_of_another_kind_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_an_output_with_another_suffix_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match=r"ends in \.onnx"):
         onnx_from_checkpoint(checkpoint, tmp_path / "model.pb", astronaut_faces(1))

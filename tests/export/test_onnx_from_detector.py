@@ -49,7 +49,7 @@ def exported(checkpoint: Path) -> Path:
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 416), (288, 64)])
-def test_it_answers_as_torch_does_at_every_size(exported: Path, height: int, width: int) -> None:
+def test_the_file_has_the_outputs_of_torch_at_every_size(exported: Path, height: int, width: int) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.uint8)
     found = open_backend(exported, "onnxruntime").infer({"image": picture})["faces"]
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_it_answers_as_torch_does_at_every_size(exported: Path, height: int, wid
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-def test_it_is_small_and_knows_where_it_comes_from(exported: Path, checkpoint: Path) -> None:
+def test_the_file_is_small_and_its_manifest_names_its_origin(exported: Path, checkpoint: Path) -> None:
     assert exported.stat().st_size < 2_000_000
     manifest = model_manifest(exported)
     assert manifest is not None
@@ -67,7 +67,7 @@ def test_it_is_small_and_knows_where_it_comes_from(exported: Path, checkpoint: P
 
 
 @pytest.mark.parametrize("shape", [(100, 77), (31, 300), (1, 1)])
-def test_as_a_detector_it_takes_pictures_of_any_size(
+def test_the_file_works_as_a_detector_for_any_size(
     exported: Path, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With faces in pixels of that picture: what is laid around it to fill the network's squares shifts none.
@@ -91,7 +91,7 @@ def test_as_a_detector_it_takes_pictures_of_any_size(
         assert faces[0].landmarks == pytest.approx(best[4:14].reshape(5, 2), abs=0.02)
 
 
-def test_a_graph_that_answers_otherwise_is_not_written(
+def test_a_graph_with_other_outputs_is_not_written(
     checkpoint: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = np.ones((5, 15), np.float32)
@@ -101,7 +101,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(
         assert module._alike(found, expected) == same
     monkeypatch.setattr(module, "write_onnx", lambda *given: shutil.copy(exported, given[-1]))
     monkeypatch.setattr(module, "load_spot", lambda _path: Spot())  # other weights than the file has
-    with pytest.raises(EdgefrError, match="nothing was written"):
+    with pytest.raises(EdgefrError, match=r"found other outputs of the exported graph.*Nothing was written"):
         onnx_from_spot(checkpoint, checkpoint.with_name("other.onnx"))
     assert not checkpoint.with_name("other.onnx").exists()
 

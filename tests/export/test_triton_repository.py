@@ -72,19 +72,19 @@ def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
     assert (
         ModelFingerprint.parse(config.parameters["edgefr-1"].string_value)
         == ModelFingerprint.of(shipped_model(MINI))
-        == added.served
+        == added.fingerprint
     )
 
 
-def test_outputs_beyond_the_contract_are_not_served(model: Path, tmp_path: Path) -> None:
+def test_additional_outputs_are_not_served(model: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(model)
     graph.graph.node.append(onnx.helper.make_node("Shape", ["raw"], ["sizes"]))
     graph.graph.output.append(onnx.helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, [2]))
     onnx.save(graph, tmp_path / "more.onnx")
     triton_from_model(tmp_path / "more.onnx", tmp_path / "repository")
-    served = parsed(tmp_path / "repository/more/config.pbtxt").output
-    assert [output.name for output in served] == ["embedding", "norm", "uncertainty"]
+    outputs = parsed(tmp_path / "repository/more/config.pbtxt").output
+    assert [output.name for output in outputs] == ["embedding", "norm", "uncertainty"]
 
 
 def test_an_engine_for_tensorrt(engine: Path, model: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_an_engine_for_tensorrt(engine: Path, model: Path, tmp_path: Path) -> No
     assert added.name == "tiny"
     assert contents(added.folder) == {"model.plan", "model.plan.json"}
     assert (added.folder / "model.plan").read_bytes() == b"machine code"
-    assert added.served == ModelFingerprint(sha256_of(engine), model_digest(model), "fp16")
+    assert added.fingerprint == ModelFingerprint(sha256_of(engine), model_digest(model), "fp16")
     config = parsed(tmp_path / "repository/tiny/config.pbtxt")
     assert (config.platform, config.max_batch_size) == ("tensorrt_plan", 64)
     assert [group.kind == group.KIND_GPU for group in config.instance_group] == [True]
@@ -103,7 +103,9 @@ def test_an_engine_for_tensorrt(engine: Path, model: Path, tmp_path: Path) -> No
     ]
 
 
-def test_triton_lacks_nothing_but_the_backends(tritonserver: type[Tritonserver], engine: Path, tmp_path: Path) -> None:
+def test_triton_accepts_the_configurations_up_to_their_backends(
+    tritonserver: type[Tritonserver], engine: Path, tmp_path: Path
+) -> None:
     """The server here has neither ONNX Runtime's backend nor TensorRT's, which it looks for after it has checked the
     configuration."""
     import grpc
@@ -124,7 +126,7 @@ def test_triton_lacks_nothing_but_the_backends(tritonserver: type[Tritonserver],
     assert "unable to find backend library for backend 'tensorrt'" in reasons["tiny"]
 
 
-def test_the_next_version_keeps_what_was_tuned(model: Path, make_model: MakeModel, tmp_path: Path) -> None:
+def test_the_next_version_keeps_changes_of_the_user(model: Path, make_model: MakeModel, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     triton_from_model(model, repository, python=True)
     config = repository / "tiny/config.pbtxt"
@@ -144,7 +146,7 @@ def test_the_next_version_keeps_what_was_tuned(model: Path, make_model: MakeMode
 
 
 @pytest.mark.parametrize("other", ["backend", "outputs", "somebody's", "bytes"])
-def test_another_model_of_that_name_is_left_alone(
+def test_another_model_with_this_name_is_not_changed(
     other: str, model: Path, make_model: MakeModel, tmp_path: Path
 ) -> None:
     triton_from_model(model, tmp_path)
@@ -154,7 +156,7 @@ def test_another_model_of_that_name_is_left_alone(
     elif other == "bytes":
         config.write_bytes(b"\xff\xfe")
     before = config.read_bytes()
-    with pytest.raises(EdgefrError, match=r"^expected .*, found .*: choose another --triton-name"):
+    with pytest.raises(EdgefrError, match=r"^expected .*, found .*\. Choose another --triton-name"):
         triton_from_model(make_model(uncertainty=other != "outputs"), tmp_path, python=other == "backend")
     assert config.read_bytes() == before
     assert not (tmp_path / "tiny/2").exists()
@@ -162,39 +164,39 @@ def test_another_model_of_that_name_is_left_alone(
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "x" * 129, 'quote"'])
-def test_a_name_is_a_folder_and_nothing_else(name: str, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(EdgefrError, match=r"expected a model's name .*: choose another"):
+def test_a_name_must_be_a_plain_folder_name(name: str, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgefrError, match=r"expected a model name .*\. Choose another"):
         triton_from_model(model, tmp_path / "repository", name=name)
     assert not (tmp_path / "repository").exists()
 
 
-def test_a_model_that_breaks_the_contract_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_recogniser_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
     for path in (shipped_model(SPOT), make_model(size=56)):
         with pytest.raises(EdgefrError, match=r"expected input image uint8 \(B,112,112,3\) in .*, found "):
             triton_from_model(path, tmp_path)
     (tmp_path / "text.onnx").write_text("this is no model")
     for name in ("text.onnx", "none.onnx", "none.plan"):
-        with pytest.raises(EdgefrError, match=r"^expected .*, found .*: "):
+        with pytest.raises(EdgefrError, match=r"^expected .*, found .*\. [A-Z]"):
             triton_from_model(tmp_path / name, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"text.onnx"}
 
 
-def test_an_engine_has_to_be_whole(engine: Path, tmp_path: Path) -> None:
+def test_an_incomplete_engine_is_refused(engine: Path, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    with pytest.raises(EdgefrError, match=r"expected an \.onnx file to serve by Python, found .*engine\.plan"):
+    with pytest.raises(EdgefrError, match=r"expected an \.onnx file for the Python backend, found .*engine\.plan"):
         triton_from_model(engine, repository, python=True)
     manifest = read_manifest(engine)
     assert manifest is not None
-    told = {name: value for name, value in manifest.engine.items() if name != "batch"}
-    write_manifest(engine, replace(manifest, engine=told))
-    with pytest.raises(EdgefrError, match=r"expected the largest batch .*: remove the engine's folder and build it"):
+    entry = {name: value for name, value in manifest.engine.items() if name != "batch"}
+    write_manifest(engine, replace(manifest, engine=entry))
+    with pytest.raises(EdgefrError, match=r"expected the largest batch .*\. Remove the engine's folder and build it"):
         triton_from_model(engine, repository)
     write_manifest(engine, manifest)
     engine.with_name("model.onnx").unlink()
-    with pytest.raises(EdgefrError, match=r"model\.onnx, .* found none: copy the engine's whole folder"):
+    with pytest.raises(EdgefrError, match=r"model\.onnx, .* found none\. Copy the engine's whole folder"):
         triton_from_model(engine, repository)
     engine.write_bytes(b"another code")
-    with pytest.raises(EdgefrError, match="found another file: build it again"):
+    with pytest.raises(EdgefrError, match="found another file\\. Build it again"):
         triton_from_model(engine, repository)
     assert not repository.exists()
 
@@ -213,11 +215,11 @@ except EdgefrError as error:
 """
 
 
-def test_nothing_is_left_where_there_is_no_room(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the end of the disk."""
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files simulates the full disk."""
     command = [sys.executable, "-c", FULL_DISK, str(shipped_model(MINI)), str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert told.stdout.startswith(f"expected to write {tmp_path / 'mini/1'}, found that this cannot be done (File too")
+    assert told.stdout.startswith(f"expected to write {tmp_path / 'mini/1'}, found an error of the system (File too")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +228,7 @@ def edgefr(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_export_to_triton_as_a_command(tmp_path: Path) -> None:
     told = edgefr("mini", "--triton", tmp_path, "--triton-backend", "python", "--triton-name", "door", "--json")
     assert (told.returncode, told.stderr) == (0, "")
     document = json.loads(told.stdout)
@@ -236,10 +238,10 @@ def test_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "door/1/model.py").is_file()
 
 
-def test_a_checkpoint_is_exported_first(tmp_path: Path) -> None:
+def test_a_checkpoint_needs_an_export_to_onnx_first(tmp_path: Path) -> None:
     for arguments, remedy in (
-        (("mini", "--triton", tmp_path, "-o", tmp_path / "model.onnx"), "export it with -o first"),
-        (("fused.safetensors",), "name it with -o model.onnx"),
+        (("mini", "--triton", tmp_path, "-o", tmp_path / "model.onnx"), "Export the checkpoint with -o first"),
+        (("fused.safetensors",), "Name it with -o model.onnx"),
     ):
         told = edgefr(*arguments)
         assert told.returncode == 2

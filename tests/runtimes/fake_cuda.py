@@ -31,10 +31,6 @@ class FakeCuda:
     calls: list[str] = field(default_factory=list)
     last: int = 4096
 
-    @property
-    def graphs(self) -> FakeCuda | None:
-        return self if self.has_graphs else None
-
     def _next(self) -> int:
         self.last += 256
         return self.last

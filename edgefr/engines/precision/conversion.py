@@ -31,13 +31,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Conversion:
-    """A converted graph.
-
-    Attributes:
-        model: The graph.
-        fp32_nodes: Names of the nodes that stayed in FP32, besides those whose operators always do.
-        faces: Number of faces that it was calibrated on.
-    """
+    """A converted graph, the nodes that stayed in FP32 although their operators need not, and the number of faces."""
 
     model: onnx.ModelProto
     fp32_nodes: tuple[str, ...]
@@ -56,14 +50,10 @@ def convert_precision(
 
     Args:
         model: The graph, as `onnx_graph.read_graph` gives it.
-        precision: "fp32", "bf16", "fp16" or "int8". The first two leave the graph as it is: bf16 is a setting of the
-            runtime.
+        precision: The precision. FP32 and bf16 leave the graph as it is, because bf16 is a setting of the runtime.
         faces: (N, 112, 112, 3) aligned faces to compare and to calibrate on.
         cosine_min: The bound for the lowest cosine to the embedding in FP32.
         runtime: Name of the runtime. INT8 is symmetric for TensorRT.
-
-    Returns:
-        The converted graph.
 
     Raises:
         InvalidArgumentError: The precision needs faces and there is none.

@@ -52,15 +52,9 @@ FP32: LayerNormalization, Softmax, reductions, Erf, the division by the length .
 
 
 def fp16_from_fp32(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
-    """Convert an FP32 graph.
+    """Convert a copy of an FP32 graph (`onnx_graph.read_graph`); nodes named in `keep` stay in FP32.
 
-    Args:
-        model: The graph, as `onnx_graph.read_graph` gives it.
-        keep: Names of nodes that stay in FP32.
-
-    Returns:
-        A copy that computes in FP16 where that is safe. Inputs and outputs keep names, types and shapes, and nodes
-        keep their names.
+    Inputs and outputs keep names, types and shapes, and nodes keep their names.
     """
     copy = type(model)()
     copy.CopyFrom(model)

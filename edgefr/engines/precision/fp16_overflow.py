@@ -23,14 +23,9 @@ BATCH = 4
 
 
 def find_overflowing_nodes(model: onnx.ModelProto, faces: Faces) -> tuple[str, ...]:
-    """Find the nodes where an overflow begins: with finite inputs, but an infinite FP16 output or copy of an input.
+    """Find the nodes where an overflow begins on any of (N, 112, 112, 3) faces, in the order of the graph.
 
-    Args:
-        model: The FP16 graph.
-        faces: (N, 112, 112, 3) aligned faces.
-
-    Returns:
-        Names of the nodes, in the order of the graph.
+    Their inputs are finite, but an FP16 output or the FP16 copy of an input is not.
     """
     onnx, library = require_extra("onnx", "train"), require_extra("onnxruntime", "train")
     watched = onnx.ModelProto()

@@ -80,14 +80,9 @@ def _is_grouped(node: onnx.NodeProto) -> bool:
 
 
 def calibrate_graph(model: onnx.ModelProto, faces: Faces, symmetric: bool) -> CalibratedGraph:
-    """Measure the lowest and highest value of every activation.
+    """Measure the lowest and highest value of every activation of an FP32 graph on (N, 112, 112, 3) faces.
 
     Percentiles and entropy gave no better results on MobileFaceNet and took four times as long.
-
-    Args:
-        model: The FP32 graph, as `onnx_graph.read_graph` gives it.
-        faces: (N, 112, 112, 3) aligned faces to calibrate on.
-        symmetric: Whether activations have no zero point, as TensorRT needs it.
     """
     onnx = require_extra("onnx", "train")
     require_extra("onnxruntime.quantization", "train")

@@ -33,15 +33,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
 
 
 def onnx_session(model: onnx.ModelProto, optimisation: Any) -> Any:
-    """Open a graph in memory.
-
-    Args:
-        model: The graph.
-        optimisation: A member of onnxruntime's `GraphOptimizationLevel`.
-
-    Returns:
-        An `onnxruntime.InferenceSession` on the processor that prints nothing.
-    """
+    """Open a graph on the processor; `optimisation` is a member of onnxruntime's `GraphOptimizationLevel`."""
     library = require_extra("onnxruntime", "train")
     options = library.SessionOptions()
     options.log_severity_level = 4

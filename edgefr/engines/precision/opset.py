@@ -17,14 +17,7 @@ OLD_IR = 8
 
 
 def downgrade_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Convert a graph.
-
-    Args:
-        model: The graph.
-        opset: The operator set.
-
-    Returns:
-        A converted copy, or the graph itself if its operator set is not newer.
+    """Convert a graph to an operator set, unless its own is not newer.
 
     Raises:
         WrongModelError: An operator does not exist in `opset`.

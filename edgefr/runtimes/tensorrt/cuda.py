@@ -1,13 +1,13 @@
-"""The part of CUDA that inference needs, behind one interface: by cuda-python if it is installed, else by pycuda.
+"""The part of CUDA that inference needs: by cuda-python if it is installed, else by pycuda.
 
-Addresses and streams are integers, graphs are objects that only their creator uses. No torch is needed, and no context
-is created at import.
+Addresses and streams are integers, graphs are objects that only `CudaPython` has. Every call may raise `cuda_error`.
+No torch is needed, and no context is created at import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,56 +15,7 @@ from edgefr.errors import EdgefrError, MissingExtraError, UnavailableError, inst
 from edgefr.runtimes.base import Array, last_line
 
 
-class Graphs(Protocol):
-    """CUDA graphs: work that is recorded once and launched as a whole. Every call may raise `cuda_error`."""
-
-    def capture(self, stream: int, work: Callable[[], None]) -> Any:
-        """Record what `work` puts on the stream, without running it, as a graph."""
-        ...
-
-    def launch(self, graph: Any, stream: int) -> None: ...
-
-    def free_graph(self, graph: Any) -> None: ...
-
-
-class Cuda(Protocol):
-    """Memory and copies on a stream. Every call may raise `cuda_error`."""
-
-    @property
-    def graphs(self) -> Graphs | None:
-        """None if the library has no CUDA graphs."""
-        ...
-
-    def allocate(self, size: int) -> int:
-        """Allocate `size` bytes on the device and return their address."""
-        ...
-
-    def free(self, address: int) -> None: ...
-
-    def pinned(self, size: int) -> Array:
-        """Allocate `size` bytes of page-locked host memory, which asynchronous copies need: (size,) uint8."""
-        ...
-
-    def free_pinned(self, host: Array) -> None: ...
-
-    def stream(self) -> int: ...
-
-    def free_stream(self, stream: int) -> None: ...
-
-    def copy_in(self, address: int, host: Array, stream: int) -> None:
-        """Put a copy from a pinned array to the device on the stream."""
-        ...
-
-    def copy_out(self, host: Array, address: int, stream: int) -> None:
-        """Put a copy from the device to a pinned array on the stream."""
-        ...
-
-    def wait(self, stream: int) -> None:
-        """Wait until the stream is empty."""
-        ...
-
-
-def open_cuda() -> Cuda:
+def open_cuda() -> CudaPython | PyCuda:
     """Open CUDA with cuda-python, else with pycuda.
 
     Raises:
@@ -101,14 +52,12 @@ def cuda_error(action: str, error: object) -> EdgefrError:
 class CudaPython:
     """NVIDIA's own bindings of the CUDA runtime."""
 
+    has_graphs = True
+
     def __init__(self) -> None:
         from cuda.bindings import runtime
 
         self._rt: Any = runtime
-
-    @property
-    def graphs(self) -> Graphs:
-        return self
 
     def _call(self, action: str, name: str, *arguments: Any) -> Any:
         error, *values = getattr(self._rt, name)(*arguments)
@@ -117,12 +66,14 @@ class CudaPython:
         return values[0] if values else None
 
     def allocate(self, size: int) -> int:
+        """Allocate `size` bytes on the device and return their address."""
         return int(self._call(f"allocate {size:,} bytes", "cudaMalloc", size))
 
     def free(self, address: int) -> None:
         self._call("free memory", "cudaFree", address)
 
     def pinned(self, size: int) -> Array:
+        """Allocate `size` bytes of page-locked host memory, which asynchronous copies need: (size,) uint8."""
         import ctypes
 
         address = int(self._call(f"allocate {size:,} bytes of host memory", "cudaMallocHost", size))
@@ -148,9 +99,11 @@ class CudaPython:
         self._call("copy from the GPU", "cudaMemcpyAsync", host.ctypes.data, address, host.nbytes, kind, stream)
 
     def wait(self, stream: int) -> None:
+        """Wait until the stream is empty."""
         self._call("synchronise", "cudaStreamSynchronize", stream)
 
     def capture(self, stream: int, work: Callable[[], None]) -> Any:
+        """Record what `work` puts on the stream, without running it, as a graph."""
         mode = self._rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("begin a capture", "cudaStreamBeginCapture", stream, mode)
         try:
@@ -177,7 +130,7 @@ class CudaPython:
 class PyCuda:
     """pycuda, for devices that already have it. It has no CUDA graphs."""
 
-    graphs = None
+    has_graphs = False
 
     def __init__(self) -> None:
         import pycuda.driver

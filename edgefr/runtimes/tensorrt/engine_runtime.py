@@ -17,7 +17,7 @@ from edgefr.errors import EdgefrError, WrongModelError
 from edgefr.runtimes.base import Array, Description, Runtime, TensorInfo, check_inputs, select_precision
 from edgefr.runtimes.cuda_probe import Gpu, require_gpu
 from edgefr.runtimes.engine_file import Target, check_engine
-from edgefr.runtimes.tensorrt.cuda import Cuda, Graphs, cuda_error, open_cuda
+from edgefr.runtimes.tensorrt.cuda import CudaPython, PyCuda, cuda_error, open_cuda
 from edgefr.runtimes.tensorrt.library import MODULES, install_tensorrt, make_logger, make_runtime, tensorrt_library
 from edgefr.types import INPUT_NAME
 
@@ -106,15 +106,16 @@ class Session:
     maximum are computed in parts.
     """
 
-    def __init__(self, trt: Any, engine: Any, cuda: Cuda, runtime: str, precision: str) -> None:
-        self._cuda, self._engine = cuda, engine
+    def __init__(self, trt: Any, engine: Any, cuda: CudaPython | PyCuda, runtime: str, precision: str) -> None:
+        self._cuda: Any = cuda
+        self._engine = engine
         self._context = self._new_context()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self.max_batch = int(engine.get_tensor_profile_shape(INPUT_NAME, 0)[2][0])
         self._lock = Lock()
         self._graphs: dict[int, tuple[Any, Any]] = {}  # batch size -> graph and its context
-        self._free_graphs = MAX_GRAPHS
+        self._free_graphs = MAX_GRAPHS if cuda.has_graphs else 0
         self._used_sizes: set[int] = set()
         self._tensors: dict[str, _Tensor] = {}
         self._stream = cuda.stream()
@@ -164,26 +165,25 @@ class Session:
     def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
         for name, array in feed.items():
             self._tensors[name].host_bytes(batch)[:] = array.reshape(-1).view(np.uint8)
-        graphs = self._cuda.graphs
-        if graphs is not None and batch in self._graphs:
-            graphs.launch(self._graphs[batch][0], self._stream)
+        if batch in self._graphs:
+            self._cuda.launch(self._graphs[batch][0], self._stream)
             self._cuda.wait(self._stream)
         else:
             self._compute(self._context, batch)
         outputs = {info.name: self._copy_output(self._tensors[info.name], batch) for info in self.description.outputs}
-        if graphs is not None and self._free_graphs and batch in self._used_sizes and batch not in self._graphs:
-            self._capture(graphs, batch)
+        if self._free_graphs and batch in self._used_sizes and batch not in self._graphs:
+            self._capture(batch)
         self._used_sizes.add(batch)
         return outputs
 
-    def _capture(self, graphs: Graphs, batch: int) -> None:
+    def _capture(self, batch: int) -> None:
         """Record the graph of a batch size. An engine that cannot be captured runs without graphs from then on."""
         try:
             context = self._new_context()
             self._compute(
                 context, batch
             )  # the first run with a shape sets TensorRT up, which must not be part of the graph
-            self._graphs[batch] = graphs.capture(self._stream, lambda: self._enqueue(context, batch)), context
+            self._graphs[batch] = self._cuda.capture(self._stream, lambda: self._enqueue(context, batch)), context
             self._free_graphs -= 1
         except EdgefrError:
             self._free_graphs = 0
@@ -214,9 +214,8 @@ class Session:
     def close(self) -> None:
         """Free everything: graphs before their contexts, memory last."""
         self._cuda.wait(self._stream)
-        if (graphs := self._cuda.graphs) is not None:
-            for graph, _context in self._graphs.values():
-                graphs.free_graph(graph)
+        for graph, _context in self._graphs.values():
+            self._cuda.free_graph(graph)
         self._graphs.clear()
         self._context = self._engine = None
         self._cuda.free_stream(self._stream)

@@ -19,10 +19,7 @@ def install_tensorrt(runtime: str) -> str:
 
 
 def tensorrt_library(runtime: str) -> ModuleType:
-    """Import the library.
-
-    Args:
-        runtime: A key of `MODULES`.
+    """Import the library of `runtime`, a key of `MODULES`.
 
     Raises:
         MissingExtraError: It is not installed.

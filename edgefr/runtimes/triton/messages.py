@@ -48,15 +48,7 @@ def add_inputs(request: Any, feed: dict[str, Array]) -> None:
 
 
 def parse_outputs(response: Any, infos: tuple[TensorInfo, ...], batch: int) -> dict[str, Array]:
-    """The outputs of a `ModelInferResponse`.
-
-    Args:
-        response: The message.
-        infos: The outputs of the description.
-        batch: Number of items in the request.
-
-    Returns:
-        Name -> array.
+    """The outputs of a `ModelInferResponse` to a batch, as `infos` describes them.
 
     Raises:
         EdgefrError: An output is missing, or has another type or size than described.

@@ -23,13 +23,7 @@ _TEXT = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64}) ([a-z0-9]{1,16})")
 
 @dataclass(frozen=True)
 class ModelFingerprint:
-    """Digest and precision of a model.
-
-    Attributes:
-        sha256: Digest of the model (`manifest.model_digest`).
-        made_from: Digest of the FP32 model that it was made from, or of the model itself.
-        precision: Its precision.
-    """
+    """The digest of a model (`manifest.model_digest`), that of the FP32 model it was made from, and its precision."""
 
     sha256: str
     made_from: str

@@ -15,14 +15,7 @@ PORT = 8001
 
 @dataclass(frozen=True)
 class Address:
-    """A server and a model on it.
-
-    Attributes:
-        host: Name or IP address.
-        port: Port of gRPC.
-        model: Name of the model on the server. None stands for the name of the local file.
-        tls: Whether the connection is encrypted.
-    """
+    """A server, a model on it (None: with the name of the local file), and whether the connection is encrypted."""
 
     host: str
     port: int
