@@ -92,9 +92,6 @@ def read_profile(name: str | None, runtime: str = "auto") -> Profile:
         runtime: Name of a runtime, or "auto" for that of the profile. The default profile takes TensorRT if it is
             installed and there is a GPU, else OpenVINO.
 
-    Returns:
-        The profile, with the runtime.
-
     Raises:
         InvalidArgumentError: There is no such profile, it is not valid, or it is for another runtime.
     """

@@ -103,9 +103,6 @@ def engine_from_onnx(
         root: The folder of engines.
         log: Called with a text for each step.
 
-    Returns:
-        The engine.
-
     Raises:
         ParityGateError: The engine decides differently from the model in FP32. Nothing is written.
         EdgefrError: Model, runtime or profile cannot be used, or the engine is not in `precision`. Nothing is written.

@@ -25,10 +25,8 @@ class Decisions:
 
     Attributes:
         threshold: The threshold.
-        accuracy_reference: Share of pairs that the reference decides correctly.
-        accuracy_candidate: Share of pairs that the candidate decides correctly.
-        tar_reference: Share of genuine pairs that the reference accepts. None without genuine pairs.
-        tar_candidate: Share of genuine pairs that the candidate accepts. None without genuine pairs.
+        accuracy_reference, accuracy_candidate: Share of pairs that the model decides correctly.
+        tar_reference, tar_candidate: Share of genuine pairs that the model accepts. None without genuine pairs.
         flipped: Indices of the pairs that the models decide differently.
         mixed_flips: Number of pairs that are decided differently if the reference embeds the first face and the
             candidate the second, as for a gallery that was enrolled in another precision.
@@ -53,9 +51,7 @@ class ParityReport:
 
     Attributes:
         images: Number of faces.
-        cosine_mean: Mean cosine between both embeddings of a face.
-        cosine_p01: 0.1 percentile of the cosines.
-        cosine_min: Lowest cosine.
+        cosine_mean, cosine_p01, cosine_min: Mean, 0.1 percentile and minimum of the cosines of both embeddings.
         norm_difference: Largest absolute difference of the norms.
         uncertainty_difference: Largest absolute difference of the uncertainties. None if either model gives none.
         pairs: Number of pairs.
@@ -117,9 +113,6 @@ def compare_models(
         pairs: Pairs of these faces, for decisions.
         thresholds: Thresholds to decide at. Empty takes the one that is best for the reference.
         progress: Called with the number of faces that were embedded since the last call, 2 N altogether.
-
-    Returns:
-        The report.
 
     Raises:
         InvalidArgumentError: There is no face, or a pair refers to a face beyond N.

@@ -55,9 +55,6 @@ def onnx_from_checkpoint(
         arch: Architecture of a backbone, if its file does not determine it.
         colour: "rgb" or "bgr", the order of the channels that a backbone was trained on.
 
-    Returns:
-        The exported file.
-
     Raises:
         InvalidArgumentError: The output does not end in .onnx, or there are no faces.
         EdgefrError: The checkpoint cannot be loaded, the output cannot be written, or its outputs differ from torch's.

@@ -41,9 +41,6 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedDetector:
         checkpoint: The checkpoint of a detector.
         output: The .onnx file to write.
 
-    Returns:
-        The exported file.
-
     Raises:
         InvalidArgumentError: The output does not end in .onnx.
         EdgefrError: The checkpoint is not that of a detector, the output cannot be written, or its outputs differ from

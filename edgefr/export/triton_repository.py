@@ -83,9 +83,6 @@ def triton_from_model(model: Path, repository: Path, python: bool = False, name:
             backend.
         name: Name of the model. None takes that of the file.
 
-    Returns:
-        The new version.
-
     Raises:
         InvalidArgumentError: The name is not valid, or the repository has another model with this name.
         WrongModelError: The file is not a recogniser.

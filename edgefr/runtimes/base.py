@@ -133,14 +133,7 @@ class Runtime:
 
 
 def check_inputs(inputs: dict[str, Array], description: Description) -> dict[str, Array]:
-    """Compare inputs with the description of a model.
-
-    Args:
-        inputs: Name -> array.
-        description: The description of the model.
-
-    Returns:
-        The inputs as contiguous arrays.
+    """Compare inputs with the description of a model, and return them as contiguous arrays.
 
     Raises:
         InvalidArgumentError: A name, dtype or shape differs.
@@ -165,16 +158,20 @@ def check_inputs(inputs: dict[str, Array], description: Description) -> dict[str
     return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
 
 
+def infer_in_parts(
+    feed: dict[str, Array], max_batch: int, run: Callable[[dict[str, Array], int], dict[str, Array]]
+) -> dict[str, Array]:
+    """Run checked inputs in batches of at most `max_batch`; `run` gets each with its size."""
+    total = len(next(iter(feed.values())))
+    parts = []
+    for start in range(0, total, max_batch):
+        part = {name: array[start : start + max_batch] for name, array in feed.items()}
+        parts.append(run(part, min(max_batch, total - start)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def check_model_file(path: Path, suffix: str, runtime: str) -> Path:
-    """Check suffix and size of a model file.
-
-    Args:
-        path: The file.
-        suffix: The suffix that it must have, with the dot.
-        runtime: Who opens it, for messages.
-
-    Returns:
-        The path.
+    """Check suffix and size of a model file, and return it; `runtime` is for messages.
 
     Raises:
         InvalidArgumentError: It has another suffix.
@@ -219,16 +216,7 @@ def last_line(error: Exception) -> str:
 
 
 def select_precision(supported: tuple[str, ...], precision: str, runtime: str, fix: str) -> str:
-    """Choose the precision to compute in.
-
-    Args:
-        supported: The precisions that the runtime offers for the file, the default first.
-        precision: One of them, or "auto" for the default.
-        runtime: Name of the runtime, for messages.
-        fix: What the user can do if it is not supported.
-
-    Returns:
-        The precision.
+    """Choose one of the supported precisions, or for "auto" the first; `runtime` and `fix` are for the error.
 
     Raises:
         InvalidArgumentError: It is not supported.

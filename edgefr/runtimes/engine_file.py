@@ -142,9 +142,6 @@ def check_engine(path: Path, here: Target) -> EngineRecord:
         path: The engine.
         here: The target of this machine.
 
-    Returns:
-        Its record.
-
     Raises:
         WrongModelError: The file is damaged or has no manifest (`read_engine`), or the engine was built by another
             version or for another device.

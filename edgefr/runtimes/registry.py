@@ -58,9 +58,6 @@ def open_backend(
         images: Number of images to expect. None means many.
         threads: Number of processor threads that ONNX Runtime and OpenVINO may use. None means all cores.
 
-    Returns:
-        The opened model.
-
     Raises:
         InvalidArgumentError: The runtime is unknown, or it lacks the precision.
         MissingExtraError: The runtime is not installed.

@@ -22,31 +22,10 @@ if TYPE_CHECKING:
 MAX_FP16 = 65504.0
 """The largest FP16 number. A node with larger weights stays in FP32."""
 
-FOLLOWERS = frozenset(
-    {
-        "Add",
-        "AveragePool",
-        "Clip",
-        "Concat",
-        "Div",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "MaxPool",
-        "Mul",
-        "Neg",
-        "Pad",
-        "PRelu",
-        "Relu",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
+_ARITHMETIC = ("Add", "AveragePool", "Clip", "Div", "MaxPool", "Mul", "Neg", "PRelu", "Relu", "Sub")
+_SHAPE = ("Concat", "Expand", "Flatten", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_INDEX = ("Gather", "Slice", "Split")
+FOLLOWERS = frozenset((*_ARITHMETIC, *_SHAPE, *_INDEX))
 """Operators that compute in FP16 if all their inputs are FP16. Operators that are neither here nor in HEAVY stay in
 FP32: LayerNormalization, Softmax, reductions, Erf, the division by the length ..."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.errors import EdgefrError, WrongModelError
-from edgefr.runtimes.base import Array, Description, Runtime, TensorInfo, check_inputs, select_precision
+from edgefr.runtimes.base import Array, Description, Runtime, TensorInfo, check_inputs, infer_in_parts, select_precision
 from edgefr.runtimes.cuda_probe import Gpu, require_gpu
 from edgefr.runtimes.engine_file import Target, check_engine
 from edgefr.runtimes.tensorrt.cuda import CudaPython, PyCuda, cuda_error, open_cuda
@@ -154,13 +154,8 @@ class Session:
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         feed = check_inputs(inputs, self.description)
-        total = len(next(iter(feed.values())))
-        parts = []
         with self._lock:  # one stream, one set of buffers
-            for start in range(0, total, self.max_batch):
-                batch = {name: array[start : start + self.max_batch] for name, array in feed.items()}
-                parts.append(self._run(batch, min(self.max_batch, total - start)))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            return infer_in_parts(feed, self.max_batch, self._run)
 
     def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
         for name, array in feed.items():

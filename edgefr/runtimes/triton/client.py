@@ -17,8 +17,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
-import numpy as np
-
 from edgefr.errors import (
     EdgefrError,
     InvalidArgumentError,
@@ -27,7 +25,7 @@ from edgefr.errors import (
     install_command,
     require_extra,
 )
-from edgefr.runtimes.base import Array, Description, Runtime, check_inputs, last_line
+from edgefr.runtimes.base import Array, Description, Runtime, check_inputs, infer_in_parts, last_line
 from edgefr.runtimes.triton.messages import add_inputs, parse_fingerprints, parse_outputs, parse_tensors
 from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint, default_model_name
 from edgefr.runtimes.triton.server_address import Address
@@ -107,13 +105,7 @@ class TritonBackend:
         return self._description
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        feed = check_inputs(inputs, self._description)
-        total = len(next(iter(feed.values())))
-        parts = []
-        for start in range(0, total, self._max_batch):
-            part = {name: array[start : start + self._max_batch] for name, array in feed.items()}
-            parts.append(self._run(part, min(self._max_batch, total - start)))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return infer_in_parts(check_inputs(inputs, self._description), self._max_batch, self._run)
 
     def _run(self, feed: dict[str, Array], batch: int) -> dict[str, Array]:
         request = self._messages.ModelInferRequest(model_name=self._name, model_version=self._version)
