@@ -95,7 +95,7 @@ def _random_pair(arch: str) -> Path:
 
 
 def _int8_candidates(pair: Path) -> list[tuple[Path, str, str]]:
-    """The pair in INT8, which is kept beside it, for each runtime that reads the file."""
+    """The pair in INT8, which is kept next to it, for each runtime that reads the file."""
     from edgefr.export.random_weights import int8_of_random_pair
     from edgefr.runtimes import available_runtimes
 

@@ -35,7 +35,7 @@ def max_opset(runtime: str) -> int | None:
 
 
 def compile_engine(model: Path, runtime: str, precision: str, profile: Profile, timing_folder: Path) -> CompiledEngine:
-    """Compile an .onnx file that is already converted to the precision. The engine is written beside it.
+    """Compile an .onnx file that is already converted to the precision. The engine is written next to it.
 
     Raises:
         EdgefrError: The runtime cannot compile it, or the result is not in `precision`.

@@ -97,7 +97,7 @@ def publish_folder(folder: Path, fix: str = CHOOSE_CACHE, keep_existing: bool = 
     """Fill a folder that appears as a whole.
 
     Args:
-        folder: The final name. The yielded folder beside it is renamed on success and deleted on failure.
+        folder: The final name. The yielded folder next to it is renamed on success and deleted on failure.
         fix: What the user can do if it cannot be written.
         keep_existing: Whether a folder that another process has published meanwhile is kept. Otherwise it is an error.
 
@@ -136,7 +136,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _make_hidden_folder(folder: Path) -> Path:
-    """An empty folder beside `folder` whose name starts with a dot and names the engine and this process."""
+    """An empty folder next to `folder` whose name starts with a dot and names the engine and this process."""
     return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-{os.getpid()}-"))
 
 

@@ -150,7 +150,7 @@ def _settings(profile: Profile, inherited: Manifest, bound: Bound, faces: BuildF
     """Everything besides model, precision and target that changes the engine or its manifest.
 
     An engine takes over the thresholds of the model, and its flips are counted at them. So an engine with other
-    thresholds, faces or bounds is built and compared anew.
+    thresholds, faces or bounds is built and compared again.
     """
     text = repr((profile, inherited.thresholds, inherited.quality, bound, faces.digest()))
     return text.replace("QualityLimit(", "Quality(")  # the name of the class in the keys of existing engines

@@ -32,7 +32,7 @@ class ExportedDetector:
 
 
 def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedDetector:
-    """Export a detector's checkpoint, with its manifest inside the file and beside it.
+    """Export a detector's checkpoint, with its manifest inside the file and next to it.
 
     The graph maps `image` uint8 (1, H, W, 3) RGB, with sides that are multiples of 32, to `faces` float32 (P, 15): for
     each anchor point x, y, width and height of a box, five landmarks as x, y, all in pixels, and a score from 0 to 1.

@@ -16,7 +16,7 @@ import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:
-    """Runs model.onnx beside this file."""
+    """Runs model.onnx next to this file."""
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])

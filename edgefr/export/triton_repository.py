@@ -126,7 +126,7 @@ def _max_batch(manifest: Manifest, model: Path) -> int:
 
 
 def _description(model: Path) -> Description:
-    """Inputs and outputs. Those of an engine are read from the .onnx file beside it, so that no GPU is needed."""
+    """Inputs and outputs. Those of an engine are read from the .onnx file next to it, so that no GPU is needed."""
     graph = model.with_name("model.onnx") if model.suffix.lower() == PLAN else model
     if graph != model and not graph.is_file():
         raise WrongModelError(f"{graph}, from which the engine was compiled", "none", "copy the engine's whole folder")

@@ -83,7 +83,7 @@ class Runtime:
         open: Opens a model: path, name or URL given by the user, precision, number of threads.
         install_command: Gives the command that installs the library.
         modules: Modules of the library, one of which must be present. Empty for a runtime that is part of edgefr.
-        packages: Distributions that may bring the module. The first that is installed tells the version.
+        packages: Distributions that may contain the module. The version is that of the first one that is installed.
         exact_package: Whether the module counts only if one of `packages` brought it.
         formats: The precisions it offers, the default first, without bf16.
         bf16: Whether it offers bf16, as its default, on processors that have it.

@@ -1,6 +1,6 @@
 """Engine files: models compiled for one device, and the checks before one is loaded.
 
-An engine holds machine code, or something close to it. It is loaded only if the manifest beside it names its digest,
+An engine holds machine code, or something close to it. It is loaded only if the manifest next to it names its digest,
 and only by the runtime and on the device that it was built for.
 """
 
@@ -113,7 +113,7 @@ class EngineRecord:
                 int(raw["bytes"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise WrongModelError(f"the manifest of an engine beside {source}", "another one", REBUILD) from error
+            raise WrongModelError(f"the manifest of an engine next to {source}", "another one", REBUILD) from error
 
 
 def read_engine(path: Path) -> EngineRecord:
@@ -125,7 +125,7 @@ def read_engine(path: Path) -> EngineRecord:
     size = path.stat().st_size if path.is_file() else 0
     manifest = read_manifest(path) if size else None
     if manifest is None:
-        found = "no manifest beside it" if size else "none"
+        found = "no manifest next to it" if size else "none"
         raise WrongModelError(f"an engine with its manifest at {path}", found, REBUILD)
     record = EngineRecord.from_manifest(manifest, path)
     if size != record.bytes or size > MAX_ENGINE_BYTES:

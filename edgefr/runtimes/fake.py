@@ -14,7 +14,7 @@ RUNTIME = "fake"
 EMBEDDING_DIM = 64
 GRID = 8
 BLOCK = FACE_SIZE // GRID
-LEVEL = 8  # a constant feature beside the centred ones, without which a uniform picture would have none
+LEVEL = 8  # a constant feature besides the centred ones, without which a uniform picture would have none
 
 DESCRIPTION = Description(
     RUNTIME,

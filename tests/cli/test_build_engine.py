@@ -88,9 +88,7 @@ def test_exactly_one_precision_is_allowed(edgefr, model: Path, tmp_path: Path) -
     assert "Give them with --faces" in edgefr("build-engine", model, "--fp16", "--pairs", tmp_path / "p.txt").sentence
 
 
-def test_the_error_for_a_missing_runtime_says_how_to_install_it(
-    edgefr, model: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_the_error_for_a_missing_runtime_says_how_to_get_it(edgefr, model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
     import sys
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)

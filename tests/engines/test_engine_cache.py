@@ -206,7 +206,7 @@ def test_truncated_and_changed_engines_and_those_without_a_manifest_are_refused(
     with pytest.raises(EdgefrError, match="found another file"):
         check_engine(path, HERE)
     manifest_path(path).unlink()
-    with pytest.raises(EdgefrError, match="found no manifest beside it"):
+    with pytest.raises(EdgefrError, match="found no manifest next to it"):
         check_engine(path, HERE)
     with pytest.raises(EdgefrError, match="found none\\. Build it again"):
         check_engine(tmp_path / "gone.blob", HERE)
@@ -217,7 +217,7 @@ def test_a_manifest_of_another_kind_is_refused(broken: dict[str, object], tmp_pa
     path = write_engine(tmp_path)
     raw = json.loads(manifest_path(path).read_text())
     manifest_path(path).write_text(json.dumps({**raw, "engine": broken}))
-    with pytest.raises(EdgefrError, match="expected the manifest of an engine beside"):
+    with pytest.raises(EdgefrError, match="expected the manifest of an engine next to"):
         check_engine(path, HERE)
 
 

@@ -132,7 +132,7 @@ def test_a_damaged_engine_is_refused_and_built_again(build: Build) -> None:
     with pytest.raises(EdgefrError, match=r"expected an engine of .* bytes"):
         open_backend(built.path)
     manifest_path(built.path).unlink()
-    with pytest.raises(EdgefrError, match="no manifest beside it"):
+    with pytest.raises(EdgefrError, match="no manifest next to it"):
         open_backend(built.path)
     again = build("fp32", "openvino")
     assert (again.path, again.from_cache) == (built.path, False)

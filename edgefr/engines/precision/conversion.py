@@ -93,7 +93,7 @@ def _convert_to_int8(model: onnx.ModelProto, faces: Faces, min_cosine: float, sy
 def _is_near(
     model: onnx.ModelProto, convert: Callable[[frozenset[str]], onnx.ModelProto], faces: Faces, min_cosine: float
 ) -> Callable[[frozenset[str]], bool]:
-    """A function that tells whether every embedding is near that in FP32 if these nodes stay in FP32."""
+    """A function that checks that every embedding is near the one in FP32 if these nodes stay in FP32."""
     reference = _embeddings(model, faces)
 
     def is_near(keep: frozenset[str]) -> bool:

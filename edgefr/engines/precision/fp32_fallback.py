@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 def minimal_fp32_nodes(nodes: Sequence[str], is_enough: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
     """Find a minimal set of nodes by QuickXplain (Junker, AAAI 2004): about k log(n / k) tests for k of n nodes.
 
-    `is_enough` tells whether the conversion is close enough if these nodes stay in FP32. More nodes must never be
+    `is_enough` checks whether the conversion is close enough if these nodes stay in FP32. More nodes must never be
     worse, and all nodes must be enough. None of the returned nodes can be left out.
     """
     if is_enough(frozenset()):

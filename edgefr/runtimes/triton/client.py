@@ -154,7 +154,7 @@ class TritonBackend:
         ).config
 
     def _open_channel(self) -> Any:
-        """With TLS the certificate must be signed by an authority that gRPC knows, or by one in the file that
+        """With TLS the certificate must be signed by an authority that gRPC trusts, or by one in the file that
         $GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names."""
         if self._address.tls:
             credentials = self._grpc.ssl_channel_credentials()

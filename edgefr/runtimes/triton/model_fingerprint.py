@@ -1,7 +1,7 @@
 """Identifies a model on Triton, so that a client can compare it with its own.
 
-`edgefr export --triton` writes the fingerprint into config.pbtxt as a parameter of each version. Nobody proves it: it
-protects from mistakes, not from an attacker who can change the model repository.
+`edgefr export --triton` writes the fingerprint into config.pbtxt as a parameter of each version. It is not signed, so
+that it protects from mistakes, but not from an attacker who can change the model repository.
 """
 
 from __future__ import annotations
