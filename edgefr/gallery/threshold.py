@@ -1,8 +1,8 @@
-"""From which similarity on a stranger's face is not taken for somebody's: by the rate over a whole gallery.
+"""Choose the 1:N decision threshold from a false positive identification rate (FPIR).
 
-A probe who is not enrolled is compared with all N templates. The false positive identification rate (FPIR, ISO/IEC
-19795-1) is how often any of them reaches the threshold: 1 - (1 - FMR)^N for independent comparisons, and never more
-than N FMR. So the pair threshold of 1e-3 takes nearly every stranger for somebody among 5,000.
+A face of a stranger is compared with all N templates. The FPIR (ISO/IEC 19795-1) is the probability that at least one
+of them reaches the threshold: 1 - (1 - FMR)^N for independent comparisons, and at most N * FMR. The usual threshold of
+1:1 verification (FMR 1e-3) would match nearly every stranger in a gallery of 5,000 people.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.manifest import Threshold
 from edgefr.recognition.verifier import Verifier
 
@@ -19,8 +19,13 @@ DEFAULT_FPIR = 0.01
 
 @dataclass(frozen=True)
 class DecisionThreshold:
-    """Who reaches `value` is known; `fpir` is the share of strangers that do, where it was measured, and `source` says
-    on whom."""
+    """Similarity threshold of 1:N identification.
+
+    Attributes:
+        value: Similarity from which on a face is a match.
+        fpir: Expected share of strangers that are matched, or None if the threshold was given by the user.
+        source: The data that the threshold was calibrated on.
+    """
 
     value: float
     fpir: float | None
@@ -30,62 +35,70 @@ class DecisionThreshold:
 def gallery_threshold(
     verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given: float | None = None
 ) -> DecisionThreshold:
-    """The threshold for a gallery of `people`: `given`, or the lowest of the manifest's whose FMR keeps `fpir`.
+    """The threshold for a gallery.
 
-    Between two rates that were measured the stricter one is taken: nothing is interpolated, and nothing beyond the
-    strictest is believed.
+    Thresholds are not interpolated or extrapolated: between two calibrated rates the stricter one is used.
+
+    Args:
+        verifier: The model with its calibrated thresholds.
+        people: Number of people in the gallery.
+        fpir: Share of strangers that may be matched, between 0 and 1.
+        given: A similarity that replaces the calibrated thresholds.
+
+    Returns:
+        The lowest calibrated threshold that keeps the FPIR.
 
     Raises:
-        EdgefrError: `fpir` is no rate, or the manifest has no threshold that is strict enough.
+        InvalidArgumentError: `fpir` is not a rate.
+        WrongModelError: No calibrated threshold is strict enough.
     """
     if given is not None:
         return DecisionThreshold(given, None, "the command line")
     if not 0 < fpir < 1:
-        raise EdgefrError("a rate between 0 and 1", f"{fpir:g}", "give --fpir such as 0.01")
-    measured = thresholds_of(verifier)
-    wanted = rate_for(fpir, people)
-    strict = [entry for entry in measured if entry.fmr is not None and entry.fmr <= wanted]
+        raise InvalidArgumentError("a rate between 0 and 1", f"{fpir:g}", "give --fpir such as 0.01")
+    calibrated = calibrated_thresholds(verifier)
+    fmr = required_fmr(fpir, people)
+    strict = [entry for entry in calibrated if entry.fmr is not None and entry.fmr <= fmr]
     if not strict:
-        best = min((entry.fmr for entry in measured if entry.fmr), default=None)
-        found = "none at all" if best is None else f"{best:g}, which keeps {fpir_of(best, people):.2g}"
-        raise EdgefrError(
-            (
-                f"a threshold at an FMR of {wanted:.2g} or less in the manifest of {verifier.model}, to take at "
-                f"most {fpir:g} of the strangers for one of {people:,}"
-            ),
-            found,
-            (
-                f"measure it with `edgefr calibrate {verifier.model} FACES --fmr {rounded_down(wanted):g}`, allow "
-                "more with --fpir, or give a --threshold"
-            ),
+        best = min((entry.fmr for entry in calibrated if entry.fmr), default=None)
+        if best is None:
+            limit = "the model is not calibrated"
+        else:
+            limit = f"the model is calibrated down to {best:g}, which gives FPIR {expected_fpir(best, people):.2g}"
+        raise WrongModelError(
+            "",
+            f"No calibrated threshold of {verifier.model} is strict enough: FPIR {fpir:g} with {people:,} people needs "
+            f"FMR {fmr:.2g} or less, but {limit}",
+            f"run `edgefr calibrate {verifier.model} FACES --fmr {_power_of_ten_below(fmr):g}`, raise --fpir, or "
+            "give a --threshold",
         )
-    taken = max(strict, key=lambda entry: entry.fmr or 0)
-    return DecisionThreshold(taken.value, fpir_of(taken.fmr or 0, people), taken.measured_on)
+    chosen = max(strict, key=lambda entry: entry.fmr or 0)
+    return DecisionThreshold(chosen.value, expected_fpir(chosen.fmr or 0, people), chosen.measured_on)
 
 
-def strictest(verifier: Verifier) -> Threshold | None:
-    """The manifest's threshold at its lowest FMR, if it has any."""
-    measured = [entry for entry in thresholds_of(verifier) if entry.fmr is not None]
-    return min(measured, key=lambda entry: entry.fmr or 0, default=None)
+def strictest_threshold(verifier: Verifier) -> Threshold | None:
+    """The calibrated threshold with the lowest FMR, or None if there is none."""
+    calibrated = [entry for entry in calibrated_thresholds(verifier) if entry.fmr is not None]
+    return min(calibrated, key=lambda entry: entry.fmr or 0, default=None)
 
 
-def thresholds_of(verifier: Verifier) -> list[Threshold]:
-    """The manifest's thresholds for the precision in use, else those for fp32."""
-    known = () if verifier.manifest is None else verifier.manifest.thresholds
-    own = [entry for entry in known if entry.precision == verifier.recogniser.description.precision]
-    return own or [entry for entry in known if entry.precision == "fp32"]
+def calibrated_thresholds(verifier: Verifier) -> list[Threshold]:
+    """The thresholds of the manifest for the precision in use, or those for FP32 if there are none."""
+    thresholds = () if verifier.manifest is None else verifier.manifest.thresholds
+    own = [entry for entry in thresholds if entry.precision == verifier.recogniser.description.precision]
+    return own or [entry for entry in thresholds if entry.precision == "fp32"]
 
 
-def fpir_of(fmr: float, people: int) -> float:
-    """1 - (1 - fmr)^people, exact for small rates, too."""
+def expected_fpir(fmr: float, people: int) -> float:
+    """1 - (1 - fmr)^people, accurate for small rates."""
     return -math.expm1(people * math.log1p(-fmr)) if fmr < 1 else 1.0
 
 
-def rate_for(fpir: float, people: int) -> float:
-    """The FMR at which so many people give this FPIR."""
+def required_fmr(fpir: float, people: int) -> float:
+    """The FMR that gives this FPIR for a number of people."""
     return -math.expm1(math.log1p(-fpir) / max(people, 1))
 
 
-def rounded_down(rate: float) -> float:
-    """The power of ten at or below a rate, which is what one measures at."""
+def _power_of_ten_below(rate: float) -> float:
+    """The power of ten at or below a rate; calibrations use powers of ten."""
     return 10.0 ** math.floor(math.log10(rate))

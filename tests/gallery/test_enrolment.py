@@ -11,7 +11,7 @@ from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import Enrolment, enrol
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.gallery.threshold import fpir_of, gallery_threshold, rate_for
+from edgefr.gallery.threshold import expected_fpir, gallery_threshold, required_fmr
 from edgefr.manifest import QualityLimit
 from edgefr.recognition.verifier import Verifier
 from tests.gallery.people import NOBODY, SMALL, TURNED, TWO, new_gallery, photo, thresholds, verifier
@@ -33,11 +33,11 @@ def enrolled(
 @pytest.mark.parametrize(
     ("kind", "blur", "reason"),
     [
-        (NOBODY, 0, "found no face"),
-        (TWO, 0, "found two faces"),
-        (TURNED, 0, "found a face turned away"),
-        (SMALL, 0, "found a face too small (12 pixels between the eyes, 20 needed)"),
-        (0, 3, "found a blurred face"),
+        (NOBODY, 0, "expected one face in"),
+        (TWO, 0, "found two of similar size"),
+        (TURNED, 0, "found one turned away"),
+        (SMALL, 0, ", found 12. Move closer"),
+        (0, 3, "found a blurred one"),
     ],
 )
 def test_a_poor_photograph_is_refused_with_the_reason(
@@ -46,7 +46,7 @@ def test_a_poor_photograph_is_refused_with_the_reason(
     poor, good = photo(tmp_path / "poor.png", 1, 0, kind, blur), photo(tmp_path / "good.png", 1, 1)
     found = enrolled(gallery, "Ada", poor, good)
     (refusal,) = found.refused
-    assert refusal.path == poor
+    assert refusal.path == str(poor)
     assert reason in refusal.reason
     assert (found.images, len(gallery.samples("Ada"))) == (1, 1)
     assert enrolled(gallery, "Grace", poor).images == 0
@@ -56,7 +56,7 @@ def test_a_poor_photograph_is_refused_with_the_reason(
 def test_a_face_that_the_model_is_unsure_of_is_refused(gallery: FileGallery, tmp_path: Path) -> None:
     strict = verifier(quality=QualityLimit("certainty", 0.0, "a test"))
     (refusal,) = enrolled(gallery, "Ada", photo(tmp_path / "a.png", 1), by=strict).refused
-    assert "too poor to be judged: how sure the model is" in refusal.reason
+    assert "is of poor quality: " in refusal.reason
 
 
 def test_the_same_face_under_another_name_is_warned_of(gallery: FileGallery, tmp_path: Path) -> None:
@@ -100,13 +100,15 @@ def test_strangers_reach_it_no_more_often_than_asked() -> None:
     """The formula itself: as many independent comparisons as there are people."""
     for people in (1, 7, 10_000, 1_000_000):
         for fpir in (1e-6, 0.01, 0.5):
-            assert fpir_of(rate_for(fpir, people), people) == pytest.approx(fpir, rel=1e-6)
+            assert expected_fpir(required_fmr(fpir, people), people) == pytest.approx(fpir, rel=1e-6)
 
 
 def test_a_manifest_that_cannot_support_the_gallery_is_refused_with_the_way_out() -> None:
-    with pytest.raises(EdgefrError, match=r"FMR of 1e-05 or less.*found 0.001, which keeps 0.63.*--fmr 1e-05"):
+    with pytest.raises(
+        EdgefrError, match=r"needs FMR 1e-05 or less, but .* down to 0.001, which gives FPIR 0.63\. Run .*--fmr 1e-05"
+    ):
         gallery_threshold(verifier(), 1000, fpir=0.01)
-    with pytest.raises(EdgefrError, match="found none at all"):
+    with pytest.raises(EdgefrError, match="the model is not calibrated"):
         gallery_threshold(verifier(()), 1)
     assert gallery_threshold(verifier(()), 1000, given=0.7).value == 0.7
 

@@ -14,8 +14,9 @@ from edgefr.gallery.crypto.key_wrapping import NoSecret, Passphrase
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.rebuild import rebuild
-from edgefr.gallery.search import memory_index as roster
+from edgefr.gallery.search import memory_index
 from edgefr.gallery.search.int8_index import Block
+from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest
@@ -53,7 +54,7 @@ def test_without_uncertainty_the_norm_weighs(gallery: FileGallery) -> None:
 def test_the_search_gives_names_best_first_even_beyond_what_memory_keeps(
     gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "KEPT", 3)
+    monkeypatch.setattr(memory_index, "MAX_CACHED", 3)
     for number in range(9):
         gallery.enrol(f"person {number}", [sample(number)])
     for number in range(9):
@@ -67,9 +68,9 @@ def test_a_renamed_person_is_found_by_the_new_name_only(gallery: FileGallery) ->
     gallery.enrol("Grace", [sample(2)])
     gallery.rename("Ada", "  Ada Lovelace ")
     assert gallery.search(unit(1), 1)[0].name == "Ada Lovelace"
-    with pytest.raises(EdgefrError, match="nobody of that name"):
+    with pytest.raises(EdgefrError, match="Ada is not enrolled"):
         gallery.person("Ada")
-    with pytest.raises(EdgefrError, match="found one"):
+    with pytest.raises(EdgefrError, match="Ada Lovelace is enrolled already"):
         gallery.rename("Grace", "Ada Lovelace")
 
 
@@ -86,7 +87,7 @@ def test_one_name_in_two_unicode_forms_is_one_person(gallery: FileGallery) -> No
 
 
 def test_who_expires_is_removed_and_the_log_says_so(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Ada", [sample(1)], keep=3600)
+    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     gallery.enrol("Grace", [sample(2)])
     assert len(gallery) == 2
     now = gallery.person("Ada").enrolled
@@ -109,9 +110,9 @@ class Dates(dict[int, float]):
 
 
 def test_a_search_walks_no_dates_before_the_first_is_due(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Grace", [sample(2)], keep=7200)
-    gallery.enrol("Ada", [sample(1)], keep=3600)
-    dates = gallery._roster._expires = Dates(gallery._roster._expires)
+    gallery.enrol("Grace", [sample(2)], expires_in_s=7200)
+    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
+    dates = gallery._index._expires = Dates(gallery._index._expires)
     for _ in range(3):
         gallery.search(unit(1), 1)
     assert dates.walks == 0
@@ -129,12 +130,13 @@ def test_a_search_walks_no_dates_before_the_first_is_due(gallery: FileGallery, m
 def test_who_could_not_be_removed_in_time_is_removed_later(
     gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.enrol("Ada", [sample(1)], keep=3600)
+    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     now = gallery.person("Ada").enrolled
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
     with monkeypatch.context() as patched:
-        patched.setattr(gallery, "_remove", lambda *_: (_ for _ in ()).throw(EdgefrError("expected room, found none")))
-        with pytest.raises(EdgefrError, match="found none"):
+        error = EdgefrError("", "The disk is full", "free space")
+        patched.setattr(SqliteTransaction, "remove", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(EdgefrError, match="disk is full"):
             gallery.names()
     assert gallery.names() == []
 
@@ -142,8 +144,8 @@ def test_who_could_not_be_removed_in_time_is_removed_later(
 def test_a_change_of_everybody_copies_a_block_once(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         gallery.enrol(f"person {number}", [sample(number)])
-    copies, chosen = [], Block.chosen
-    monkeypatch.setattr(Block, "chosen", lambda block, rows: copies.append(rows) or chosen(block, rows))
+    copies, chosen = [], Block.select
+    monkeypatch.setattr(Block, "select", lambda block, rows: copies.append(rows) or chosen(block, rows))
     gallery.re_embed_all(gallery.binding, lambda _name, _samples: [sample(77)])
     assert len(copies) == 1
     assert [hit.similarity for hit in gallery.search(unit(77), 5)] == pytest.approx([1] * 5, abs=1e-5)
@@ -157,7 +159,7 @@ def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None
     if converted is not None:
         (folder / "model.onnx").write_bytes(converted)
     manifest = Manifest("engine", "mobilefacenet", engine={"key": {"onnx": "5" * 64, "precision": precision}})
-    return ModelBinding.of(Verifier(made.detector, made._opening, manifest, model))
+    return ModelBinding.of(Verifier(made.detector, made.recogniser, manifest, model))
 
 
 def test_an_engine_that_is_built_again_keeps_its_gallery(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_an_int8_engine_is_bound_to_its_calibration(tmp_path: Path, monkeypatch:
     )
     assert one == again
     assert one.model_sha256[:12] != other.model_sha256[:12]  # which is all that a refusal tells of them
-    with pytest.raises(EdgefrError, match="copy the engine's whole folder"):
+    with pytest.raises(EdgefrError, match="Copy the engine's whole folder"):
         bound_to_engine(tmp_path / "alone", "int8")
 
 
@@ -220,7 +222,7 @@ def test_a_rebuild_without_all_crops_changes_nothing(tmp_path: Path) -> None:
     dim = made.recogniser.embedding_dim
     gallery.enrol("Ada", [replace(sample(1, crop=True), embedding=unit(1, dim))])
     gallery.enrol("Grace", [replace(sample(2), embedding=unit(2, dim))])
-    with pytest.raises(EdgefrError, match=r"1 without of Grace.*--keep-crops"):
+    with pytest.raises(EdgefrError, match=r"found 1 missing for Grace\. .*--keep-crops"):
         rebuild(gallery, made, lambda _count: None)
     assert gallery.binding.model_sha256 == "1" * 64
     np.testing.assert_array_equal(gallery.samples("Ada")[0].embedding, unit(1, dim))
@@ -229,7 +231,7 @@ def test_a_rebuild_without_all_crops_changes_nothing(tmp_path: Path) -> None:
 
 def exported(gallery: FileGallery, folder: Path) -> Path:
     for number, name in enumerate(("Ada", "Grace", "Emmy")):
-        gallery.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], keep=None)
+        gallery.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], expires_in_s=None)
     assert export_gallery(gallery, folder / "people.export", SECRET, lambda _count: None) == 3
     return folder / "people.export"
 
@@ -252,7 +254,7 @@ def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: FileGallery, t
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
     other.enrol("Emmy", [sample(99)])
-    with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
+    with pytest.raises(EdgefrError, match="Emmy is enrolled in .* already"):
         import_people(other, Export(path, SECRET), lambda _count: None)
     assert (other.names(), other.orphan_images()) == (["Emmy"], 0)
     other.close()
@@ -314,6 +316,6 @@ def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: Fi
         gallery.re_embed_all(replace(gallery.binding, model_sha256="1" * 64), lambda _name, samples: samples)
 
     path = tmp_path / "people.export"
-    with pytest.raises(EdgefrError, match=r"found it rebuilt: run `edgefr gallery export` again"):
+    with pytest.raises(EdgefrError, match=r"was rebuilt during the export\. Run `edgefr gallery export` again"):
         export_gallery(gallery, path, SECRET, rebuilt)
     assert not path.exists()
