@@ -171,9 +171,7 @@ def import_(
 
 @with_access
 def rotate_key(
-    new_key_file: Annotated[
-        Path | None, typer.Option(help="New key file. It is created if it does not exist.")
-    ] = None,
+    new_key_file: Annotated[Path | None, typer.Option(help="New key file. It is created if it does not exist.")] = None,
     new_passphrase_env: Annotated[
         str | None, typer.Option(help="Environment variable with the new passphrase. Default: ask for it.")
     ] = None,
@@ -195,8 +193,8 @@ def rotate_key(
         count = len(opened)
     if isinstance(access.path, Address):
         warn(
-            "edgefr: the gallery key has not changed: a client that copied the former lock and has its secret can still "
-            "decrypt the gallery; to change the key, export the people and import them into a new gallery"
+            "edgefr: the gallery key has not changed: a client that copied the former lock and has its secret can "
+            "still decrypt the gallery; to change the key, export the people and import them into a new gallery"
         )
     _print(json, f"Locked {access.path} ({_people(count)}) with the new secret.", {"gallery": str(access.path)})
 

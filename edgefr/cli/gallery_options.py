@@ -47,9 +47,7 @@ PassphraseEnvOption = Annotated[
 PassphraseFdOption = Annotated[int | None, typer.Option(help="File descriptor to read the passphrase from.")]
 PlainOption = Annotated[
     bool,
-    typer.Option(
-        "--plain", help="Create an unprotected gallery: anyone who can read the file can read its contents."
-    ),
+    typer.Option("--plain", help="Create an unprotected gallery: anyone who can read the file can read its contents."),
 ]
 FileEnvOption = Annotated[
     str | None,
@@ -174,9 +172,7 @@ class Access:
         if kind == "passphrase":
             return self.passphrase.read()
         if self.key_file is None:
-            raise LockedError(
-                f"the key file of {self.path}", "none", f"give it with --key-file or ${KEY_VARIABLE}"
-            )
+            raise LockedError(f"the key file of {self.path}", "none", f"give it with --key-file or ${KEY_VARIABLE}")
         return KeyFile(self.key_file)
 
     def _check_no_secret(self) -> None:

@@ -45,6 +45,7 @@ class Enrolment:
         unlike: Sources of images that look unlike the other images of the person.
         similar: People of other names who look the same; None if the model has no threshold to decide by.
         known: Number of images that were enrolled before.
+        extended: Whether the person was enrolled before.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Enrolment:
     unlike: tuple[str, ...] = ()
     similar: tuple[Hit, ...] | None = None
     known: int = 0
+    extended: bool = False
 
     def warnings(self) -> list[str]:
         """A sentence for each image or person that should be checked."""
@@ -157,7 +159,7 @@ def enrol_new(
     ((unlike, similar),) = enrolment_warnings(gallery, verifier, [(name, existing, new)])
     if new or expires_in_s is not None:
         gallery.enrol(name, new, expires_in_s)
-    return Enrolment(name, len(new), (), unlike, similar)
+    return Enrolment(name, len(new), (), unlike, similar, extended=bool(existing))
 
 
 def sample_from_photograph(verifier: Verifier, path: Path, crops: bool) -> FaceSample:

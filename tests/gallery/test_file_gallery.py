@@ -254,7 +254,7 @@ def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: FileGallery, t
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
     other.enrol("Emmy", [sample(99)])
-    with pytest.raises(EdgefrError, match="Emmy is enrolled in .* already"):
+    with pytest.raises(EdgefrError, match=r"Emmy is enrolled in .* already"):
         import_people(other, Export(path, SECRET), lambda _count: None)
     assert (other.names(), other.orphan_images()) == (["Emmy"], 0)
     other.close()

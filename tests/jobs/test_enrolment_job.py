@@ -11,9 +11,9 @@ from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.jobs.embedding_shards import write_shard
 from edgefr.jobs.enrolment_job import enrol_shards
-from edgefr.jobs.job_description import Job, begin
-from edgefr.jobs.photograph_list import photographs
-from edgefr.jobs.shard_worker import rows_of
+from edgefr.jobs.job_description import Job, begin_or_resume
+from edgefr.jobs.photograph_list import list_paths
+from edgefr.jobs.shard_worker import embed_rows
 from tests.gallery.people import NOBODY, SMALL, TURNED, TWO, photo, verifier
 
 GALLERY = ("gallery", "enroll")
@@ -37,12 +37,12 @@ def people(tmp_path: Path) -> Path:
 def shards_of(folder: Path, output: Path, size: int = 4) -> Path:
     """A job of the stub's faces, made here."""
     by = verifier()
-    paths = photographs([str(folder)], None)
+    paths = list_paths([str(folder)], None)
     job = Job.of(paths, size, "largest", ModelBinding.of(by))
-    begin(output, job, paths)
+    begin_or_resume(output, job, paths)
     names = [path.decode() for path in paths.to_pylist()]
     for number in range(job.shards):
-        write_shard(output, job, number, rows_of(by, names[number * size : (number + 1) * size], "largest"))
+        write_shard(output, job, number, embed_rows(by, names[number * size : (number + 1) * size], "largest"))
     return output
 
 
@@ -63,7 +63,7 @@ def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> No
     assert sum(seen) == 13
     reasons = " ".join(refusal.reason for entry in done for refusal in entry.refused)
     assert sum(len(entry.refused) for entry in done) == 6
-    for words in ("two faces", "too small", "turned away", "blurred", "expected a face in"):
+    for words in ("two of similar size", "pixels between the eyes", "turned away", "blurred", "expected a face in"):
         assert words in reasons
 
 
@@ -118,7 +118,7 @@ def test_the_command_sums_up_and_refuses_other_models(
     assert sums == {"people": 3, "new": 3, "images": 7, "known": 0, "refused": 6}
     assert told.err.count("left out: ") == 6
     assert "7 photographs had been enrolled before" in edgefr(*GALLERY, "--from", shards, "-m", "fake").out
-    assert "expected the model that" in edgefr(*GALLERY, "--from", shards, "-m", "mini").sentence
+    assert "expected the model of" in edgefr(*GALLERY, "--from", shards, "-m", "mini").sentence
     assert "--from without names" in edgefr(*GALLERY, "--from", shards, "--keep-crops", "-m", "fake").sentence
     assert "found no job.json" in edgefr(*GALLERY, "--from", people, "-m", "fake").sentence
     (shards / "part-00001.parquet").unlink()

@@ -131,7 +131,7 @@ def test_workers_that_die_at_a_shard_twice_end_the_job(tmp_path: Path, begun) ->
     until(kill_all)
     out, err = job.communicate()
     assert (job.returncode, out) == (2, "")
-    assert "2 workers died at it (killed by signal 9, SIGKILL): give the same command" in err.splitlines()[-1]
+    assert "(killed by signal 9, SIGKILL). Run the same command" in err.splitlines()[-1]
     assert "Traceback" not in err
 
 
@@ -142,13 +142,13 @@ def test_ctrl_c_leaves_whole_shards_and_says_how_to_go_on(tmp_path: Path, begun)
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to the workers, too
     out, err = job.communicate(timeout=60)
     assert (job.returncode, out) == (130, "")
-    assert "of 400 photographs: give the same command again" in err
+    assert "of 400 photographs. Run the same command again to resume" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "shards").glob(".part-*"))
     until(lambda: not children(job))
     again = begun("--json")
     out, err = again.communicate(timeout=120)
-    assert "of 400 photographs were embedded before" in err
+    assert "of 400 photographs are embedded already" in err
     assert json.loads(out)["before"] >= 16
     check(tmp_path / "photographs", tmp_path / "shards", 400, bad)
 
@@ -184,10 +184,10 @@ def test_photographs_that_are_all_gone_end_the_job_and_one_does_not(tmp_path: Pa
 def test_words_that_cannot_work_are_sentences(tmp_path: Path) -> None:
     photographs(tmp_path / "photographs", 2)
     for arguments, match in (
-        ((tmp_path / "photographs", "-o", tmp_path / "x.npz", "--workers", 2), "give -o FOLDER"),
+        ((tmp_path / "photographs", "-o", tmp_path / "x.npz", "--workers", 2), "Give -o FOLDER"),
         ((tmp_path / "photographs", "-o", tmp_path / "x.txt"), "ends in .npz, or a folder"),
-        (("-o", tmp_path / "x.npz"), "found none: name files"),
-        ((tmp_path / "photographs", "-o", "/proc/shards"), "choose another folder"),
+        (("-o", tmp_path / "x.npz"), "found none. Name files"),
+        ((tmp_path / "photographs", "-o", "/proc/shards"), "hoose another"),
     ):
         done = told(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
@@ -206,7 +206,7 @@ def test_a_worker_that_is_dead_before_it_hears_of_its_shard_counts_as_one_that_d
         theirs.close()
         return ours, process
 
-    monkeypatch.setattr("edgefr.jobs.process_workers._start", stillborn)
+    monkeypatch.setattr("edgefr.jobs.process_workers._start_process", stillborn)
     settings = Settings(Path(), "", Path(), None, "", "", 1)
-    with pytest.raises(EdgefrError, match=r"2 workers died at it \(exit code 3\)"):
+    with pytest.raises(EdgefrError, match=r"2 workers died at shard 0 \(exit code 3\)"):
         run_processes(settings, [0], 1, lambda _count: None, lambda _text: None)

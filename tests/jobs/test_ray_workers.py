@@ -35,7 +35,7 @@ def test_no_cluster_is_a_sentence(tmp_path: Path) -> None:
     photographs(tmp_path / "photographs", 2)
     done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
     assert done.returncode == 2
-    assert "expected a Ray cluster at 127.0.0.1:1, found that nothing answers there" in done.stderr
+    assert "No Ray cluster responds at 127.0.0.1:1" in done.stderr
 
 
 def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:

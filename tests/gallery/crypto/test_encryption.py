@@ -140,7 +140,7 @@ TAMPERINGS = {
 def test_tampering_is_refused(filled: tuple[Path, Secret], how: str) -> None:
     path, secret = filled
     edit(path, *TAMPERINGS[how])
-    with pytest.raises(EdgefrError, match="Integrity check failed|or a damaged"):
+    with pytest.raises(EdgefrError, match=r"Integrity check failed|or a damaged"):
         everything(path, secret)
 
 
@@ -249,7 +249,7 @@ def test_a_key_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     secret.path.write_text("no key")
     with pytest.raises(EdgefrError, match="hexadecimal"):
         FileGallery.open(gallery.path, secret)
-    with pytest.raises(EdgefrError, match="new key file .* cannot be written"):
+    with pytest.raises(EdgefrError, match=r"new key file .* cannot be written"):
         KeyFile.create(secret.path)
 
 

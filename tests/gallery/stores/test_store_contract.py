@@ -241,7 +241,7 @@ def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: Gallery) -> None
             yield Person(0, f"person {number}", 1.0, None, unit(number), ()), [sample(number)]
         yield Person(0, "Emmy", 1.0, None, unit(1), ()), [sample(1)]
 
-    with pytest.raises(EdgefrError, match="Emmy is enrolled in .* already"):
+    with pytest.raises(EdgefrError, match=r"Emmy is enrolled in .* already"):
         gallery.import_all(people(), "a test")
     assert (gallery.names(), gallery.orphan_images()) == (["Emmy"], 0)
     assert gallery.search(unit(7), 3)[0].name == "Emmy"

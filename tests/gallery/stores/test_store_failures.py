@@ -240,7 +240,7 @@ def test_a_database_that_is_not_there_is_told(at: Address, postgres: Postgres) -
 
 def test_a_folder_that_milvus_lite_cannot_make_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(EdgefrError, match="Give a FILE.db in a folder that can be written"):
+    with pytest.raises(EdgefrError, match=r"Give a FILE.db in a folder that can be written"):
         gallery_exists(Address(LITE, str(tmp_path / "file" / "people.db"), "people"))
 
 
