@@ -165,6 +165,47 @@ def test_a_folder_enrolled_twice_changes_nobody(gallery, three: Told) -> None:
     assert [one["images"] for one in gallery("list", "--json").json["people"]] == [2, 2, 2]
 
 
+def test_one_unusable_person_of_a_folder_leaves_the_others_enrolled(gallery, tmp_path: Path) -> None:
+    photo(tmp_path / "people/ada/1.png", 0)
+    photo(tmp_path / "people/faceless/1.png", 5, kind=NOBODY)
+    photo(tmp_path / "people" / "\x07bell" / "1.png", 6)
+    (tmp_path / "people/empty").mkdir()
+    photo(tmp_path / "people/grace/1.png", 1)
+    told = gallery("enroll", "--folder", "people", "--plain", *MODEL)
+    assert told.code == 2
+    assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "grace"]
+    header, *rows, total = told.out.splitlines()
+    assert header.split() == ["name", "added", "known", "left", "out", "result"]
+    results = {row.split()[0]: row.split(maxsplit=4)[4] for row in rows}
+    assert results["ada"] == results["grace"] == "enrolled"
+    assert results["faceless"].startswith("not enrolled: expected one face in people/faceless/1.png, found none.")
+    assert results["empty"] == "not enrolled: expected photographs in people/empty, found none. Check the path."
+    assert results["\x07bell"].startswith("not enrolled: expected a name of 1 to 200 printable characters")
+    assert total == f"2 of 5 people enrolled in {tmp_path}/people.gallery."
+
+
+def test_a_single_person_with_a_name_that_is_not_valid_is_an_error(gallery, tmp_path: Path) -> None:
+    seen = photo(tmp_path / "seen.png", 0)
+    assert "printable characters" in gallery("enroll", "\x07bell", seen, "--plain", *MODEL).sentence
+
+
+def test_enrolments_are_described_in_sentences(gallery, tmp_path: Path) -> None:
+    photos = [photo(tmp_path / f"{number}.png", 0, number) for number in range(3)]
+    path = tmp_path / "people.gallery"
+    told = gallery("enroll", "Ada", photos[0], "--plain", *MODEL)
+    assert told.out == f"Enrolled Ada (1 image) in {path}.\n"
+    told = gallery("enroll", "Ada", *photos, "--days", 7, *MODEL)
+    assert told.out == f"Added 2 images to Ada in {path}. 1 photograph had been enrolled before.\n"
+    told = gallery("enroll", "Ada", photos[0], *MODEL)
+    assert told.out == f"Nothing new for Ada in {path}. 1 photograph had been enrolled before.\n"
+    gallery("enroll", "Grace", photo(tmp_path / "grace.png", 1), *MODEL)
+    header, ada, grace = (line.split() for line in gallery("list").out.splitlines())
+    assert header == ["name", "images", "enrolled", "expires"]
+    assert ada[:2] == ["Ada", "3"]
+    assert ada[3] != "never"
+    assert grace[3] == "never"
+
+
 def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     gallery, three: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

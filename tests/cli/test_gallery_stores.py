@@ -65,7 +65,7 @@ def test_the_commands_are_the_same_in_every_store(
 @pytest.mark.parametrize(
     ("address", "named"),
     [
-        ("postgresql://me:secret@host/db/people", "set PGPASSWORD"),
+        ("postgresql://me:secret@host/db/people", "Set PGPASSWORD"),
         ("milvus://token:secret@host/people", "MILVUS_TOKEN"),
         ("postgresql://me:secret/12@host/db/people", "expected an address such as"),
         ("postgresql://me:12/secret@host/db/people", "expected an address such as"),
