@@ -55,11 +55,7 @@ def warn_about(result: Enrolment) -> None:
 def check_shards_alone(
     name: str | None, images: Sequence[str] | None, folder: Path | None, camera: str | None, crops: bool
 ) -> None:
-    """Check that --from has no other source. Shards contain the names, and no crops to keep.
-
-    Raises:
-        InvalidArgumentError: Another source, or --keep-crops, is given.
-    """
+    """Check that --from has no other source. Shards contain the names, and no crops to keep."""
     if name is not None or images or folder is not None or camera is not None or crops:
         raise InvalidArgumentError(
             "--from without names, photographs, --folder, --camera and --keep-crops", "one of them", "leave it out"

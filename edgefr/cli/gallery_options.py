@@ -58,23 +58,14 @@ FileFdOption = Annotated[int | None, typer.Option(help="File descriptor to read 
 
 @dataclass(frozen=True)
 class PassphraseSource:
-    """Where a passphrase comes from: an environment variable, a file descriptor, or the terminal.
-
-    Attributes:
-        variable: Name of the environment variable.
-        descriptor: Number of the file descriptor.
-        prompt: Text of the prompt on the terminal.
-    """
+    """Where a passphrase comes from: an environment variable, a file descriptor, or else the terminal."""
 
     variable: str | None
     descriptor: int | None
     prompt: str = "Passphrase of the gallery: "
 
     def read(self, confirm: bool = False) -> Passphrase:
-        """Read the passphrase.
-
-        Args:
-            confirm: Whether to ask twice on the terminal, for a new passphrase.
+        """Read the passphrase; `confirm` asks twice on the terminal.
 
         Raises:
             InvalidArgumentError: There is none, or it is too short.
@@ -112,13 +103,7 @@ class PassphraseSource:
 
 @dataclass(frozen=True)
 class Access:
-    """The gallery of a command and what unlocks it.
-
-    Attributes:
-        path: File or address of the gallery.
-        key_file: The key file, if one is given.
-        passphrase: Where a passphrase comes from.
-    """
+    """File or address of a gallery, and what unlocks it."""
 
     path: Path | Address
     key_file: Path | None
@@ -132,27 +117,17 @@ class Access:
         return cls(_location(gallery), key_file, PassphraseSource(variable, descriptor))
 
     def open(self) -> Gallery:
-        """Open the gallery.
-
-        Raises:
-            LockedError: It cannot be unlocked, or a secret is given and it has none.
-            UnavailableError: There is no gallery, or its server does not respond.
-        """
+        """Open the gallery. Raises LockedError if a secret is given and it has none, and like `open_gallery`."""
         from edgefr.gallery.factory import open_gallery
 
         return open_gallery(self.path, self._secret)
 
     def open_or_create(self, plain: bool, binding: ModelBinding) -> Gallery:
-        """Open the gallery, or create it if there is none.
-
-        Args:
-            plain: Whether to create it without a secret.
-            binding: The models to enrol with.
+        """Open the gallery, or create it for a binding; `plain` creates it without a secret.
 
         Raises:
-            LockedError: It cannot be unlocked.
             WrongModelError: Its templates come from another model.
-            UnavailableError: It cannot be created, or its server does not respond.
+            EdgefrError: As `open_gallery` and `create_gallery`.
         """
         from edgefr.gallery.factory import create_gallery, gallery_exists
 
@@ -186,14 +161,7 @@ class Access:
 
 
 def with_access(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter `access` of a command by the four options that `Access.of` takes.
-
-    Args:
-        command: A command with a parameter `access` that can be passed by keyword.
-
-    Returns:
-        The command for Typer. It has the options in the place of `access`.
-    """
+    """Replace the keyword parameter `access` of a command by the four options that `Access.of` takes."""
     options = {
         "gallery": GalleryOption,
         "key_file": KeyFileOption,
@@ -220,11 +188,6 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
 
 def new_secret(plain: bool, key_file: Path | None, passphrase: PassphraseSource) -> Secret:
     """The secret for a new lock. A key file that does not exist is created.
-
-    Args:
-        plain: Whether to use no secret.
-        key_file: The key file, if one is given.
-        passphrase: Where a passphrase comes from otherwise.
 
     Raises:
         InvalidArgumentError: Both --plain and a key file are given, or there is no passphrase.

@@ -65,16 +65,7 @@ class DatabaseGallery(Gallery):
 
     @classmethod
     def create(cls, store: GalleryStore, secret: Secret, binding: ModelBinding) -> DatabaseGallery:
-        """Create an empty gallery.
-
-        Args:
-            store: A store at the address of the new gallery.
-            secret: The secret to lock it with.
-            binding: The models that its templates will come from.
-
-        Raises:
-            InvalidArgumentError: There is a gallery or something else at the address.
-        """
+        """Create an empty gallery in a store, like `factory.create_gallery`."""
         context, gallery_key, header = SealContext.new(), new_key(), Header(VERSION, binding)
         body = RowCodec(context, Keys.of(gallery_key), str(store.address)).encrypt_header(header)
         extra = write_outer_header(context, wrap_key(gallery_key, secret, context))
@@ -83,16 +74,7 @@ class DatabaseGallery(Gallery):
 
     @classmethod
     def open(cls, store: GalleryStore, secret: Secret) -> DatabaseGallery:
-        """Unlock a gallery and remove expired people.
-
-        Args:
-            store: The store of the gallery.
-            secret: The secret that unlocks it.
-
-        Raises:
-            LockedError: The secret does not unlock it.
-            UnavailableError: There is no gallery, or a newer edgefr has created it.
-        """
+        """Unlock the gallery of a store and remove expired people. Raises like `factory.open_gallery`."""
         source, blob = str(store.address), store.header()
         context, lock = read_outer_header(blob, source)
         gallery_key = unwrap_key(lock, secret, context, source)

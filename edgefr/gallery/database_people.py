@@ -79,14 +79,7 @@ class DatabasePeople:
         self._store.put_blobs([self._rows.encrypt_event(event) for event in events])
 
     def add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], first: int) -> int:
-        """Enrol new people in batches.
-
-        Args:
-            entries: The people with their images.
-            first: Id of the first person; the others follow.
-
-        Returns:
-            Number of people.
+        """Enrol new people in batches under ids from `first` on; returns their number.
 
         Raises:
             InvalidArgumentError: A name is enrolled already.

@@ -35,32 +35,12 @@ class FileGallery(Gallery):
 
     @classmethod
     def create(cls, path: Path, secret: Secret, binding: ModelBinding) -> FileGallery:
-        """Create an empty gallery.
-
-        Args:
-            path: The file. Only its owner can read it.
-            secret: The secret to lock it with.
-            binding: The models that its templates will come from.
-
-        Raises:
-            InvalidArgumentError: There is a gallery or another file already.
-            UnavailableError: The file cannot be written.
-        """
+        """Create an empty gallery in a file with mode 0600. Raises like `factory.create_gallery`."""
         return cls(SqliteStore.create(path, secret, binding))
 
     @classmethod
     def open(cls, path: Path, secret: Secret) -> FileGallery:
-        """Open a gallery, verify all people and the log, and remove expired people.
-
-        Args:
-            path: The file.
-            secret: The secret that unlocks it.
-
-        Raises:
-            NoGalleryError: There is no gallery.
-            LockedError: The secret does not unlock it.
-            DamagedError: The file is damaged.
-        """
+        """Open a gallery, verify people and log, and remove expired people. Raises like `factory.open_gallery`."""
         store = SqliteStore.open(path, secret)
         try:
             gallery = cls(store)

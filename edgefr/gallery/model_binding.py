@@ -44,11 +44,7 @@ class ModelBinding:
 
     @classmethod
     def of(cls, verifier: Verifier) -> ModelBinding:
-        """The binding of embeddings from a verifier.
-
-        Raises:
-            UnavailableError: A file that belongs to an INT8 engine is missing.
-        """
+        """The binding of embeddings from a verifier."""
         recogniser = verifier.recogniser
         return cls(
             *_model_identity(verifier),

@@ -152,15 +152,7 @@ def _normalise(name: str) -> str:
 
 
 def without_duplicates(existing: Sequence[FaceSample], samples: Sequence[FaceSample]) -> list[FaceSample]:
-    """Remove images that would weigh twice in the template.
-
-    Args:
-        existing: Images that are enrolled.
-        samples: Images to enrol.
-
-    Returns:
-        The samples with embeddings that are not enrolled, each once.
-    """
+    """The samples with embeddings that are not among the existing ones, each once. Others would weigh twice."""
     enrolled = {entry.embedding.tobytes() for entry in existing}
     new: dict[bytes, FaceSample] = {}
     for entry in samples:

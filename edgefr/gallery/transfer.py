@@ -182,12 +182,7 @@ def import_people(gallery: Gallery, export: Export, on_progress: Callable[[int],
 
 @dataclass
 class Checksum:
-    """A checksum of people and images that does not depend on their order or on their ids.
-
-    Attributes:
-        people: Number of people.
-        digests: Sum of their digests.
-    """
+    """A checksum of people and images that does not depend on their order or on their ids."""
 
     people: int = 0
     digests: int = 0

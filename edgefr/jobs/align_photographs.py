@@ -27,12 +27,7 @@ that small faces stay sharp."""
 
 @dataclass(frozen=True)
 class Alignment:
-    """The result of an alignment.
-
-    Attributes:
-        faces: Number of faces that were written.
-        left_out: Name of each photograph without a usable face -> reason.
-    """
+    """Number of faces that were written, and the photographs that were left out with the reasons."""
 
     faces: int
     left_out: dict[str, str]

@@ -55,13 +55,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class JobResult:
-    """The result of a job.
-
-    Attributes:
-        photographs: Number of photographs.
-        refused: Number of photographs without a usable face.
-        before: Number of photographs that earlier runs had embedded.
-    """
+    """Numbers of photographs: all, those without a usable face, and those that earlier runs had embedded."""
 
     photographs: int
     refused: int

@@ -55,17 +55,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def write_shard(folder: Path, job: Job, number: int, rows: Sequence[Row]) -> None:
-    """Write a shard. Its metadata identify the job.
-
-    Args:
-        folder: Folder of the job.
-        job: The job.
-        number: Number of the shard.
-        rows: Its photographs.
-
-    Raises:
-        EdgefrError: The file cannot be written.
-    """
+    """Write a shard. Its metadata identify the job."""
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     schema = _schema(pa, job, number)
     columns = [_to_column(pa, field, [getattr(row, field.name) for row in rows]) for field in schema]
@@ -75,14 +65,7 @@ def write_shard(folder: Path, job: Job, number: int, rows: Sequence[Row]) -> Non
 
 
 def count_rejected(folder: Path, job: Job) -> dict[int, int]:
-    """Check the shards that exist.
-
-    Args:
-        folder: Folder of the job.
-        job: The job.
-
-    Returns:
-        Number of each shard -> number of photographs without a usable face.
+    """Number of each shard that exists -> number of its photographs without a usable face.
 
     Raises:
         InvalidArgumentError: A shard belongs to another job.
@@ -93,12 +76,7 @@ def count_rejected(folder: Path, job: Job) -> dict[int, int]:
 
 
 def check_complete(folder: Path, job: Job) -> None:
-    """Check that all shards exist, belong to the job and are not damaged.
-
-    Raises:
-        InvalidArgumentError: A shard belongs to another job.
-        UnavailableError: A shard is missing or damaged.
-    """
+    """Check that all shards exist. Raises UnavailableError if one is missing, and like `count_rejected`."""
     present = count_rejected(folder, job)
     for number in range(job.shards):
         if number not in present:
@@ -110,12 +88,7 @@ def check_complete(folder: Path, job: Job) -> None:
 
 
 def read_rows(folder: Path, job: Job, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Read all rows in the order of the photographs.
-
-    Args:
-        folder: Folder of the job.
-        job: The job.
-        columns: The columns to read, with `path` among them. None means all.
+    """Read all rows in the order of the photographs; `columns` limits the columns, and must contain `path`.
 
     Raises:
         InvalidArgumentError: A shard belongs to another job.

@@ -98,14 +98,8 @@ def read_job(folder: Path) -> Job:
 def begin_or_resume(folder: Path, job: Job, paths: Paths) -> None:
     """Write the description of a new job, or check that the folder holds this job.
 
-    Args:
-        folder: Folder of the job.
-        job: The job.
-        paths: Its photographs.
-
     Raises:
         InvalidArgumentError: The folder holds another job.
-        EdgefrError: It cannot be written.
     """
     if (folder / FILE).exists():
         _check_same(folder, read_job(folder), job)

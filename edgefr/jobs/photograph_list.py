@@ -67,10 +67,7 @@ def write_list(folder: Path, paths: Paths, shard: int) -> None:
 
 
 def list_reader(folder: Path) -> Callable[[int], list[str]]:
-    """Open the list of a job.
-
-    Returns:
-        A function that returns the paths of a shard.
+    """Open the list of a job; returns a function that returns the paths of a shard.
 
     Raises:
         UnavailableError: The list is missing or damaged.

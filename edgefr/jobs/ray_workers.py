@@ -25,14 +25,7 @@ class Actor:
         self._worker: Worker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Make a shard.
-
-        Args:
-            batch: {"number": (1,)}.
-
-        Returns:
-            Its number of photographs, or the pickled error.
-        """
+        """Make the shard of a batch {"number": (1,)}; returns its number of photographs, or the pickled error."""
         try:
             self._worker = self._worker or Worker(self._settings)
             result, error = self._worker.make(int(batch["number"][0]), lambda _count: None), b""

@@ -22,17 +22,9 @@ from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker needs. Paths are absolute, because it may run on another machine.
+    """What a worker needs: folder and id of the job, and the arguments of `Verifier.open`.
 
-    Attributes:
-        folder: Folder of the job.
-        job: Id of the job that the folder must hold.
-        model: As in `Verifier.open`, like the following ones.
-        detector: The detector.
-        runtime: Name of the runtime.
-        precision: Name of the precision.
-        batch: Number of faces per call of the model.
-        threads: Number of threads.
+    Paths are absolute, because the worker may run on another machine.
     """
 
     folder: Path
@@ -59,9 +51,6 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         """Open the models.
-
-        Args:
-            settings: What the worker needs.
 
         Raises:
             UnavailableError: This machine does not see the folder of the job.
@@ -90,14 +79,7 @@ class Worker:
             )
 
     def make(self, number: int, on_progress: Callable[[int], None]) -> ShardResult:
-        """Make and write a shard.
-
-        Args:
-            number: Number of the shard.
-            on_progress: Called with the number of photographs after each batch.
-
-        Returns:
-            Numbers of photographs.
+        """Make and write a shard; `on_progress` receives the number of photographs of each batch.
 
         Raises:
             UnavailableError: None of its photographs exists here.
@@ -122,19 +104,7 @@ class Worker:
 
 
 def embed_rows(verifier: Verifier, paths: list[str], policy: FacePolicy) -> list[Row]:
-    """Embed photographs in one batch.
-
-    Args:
-        verifier: Detector and recogniser.
-        paths: The photographs.
-        policy: Which of several faces to take.
-
-    Returns:
-        A row for each photograph.
-
-    Raises:
-        EdgefrError: The model fails.
-    """
+    """Embed photographs in one batch; returns a row for each."""
     found: dict[str, tuple[FoundFace, float]] = {}
     refused: dict[str, str] = {}
     for path in paths:

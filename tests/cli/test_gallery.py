@@ -1,4 +1,4 @@
-"""`edgefr gallery` from the first enrolment to the last removal, as people and scripts use it."""
+"""The commands of `edgefr gallery`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.gallery.people import NOBODY, TWO, StubDetector, photo, thresholds
 
 @pytest.fixture
 def gallery(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Commands on one plain gallery, with the fake model, whose manifest lies in the current folder."""
+    """Runs commands on one gallery without a secret, with the fake model and its manifest in the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
@@ -38,7 +38,7 @@ def three(gallery, tmp_path: Path) -> Told:
     return told
 
 
-def test_a_folder_of_people_is_enrolled_and_each_is_known_again(gallery, three: Told, tmp_path: Path) -> None:
+def test_people_enrolled_from_a_folder_are_identified(gallery, three: Told, tmp_path: Path) -> None:
     assert [(one["name"], one["images"]) for one in three.json["people"]] == [("ada", 2), ("emmy", 2), ("grace", 2)]
     seen = [photo(tmp_path / "seen" / f"{person}.png", person, 9) for person in range(3)]
     told = gallery("identify", *seen, *MODEL, "--json")
@@ -60,7 +60,7 @@ def test_a_stranger_is_unknown(gallery, three: Told, tmp_path: Path) -> None:
     assert [answer["name"] for answer in both.json["answers"]] == [None, "ada"]
 
 
-def test_a_photograph_without_a_face_is_named_and_exit_two(gallery, three: Told, tmp_path: Path) -> None:
+def test_a_photograph_without_a_face_is_listed_with_exit_code_2(gallery, three: Told, tmp_path: Path) -> None:
     told = gallery("identify", photo(tmp_path / "wall.png", 5, kind=NOBODY), *MODEL, "--json")
     assert told.code == 2
     assert told.json["answers"] == []
@@ -68,7 +68,7 @@ def test_a_photograph_without_a_face_is_named_and_exit_two(gallery, three: Told,
     assert "wall.png" in told.err
 
 
-def test_a_refused_photograph_is_exit_two_and_the_others_are_enrolled(gallery, tmp_path: Path) -> None:
+def test_a_rejected_photograph_gives_exit_code_2_and_the_others_are_enrolled(gallery, tmp_path: Path) -> None:
     good, bad = photo(tmp_path / "good.png", 1), photo(tmp_path / "bad.png", 1, kind=TWO)
     told = gallery("enroll", "Ada", good, bad, "--plain", *MODEL)
     assert told.code == 2
@@ -78,7 +78,7 @@ def test_a_refused_photograph_is_exit_two_and_the_others_are_enrolled(gallery, t
     assert gallery("list", "--json").json["people"][0]["images"] == 1
 
 
-def test_a_duplicate_is_told_of(gallery, three: Told, tmp_path: Path) -> None:
+def test_a_person_under_a_second_name_is_warned_about(gallery, three: Told, tmp_path: Path) -> None:
     told = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
     assert told.code == 0
     assert "please check: countess looks like ada" in told.err
@@ -99,13 +99,13 @@ def test_list_show_rename_and_remove(gallery, three: Told) -> None:
     assert [event["what"] for event in events] == ["enrolled"] * 3 + ["renamed", "removed"]
 
 
-def test_audit_proves_and_prints_the_log(gallery, three: Told, tmp_path: Path) -> None:
+def test_audit_verifies_the_gallery_and_prints_the_log(gallery, three: Told, tmp_path: Path) -> None:
     told = gallery("audit", "--lines", 2)
     assert told.out.startswith("Verified 3 people, 6 images, 6 crops and 3 events.")
     assert told.out.count("\n") == 3
     path = tmp_path / "people.gallery"
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255  # within somebody's crop
+    content[len(content) // 2] ^= 255  # within a crop
     path.write_bytes(content)
     assert "Restore a copy" in gallery("audit").sentence
 
@@ -137,7 +137,9 @@ def test_rotate_from_plain_to_a_passphrase_and_back(gallery, three: Told, monkey
     assert "$OTHER, found it not set" in gallery("rotate-key", "--new-passphrase-env", "OTHER").sentence
 
 
-def test_an_unlocked_gallery_in_place_of_a_locked_one_is_refused(gallery, three: Told, tmp_path, monkeypatch) -> None:
+def test_a_gallery_without_a_secret_is_refused_if_a_secret_is_given(
+    gallery, three: Told, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setenv("SECRET", "correct horse battery")
     seen = photo(tmp_path / "seen.png", 0, 9)
     for secret in (("--key-file", tmp_path / "key"), ("--passphrase-env", "SECRET"), ("--passphrase-fd", 0)):
@@ -147,7 +149,7 @@ def test_an_unlocked_gallery_in_place_of_a_locked_one_is_refused(gallery, three:
     assert "found a gallery without a secret" in gallery("identify", seen, *MODEL).sentence
 
 
-def test_an_enrolment_after_a_creation_that_was_cut_short_makes_the_gallery(gallery, tmp_path: Path) -> None:
+def test_an_enrolment_after_an_interrupted_creation_creates_the_gallery(gallery, tmp_path: Path) -> None:
     (tmp_path / "people.gallery").touch()
     seen = photo(tmp_path / "seen.png", 0)
     assert "found an empty file. Create one with `edgefr gallery enroll" in gallery("list").sentence
@@ -184,7 +186,7 @@ def test_one_unusable_person_of_a_folder_leaves_the_others_enrolled(gallery, tmp
     assert total == f"2 of 5 people enrolled in {tmp_path}/people.gallery."
 
 
-def test_a_single_person_with_a_name_that_is_not_valid_is_an_error(gallery, tmp_path: Path) -> None:
+def test_an_invalid_name_of_a_single_person_is_an_error(gallery, tmp_path: Path) -> None:
     seen = photo(tmp_path / "seen.png", 0)
     assert "printable characters" in gallery("enroll", "\x07bell", seen, "--plain", *MODEL).sentence
 
@@ -217,14 +219,16 @@ def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     assert gallery("identify", seen, *MODEL).code == 0
 
 
-def test_a_gallery_too_large_for_the_manifest_says_what_to_measure(gallery, three: Told, tmp_path: Path) -> None:
+def test_a_gallery_too_large_for_the_calibration_names_the_fmr_to_calibrate(
+    gallery, three: Told, tmp_path: Path
+) -> None:
     seen = photo(tmp_path / "seen.png", 0, 9)
     refused = gallery("identify", seen, *MODEL, "--fpir", "1e-6").sentence
     assert "edgefr calibrate fake FACES --fmr 1e-07" in refused
     assert gallery("identify", seen, *MODEL, "--fpir", "1e-6", "--threshold", "0.5").code == 0
 
 
-def test_wrong_words_are_sentences(gallery, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(gallery, tmp_path: Path) -> None:
     seen = photo(tmp_path / "seen.png", 0)
     assert "Create one with `edgefr gallery enroll" in gallery("list").sentence
     assert "neither or both" in gallery("enroll", "ada", *MODEL).sentence

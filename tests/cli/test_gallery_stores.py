@@ -1,4 +1,4 @@
-"""The commands on a gallery in each store: enrolled, identified, listed, carried to a file, removed."""
+"""The commands of `edgefr gallery` with each store."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_commands_are_the_same_in_every_store(
         ("http://host/people", "expected an address such as milvus://"),
     ],
 )
-def test_an_address_that_is_none_is_refused_without_telling_its_password(edgefr, address: str, named: str) -> None:
+def test_a_malformed_address_is_refused_without_printing_its_password(edgefr, address: str, named: str) -> None:
     told = edgefr("gallery", "list", "--gallery", address)
     assert named in told.sentence
     assert "secret" not in told.sentence

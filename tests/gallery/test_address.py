@@ -1,4 +1,4 @@
-"""What `--gallery` may say."""
+"""Values of `--gallery`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ADDRESSES = st.one_of(
 
 
 @given(ADDRESSES)
-def test_an_address_is_read_as_it_is_written(address: Address) -> None:
+def test_an_address_is_parsed_from_its_text(address: Address) -> None:
     assert parse_address(str(address)) == address
 
 
 @given(st.text(max_size=60).map(lambda text: f"milvus://{text}") | st.text(max_size=60).map("postgresql://{}".format))
-def test_any_other_text_is_refused_in_a_sentence(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     try:
         found = parse_address(text)
     except EdgefrError as error:
@@ -46,5 +46,5 @@ def test_any_other_text_is_refused_in_a_sentence(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["people.gallery", "/data/people.gallery", "milvus/people", "a:b"])
-def test_a_path_is_a_path(text: str) -> None:
+def test_other_text_is_a_path(text: str) -> None:
     assert parse_address(text) == Path(text)

@@ -1,4 +1,4 @@
-"""Photographs become aligned faces of the same names, in a zip that is there whole or not at all."""
+"""Aligned faces have the names of their photographs, in a zip file that is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write(root: Path, photos: dict[str, Image | bytes]) -> Path:
     return root
 
 
-def test_faces_keep_names_and_those_without_a_face_are_told(tmp_path: Path) -> None:
+def test_faces_keep_their_names_and_photographs_without_a_face_are_listed(tmp_path: Path) -> None:
     photos: dict[str, Image | bytes] = {
         "Ann/1.jpg": photo(1),
         "Bea/2.png": photo(2),

@@ -1,4 +1,4 @@
-"""Shards hold what was put in, and what is none of the job's is refused."""
+"""Shards return what was written, and those of other jobs are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def whole(folder: Path) -> tuple[Path, Job]:
     return folder, job
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
     read = list(read_rows(folder, job))
     for found, wanted in zip(read, map(row, range(7)), strict=True):
@@ -61,7 +61,7 @@ def test_other_tools_read_the_columns(tmp_path: Path) -> None:
     assert table.column("refused").null_count == 5
 
 
-def test_a_missing_a_damaged_and_anothers_shard_are_refused(tmp_path: Path) -> None:
+def test_missing_and_damaged_shards_and_those_of_other_jobs_are_refused(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
     path = shard_path(folder, 1)
     path.write_bytes(path.read_bytes()[:-40])
@@ -75,7 +75,7 @@ def test_a_missing_a_damaged_and_anothers_shard_are_refused(tmp_path: Path) -> N
         next(read_rows(folder, job))  # before anything of part 00000 is done
 
 
-def test_a_job_is_what_it_was_begun_as(tmp_path: Path) -> None:
+def test_a_folder_rejects_every_other_job(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
     paths = list_paths([], tmp_path / "names")
     begin_or_resume(folder, job, paths)

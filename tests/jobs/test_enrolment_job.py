@@ -1,4 +1,4 @@
-"""People out of shards are enrolled as out of their photographs, once, and by the same model only."""
+"""People are enrolled from shards like from photographs, once, and with the same model only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def people(tmp_path: Path) -> Path:
 
 
 def shards_of(folder: Path, output: Path, size: int = 4) -> Path:
-    """A job of the stub's faces, made here."""
+    """The shards of a job with the stub detector."""
     by = verifier()
     paths = list_paths([str(folder)], None)
     job = Job.of(paths, size, "largest", ModelBinding.of(by))
@@ -50,7 +50,7 @@ def state(gallery: FileGallery) -> dict[str, list[str]]:
     return {name: [one.source for one in gallery.samples(name)] for name in gallery.names()}
 
 
-def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> None:
+def test_shards_enrol_the_same_people_as_photographs(people: Path, tmp_path: Path) -> None:
     shards, by = shards_of(people, tmp_path / "shards"), verifier()
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     seen: list[int] = []
@@ -67,11 +67,11 @@ def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> No
         assert words in reasons
 
 
-def test_the_same_call_again_doubles_nobody_and_adds_what_is_missing(people: Path, tmp_path: Path) -> None:
+def test_the_same_call_again_adds_only_what_is_missing(people: Path, tmp_path: Path) -> None:
     shards, by = shards_of(people, tmp_path / "shards"), verifier()
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     first = enrol_shards(gallery, by, shards, None, lambda _count: None)
-    next(first)  # as far as a kill might have let it come
+    next(first)  # as if it was killed here
     list(enrol_shards(gallery, by, shards, None, lambda _count: None))
     whole = state(gallery)
     assert {name: len(images) for name, images in whole.items()} == {"ada": 3, "emmy": 2, "grace": 2}
@@ -84,7 +84,7 @@ def test_the_same_call_again_doubles_nobody_and_adds_what_is_missing(people: Pat
     assert state(gallery) == whole
 
 
-def test_one_person_under_two_names_is_told_of_within_a_change(people: Path, tmp_path: Path) -> None:
+def test_a_person_under_two_names_in_one_change_is_warned_about(people: Path, tmp_path: Path) -> None:
     photo(people / "countess/1.png", 0, 5)
     by = verifier()
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
@@ -93,7 +93,7 @@ def test_one_person_under_two_names_is_told_of_within_a_change(people: Path, tmp
     assert any(doubt.startswith("countess looks like ada") for doubt in doubts)
 
 
-def test_a_folder_whose_name_is_none_leaves_its_photographs_out(tmp_path: Path) -> None:
+def test_photographs_in_a_folder_with_an_invalid_name_are_left_out(tmp_path: Path) -> None:
     photo(tmp_path / "people" / "\x07bell" / "1.png", 0)
     photo(tmp_path / "people/ada/1.png", 1)
     by = verifier()
@@ -104,7 +104,7 @@ def test_a_folder_whose_name_is_none_leaves_its_photographs_out(tmp_path: Path) 
     assert "printable characters" in refusal.reason
 
 
-def test_the_command_sums_up_and_refuses_other_models(
+def test_enroll_from_shards_prints_totals_and_refuses_other_models(
     people: Path, tmp_path: Path, edgefr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.gallery.people import StubDetector

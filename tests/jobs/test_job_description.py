@@ -1,4 +1,4 @@
-"""Whole jobs as a shell starts them: killed, stopped, begun anew, by workers that die."""
+"""Complete jobs from the command line: killed, interrupted, resumed, with workers that die."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def told(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Begins a job over `photographs` into `shards` with two workers, in a group of its own that is gone in the end."""
+    """Starts a job over `photographs` into `shards` with two workers, in a process group that is killed at the end."""
     running = []
 
     def begin(*arguments: object) -> subprocess.Popen[str]:
         words = command("photographs", "-o", "shards", "--workers", 2, "--shard", 8, *arguments)
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        # A shell makes what it starts in the background deaf to Ctrl-C, and all that this starts: not this job.
+        # A shell lets background processes and their children ignore Ctrl-C. This job must not.
         hearing = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             words, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True
@@ -69,7 +69,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
-    """The workers of a job: its processes that are not Python's own helpers."""
+    """The workers of a job, without the other processes of multiprocessing."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -81,7 +81,7 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
-def test_kill_minus_nine_three_times_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_three_kills_lose_and_duplicate_no_rows(tmp_path: Path) -> None:
     """The same as `python -m bench.bulk`, smaller."""
     found = run(240, 3, 2, 5, "fake", tmp_path)
     assert found["damaged"] > 0
@@ -104,7 +104,7 @@ def test_the_shards_hold_what_the_npz_file_holds(tmp_path: Path) -> None:
             np.testing.assert_array_equal(file[column], np.stack([getattr(row, column) for row in rows]))
 
 
-def test_a_worker_that_dies_is_told_of_and_its_shard_made_again(tmp_path: Path, begun) -> None:
+def test_the_shard_of_a_dead_worker_is_retried(tmp_path: Path, begun) -> None:
     _, bad = photographs(tmp_path / "photographs", 120)
     job = begun("--json")
     until(lambda: children(job))
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_is_told_of_and_its_shard_made_again(tmp_path: Path, 
     check(tmp_path / "photographs", tmp_path / "shards", 120, bad)
 
 
-def test_workers_that_die_at_a_shard_twice_end_the_job(tmp_path: Path, begun) -> None:
+def test_a_job_fails_if_two_workers_die_at_the_same_shard(tmp_path: Path, begun) -> None:
     photographs(tmp_path / "photographs", 200)
     job = begun()
     killed: set[int] = set()
@@ -135,11 +135,11 @@ def test_workers_that_die_at_a_shard_twice_end_the_job(tmp_path: Path, begun) ->
     assert "Traceback" not in err
 
 
-def test_ctrl_c_leaves_whole_shards_and_says_how_to_go_on(tmp_path: Path, begun) -> None:
+def test_ctrl_c_leaves_complete_shards_and_the_job_can_be_resumed(tmp_path: Path, begun) -> None:
     _, bad = photographs(tmp_path / "photographs", 400)
     job = begun()
     until(lambda: len(list((tmp_path / "shards").glob("part-*"))) > 2)
-    os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    os.killpg(job.pid, signal.SIGINT)  # like a terminal, to the workers as well
     out, err = job.communicate(timeout=60)
     assert (job.returncode, out) == (130, "")
     assert "of 400 photographs. Run the same command again to resume" in err
@@ -153,7 +153,7 @@ def test_ctrl_c_leaves_whole_shards_and_says_how_to_go_on(tmp_path: Path, begun)
     check(tmp_path / "photographs", tmp_path / "shards", 400, bad)
 
 
-def test_a_second_job_is_refused_while_the_first_has_the_folder(tmp_path: Path, begun) -> None:
+def test_a_second_job_is_refused_while_the_first_is_running(tmp_path: Path, begun) -> None:
     photographs(tmp_path / "photographs", 200)
     first = begun()
     until(lambda: (tmp_path / "shards/job.json").exists())
@@ -163,7 +163,7 @@ def test_a_second_job_is_refused_while_the_first_has_the_folder(tmp_path: Path, 
     assert first.poll() is None
 
 
-def test_photographs_that_are_all_gone_end_the_job_and_one_does_not(tmp_path: Path) -> None:
+def test_a_job_fails_if_all_photographs_of_a_shard_are_missing(tmp_path: Path) -> None:
     paths, bad = photographs(tmp_path / "photographs", 24)
     (tmp_path / "list").write_text("\n".join(paths))
     arguments = ("--list", tmp_path / "list", "-o", tmp_path / "shards", "--shard", 8)
@@ -181,7 +181,7 @@ def test_photographs_that_are_all_gone_end_the_job_and_one_does_not(tmp_path: Pa
     assert counts["refused"] == len(bad | {paths[15]})
 
 
-def test_words_that_cannot_work_are_sentences(tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path) -> None:
     photographs(tmp_path / "photographs", 2)
     for arguments, match in (
         ((tmp_path / "photographs", "-o", tmp_path / "x.npz", "--workers", 2), "Give -o FOLDER"),
@@ -195,7 +195,7 @@ def test_words_that_cannot_work_are_sentences(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_a_worker_that_is_dead_before_it_hears_of_its_shard_counts_as_one_that_died(
+def test_a_worker_that_dies_before_it_receives_a_shard_counts_as_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stillborn(_settings: Settings) -> tuple[Connection, BaseProcess]:

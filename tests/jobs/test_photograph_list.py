@@ -1,4 +1,4 @@
-"""The list of a job: everything that is named, each once, in one order, whatever bytes its names have."""
+"""The list of a job: all photographs, each once and sorted, with any bytes in their names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def names(paths: object) -> list[str]:
     return [os.fsdecode(path) for path in paths.to_pylist()]  # type: ignore[attr-defined]
 
 
-def test_files_folders_globs_and_lists_each_once_and_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_folders_globs_and_lists_are_sorted_without_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("b/x/2.JPG", "b/1.png", "b/notes.txt", "a.jpg", "c[1].jpg"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +33,7 @@ def test_files_folders_globs_and_lists_each_once_and_sorted(tmp_path: Path, monk
     assert found == [str(tmp_path / name) for name in wanted]
 
 
-def test_nothing_is_refused_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_of_photographs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list").write_text("\n")
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\0\0" * 3000)
     for arguments, listed, match in (
@@ -49,7 +51,7 @@ def test_nothing_is_refused_with_a_sentence(tmp_path: Path, monkeypatch: pytest.
             list_paths(arguments, listed)
 
 
-def test_a_list_from_stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_list_is_read_from_stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"/b.jpg\n/a.jpg\n")
     with (tmp_path / "list").open() as file:
         monkeypatch.setattr(sys, "stdin", file)

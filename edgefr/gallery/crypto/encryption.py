@@ -39,11 +39,7 @@ def damaged(what: str) -> DamagedError:
 
 @dataclass(frozen=True)
 class SealContext:
-    """The gallery or export that ciphertexts belong to.
-
-    Attributes:
-        identity: Random hexadecimal digits.
-    """
+    """The gallery or export that ciphertexts belong to, by its random identity of hexadecimal digits."""
 
     identity: str
 
@@ -53,12 +49,7 @@ class SealContext:
         return cls(os.urandom(16).hex())
 
     def associated_data(self, kind: str, *numbers: int) -> bytes:
-        """Associated data of a record; no two records have the same.
-
-        Args:
-            kind: Kind of record, for example "person".
-            numbers: Id of the record.
-        """
+        """Associated data of the record of a kind with these ids; no two records have the same."""
         return "/".join((self.identity, kind, *map(str, numbers))).encode()
 
 
@@ -68,34 +59,16 @@ def new_key() -> bytes:
 
 
 def encrypt(key: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
-    """Encrypt bytes.
-
-    Args:
-        key: 32 bytes.
-        plaintext: The bytes to encrypt.
-        associated_data: See `SealContext.associated_data`.
-
-    Returns:
-        Nonce, ciphertext and tag.
-    """
+    """Encrypt bytes; returns nonce, ciphertext and tag."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, associated_data)
 
 
 def decrypt(key: bytes, ciphertext: object, associated_data: bytes, what: str) -> bytes:
-    """Decrypt the result of `encrypt`.
-
-    Args:
-        key: 32 bytes.
-        ciphertext: A value that was read from a file or a database.
-        associated_data: The same as for `encrypt`.
-        what: Name of the record, for the error.
-
-    Returns:
-        The plaintext.
+    """Decrypt what was read from a file or a database as `what`.
 
     Raises:
-        DamagedError: The ciphertext was changed, belongs to another record or key, or is not bytes.
+        DamagedError: It was changed, belongs to another record or key, or is not bytes.
     """
     if not isinstance(ciphertext, bytes) or len(ciphertext) <= NONCE_BYTES:
         raise damaged(what)

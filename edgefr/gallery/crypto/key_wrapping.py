@@ -37,11 +37,7 @@ ALLOWED_COSTS = tuple(1 << n for n in range(14, 21))
 
 @dataclass(frozen=True)
 class Passphrase:
-    """A passphrase.
-
-    Attributes:
-        text: At least 8 characters.
-        cost: N of scrypt for keys that are wrapped with it.
+    """A passphrase of at least 8 characters; `cost` is N of scrypt for keys that are wrapped with it.
 
     Raises:
         InvalidArgumentError: It is too short.
@@ -64,20 +60,13 @@ class Passphrase:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file of 32 random bytes as hexadecimal digits, readable by its owner only.
-
-    Attributes:
-        path: The file.
-    """
+    """A file of 32 random bytes as hexadecimal digits, readable by its owner only."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path) -> KeyFile:
         """Write a new random key to a new file with mode 0600. The file is on the disk when this returns.
-
-        Args:
-            path: The file, which must not exist.
 
         Raises:
             UnavailableError: The file exists or cannot be written.
@@ -154,16 +143,7 @@ _LOCKS: dict[str, tuple[type, str]] = {
 
 
 def wrap_key(gallery_key: bytes, secret: Secret, context: SealContext) -> str:
-    """Wrap a gallery key.
-
-    Args:
-        gallery_key: 32 bytes.
-        secret: The secret to wrap it with.
-        context: The gallery or export that it belongs to.
-
-    Returns:
-        The lock: JSON with the wrapped key and what `unwrap_key` needs besides the secret.
-    """
+    """The lock of a gallery key: JSON with the wrapped key and what `unwrap_key` needs besides the secret."""
     if isinstance(secret, NoSecret):
         lock: dict[str, Any] = {"kind": "plain", "key": gallery_key.hex()}
     elif isinstance(secret, KeyFile):
@@ -179,14 +159,7 @@ def wrap_key(gallery_key: bytes, secret: Secret, context: SealContext) -> str:
 
 
 def lock_kind(lock: object, source: str) -> str:
-    """The kind of secret that a lock needs.
-
-    Args:
-        lock: A value that was read from a gallery.
-        source: Name of the gallery, for the error.
-
-    Returns:
-        "plain", "key file" or "passphrase".
+    """The kind of secret that a lock needs: "plain", "key file" or "passphrase".
 
     Raises:
         DamagedError: It is not a lock.
@@ -195,16 +168,7 @@ def lock_kind(lock: object, source: str) -> str:
 
 
 def unwrap_key(lock: object, secret: Secret, context: SealContext, source: str) -> bytes:
-    """Unwrap a gallery key.
-
-    Args:
-        lock: The result of `wrap_key`.
-        secret: The secret that it was wrapped with.
-        context: The same as for `wrap_key`.
-        source: Name of the gallery, for errors.
-
-    Returns:
-        The gallery key.
+    """Unwrap the gallery key from the result of `wrap_key`.
 
     Raises:
         LockedError: The secret is wrong or of another kind.

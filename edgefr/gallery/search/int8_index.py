@@ -47,14 +47,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Block:
-    """Up to `ROWS` encoded templates.
-
-    Attributes:
-        ids: (N,) ids of the people.
-        codes: (N, K) int8.
-        step: (N,) float32, the value of one code step of each row.
-        error: (N,) float32, |e| of each row.
-    """
+    """Up to `ROWS` encoded templates: ids (N,), codes (N, K), value of a code step (N,), and |e| (N,) of each."""
 
     ids: Ids
     codes: Codes
@@ -118,23 +111,13 @@ class Int8Index:
     """An index of templates of unit length."""
 
     def __init__(self, read_templates: Callable[[Sequence[int]], Floats], scan: Scan | None = None) -> None:
-        """Create an empty index.
-
-        Args:
-            read_templates: Returns the float32 templates (N, K) of ids.
-            scan: Kernel for the dot products of codes; None selects the fastest one that is installed.
-        """
+        """Create an index that reads float32 templates (N, K) by id. `scan` is by default the fastest kernel."""
         self._read_templates = read_templates
         self._scan = scan or fastest_scan()
         self._blocks: list[Block] = []
 
     def add(self, ids: Sequence[int], templates: Floats) -> None:
-        """Add templates.
-
-        Args:
-            ids: N ids that are not in the index.
-            templates: (N, K) float32 of unit length.
-        """
+        """Add templates (N, K) of unit length under N ids that are not in the index."""
         for start in range(0, len(ids), ROWS):
             part = slice(start, start + ROWS)
             block = Block.of(np.array(ids[part], np.int64), templates[part])
@@ -152,15 +135,7 @@ class Int8Index:
         self._blocks = [block for block in rest if len(block.ids)]
 
     def search(self, query: Floats, top: int) -> list[Match]:
-        """Find the nearest templates.
-
-        Args:
-            query: (K,) float32 of unit length.
-            top: Number of matches.
-
-        Returns:
-            The `top` most similar people, or all if there are fewer, best first.
-        """
+        """The `top` most similar people (or all if there are fewer) to a query (K,) of unit length, best first."""
         if not self._blocks:
             return []
         if len(self._blocks) <= MAX_BLOCKS_PER_THREAD:
@@ -191,14 +166,7 @@ class Int8Index:
 
 
 def encode(rows: Floats) -> tuple[Codes, Floats]:
-    """Quantise rows to int8.
-
-    Args:
-        rows: (N, K) float32.
-
-    Returns:
-        Codes (N, K) and the step (N,) of each row, which maps its largest component to 127.
-    """
+    """Quantise rows (N, K) to int8; returns the codes and the step (N,) of each row, which maps its maximum to 127."""
     step = np.abs(rows).max(1) / LEVELS
     step = np.where(step > 0, step, 1).astype(np.float32)
     return np.rint(rows / step[:, None]).astype(np.int8), step

@@ -20,22 +20,10 @@ BATCH = 4096
 
 
 class MemoryIndex:
-    """Names, expiry dates and templates of all people in a store.
-
-    Attributes:
-        id_of: Name -> id of the person.
-        name_of: Id -> name.
-    """
+    """Names, expiry dates and templates of all people in a store: `id_of` maps names to ids, `name_of` ids to names."""
 
     def __init__(self, store: SqliteStore) -> None:
-        """Read and verify all people.
-
-        Args:
-            store: The store, which is read again when a template is not cached.
-
-        Raises:
-            DamagedError: The file is damaged.
-        """
+        """Read and verify all people. Templates that are not cached are read from the store again."""
         self._store = store
         self.id_of: dict[str, int] = {}
         self.name_of: dict[int, str] = {}

@@ -31,7 +31,7 @@ SEARCH_BATCH = 100
 
 @dataclass(frozen=True)
 class PersonRow:
-    """A person as the database sees it. The template is stored beside the row.
+    """A person as the database sees it; the template is stored beside the row.
 
     Attributes:
         id: Random number of the person.
@@ -50,14 +50,9 @@ class PersonRow:
 
 @dataclass(frozen=True)
 class Blob:
-    """Encrypted data.
+    """Encrypted data: the body, and as `extra` the crop of an image, or the identity and the lock of the header.
 
-    Attributes:
-        kind: HEADER, IMAGE or EVENT.
-        id: Number that is unique among all blobs.
-        owner: Id of the person that an image belongs to, or 0.
-        body: Ciphertext.
-        extra: The encrypted crop of an image, or the identity and the lock of the header.
+    The id is unique among all blobs. The owner is the id of the person of an image, else 0.
     """
 
     kind: str
@@ -69,13 +64,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class PendingWrite:
-    """The people that a change is about to write, recorded so that the change can be undone after a crash.
+    """The people with ids from `first` to `last` that a change is about to write, recorded for recovery after a crash.
 
-    Attributes:
-        first: Lowest id.
-        last: Highest id.
-        whole: Whether recovery deletes all of these people, as after an import, whose people are acknowledged together.
-            Otherwise it deletes only the images that the record of the person does not list.
+    Recovery deletes all of them if `whole` is set, as after an import, whose people are acknowledged together. It
+    otherwise deletes only the images that the record of the person does not list.
     """
 
     first: int
@@ -105,22 +97,14 @@ class GalleryStore(Protocol):
         """
 
     def create(self, dim: int, header: Blob) -> None:
-        """Create the tables. If two clients try at the same time, one succeeds.
-
-        Args:
-            dim: Length of a template.
-            header: The header of the new gallery.
+        """Create the tables for templates of `dim` numbers. If two clients try at the same time, one succeeds.
 
         Raises:
             InvalidArgumentError: There is a gallery already.
         """
 
     def header(self) -> Blob:
-        """The header.
-
-        Raises:
-            NoGalleryError: There is no gallery.
-        """
+        """The header. Raises NoGalleryError if there is no gallery."""
 
     def count(self) -> int:
         """Number of people."""
@@ -132,14 +116,9 @@ class GalleryStore(Protocol):
         """The person with this id."""
 
     def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
-        """Exact search by inner product. An HNSW index had a recall of 30 % with a million people (docs/stores.md).
+        """For each of up to `SEARCH_BATCH` queries (N, K) the `top` people with the largest inner products.
 
-        Args:
-            queries: (N, K) float32, at most `SEARCH_BATCH` rows.
-            top: Number of people for each query.
-
-        Returns:
-            The people with the largest inner products, for each query.
+        The search is exact: an HNSW index had a recall of 30 % with a million people (docs/stores.md).
         """
 
     def people_page(self, after: int) -> list[PersonRow]:
@@ -155,17 +134,10 @@ class GalleryStore(Protocol):
         """The next `PAGE_ROWS` blobs of a kind with ids above `after`, without `extra`."""
 
     def changing(self, recover: Recover, wait: float) -> AbstractContextManager[None]:
-        """Lock the gallery for a change.
+        """Lock the gallery for a change; wait up to `wait` seconds for other clients.
 
         A store with transactions writes the change completely or not at all. Another store calls `recover` with the
         pending writes of a change that failed here, or of a client that died.
-
-        Args:
-            recover: Undoes a pending write.
-            wait: Seconds to wait for other clients.
-
-        Raises:
-            UnavailableError: Other clients hold the lock for longer.
         """
 
     def begin(self, pending: PendingWrite) -> None:
@@ -208,14 +180,7 @@ def gallery_exists_already(address: Address) -> InvalidArgumentError:
 
 
 def privacy_notice(reader: str) -> str:
-    """What a store of this kind reveals.
-
-    Args:
-        reader: Who can read the database.
-
-    Returns:
-        A sentence.
-    """
+    """What a store reveals, as a sentence; `reader` is who can read the database."""
     return (
         f"{reader} sees every template in clear, how many images each person has and when each person expires; names, "
         "images, times and the log are encrypted, unless the gallery is --plain"

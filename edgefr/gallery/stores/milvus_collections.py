@@ -29,12 +29,7 @@ TEMPLATE, PLACEHOLDER = "template", "nowhere"
 
 
 class Collections:
-    """The two collections of a gallery.
-
-    Attributes:
-        people: Name of the collection of people.
-        blobs: Name of the collection of images, events, header and leases.
-    """
+    """The collections of a gallery: people; and blobs, which are images, events, header and leases."""
 
     def __init__(self, client: MilvusClient, address: Address) -> None:
         self.people, self.blobs = f"{address.name}_people", f"{address.name}_things"
@@ -45,7 +40,7 @@ class Collections:
         self._load_seconds = LITE_TIMEOUT_S if self._lite else LOAD_TIMEOUT_S
 
     def present(self) -> list[str]:
-        """Load the collections and return the names of those that exist.
+        """Load the collections that exist and return their names.
 
         Raises:
             InvalidArgumentError: One of them holds something else.
@@ -54,12 +49,8 @@ class Collections:
         return [collection for collection, names in fields.items() if self._load(collection, names)]
 
     def create(self, dim: int, description: str) -> None:
-        """Create both collections.
-
-        Args:
-            dim: Length of a template.
-            description: Random text. The server refuses to create a collection that exists with another description,
-                so that of two clients that create a gallery at the same time one fails.
+        """Create both. The server refuses to create a collection that exists with another description, so that of two
+        clients that create a gallery at the same time one fails.
         """
         self._create(self.people, people_schema(dim, description), TEMPLATE)
         self._create(self.blobs, blobs_schema(description), PLACEHOLDER)

@@ -31,14 +31,7 @@ MAX_TEXT = 300
 
 @contextmanager
 def translate_milvus_errors(address: Address) -> Iterator[None]:
-    """Translate every error of pymilvus.
-
-    Args:
-        address: The gallery, for the message.
-
-    Raises:
-        UnavailableError: The call failed.
-    """
+    """Raise an UnavailableError for every error of pymilvus."""
     from grpc import RpcError
     from pymilvus.exceptions import MilvusException
 

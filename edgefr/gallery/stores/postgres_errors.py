@@ -14,14 +14,7 @@ FREE_SPACE = "free space on the server; nothing of the change was saved"
 
 @contextmanager
 def translate_postgres_errors(address: Address) -> Iterator[None]:
-    """Translate every error of psycopg.
-
-    Args:
-        address: The gallery, for the message.
-
-    Raises:
-        UnavailableError: The call failed.
-    """
+    """Raise an UnavailableError for every error of psycopg."""
     import psycopg
 
     try:

@@ -22,16 +22,9 @@ EVENT_BITS = 12
 
 
 class RemoteRowCodec:
-    """Encrypts and decrypts rows with the keys of a gallery."""
+    """Encrypts and decrypts the rows of one gallery; `source` is its name in errors."""
 
     def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
-        """Use the keys of a gallery.
-
-        Args:
-            context: Identity of the gallery.
-            keys: Its keys.
-            source: Its name, for errors.
-        """
         self._keys = keys
         self._source = source
         self._rows = RowCodec(context, keys, source)
@@ -41,11 +34,7 @@ class RemoteRowCodec:
         return self._keys.digest(b"name", name.encode()).hex()
 
     def decrypt_person(self, row: PersonRow) -> Person:
-        """Decrypt a row.
-
-        Raises:
-            DamagedError: The row, its name hash or its expiry date was changed.
-        """
+        """Raises DamagedError if the row, its name hash or its expiry date was changed."""
         person = self._rows.decrypt_person(row.id, row.key, row.record)
         if (self.name_hash(person.name), _expiry_second(person)) != (row.name_hash, row.expires_at):
             raise damaged(f"a person of {self._source}")
@@ -55,15 +44,7 @@ class RemoteRowCodec:
         return self._rows.unwrap_data_key(row.id, row.key)
 
     def decrypt_samples(self, row: PersonRow, blobs: dict[int, Blob]) -> list[FaceSample] | None:
-        """Decrypt the images of a person.
-
-        Args:
-            row: The person.
-            blobs: Id -> image, of this and other people.
-
-        Returns:
-            The images that the record lists, or None if one of them is missing.
-        """
+        """The images that the record of a person lists, from images by id; None if one of them is missing."""
         listed, data_key = self.decrypt_person(row).images, self.data_key(row)
         if any(number not in blobs for number in listed):
             return None
@@ -74,16 +55,7 @@ class RemoteRowCodec:
     def encrypt_person(
         self, person: Person, data_key: bytes, samples: Sequence[FaceSample]
     ) -> tuple[list[Blob], PersonRow]:
-        """Encrypt a person and images to add.
-
-        Args:
-            person: The person with the images that are stored already.
-            data_key: The data key of the person.
-            samples: Images to add.
-
-        Returns:
-            The added images, and the row, which lists all images.
-        """
+        """The images to add, encrypted, and the row of the person, which lists the stored and the added images."""
         blobs = []
         for sample in samples:
             number = new_id()
@@ -123,14 +95,7 @@ def _expiry_second(person: Person) -> int:
 
 
 def read_outer_header(header: Blob, source: str) -> tuple[SealContext, object]:
-    """The parts of a header that are not encrypted.
-
-    Args:
-        header: The header of a gallery.
-        source: Its name, for the error.
-
-    Returns:
-        The identity of the gallery and its lock.
+    """The parts of a header that are not encrypted: the identity of the gallery and its lock.
 
     Raises:
         DamagedError: It is not a header.

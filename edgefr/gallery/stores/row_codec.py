@@ -52,19 +52,12 @@ class Header:
 
 
 class RowCodec:
-    """Encrypts and decrypts the records of one gallery.
+    """Encrypts and decrypts the records of one gallery; `source` is its name in errors.
 
     Every method that decrypts raises `DamagedError` if the data was not encrypted for this id.
     """
 
     def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
-        """Use the keys of a gallery.
-
-        Args:
-            context: Identity of the gallery.
-            keys: Its keys.
-            source: Its name, for errors.
-        """
         self._context = context
         self._keys = keys
         self._source = source

@@ -238,12 +238,7 @@ class SqliteStore:
 
 
 def required_secret(path: Path) -> str:
-    """The kind of secret that unlocks a gallery: `plain`, `key file` or `passphrase`.
-
-    Raises:
-        NoGalleryError: There is no gallery.
-        DamagedError: It is damaged.
-    """
+    """The kind of secret that a gallery needs: `plain`, `key file` or `passphrase`. Raises like `SqliteStore.open`."""
     database = _open_existing(path)
     try:
         return lock_kind(_read_outer_header(database, path)[1], str(path))
@@ -252,11 +247,7 @@ def required_secret(path: Path) -> str:
 
 
 def is_gallery(path: Path) -> bool:
-    """Whether there is a gallery. One whose creation was interrupted does not count.
-
-    Raises:
-        InvalidArgumentError: There is another file.
-    """
+    """Whether there is a gallery. One whose creation was interrupted does not count."""
     if not path.exists():
         return False
     database = connect(path)

@@ -31,13 +31,9 @@ There are no indexes: the record of a person lists its images by id, and everyth
 def connect(path: Path) -> sqlite3.Connection:
     """Open or create a file. Commits wait for the disk, and deleted rows are overwritten.
 
-    Args:
-        path: The file.
-
     Raises:
-        UnavailableError: It cannot be opened, or a newer edgefr has written it.
         InvalidArgumentError: It is another database.
-        DamagedError: It is no database.
+        UnavailableError: It cannot be opened, or a newer edgefr has written it.
     """
     with translate_errors(path):
         database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -86,12 +82,7 @@ def _check_kind(database: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Translate errors of SQLite.
-
-    Raises:
-        UnavailableError: The file is locked by another process, or cannot be read or written.
-        DamagedError: The file is damaged.
-    """
+    """Raise UnavailableError if the file is locked or cannot be read or written, DamagedError if it is damaged."""
     try:
         yield
     except sqlite3.OperationalError as error:

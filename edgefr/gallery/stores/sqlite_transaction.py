@@ -14,12 +14,7 @@ from edgefr.gallery.stores.row_codec import Header, RowCodec
 class SqliteTransaction:
     """Writes rows within an open transaction and keeps the header consistent with them.
 
-    `SqliteStore.change` begins and commits the transaction.
-
-    Attributes:
-        header: The header so far.
-        written: Id -> person who was added or updated.
-        removed: Ids of removed people.
+    `written` are the people that were added or updated by id, `removed` the ids of removed people.
     """
 
     def __init__(self, database: sqlite3.Connection, rows: RowCodec, header: Header) -> None:
@@ -58,12 +53,7 @@ class SqliteTransaction:
             self.header = replace(self.header, events=number, link=link)
 
     def re_encrypt(self, former: RowCodec, events: Sequence[Event]) -> None:
-        """Wrap all data keys and encrypt the log with the new gallery key.
-
-        Args:
-            former: The codec with the former gallery key.
-            events: The whole log.
-        """
+        """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key."""
         people = self._database.execute("SELECT id, key, record FROM people").fetchall()
         self.header = replace(self.header, people=0, rows=0, events=0, link="")
         for number, key, record in people:

@@ -41,12 +41,9 @@ class LeaseStore(Protocol):
 
 @dataclass
 class WriterLease:
-    """The lease of this client on a gallery.
+    """The lease of this client on the gallery `source`.
 
-    Attributes:
-        store: Where leases are stored.
-        source: Name of the gallery, for errors.
-        exclusive: Whether no other process can have the gallery open; then the leases of others have expired.
+    If it is `exclusive`, no other process can have the gallery open, and all other leases have expired.
     """
 
     store: LeaseStore
@@ -60,14 +57,9 @@ class WriterLease:
 
     @contextmanager
     def hold(self, recover: Recover, wait: float) -> Iterator[None]:
-        """Hold the lease.
+        """Hold the lease, after up to `wait` seconds for other writers.
 
-        Args:
-            recover: Undoes the pending write of a dead writer, and of this change if it fails.
-            wait: Seconds to wait for other writers.
-
-        Raises:
-            UnavailableError: Other writers hold the lease for longer.
+        `recover` undoes the pending write of a dead writer, and of this change if it fails.
         """
         try:
             for lease in self._acquire(wait):

@@ -1,4 +1,4 @@
-"""One contract, four stores: what is enrolled is found, what is acknowledged stays, what is removed is gone."""
+"""The contract of all stores: enrolled people are found, acknowledged changes are durable, removed people are gone."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def told(one: FaceSample) -> tuple[object, ...]:
 
 
 def nothing(_count: int) -> None:
-    """Told of progress."""
+    """Ignores the progress."""
 
 
-def test_what_is_enrolled_is_read_again_by_who_has_the_secret(place: Place, gallery: Gallery, key: KeyFile) -> None:
+def test_enrolled_people_are_read_again_with_the_secret(place: Place, gallery: Gallery, key: KeyFile) -> None:
     ada, more = [sample(1, "a.jpg", crop=True), sample(2, "b.jpg")], [sample(3, "c.jpg")]
     gallery.enrol("Ada", ada)
     gallery.enrol("Grace", [sample(9)])
@@ -84,7 +84,7 @@ def test_what_is_enrolled_is_read_again_by_who_has_the_secret(place: Place, gall
         assert (entry[0].name, len(entry[1])) == ("Ada", 3)
 
 
-def test_a_search_is_as_an_exact_one(gallery: Gallery) -> None:
+def test_a_search_equals_an_exact_search(gallery: Gallery) -> None:
     for number in range(12):
         gallery.enrol(f"person {number}", [sample(number)])
     for number in range(3):
@@ -105,7 +105,7 @@ def test_many_searches_at_once_find_what_each_finds_alone(gallery: Gallery) -> N
     assert gallery.search_all(asked[:0]) == []
 
 
-def test_who_is_removed_is_gone_and_the_others_stay(place: Place, gallery: Gallery, key: KeyFile) -> None:
+def test_a_removed_person_is_gone_and_the_others_stay(place: Place, gallery: Gallery, key: KeyFile) -> None:
     for number, name in enumerate(("Ada", "Grace")):
         gallery.enrol(name, [sample(number, crop=True), sample(number + 10)])
     gallery.remove("Ada")
@@ -131,7 +131,7 @@ def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> Non
         gallery.rename("Grace", "Ada Lovelace")
 
 
-def test_whose_time_is_over_is_removed(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_people_are_removed(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     gallery.enrol("Grace", [sample(2)])
     now = gallery.person("Ada").enrolled
@@ -143,7 +143,7 @@ def test_whose_time_is_over_is_removed(gallery: Gallery, monkeypatch: pytest.Mon
     assert [hit.name for hit in gallery.search(unit(3), 1)] == ["Ada"]
 
 
-def test_all_whose_time_is_over_are_removed_at_the_next_opening(
+def test_all_expired_people_are_removed_when_the_gallery_is_opened(
     place: Place, gallery: Gallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, many = time.time(), PAGE_ROWS + 100
@@ -159,7 +159,7 @@ def test_all_whose_time_is_over_are_removed_at_the_next_opening(
         assert [event.what for event in again.events()].count("expired") == many
 
 
-def test_another_secret_opens_nothing_and_a_new_one_shuts_out_the_former(
+def test_a_wrong_secret_and_a_former_secret_do_not_open_a_gallery(
     place: Place, gallery: Gallery, key: KeyFile, tmp_path: Path
 ) -> None:
     gallery.enrol("Ada", [sample(1)])
@@ -184,13 +184,13 @@ def test_a_second_gallery_of_the_same_name_is_refused(place: Place, gallery: Gal
     assert gallery.names() == ["Ada"]
 
 
-def test_where_there_is_no_gallery_none_is_opened(place: Place, key: KeyFile) -> None:
+def test_a_missing_gallery_is_not_opened(place: Place, key: KeyFile) -> None:
     assert not gallery_exists(place)
     with pytest.raises(EdgefrError, match="edgefr gallery enroll NAME IMAGE"):
         opened_again(place, key)
 
 
-def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_path: Path) -> None:
+def test_people_are_exported_to_a_store_and_back(place: Place, key: KeyFile, tmp_path: Path) -> None:
     first, _ = new_gallery(tmp_path / "first", key)
     for number, name in enumerate(("Ada", "Grace", "Emmy")):
         first.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], expires_in_s=9e9)
@@ -217,7 +217,7 @@ def test_people_are_carried_to_a_store_and_back(place: Place, key: KeyFile, tmp_
         )
 
 
-def test_whose_time_is_over_since_the_export_is_left_out(
+def test_people_who_expired_since_the_export_are_not_imported(
     place: Place, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = new_gallery(tmp_path / "first", key)
@@ -225,7 +225,7 @@ def test_whose_time_is_over_since_the_export_is_left_out(
     first.enrol("Grace", [sample(2)])
     export_gallery(first, tmp_path / "out", SECRET, nothing)
     over = first.person("Ada").enrolled + 3601
-    # Of the import only: servers whose clock stands still never start.
+    # For the import only: servers do not start if their clock stands still.
     monkeypatch.setattr("edgefr.gallery.transfer.time", SimpleNamespace(time=lambda: over))
     seen: list[int] = []
     with created(place, key) as gallery:
@@ -233,7 +233,7 @@ def test_whose_time_is_over_since_the_export_is_left_out(
         assert (gallery.names(), sum(seen)) == (["Grace"], 4)
 
 
-def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: Gallery) -> None:
+def test_a_failed_import_leaves_nobody(gallery: Gallery) -> None:
     gallery.enrol("Emmy", [sample(7)])
 
     def people() -> Iterator[tuple[Person, list[FaceSample]]]:
@@ -247,7 +247,7 @@ def test_an_import_that_fails_on_its_way_leaves_nobody(gallery: Gallery) -> None
     assert gallery.search(unit(7), 3)[0].name == "Emmy"
 
 
-def test_an_import_that_gives_back_something_else_is_reported(
+def test_an_import_verifies_what_the_gallery_returns(
     gallery: Gallery, key: KeyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.enrol("Ada", [sample(1), sample(2)])
@@ -277,7 +277,7 @@ for number in range(int(sys.argv[3]), int(sys.argv[4])):
 
 
 def writer(place: Place, key: KeyFile, first: int, last: int, before: str = "") -> subprocess.Popen[str]:
-    """A process that enrols a person for each number, and adds an image of Ada, telling what is acknowledged."""
+    """A process that enrols a person and adds an image to Ada for each number, and prints what is acknowledged."""
     command = [sys.executable, "-c", before + WRITER, str(place), str(key.path), str(first), str(last)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -305,14 +305,12 @@ def test_two_processes_write_and_nothing_is_lost(place: Place, key: KeyFile) -> 
         assert len(gallery.events()) == 2 * len(numbers)
 
 
-def test_a_killed_writer_has_lost_nothing_that_was_acknowledged(
+def test_a_killed_writer_loses_no_acknowledged_change(
     place: Place, key: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        writer_lease, "LEASE_S", 0.5
-    )  # the writer is dead for certain, and need not be waited for so long
+    monkeypatch.setattr(writer_lease, "LEASE_S", 0.5)  # the writer is certainly dead
     rng, start, acknowledged = np.random.default_rng(0), 0, list[int]()
-    if isinstance(place, Address) and place.kind == LITE:  # else this process would keep the file
+    if isinstance(place, Address) and place.kind == LITE:  # otherwise this process would have the file open
         made = "from edgefr.gallery.factory import create_gallery; from tests.gallery.people import BINDING\n"
         made += "import sys; from pathlib import Path; from edgefr.gallery.crypto.key_wrapping import KeyFile\n"
         made += "from edgefr.gallery.address import parse_address\n"
@@ -335,7 +333,7 @@ def test_a_killed_writer_has_lost_nothing_that_was_acknowledged(
     with opened_again(place, key) as gallery:
         gallery.enrol("Last", [sample(1)])
         assert {f"person {number}" for number in acknowledged} <= {*gallery.names()}
-        assert len(gallery) - len(acknowledged) - 2 in range(3)  # those under way, wholly or not at all
+        assert len(gallery) - len(acknowledged) - 2 in range(3)  # interrupted ones, complete or not at all
         for name in {*gallery.names()} - {"Ada", "Last"}:
             assert len(gallery.samples(name)) == 2
         assert {f"{number}.jpg" for number in acknowledged} <= {one.source for one in gallery.samples("Ada")}
@@ -350,7 +348,7 @@ KILLED_AT = {
 
 
 @pytest.mark.parametrize("moment", KILLED_AT)
-def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
+def test_an_interrupted_change_leaves_the_old_person_or_the_new_one(
     moment: str, place: Place, key: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not isinstance(place, Address):
@@ -364,7 +362,7 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
     store = gallery._store  # type: ignore[attr-defined]
 
     def killed(*_arguments: object) -> None:
-        """As a kill: nothing of what is to be done afterwards happens."""
+        """Like a kill: nothing happens afterwards."""
         for name in ("_upsert", "_run", "delete_lease"):
             setattr(store, name, dead)
         dead()
@@ -377,19 +375,19 @@ def test_a_change_that_is_cut_short_leaves_the_old_person_or_the_new_one(
         with pytest.raises(EdgefrError):
             gallery.enrol("Ada", [sample(1, "1.jpg", crop=True)])
     for name in ("_upsert", "_run", "delete_lease"):
-        store.__dict__.pop(name, None)  # `killed` has put them there
+        store.__dict__.pop(name, None)  # set by `killed`
     gallery.close()
     with opened_again(place, key) as again:
         sources = [one.source for one in again.samples("Ada")]
         assert sources == (["0.jpg", "1.jpg"] if moment == "the person is written" else ["0.jpg"])
-        again.enrol("Grace", [sample(2)])  # the next writer clears away what is left
+        again.enrol("Grace", [sample(2)])  # the next change deletes the orphans
         assert again.orphan_images() == 0
         again.enrol("Ada", [sample(3, "3.jpg")])
         assert [one.source for one in again.samples("Ada")] == [*sources, "3.jpg"]
 
 
-def test_an_image_that_is_enrolled_already_is_not_enrolled_again(gallery: Gallery) -> None:
-    """Two who enrol the same photograph at once have both looked before either wrote."""
+def test_an_enrolled_image_is_not_enrolled_again(gallery: Gallery) -> None:
+    """Two clients that enrol the same photograph at the same time both read before either writes."""
     gallery.enrol("Ada", [sample(1, "1.jpg"), sample(2, "2.jpg")])
     template = gallery.person("Ada").template
     gallery.enrol("Ada", [sample(2, "again.jpg")])
@@ -399,7 +397,7 @@ def test_an_image_that_is_enrolled_already_is_not_enrolled_again(gallery: Galler
     assert [one.source for one in gallery.samples("Ada")] == ["1.jpg", "2.jpg", "3.jpg"]
 
 
-def test_of_two_who_make_a_gallery_at_once_one_succeeds(place: Place, key: KeyFile) -> None:
+def test_one_of_two_simultaneous_creations_succeeds(place: Place, key: KeyFile) -> None:
     done: list[Gallery] = []
     refused: list[EdgefrError] = []
 
@@ -441,7 +439,7 @@ def test_threads_share_a_gallery(gallery: Gallery) -> None:
     assert len(gallery.names()) == 6
 
 
-def test_a_rebuild_goes_through_a_file(place: Place, gallery: Gallery) -> None:
+def test_only_a_gallery_in_a_file_can_be_rebuilt(place: Place, gallery: Gallery) -> None:
     gallery.enrol("Ada", [sample(1)])
     other = replace(BINDING, model_sha256="1" * 64)
     if isinstance(place, Address):
@@ -454,8 +452,7 @@ def test_a_rebuild_goes_through_a_file(place: Place, gallery: Gallery) -> None:
     assert len(gallery.person("Ada").template) == DIM
 
 
-def test_the_answers_of_json_are_whole(gallery: Gallery) -> None:
-    """Names of every script survive."""
+def test_names_of_every_script_survive(gallery: Gallery) -> None:
     for name in ("Ḽơᶉëᶆ ȋṕšᶙṁ", "李小龍", 'O\'Brien "x" \\'):
         gallery.enrol(name, [sample(len(name))])
         assert json.loads(json.dumps(gallery.person(name).name)) == name

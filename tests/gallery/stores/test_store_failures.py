@@ -1,5 +1,4 @@
-"""Servers that die, hang, are full, refuse to be written or hold something else: nothing acknowledged is lost, and the
-sentence names the remedy."""
+"""Servers that die, hang, are full, read-only or hold something else: no acknowledged change is lost, with advice."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from edgefr.gallery.stores.base import HEADER
 from edgefr.gallery.stores.milvus_collections import Collections
 from tests.conftest import REPOSITORY
 from tests.gallery.people import BINDING, sample, unit
-from tests.stores import MilvusServer, Postgres, Wire, place_in
+from tests.stores import MilvusServer, Postgres, Proxy, place_in
 
 SERVERS = (POSTGRES, MILVUS)
 DATABASES = (LITE, *SERVERS)
@@ -50,7 +49,7 @@ def server_of(at: Address, request: pytest.FixtureRequest) -> Postgres | MilvusS
 
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
-def test_a_server_that_is_killed_has_all_that_was_acknowledged_when_it_is_back(
+def test_a_killed_server_has_all_acknowledged_changes_after_its_restart(
     at: Address, gallery: Gallery, request: pytest.FixtureRequest
 ) -> None:
     for number in range(3):
@@ -77,7 +76,7 @@ def test_a_server_that_is_killed_has_all_that_was_acknowledged_when_it_is_back(
 
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
-def test_a_line_that_goes_dead_is_told_in_time(
+def test_a_dead_connection_times_out(
     at: Address, gallery: Gallery, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.enrol("Ada", [sample(1)])
@@ -98,22 +97,22 @@ def test_a_line_that_goes_dead_is_told_in_time(
 
 def wired(
     at: Address, request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Wire, Address]:
-    """A line to the gallery's server, and the gallery's address by it."""
+) -> tuple[Proxy, Address]:
+    """A proxy for the server of a gallery, and the address through it."""
     if at.kind == MILVUS:
-        ear = socket.socket()
-        ear.bind(("127.0.0.1", 0))
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
         assert at.port is not None
-        line = Wire((socket.AF_INET, ("127.0.0.1", at.port)), ear)
-        return line, Address(MILVUS, "localhost", at.name, ear.getsockname()[1])
-    ear = socket.socket(socket.AF_UNIX)
-    ear.bind(str(folder / ".s.PGSQL.5432"))
+        line = Proxy((socket.AF_INET, ("127.0.0.1", at.port)), listener)
+        return line, Address(MILVUS, "localhost", at.name, listener.getsockname()[1])
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / ".s.PGSQL.5432"))
     server: Postgres = request.getfixturevalue("postgres")
     monkeypatch.setenv("PGHOST", str(folder))
-    return Wire((socket.AF_UNIX, str(server.socket / ".s.PGSQL.5432")), ear), at
+    return Proxy((socket.AF_UNIX, str(server.socket / ".s.PGSQL.5432")), listener), at
 
 
-def test_where_nobody_answers_the_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_respond_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -127,7 +126,9 @@ def test_where_nobody_answers_the_server_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
-def test_what_is_somebody_elses_is_refused_and_left_alone(at: Address, request: pytest.FixtureRequest) -> None:
+def test_tables_that_hold_something_else_are_refused_and_not_changed(
+    at: Address, request: pytest.FixtureRequest
+) -> None:
     server = server_of(at, request)
     if isinstance(server, Postgres):
         server.sql(f"CREATE TABLE {at.name}_people (letter text)")
@@ -148,7 +149,7 @@ def test_what_is_somebody_elses_is_refused_and_left_alone(at: Address, request: 
 
 @pytest.mark.parametrize("at", [LITE, MILVUS], indirect=True)
 @pytest.mark.parametrize("moment", ["one collection", "no header"])
-def test_a_creation_that_was_cut_short_is_no_gallery_and_the_next_one_takes_its_place(
+def test_the_next_creation_replaces_an_interrupted_one(
     at: Address, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ABANDONED_S", "LITE_ABANDONED_S"):
@@ -166,10 +167,10 @@ def test_a_creation_that_was_cut_short_is_no_gallery_and_the_next_one_takes_its_
 
 
 @pytest.mark.parametrize("at", [MILVUS], indirect=True)
-def test_a_creation_that_took_too_long_writes_no_header_over_anothers(
+def test_a_creation_that_took_too_long_does_not_overwrite_another_gallery(
     at: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it was stopped another client cleared it away, and enrolled somebody."""
+    """While it was stopped, another client replaced it and enrolled a person."""
     monkeypatch.setattr("edgefr.gallery.stores.milvus.ABANDONED_S", 0.1)
     create, late = Collections.create, 0.0
 
@@ -193,9 +194,7 @@ def test_a_creation_that_took_too_long_writes_no_header_over_anothers(
 
 
 @pytest.mark.parametrize("at", [LITE, MILVUS], indirect=True)
-def test_people_whose_gallery_lost_its_header_are_not_cleared_away(
-    at: Address, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_people_of_a_gallery_without_a_header_are_not_deleted(at: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.gallery.stores.milvus.ABANDONED_S", 0.1)
     with create_gallery(at, NoSecret(), BINDING, lambda _text: None) as gallery:
         gallery.enrol("Ada", [sample(1)])
@@ -215,7 +214,7 @@ def test_people_whose_gallery_lost_its_header_are_not_cleared_away(
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_client_that_is_gone_within_a_change_keeps_nobody_out_for_long(
+def test_a_client_that_disappears_during_a_change_is_rolled_back(
     at: Address, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgefr.gallery.stores.postgres.IDLE_TIMEOUT_S", 1.0)
@@ -233,19 +232,19 @@ def test_a_client_that_is_gone_within_a_change_keeps_nobody_out_for_long(
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_database_that_is_not_there_is_told(at: Address, postgres: Postgres) -> None:
+def test_a_missing_database_is_reported_with_advice(at: Address, postgres: Postgres) -> None:
     with pytest.raises(EdgefrError, match=r"createdb NAME.*correct it in the address"):
         gallery_exists(replace(at, database="nowhere"))
 
 
-def test_a_folder_that_milvus_lite_cannot_make_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_milvus_lite_cannot_create_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(EdgefrError, match=r"Give a FILE.db in a folder that can be written"):
         gallery_exists(Address(LITE, str(tmp_path / "file" / "people.db"), "people"))
 
 
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
-def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
+def test_readers_do_not_wait_for_writers_to_remove_expired_people(
     at: Address, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
@@ -256,13 +255,13 @@ def test_who_reads_waits_for_no_change_of_others_though_somebodys_time_is_over(
     with store.changing(lambda _pending: None, 5.0), open_gallery(at, lambda _kind: NoSecret()) as reader:
         assert [hit.name for hit in reader.search(unit(1), 1)] == ["Grace"]
         assert reader.names() == ["Grace"]
-        assert len(reader) == 1  # though Ada cannot be removed
+        assert len(reader) == 1  # although Ada cannot be removed
     store.close()
-    assert len(gallery) == 1  # and is removed when nobody is in the way
+    assert len(gallery) == 1  # and Ada is removed when nobody else is writing
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_database_that_may_only_be_read_is_searched_and_not_written(
+def test_a_read_only_database_can_be_searched_but_not_changed(
     at: Address, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.enrol("Ada", [sample(1)])
@@ -276,15 +275,15 @@ def test_a_database_that_may_only_be_read_is_searched_and_not_written(
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_full_disk_keeps_what_was_acknowledged(at: Address, gallery: Gallery, request: pytest.FixtureRequest) -> None:
+def test_a_full_disk_keeps_acknowledged_changes(at: Address, gallery: Gallery, request: pytest.FixtureRequest) -> None:
     server = server_of(at, request)
     assert isinstance(server, Postgres)
     gallery.enrol("Ada", [sample(1)])
     server.kill()
-    server.start((16 << 20) + 5000)  # the server's own log is in files of 16 MiB
+    server.start((16 << 20) + 5000)  # the write-ahead log is in files of 16 MiB
     done = 0
     with pytest.raises(EdgefrError, match="Check that the server runs"):
-        gallery.names()  # over the connection to the server that was; the next call makes another
+        gallery.names()  # the connection to the killed server; the next call reconnects
     crowd = [sample(number, crop=True) for number in range(150)]
 
     def crowd_in() -> None:
@@ -303,7 +302,7 @@ def test_a_full_disk_keeps_what_was_acknowledged(at: Address, gallery: Gallery, 
         assert again.orphan_images() == 0
 
 
-def test_a_full_disk_under_milvus_lite_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_under_milvus_lite_is_reported(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 from edgefr.gallery.address import parse_address
@@ -343,7 +342,7 @@ os._exit(0)
 
 @pytest.mark.parametrize(("expires_in_s", "due"), [(None, 1), (3600.0, 0)])
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_server_that_changes_when_somebody_is_to_be_removed_is_found_out(
+def test_an_expiry_date_changed_by_the_server_is_detected(
     at: Address, gallery: Gallery, request: pytest.FixtureRequest, expires_in_s: float | None, due: int
 ) -> None:
     gallery.enrol("Ada", [sample(1)], expires_in_s=expires_in_s)
@@ -353,13 +352,15 @@ def test_a_server_that_changes_when_somebody_is_to_be_removed_is_found_out(
     with pytest.raises(DamagedError):
         gallery.search(unit(1), 1)
     if due:
-        with pytest.raises(DamagedError):  # a change removes whose time is over
+        with pytest.raises(DamagedError):  # every change removes expired people
             gallery.enrol("Grace", [sample(2)])
     assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(1,)]
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_server_that_swaps_people_is_found_out(at: Address, gallery: Gallery, request: pytest.FixtureRequest) -> None:
+def test_people_swapped_by_the_server_are_detected(
+    at: Address, gallery: Gallery, request: pytest.FixtureRequest
+) -> None:
     gallery.enrol("Ada", [sample(1)])
     gallery.enrol("Grace", [sample(2)])
     server = server_of(at, request)
@@ -373,7 +374,7 @@ def test_a_server_that_swaps_people_is_found_out(at: Address, gallery: Gallery, 
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)
-def test_a_template_changed_at_the_server_gains_no_similarity(
+def test_a_template_changed_by_the_server_does_not_change_the_similarity(
     at: Address, gallery: Gallery, request: pytest.FixtureRequest
 ) -> None:
     gallery.enrol("Ada", [sample(1)])
@@ -384,7 +385,7 @@ def test_a_template_changed_at_the_server_gains_no_similarity(
 
 
 @pytest.mark.parametrize("at", DATABASES, indirect=True)
-def test_the_rows_tell_no_name_and_forget_who_is_removed(at: Address, gallery: Gallery) -> None:
+def test_the_rows_contain_no_name_and_removed_people_are_deleted(at: Address, gallery: Gallery) -> None:
     gallery.enrol("Grace Hopper", [sample(1, "grace-hopper.jpg", crop=True)])
     gallery.enrol("Ada", [sample(2)])
     store = open_store(at)
