@@ -11,15 +11,8 @@ from pathlib import Path
 from edgefr.detection.base import Face
 from edgefr.errors import ImageError, InvalidArgumentError, NoFaceError, PoorFaceError
 from edgefr.gallery.base import Gallery
-from edgefr.gallery.enrolment import (
-    Enrolment,
-    check_alone,
-    check_pose,
-    check_quality,
-    check_sharpness,
-    enrol_new,
-    enrolment_warnings,
-)
+from edgefr.gallery.enrolment import Enrolment, enrol_new, enrolment_warnings
+from edgefr.gallery.enrolment_checks import check_alone, check_pose, check_quality, check_sharpness
 from edgefr.gallery.records import MAX_IMAGES, FaceSample, Person, check_name, fuse_template, without_duplicates
 from edgefr.jobs.embedding_shards import Row, read_rows
 from edgefr.jobs.job_description import read_job
