@@ -1,8 +1,9 @@
-"""Choose the 1:N decision threshold from a false positive identification rate (FPIR).
+"""Chooses the decision threshold of 1:N identification from a false positive identification rate (FPIR).
 
-A face of a stranger is compared with all N templates. The FPIR (ISO/IEC 19795-1) is the probability that at least one
-of them reaches the threshold: 1 - (1 - FMR)^N for independent comparisons, and at most N * FMR. The usual threshold of
-1:1 verification (FMR 1e-3) would match nearly every stranger in a gallery of 5,000 people.
+A probe is compared with the templates of all N enrolled people. The FPIR (ISO/IEC 19795-1) is the share of probes of
+people who are not enrolled that reach the threshold with any template: 1 - (1 - FMR)^N for independent comparisons,
+and never more than N FMR. In a gallery of 5,000 people, a threshold for pairs at an FMR of 1e-3 would therefore accept
+nearly every stranger.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ DEFAULT_FPIR = 0.01
 
 @dataclass(frozen=True)
 class DecisionThreshold:
-    """Similarity threshold of 1:N identification.
+    """A similarity threshold for identification.
 
     Attributes:
-        value: Similarity from which on a face is a match.
-        fpir: Expected share of strangers that are matched, or None if the threshold was given by the user.
-        source: The data that the threshold was calibrated on.
+        value: Similarity from which a face counts as the enrolled person.
+        fpir: The FPIR that is expected at this threshold, None if it was not calibrated.
+        source: The data that the threshold was calibrated on, in words.
     """
 
     value: float
@@ -35,70 +36,68 @@ class DecisionThreshold:
 def gallery_threshold(
     verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given: float | None = None
 ) -> DecisionThreshold:
-    """The threshold for a gallery.
+    """Choose the threshold for a gallery.
 
-    Thresholds are not interpolated or extrapolated: between two calibrated rates the stricter one is used.
+    It is the lowest calibrated threshold of the model whose FMR keeps the FPIR. Nothing is interpolated between
+    calibrated rates or extrapolated beyond the strictest one.
 
     Args:
-        verifier: The model with its calibrated thresholds.
-        people: Number of people in the gallery.
-        fpir: Share of strangers that may be matched, between 0 and 1.
-        given: A similarity that replaces the calibrated thresholds.
+        verifier: Its model has the thresholds.
+        people: Number of enrolled people.
+        fpir: Highest FPIR to accept, between 0 and 1.
+        given: A threshold to use instead.
 
     Returns:
-        The lowest calibrated threshold that keeps the FPIR.
+        The threshold.
 
     Raises:
-        InvalidArgumentError: `fpir` is not a rate.
-        WrongModelError: No calibrated threshold is strict enough.
+        InvalidArgumentError: `fpir` is not between 0 and 1.
+        WrongModelError: The model has no threshold that is strict enough.
     """
     if given is not None:
         return DecisionThreshold(given, None, "the command line")
     if not 0 < fpir < 1:
-        raise InvalidArgumentError("a rate between 0 and 1", f"{fpir:g}", "give --fpir such as 0.01")
-    calibrated = calibrated_thresholds(verifier)
-    fmr = required_fmr(fpir, people)
-    strict = [entry for entry in calibrated if entry.fmr is not None and entry.fmr <= fmr]
-    if not strict:
-        best = min((entry.fmr for entry in calibrated if entry.fmr), default=None)
-        if best is None:
-            limit = "the model is not calibrated"
-        else:
-            limit = f"the model is calibrated down to {best:g}, which gives FPIR {expected_fpir(best, people):.2g}"
+        raise InvalidArgumentError("a rate between 0 and 1", f"{fpir:g}", "use --fpir 0.01, for example")
+    calibrated = _calibrated(verifier)
+    needed = fmr_for_fpir(fpir, people)
+    enough = {fmr: entry for fmr, entry in calibrated.items() if fmr <= needed}
+    if not enough:
+        best = f"is calibrated down to {min(calibrated):g}" if calibrated else "has no calibrated threshold"
         raise WrongModelError(
             "",
-            f"No calibrated threshold of {verifier.model} is strict enough: FPIR {fpir:g} with {people:,} people needs "
-            f"FMR {fmr:.2g} or less, but {limit}",
-            f"run `edgefr calibrate {verifier.model} FACES --fmr {_power_of_ten_below(fmr):g}`, raise --fpir, or "
-            "give a --threshold",
+            f"No calibrated threshold is strict enough: an FPIR of {fpir:g} over {people:,} people needs an FMR of "
+            f"{needed:.2g} or less, and {verifier.model} {best}",
+            f"run `edgefr calibrate {verifier.model} FACES --fmr {_round_down(needed):g}`, accept a higher --fpir, or "
+            "set a --threshold",
         )
-    chosen = max(strict, key=lambda entry: entry.fmr or 0)
-    return DecisionThreshold(chosen.value, expected_fpir(chosen.fmr or 0, people), chosen.measured_on)
+    fmr = max(enough)
+    return DecisionThreshold(enough[fmr].value, fpir_for_fmr(fmr, people), enough[fmr].measured_on)
 
 
 def strictest_threshold(verifier: Verifier) -> Threshold | None:
-    """The calibrated threshold with the lowest FMR, or None if there is none."""
-    calibrated = [entry for entry in calibrated_thresholds(verifier) if entry.fmr is not None]
-    return min(calibrated, key=lambda entry: entry.fmr or 0, default=None)
+    """The model's threshold at its lowest FMR, None if it has no calibrated threshold."""
+    calibrated = _calibrated(verifier)
+    return calibrated[min(calibrated)] if calibrated else None
 
 
-def calibrated_thresholds(verifier: Verifier) -> list[Threshold]:
-    """The thresholds of the manifest for the precision in use, or those for FP32 if there are none."""
-    thresholds = () if verifier.manifest is None else verifier.manifest.thresholds
-    own = [entry for entry in thresholds if entry.precision == verifier.recogniser.description.precision]
-    return own or [entry for entry in thresholds if entry.precision == "fp32"]
+def _calibrated(verifier: Verifier) -> dict[float, Threshold]:
+    """FMR -> threshold, of the model in the precision in use."""
+    known = () if verifier.manifest is None else verifier.manifest.thresholds
+    own = [entry for entry in known if entry.precision == verifier.recogniser.description.precision]
+    known = own or [entry for entry in known if entry.precision == "fp32"]
+    return {entry.fmr: entry for entry in reversed(known) if entry.fmr is not None}
 
 
-def expected_fpir(fmr: float, people: int) -> float:
-    """1 - (1 - fmr)^people, accurate for small rates."""
+def fpir_for_fmr(fmr: float, people: int) -> float:
+    """FPIR of a gallery of `people` at a false match rate: 1 - (1 - fmr)^people, exact for small rates, too."""
     return -math.expm1(people * math.log1p(-fmr)) if fmr < 1 else 1.0
 
 
-def required_fmr(fpir: float, people: int) -> float:
-    """The FMR that gives this FPIR for a number of people."""
+def fmr_for_fpir(fpir: float, people: int) -> float:
+    """The false match rate at which a gallery of `people` has this FPIR."""
     return -math.expm1(math.log1p(-fpir) / max(people, 1))
 
 
-def _power_of_ten_below(rate: float) -> float:
-    """The power of ten at or below a rate; calibrations use powers of ten."""
+def _round_down(rate: float) -> float:
+    """The power of ten at or below a rate."""
     return 10.0 ** math.floor(math.log10(rate))

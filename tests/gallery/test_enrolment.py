@@ -11,7 +11,7 @@ from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import Enrolment, enrol
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.gallery.threshold import expected_fpir, gallery_threshold, required_fmr
+from edgefr.gallery.threshold import fmr_for_fpir, fpir_for_fmr, gallery_threshold
 from edgefr.manifest import QualityLimit
 from edgefr.recognition.verifier import Verifier
 from tests.gallery.people import NOBODY, SMALL, TURNED, TWO, new_gallery, photo, thresholds, verifier
@@ -96,19 +96,19 @@ def test_the_threshold_rises_with_the_size_of_the_gallery() -> None:
     assert gallery_threshold(measured, 40, fpir=0.05).fpir == pytest.approx(1 - (1 - 1e-3) ** 40)
 
 
-def test_the_required_fmr_gives_the_expected_fpir() -> None:
-    """The formula for independent comparisons."""
+def test_strangers_reach_it_no_more_often_than_asked() -> None:
+    """The formula itself: as many independent comparisons as there are people."""
     for people in (1, 7, 10_000, 1_000_000):
         for fpir in (1e-6, 0.01, 0.5):
-            assert expected_fpir(required_fmr(fpir, people), people) == pytest.approx(fpir, rel=1e-6)
+            assert fpir_for_fmr(fmr_for_fpir(fpir, people), people) == pytest.approx(fpir, rel=1e-6)
 
 
-def test_a_calibration_that_is_not_strict_enough_is_refused_with_advice() -> None:
+def test_a_manifest_that_cannot_support_the_gallery_is_refused_with_the_way_out() -> None:
     with pytest.raises(
-        EdgefrError, match=r"needs FMR 1e-05 or less, but .* down to 0.001, which gives FPIR 0.63\. Run .*--fmr 1e-05"
+        EdgefrError, match=r"needs an FMR of 1e-05 or less, and .* is calibrated down to 0.001\. Run .*--fmr 1e-05`"
     ):
         gallery_threshold(verifier(), 1000, fpir=0.01)
-    with pytest.raises(EdgefrError, match="the model is not calibrated"):
+    with pytest.raises(EdgefrError, match="has no calibrated threshold"):
         gallery_threshold(verifier(()), 1)
     assert gallery_threshold(verifier(()), 1000, given=0.7).value == 0.7
 
