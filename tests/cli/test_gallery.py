@@ -33,55 +33,55 @@ def three(gallery, tmp_path: Path) -> Told:
     for person, name in enumerate(("ada", "grace", "emmy")):
         for picture in range(2):
             photo(tmp_path / "people" / name / f"{picture}.png", person, picture)
-    told: Told = gallery("enroll", "--folder", "people", "--plain", "--keep-crops", *MODEL, "--json")
-    assert told.code == 0, told.err
-    return told
+    result: Told = gallery("enroll", "--folder", "people", "--plain", "--keep-crops", *MODEL, "--json")
+    assert result.code == 0, result.err
+    return result
 
 
 def test_people_enrolled_from_a_folder_are_identified(gallery, three: Told, tmp_path: Path) -> None:
     assert [(one["name"], one["images"]) for one in three.json["people"]] == [("ada", 2), ("emmy", 2), ("grace", 2)]
     seen = [photo(tmp_path / "seen" / f"{person}.png", person, 9) for person in range(3)]
-    told = gallery("identify", *seen, *MODEL, "--json")
-    assert told.code == 0
-    assert [answer["name"] for answer in told.json["answers"]] == ["ada", "grace", "emmy"]
-    assert told.json["value"] == 0.5
-    assert told.json["fpir"] == pytest.approx(1 - (1 - 1e-3) ** 3)
+    result = gallery("identify", *seen, *MODEL, "--json")
+    assert result.code == 0
+    assert [answer["name"] for answer in result.json["answers"]] == ["ada", "grace", "emmy"]
+    assert result.json["value"] == 0.5
+    assert result.json["fpir"] == pytest.approx(1 - (1 - 1e-3) ** 3)
     assert [event["name"] for event in gallery("audit", "--json").json["events"]][-3:] == ["ada", "grace", "emmy"]
 
 
 def test_a_stranger_is_unknown(gallery, three: Told, tmp_path: Path) -> None:
     stranger = photo(tmp_path / "stranger.png", 77)
-    told = gallery("identify", stranger, *MODEL)
-    assert told.code == 1
-    assert "stranger.png: unknown (similarity" in told.out
-    assert "is below 0.500" in told.out
+    result = gallery("identify", stranger, *MODEL)
+    assert result.code == 1
+    assert "stranger.png: unknown (similarity" in result.out
+    assert "is below 0.500" in result.out
     both = gallery("identify", stranger, photo(tmp_path / "ada.png", 0, 5), *MODEL, "--json")
     assert both.code == 1
     assert [answer["name"] for answer in both.json["answers"]] == [None, "ada"]
 
 
 def test_a_photograph_without_a_face_is_listed_with_exit_code_2(gallery, three: Told, tmp_path: Path) -> None:
-    told = gallery("identify", photo(tmp_path / "wall.png", 5, kind=NOBODY), *MODEL, "--json")
-    assert told.code == 2
-    assert told.json["answers"] == []
-    assert "expected a face in" in told.json["left_out"][0]["reason"]
-    assert "wall.png" in told.err
+    result = gallery("identify", photo(tmp_path / "wall.png", 5, kind=NOBODY), *MODEL, "--json")
+    assert result.code == 2
+    assert result.json["answers"] == []
+    assert "expected a face in" in result.json["left_out"][0]["reason"]
+    assert "wall.png" in result.err
 
 
 def test_a_rejected_photograph_gives_exit_code_2_and_the_others_are_enrolled(gallery, tmp_path: Path) -> None:
     good, bad = photo(tmp_path / "good.png", 1), photo(tmp_path / "bad.png", 1, kind=TWO)
-    told = gallery("enroll", "Ada", good, bad, "--plain", *MODEL)
-    assert told.code == 2
-    assert "left out: expected one face in" in told.err
-    assert "found two of similar size" in told.err
-    assert told.out == f"Enrolled Ada (1 image) in {tmp_path}/people.gallery.\n"
+    result = gallery("enroll", "Ada", good, bad, "--plain", *MODEL)
+    assert result.code == 2
+    assert "left out: expected one face in" in result.err
+    assert "found two of similar size" in result.err
+    assert result.out == f"Enrolled Ada (1 image) in {tmp_path}/people.gallery.\n"
     assert gallery("list", "--json").json["people"][0]["images"] == 1
 
 
 def test_a_person_under_a_second_name_is_warned_about(gallery, three: Told, tmp_path: Path) -> None:
-    told = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
-    assert told.code == 0
-    assert "please check: countess looks like ada" in told.err
+    result = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
+    assert result.code == 0
+    assert "please check: countess looks like ada" in result.err
 
 
 def test_list_show_rename_and_remove(gallery, three: Told) -> None:
@@ -100,9 +100,9 @@ def test_list_show_rename_and_remove(gallery, three: Told) -> None:
 
 
 def test_audit_verifies_the_gallery_and_prints_the_log(gallery, three: Told, tmp_path: Path) -> None:
-    told = gallery("audit", "--lines", 2)
-    assert told.out.startswith("Verified 3 people, 6 images, 6 crops and 3 events.")
-    assert told.out.count("\n") == 3
+    result = gallery("audit", "--lines", 2)
+    assert result.out.startswith("Verified 3 people, 6 images, 6 crops and 3 events.")
+    assert result.out.count("\n") == 3
     path = tmp_path / "people.gallery"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255  # within a crop
@@ -112,12 +112,12 @@ def test_audit_verifies_the_gallery_and_prints_the_log(gallery, three: Told, tmp
 
 def test_export_and_import_into_a_new_gallery(gallery, three: Told, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CARRY", "correct horse battery")
-    told = gallery("export", "people.export", "--file-passphrase-env", "CARRY")
-    assert told.out == "Exported 3 people to people.export.\n"
+    result = gallery("export", "people.export", "--file-passphrase-env", "CARRY")
+    assert result.out == "Exported 3 people to people.export.\n"
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "other.gallery"))
     key = tmp_path / "key"
-    told = gallery("import", "people.export", "--file-passphrase-env", "CARRY", "--key-file", key, "--json")
-    assert told.json["people"] == 3
+    result = gallery("import", "people.export", "--file-passphrase-env", "CARRY", "--key-file", key, "--json")
+    assert result.json["people"] == 3
     assert "expected the key file" in gallery("list").sentence
     monkeypatch.setenv("EDGEFR_GALLERY_KEY", str(key))
     assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "emmy", "grace"]
@@ -159,9 +159,9 @@ def test_an_enrolment_after_an_interrupted_creation_creates_the_gallery(gallery,
 
 
 def test_a_folder_enrolled_twice_changes_nobody(gallery, three: Told) -> None:
-    told = gallery("enroll", "--folder", "people", *MODEL)
-    assert told.code == 0
-    assert [line.split() for line in told.out.splitlines()[1:-1]] == [
+    result = gallery("enroll", "--folder", "people", *MODEL)
+    assert result.code == 0
+    assert [line.split() for line in result.out.splitlines()[1:-1]] == [
         [name, "0", "2", "0", "unchanged"] for name in ("ada", "emmy", "grace")
     ]
     assert [one["images"] for one in gallery("list", "--json").json["people"]] == [2, 2, 2]
@@ -173,10 +173,10 @@ def test_one_unusable_person_of_a_folder_leaves_the_others_enrolled(gallery, tmp
     photo(tmp_path / "people" / "\x07bell" / "1.png", 6)
     (tmp_path / "people/empty").mkdir()
     photo(tmp_path / "people/grace/1.png", 1)
-    told = gallery("enroll", "--folder", "people", "--plain", *MODEL)
-    assert told.code == 2
+    result = gallery("enroll", "--folder", "people", "--plain", *MODEL)
+    assert result.code == 2
     assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "grace"]
-    header, *rows, total = told.out.splitlines()
+    header, *rows, total = result.out.splitlines()
     assert header.split() == ["name", "added", "known", "left", "out", "result"]
     results = {row.split()[0]: row.split(maxsplit=4)[4] for row in rows}
     assert results["ada"] == results["grace"] == "enrolled"
@@ -194,12 +194,12 @@ def test_an_invalid_name_of_a_single_person_is_an_error(gallery, tmp_path: Path)
 def test_enrolments_are_described_in_sentences(gallery, tmp_path: Path) -> None:
     photos = [photo(tmp_path / f"{number}.png", 0, number) for number in range(3)]
     path = tmp_path / "people.gallery"
-    told = gallery("enroll", "Ada", photos[0], "--plain", *MODEL)
-    assert told.out == f"Enrolled Ada (1 image) in {path}.\n"
-    told = gallery("enroll", "Ada", *photos, "--days", 7, *MODEL)
-    assert told.out == f"Added 2 images to Ada in {path}. 1 photograph had been enrolled before.\n"
-    told = gallery("enroll", "Ada", photos[0], *MODEL)
-    assert told.out == f"Nothing new for Ada in {path}. 1 photograph had been enrolled before.\n"
+    result = gallery("enroll", "Ada", photos[0], "--plain", *MODEL)
+    assert result.out == f"Enrolled Ada (1 image) in {path}.\n"
+    result = gallery("enroll", "Ada", *photos, "--days", 7, *MODEL)
+    assert result.out == f"Added 2 images to Ada in {path}. 1 photograph had been enrolled before.\n"
+    result = gallery("enroll", "Ada", photos[0], *MODEL)
+    assert result.out == f"Nothing new for Ada in {path}. 1 photograph had been enrolled before.\n"
     gallery("enroll", "Grace", photo(tmp_path / "grace.png", 1), *MODEL)
     header, ada, grace = (line.split() for line in gallery("list").out.splitlines())
     assert header == ["name", "images", "enrolled", "expires"]

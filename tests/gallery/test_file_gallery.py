@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, LockedError
 from edgefr.gallery.crypto.encryption import DamagedError
 from edgefr.gallery.crypto.key_wrapping import NoSecret, Passphrase
+from edgefr.gallery.factory import open_gallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.rebuild import rebuild
@@ -32,6 +33,14 @@ def gallery(tmp_path: Path):
     opened, _ = new_gallery(tmp_path, NoSecret())
     with opened:
         yield opened
+
+
+def test_open_gallery_takes_a_path_and_a_secret(gallery: FileGallery, tmp_path: Path) -> None:
+    gallery.enrol("Ada", [sample(1)])
+    with open_gallery(str(gallery.path), NoSecret()) as again:
+        assert again.names() == ["Ada"]
+    with pytest.raises(LockedError, match=r"expected no secret for .*, found another kind of secret"):
+        open_gallery(gallery.path, SECRET)
 
 
 def test_a_template_is_fused_by_uncertainty_over_all_enrolments(gallery: FileGallery) -> None:

@@ -112,11 +112,11 @@ def test_enroll_from_shards_prints_totals_and_refuses_other_models(
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     shards = shards_of(people, tmp_path / "shards")
-    told = edgefr(*GALLERY, "--from", shards, "--plain", "-m", "fake", "--json")
-    assert told.code == 0, told.err
-    sums = {key: told.json[key] for key in ("people", "new", "images", "known", "refused")}
+    result = edgefr(*GALLERY, "--from", shards, "--plain", "-m", "fake", "--json")
+    assert result.code == 0, result.err
+    sums = {key: result.json[key] for key in ("people", "new", "images", "known", "refused")}
     assert sums == {"people": 3, "new": 3, "images": 7, "known": 0, "refused": 6}
-    assert told.err.count("left out: ") == 6
+    assert result.err.count("left out: ") == 6
     assert "7 photographs had been enrolled before" in edgefr(*GALLERY, "--from", shards, "-m", "fake").out
     assert "expected the model of" in edgefr(*GALLERY, "--from", shards, "-m", "mini").sentence
     assert "--from without names" in edgefr(*GALLERY, "--from", shards, "--keep-crops", "-m", "fake").sentence

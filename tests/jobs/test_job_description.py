@@ -33,7 +33,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "edgefr", "embed", *map(str, arguments), *FAKE]
 
 
-def told(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_embed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
@@ -90,13 +90,13 @@ def test_three_kills_lose_and_duplicate_no_rows(tmp_path: Path) -> None:
 
 def test_the_shards_hold_what_the_npz_file_holds(tmp_path: Path) -> None:
     _, bad = photographs(tmp_path / "photographs", 30)
-    done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--shard", 7, "--batch", 3, "--json")
+    done = run_embed(tmp_path / "photographs", "-o", tmp_path / "shards", "--shard", 7, "--batch", 3, "--json")
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert (counts["photographs"], counts["refused"], counts["shards"]) == (30, len(bad), 5)
     assert done.stderr.count("left out") == len(bad)
     check(tmp_path / "photographs", tmp_path / "shards", 30, bad)
-    assert told(tmp_path / "photographs", "-o", tmp_path / "x.npz").returncode == 2
+    assert run_embed(tmp_path / "photographs", "-o", tmp_path / "x.npz").returncode == 2
     rows = [row for row in read_rows(tmp_path / "shards", read_job(tmp_path / "shards")) if row.refused is None]
     with np.load(tmp_path / "x.npz") as file:
         assert file["path"].tolist() == [row.path for row in rows]
@@ -169,12 +169,12 @@ def test_a_job_fails_if_all_photographs_of_a_shard_are_missing(tmp_path: Path) -
     arguments = ("--list", tmp_path / "list", "-o", tmp_path / "shards", "--shard", 8)
     for path in paths[8:16]:
         Path(path).rename(path + ".away")
-    done = told(*arguments)
+    done = run_embed(*arguments)
     assert done.returncode == 2
     assert f"expected the photographs from {paths[8]} to {paths[15]}, found none of them" in done.stderr
     for path in paths[8:15]:
         Path(path + ".away").rename(path)
-    done = told(*arguments, "--json")
+    done = run_embed(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert counts["before"] in (8, 16)
@@ -189,7 +189,7 @@ def test_invalid_arguments_are_refused(tmp_path: Path) -> None:
         (("-o", tmp_path / "x.npz"), "found none. Name files"),
         ((tmp_path / "photographs", "-o", "/proc/shards"), "hoose another"),
     ):
-        done = told(*arguments)
+        done = run_embed(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert match in done.stderr
         assert done.stderr.count("\n") == 1

@@ -14,7 +14,7 @@ from edgefr.errors import EdgefrError
 from edgefr.jobs.shard_worker import Settings, Worker
 from tests.conftest import REPOSITORY
 from tests.jobs.photographs import photographs
-from tests.jobs.test_job_description import told
+from tests.jobs.test_job_description import run_embed
 
 
 def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> N
 def test_a_missing_cluster_is_reported(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed: pip install 'edgefr[ray]'")
     photographs(tmp_path / "photographs", 2)
-    done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
+    done = run_embed(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
     assert done.returncode == 2
     assert "No Ray cluster responds at 127.0.0.1:1" in done.stderr
 

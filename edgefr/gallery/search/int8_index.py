@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module, util
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,8 +78,7 @@ class Block:
         )
 
 
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Possible nearest neighbours: ids (N,) and the bounds (N,) of their similarities."""
 
     ids: Ids
@@ -91,11 +91,7 @@ class Candidates:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Candidates]) -> Candidates:
-        return cls(
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.lower for part in parts]),
-            np.concatenate([part.upper for part in parts]),
-        )
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
     def min_similarity(self, top: int) -> float:
         """A similarity that `top` candidates reach for certain."""
@@ -104,7 +100,7 @@ class Candidates:
     def best(self, top: int) -> Candidates:
         """The candidates that may be among the best `top`."""
         possible = self.upper >= self.min_similarity(top)
-        return Candidates(self.ids[possible], self.lower[possible], self.upper[possible])
+        return Candidates(*(array[possible] for array in self))
 
 
 class Int8Index:

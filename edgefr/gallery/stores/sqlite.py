@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgefr.errors import InvalidArgumentError, LockedError, UnavailableError
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
@@ -87,9 +88,8 @@ class SqliteStore:
             context, lock = _read_outer_header(database, path)
             store = cls(path, database, context, lock, unwrap_key(lock, secret, context, str(path)))
             store._migrate()
-            with translate_errors(path):
-                if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
-                    raise damaged(str(path))
+            if store._fetch("PRAGMA integrity_check(1)") != ("ok",):
+                raise damaged(str(path))
         except BaseException:
             database.close()
             raise
@@ -104,9 +104,8 @@ class SqliteStore:
         Raises:
             LockedError: The gallery was locked with a new secret since it was opened.
         """
-        with translate_errors(self.path):
-            row = self._database.execute("SELECT lock, body FROM header WHERE id = 1").fetchone()
-            version = schema_version(self._database)
+        row = self._fetch("SELECT lock, body FROM header WHERE id = 1")
+        (version,) = self._fetch("PRAGMA user_version")
         if row and row[0] != self._lock:
             raise LockedError(
                 "", f"{self.path} has been locked with a new secret", "start edgefr again with the new secret"
@@ -139,8 +138,7 @@ class SqliteStore:
 
     def images(self) -> int:
         """Number of stored images."""
-        with translate_errors(self.path):
-            return int(self._database.execute("SELECT count(*) FROM images").fetchone()[0])
+        return int(self._fetch("SELECT count(*) FROM images")[0])
 
     def events(self) -> Iterator[Event]:
         """The log, oldest event first. It is verified only if the iteration ends without an error."""
@@ -154,8 +152,7 @@ class SqliteStore:
 
     def data_version(self) -> int:
         """A number that changes when another connection has written."""
-        with translate_errors(self.path):
-            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+        return int(self._fetch("PRAGMA data_version")[0])
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -182,9 +179,7 @@ class SqliteStore:
         Raises:
             UnavailableError: Another process is still reading older pages.
         """
-        with translate_errors(self.path):
-            busy = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
+        if self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")[0]:  # busy
             raise UnavailableError(
                 "",
                 f"The change is saved, but another process still reads deleted data in SQLite's log beside {self.path}",
@@ -221,20 +216,23 @@ class SqliteStore:
                 raise
 
     def _migrate(self) -> None:
-        with translate_errors(self.path):
-            if schema_version(self._database) == len(MIGRATIONS):
-                return
+        if self._fetch("PRAGMA user_version") == (len(MIGRATIONS),):
+            return
         with self._transaction() as database:
             change = SqliteTransaction(database, self._rows, replace(self.header(), version=len(MIGRATIONS)))
             migrate(database)
             change.finish()
 
     def _row(self, query: str, number: int) -> tuple[object, ...]:
-        with translate_errors(self.path):
-            row = self._database.execute(query, (number,)).fetchone()
+        row = self._fetch(query, number)
         if row is None:
             raise damaged(f"row {number} of {self.path}")
         return tuple(row)
+
+    def _fetch(self, query: str, *values: object) -> Any:
+        """The first row, or None."""
+        with translate_errors(self.path):
+            return self._database.execute(query, values).fetchone()
 
 
 def required_secret(path: Path) -> str:

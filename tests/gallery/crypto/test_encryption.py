@@ -25,14 +25,14 @@ def everything(path: Path, secret: Secret) -> object:
     """Everything in a gallery, which is verified while it is read."""
     with FileGallery.open(path, secret) as gallery:
         people = [
-            (name, gallery.person(name).template.tobytes(), [told(one) for one in gallery.samples(name)])
+            (name, gallery.person(name).template.tobytes(), [content_of(one) for one in gallery.samples(name)])
             for name in gallery.names()
         ]
         assert gallery.orphan_images() == 0
         return people, gallery.events(), gallery.binding
 
 
-def told(one: FaceSample) -> tuple[object, ...]:
+def content_of(one: FaceSample) -> tuple[object, ...]:
     return one.source, one.embedding.tobytes(), one.uncertainty, None if one.crop is None else one.crop.tobytes()
 
 
@@ -48,7 +48,7 @@ def filled(tmp_path: Path) -> tuple[Path, Secret]:
 def test_written_data_is_read_again(filled: tuple[Path, Secret]) -> None:
     (people, events, _) = everything(*filled)  # type: ignore[misc]
     assert [name for name, *_ in people] == sorted(NAMES)
-    assert people[2][2][0] == told(sample(0, "Grace Hopper.jpg", crop=True))
+    assert people[2][2][0] == content_of(sample(0, "Grace Hopper.jpg", crop=True))
     assert [(event.what, event.name) for event in events] == [("enrolled", name) for name in NAMES]
 
 

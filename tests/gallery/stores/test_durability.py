@@ -25,9 +25,9 @@ from tests.gallery.people import new_gallery, sample, unit
 def test_kills_lose_no_acknowledged_change_and_leave_no_partial_one() -> None:
     """The same as `make soak`, shorter."""
     command = [sys.executable, "-m", "bench.kills", "--kills", "40", "--seed", "7"]
-    told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    found = json.loads(told.stdout)
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
     assert found["kills"] == 40
     assert found["acknowledged"] > 0
 

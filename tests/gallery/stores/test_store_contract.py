@@ -52,7 +52,7 @@ def opened_again(place: Place, secret: Secret) -> Gallery:
     return open_gallery(place, lambda _kind: secret)
 
 
-def told(one: FaceSample) -> tuple[object, ...]:
+def content_of(one: FaceSample) -> tuple[object, ...]:
     return one.source, one.embedding.tobytes(), one.uncertainty, None if one.crop is None else one.crop.tobytes()
 
 
@@ -72,7 +72,7 @@ def test_enrolled_people_are_read_again_with_the_secret(place: Place, gallery: G
         assert "Emmy" not in again
         assert "\n" not in again
         assert len(again) == 2
-        assert [told(one) for one in again.samples("Ada")] == [told(one) for one in (*ada, *more)]
+        assert [content_of(one) for one in again.samples("Ada")] == [content_of(one) for one in (*ada, *more)]
         assert again.binding == BINDING
         assert [(event.what, event.name) for event in again.events()] == [
             ("enrolled", "Ada"),
@@ -208,7 +208,7 @@ def test_people_are_exported_to_a_store_and_back(place: Place, key: KeyFile, tmp
     last, _ = new_gallery(tmp_path / "last", key)
     import_people(last, Export(back, SECRET), nothing)
     for name in first.names():
-        assert [told(one) for one in last.samples(name)] == [told(one) for one in first.samples(name)]
+        assert [content_of(one) for one in last.samples(name)] == [content_of(one) for one in first.samples(name)]
         assert replace(last.person(name), id=0, images=(), template=0) == replace(  # type: ignore[arg-type]
             first.person(name),
             id=0,

@@ -324,16 +324,16 @@ sys.stdout.flush()
 os._exit(0)
 """
     place = f"milvus-lite:{tmp_path}/people.db/people"
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, place],
         capture_output=True,
         text=True,
         timeout=60,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
-    assert "UnavailableError Milvus at milvus-lite:" in told.stdout, told
-    assert "Free space" in told.stdout
-    done = told.stdout.count("done\n")
+    assert "UnavailableError Milvus at milvus-lite:" in result.stdout, result
+    assert "Free space" in result.stdout
+    done = result.stdout.count("done\n")
     with open_gallery(Address(LITE, f"{tmp_path}/people.db", "people"), lambda _kind: NoSecret()) as again:
         assert {"Ada", *(f"person {number}" for number in range(done))} <= {*again.names()}
         again.enrol("Grace", [sample(7)])
