@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.address import Address
@@ -27,6 +27,7 @@ from edgefr.gallery.records import (
 )
 from edgefr.types import Floats
 
+Self = TypeVar("Self", bound="Gallery")
 Entry = tuple[Person, list[FaceSample]]
 ReEmbed = Callable[[str, list[FaceSample]], list[FaceSample]]
 """Name and images of a person -> the same images with other embeddings."""
@@ -83,7 +84,7 @@ class Gallery(ABC):
     def __init__(self) -> None:
         self._lock = threading.RLock()
 
-    def __enter__(self) -> Gallery:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
