@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import LockedError
 from edgefr.gallery.crypto.key_wrapping import KeyFile
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import FaceSample
+from edgefr.gallery.stores.base import NoGalleryError
 
 DIM = 8
 BINDING = ModelBinding("none", "none", "none", "none", "fp32", DIM)
@@ -184,10 +185,10 @@ def _found(path: Path, keys: list[KeyFile], copy: Path) -> State | None:
     for number, key in enumerate(keys):
         try:
             gallery = FileGallery.open(copy / path.name, key)
-        except EdgefrError as error:
-            if "found none" in str(error) or "an empty file" in str(error):
-                return None
-            if "found another or a damaged file" in str(error) and number == 0:
+        except NoGalleryError:
+            return None
+        except LockedError:
+            if number == 0:
                 continue
             raise
         with gallery:

@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.search import DIM, make_queries, random_templates
 from edgefr.engines.latency import describe_machine
-from edgefr.gallery.address import Address, address_of
+from edgefr.gallery.address import Address, parse_address
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.factory import create_gallery, open_gallery
@@ -77,10 +77,10 @@ def _place(store: str, server: str | None, folder: Path) -> Path | Address:
         return folder / "people.gallery"
     name = f"bench{time.time_ns()}"
     if store == LITE:
-        return address_of(f"{LITE}:{folder}/people.db/{name}")
+        return parse_address(f"{LITE}:{folder}/people.db/{name}")
     if server is None:
         raise SystemExit(f"give --server, such as {store}://HOST:PORT" + "/DATABASE" * (store == POSTGRES))
-    return address_of(f"{server.rstrip('/')}/{name}")
+    return parse_address(f"{server.rstrip('/')}/{name}")
 
 
 def _entries(templates: Floats) -> Iterator[tuple[Person, list[FaceSample]]]:
@@ -101,9 +101,9 @@ def _settle(gallery: Gallery) -> None:
     from edgefr.gallery.database_gallery import DatabaseGallery
     from edgefr.gallery.stores.milvus import MilvusStore
 
-    if not isinstance(gallery, DatabaseGallery) or not isinstance(gallery._shelf, MilvusStore):
+    if not isinstance(gallery, DatabaseGallery) or not isinstance(gallery._store, MilvusStore):
         return
-    client, people = gallery._shelf._client, gallery._shelf._people
+    client, people = gallery._store._client, gallery._store._people
     client.flush(people, timeout=600)
     index = client.list_indexes(people, "template")[0]
     while (left := client.describe_index(people, index).get("pending_index_rows", 0)) > 0:

@@ -88,7 +88,7 @@ def run(data: Path, model: Path, detector: Path, frames: int = 3000) -> dict[str
         with FileGallery.create(Path(folder, "people.gallery"), NoSecret(), ModelBinding.of(verifier)) as gallery:
             for name, photos in ENROLLED.items():
                 paths = [data / "photos" / photo for photo in photos]
-                enrol(gallery, verifier, name, paths, crops=False, keep=None, advance=lambda _: None)
+                enrol(gallery, verifier, name, paths, crops=False, expires_in_s=None, on_progress=lambda _: None)
             notes = Notes()
             session = Session(Repeated(film, frames), Watcher(Identifier(verifier, gallery)), [notes], real_time=False)
             start = monotonic()

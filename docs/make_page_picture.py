@@ -63,7 +63,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         FileGallery.create(Path(folder, "people.gallery"), NoSecret(), ModelBinding.of(verifier)) as gallery,
     ):
-        enrol(gallery, verifier, "Grace Hopper", [hopper], crops=False, keep=None, advance=lambda _: None)
+        enrol(gallery, verifier, "Grace Hopper", [hopper], crops=False, expires_in_s=None, on_progress=lambda _: None)
         watcher = Watcher(Identifier(verifier, gallery))
         with WebServer(watcher, Entrance.name, "127.0.0.1", 0, None, print) as page:
             session = Session(Entrance(data.astronaut(), read_photograph(hopper)), watcher, [page], real_time=True)

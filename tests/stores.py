@@ -1,7 +1,7 @@
-"""The four stores of a gallery, each a real one: a file, Milvus Lite, PostgreSQL with pgvector, a Milvus server.
+"""Real servers for the four stores: a file, Milvus Lite, PostgreSQL with pgvector, and Milvus.
 
-PostgreSQL comes with the wheel pgserver. The Milvus server comes with a wheel that needs an environment of its own:
-`make stores` makes that and names it in $EDGEFR_MILVUS; without it those tests are skipped.
+PostgreSQL comes with the wheel pgserver. The wheel of the Milvus server needs an environment of its own: `make stores`
+creates it and sets $EDGEFR_MILVUS. Without it those tests are skipped.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MILVUS_VARIABLE = "EDGEFR_MILVUS"
 
 
 class Postgres:
-    """PostgreSQL 16 in a folder of its own, reached by a socket in it."""
+    """PostgreSQL 16 in a folder, with a socket in it."""
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of platformdirs, which pgserver asks at import
+            warnings.simplefilter("ignore")  # from platformdirs when pgserver is imported
             import pgserver
 
             self._server = pgserver.get_server(folder, cleanup_mode="stop")
@@ -54,13 +54,13 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
     def kill(self) -> None:
-        """As a crash: nothing is written any more, and the next start recovers from the server's log."""
+        """Like a crash: the next start recovers from the write-ahead log."""
         self._control("stop", "-m", "immediate")
 
     def start(self, longest_file: int = resource.RLIM_INFINITY) -> None:
-        """Start it, so that a write beyond so many bytes of a file ends half way, as on a disk without room."""
+        """Start it with a limit in bytes for every file, like a full disk."""
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (longest_file, most))  # which the server inherits
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest_file, most))  # inherited by the server
         try:
             self._start()
         finally:
@@ -79,7 +79,7 @@ class Postgres:
 
 
 class MilvusServer:
-    """A standalone Milvus of the wheel that $EDGEFR_MILVUS names, in a folder of its own."""
+    """The standalone Milvus server of $EDGEFR_MILVUS, with its data in a folder."""
 
     def __init__(self, command: Path, folder: Path) -> None:
         self._command, self._folder = command, folder
@@ -89,12 +89,12 @@ class MilvusServer:
         self.start()
 
     def start(self) -> None:
-        """Start it, again where it dies at its start, as this version now and then does."""
+        """Start it, up to three times, because this version sometimes dies at its start."""
         for _ in range(3):
             if self._started():
                 return
             self.kill()
-        raise AssertionError(f"no answer of Milvus: {self._folder}/data/logs")
+        raise AssertionError(f"Milvus does not respond, see {self._folder}/data/logs")
 
     def address(self, name: str) -> Address:
         return Address(MILVUS, "localhost", name, self.port)
@@ -103,7 +103,7 @@ class MilvusServer:
         with (self._folder / "server.log").open("ab") as log:
             command = [self._command, "--data", self._folder / "data", "--proxy-port", str(self.port)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120  # beside other work it has taken 105 seconds
+        deadline = time.monotonic() + 120  # it has taken 105 seconds beside other work
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 return False
@@ -127,35 +127,35 @@ class MilvusServer:
 
 
 @dataclass
-class Wire:
-    """A line to a server that can be cut: what comes is taken, and nothing goes on any more."""
+class Proxy:
+    """A proxy for a server. While it is frozen it accepts data and forwards nothing."""
 
     server: tuple[int, Any]
-    ear: socket.socket
+    listener: socket.socket
     frozen: threading.Event = field(default_factory=threading.Event)
     ends: list[socket.socket] = field(default_factory=list)
 
     def close(self) -> None:
-        for end in (self.ear, *self.ends):
+        for end in (self.listener, *self.ends):
             with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)  # which wakes the threads
+                end.shutdown(socket.SHUT_RDWR)  # wakes the threads
             end.close()
 
     def __post_init__(self) -> None:
-        self.ear.listen()
+        self.listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                near, _ = self.ear.accept()
+                near, _ = self.listener.accept()
                 far = socket.socket(self.server[0])
                 far.connect(self.server[1])
                 self.ends += [near, far]
                 for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+                    threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
 
-    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+    def _forward(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
                 if not self.frozen.is_set():
@@ -167,7 +167,7 @@ class Wire:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A server for all tests; the names of galleries tell them apart."""
+    """One server for all tests, which use galleries of different names."""
     pytest.importorskip("pgserver", reason="PostgreSQL for tests is missing: pip install pgserver")
     folder = Path(tempfile.mkdtemp(prefix="edgefr-postgres-"))
     server = Postgres(folder)
@@ -178,7 +178,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def milvus() -> Iterator[MilvusServer]:
-    """A server for all tests, if there is one."""
+    """One server for all tests, if it is installed."""
     command = os.environ.get(MILVUS_VARIABLE)
     if not command:
         pytest.skip(f"no Milvus server in ${MILVUS_VARIABLE}: `make stores` installs one and runs these tests")
@@ -191,14 +191,14 @@ def milvus() -> Iterator[MilvusServer]:
 
 @pytest.fixture(params=STORES)
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | Address:
-    """Where a test can make a gallery, in each store."""
+    """A location for a new gallery, in each store."""
     return place_in(request.param, request, tmp_path, monkeypatch)
 
 
 def place_in(
     store: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path | Address:
-    """A place for a new gallery in a store."""
+    """A location for a new gallery in a store."""
     name = f"t{os.urandom(6).hex()}"
     if store == FILE:
         return tmp_path / "people.gallery"

@@ -10,7 +10,8 @@ from edgefr.camera.base import Frame, Source
 from edgefr.camera.latest_frame import LatestFrameReader
 from edgefr.camera.watcher import detect_faces
 from edgefr.errors import EdgefrError, ImageError, UnavailableError
-from edgefr.gallery.enrolment import crop_for_enrolment, sample_from_face, single_face
+from edgefr.gallery.enrolment import sample_from_face
+from edgefr.gallery.enrolment_checks import crop_for_enrolment, single_face
 from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import Verifier
 

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from edgefr.detection.base import Face
-from edgefr.gallery.enrolment import pose
 from edgefr.gallery.identifier import Identification
+from edgefr.recognition.pose import pose
 from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.recognition.verifier import EmbeddedFace
 from edgefr.types import Floats

@@ -21,69 +21,67 @@ from edgefr.cli.options import (
 )
 from edgefr.cli.output import print_json, progress, remark, warn
 from edgefr.detection.base import FacePolicy
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, NoFaceError
 from edgefr.models import SPOT
 
 if TYPE_CHECKING:
-    from edgefr.jobs.embedding_job import Means
+    from edgefr.jobs.embedding_job import Workers
     from edgefr.recognition.verifier import Verifier
 
-SHOWN = 10
-"""Refused photographs of a job that are named on stderr; all are in its shards."""
+MAX_LISTED = 10
+"""Rejected photographs of a job that are printed on stderr. All are in its shards."""
 
 
 def embed(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .npz file, or the folder of shards, to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .npz file or the folder of shards to write.")],
     images: Annotated[list[str] | None, typer.Argument(help="Photographs, folders of photographs, or globs.")] = None,
     listed: Annotated[
-        Path | None, typer.Option("--list", help="Shards: a file of photographs, one path a line; - for stdin.")
+        Path | None, typer.Option("--list", help="Shards: a file with one photograph per line; - for stdin.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Shards: processes; by default one, of a cluster all it can.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Shards: processes. Default: one, or with --ray all CPUs of the cluster."),
     ] = None,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Shards: by the Ray cluster at auto, local or host:port.")
+        str | None, typer.Option(metavar="ADDRESS", help="Shards: use the Ray cluster at auto, local or host:port.")
     ] = None,
     shard: Annotated[
-        int | None, typer.Option(min=1, max=1 << 20, help="Shards: photographs in each; by default 2,048.")
+        int | None, typer.Option(min=1, max=1 << 20, help="Shards: photographs per shard. Default: 2,048.")
     ] = None,
     model: ModelOption = None,
     detector: DetectorOption = None,
-    batch: Annotated[int, typer.Option(min=1, max=1024, help="Faces embedded at a time.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Faces per call of the model.")] = 32,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Embeddings of many photographs into one .npz file, or of millions into a folder of Parquet shards.
+    """Embed photographs into one .npz file, or millions of them into a folder of Parquet shards.
 
-    The .npz file holds path, embedding, norm, uncertainty, box and landmarks. A photograph without a usable face is
-    named on stderr and left out; exit 2 if there was any.
+    The .npz file contains path, embedding, norm, uncertainty, box and landmarks. Photographs without a usable face are
+    left out and listed on stderr; the exit code is then 2.
 
-    A folder (-o NAME without a suffix) gets shards, each whole or absent, with a row for every photograph: its face, or
-    why there is none. A job that was stopped or killed goes on when the same command is given again; exit 0 when it is
-    done.
+    A folder (-o NAME without a suffix) gets shards with a row for every photograph: its face, or why it has none. The
+    same command resumes a job that was interrupted. The exit code is 0 when the job is complete.
     """
-    from edgefr.jobs.embedding_job import Means
-    from edgefr.jobs.job_description import SHARD
+    from edgefr.jobs.embedding_job import Workers
+    from edgefr.jobs.job_description import DEFAULT_SHARD
 
-    by = _By(chosen_model(model), detector, batch, face, runtime, precision)
+    options = _Options(chosen_model(model), detector, batch, face, runtime, precision)
     if not output.suffix or output.is_dir():
-        _into_folder(images or [], listed, output, shard or SHARD, Means(workers, ray), by, json)
+        _embed_to_shards(images or [], listed, output, shard or DEFAULT_SHARD, Workers(workers, ray), options, json)
     elif output.suffix.lower() != ".npz":
-        raise EdgefrError("an output that ends in .npz, or a folder", str(output), "choose another name with -o")
+        raise InvalidArgumentError("an output that ends in .npz, or a folder", str(output), "choose another -o")
     elif (listed, workers, ray, shard) != (None, None, None, None):
-        raise EdgefrError(
-            "a folder for what --list, --workers, --ray and --shard are about", str(output), "give -o FOLDER"
+        raise InvalidArgumentError(
+            "a folder as output with --list, --workers, --ray and --shard", str(output), "give -o FOLDER"
         )
     else:
-        _into_file(images or [], output, by, json)
+        _embed_to_file(images or [], output, options, json)
 
 
 @dataclass(frozen=True)
-class _By:
-    """What the options say of models and faces."""
-
+class _Options:
     model: Path
     detector: Path | None
     batch: int
@@ -91,25 +89,27 @@ class _By:
     runtime: str
     precision: str
 
-    def open(self, images: int) -> Verifier:
+    def open_verifier(self, images: int) -> Verifier:
         from edgefr.recognition.verifier import Verifier
 
         return Verifier.open(self.model, self.detector, self.runtime, self.precision, images=images)
 
 
-def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None:
+def _embed_to_file(images: Sequence[str], output: Path, options: _Options, json: bool) -> None:
     from edgefr.recognition.batch import embed_photographs, list_photographs, save_npz
 
     photos = list_photographs(images)
     if not photos:
-        raise EdgefrError("photographs", "none", "name files, folders or globs")
-    verifier = by.open(len(photos))
+        raise InvalidArgumentError("photographs", "none", "name files, folders or globs")
+    verifier = options.open_verifier(len(photos))
     with progress("Embedding", len(photos)) as advance:
-        faces, refused = embed_photographs(verifier, photos, by.face, by.batch, advance)
-    for refusal in refused:
-        warn(f"edgefr: left out: {refusal.reason}")
+        faces, rejected = embed_photographs(verifier, photos, options.face, options.batch, advance)
+    for image in rejected:
+        warn(f"edgefr: left out: {image.reason}")
     if not faces:
-        raise EdgefrError(f"a usable face in at least one of {len(photos)} photographs", "none", "see above")
+        raise NoFaceError(
+            f"a usable face in at least one of {len(photos)} photographs", "none", "see the reasons above"
+        )
     save_npz(output, faces)
     description = verifier.recogniser.description
     if json:
@@ -117,67 +117,74 @@ def _into_file(images: Sequence[str], output: Path, by: _By, json: bool) -> None
             {
                 "output": str(output),
                 "images": len(faces),
-                "left_out": [{"path": entry.path, "reason": entry.reason} for entry in refused],
-                **_made_by(verifier),
+                "left_out": [{"path": image.path, "reason": image.reason} for image in rejected],
+                **_describe_models(verifier),
             }
         )
     else:
         print(
-            f"{len(faces)} embeddings in {output} by {verifier.model.name} on {description.runtime} "
-            f"{description.precision}, {len(refused)} photographs left out."
+            f"Wrote {len(faces)} embeddings to {output} ({verifier.model.name} on {description.runtime} "
+            f"{description.precision}); {len(rejected)} photographs were left out."
         )
-    raise typer.Exit(2 if refused else 0)
+    raise typer.Exit(2 if rejected else 0)
 
 
-def _into_folder(
-    images: Sequence[str], listed: Path | None, output: Path, shard: int, means: Means, by: _By, json: bool
+def _embed_to_shards(
+    images: Sequence[str],
+    listed: Path | None,
+    output: Path,
+    shard: int,
+    workers: Workers,
+    options: _Options,
+    json: bool,
 ) -> None:
     from edgefr.gallery.model_binding import ModelBinding
-    from edgefr.jobs.embedding_job import embed_job
-    from edgefr.jobs.embedding_shards import refusals
+    from edgefr.jobs.embedding_job import run_embedding_job
+    from edgefr.jobs.embedding_shards import read_rejected
     from edgefr.jobs.job_description import Job
-    from edgefr.jobs.photograph_list import photographs
+    from edgefr.jobs.photograph_list import list_paths
     from edgefr.jobs.shard_worker import Settings
     from edgefr.runtimes import FAKE
 
-    remark("edgefr: looking for photographs ...")
-    paths = photographs(images, listed)
-    verifier = by.open(len(paths))
-    job = Job.of(paths, shard, by.face, ModelBinding.of(verifier))
+    remark("edgefr: listing photographs ...")
+    paths = list_paths(images, listed)
+    verifier = options.open_verifier(len(paths))
+    job = Job.of(paths, shard, options.face, ModelBinding.of(verifier))
     settings = Settings(
         output.absolute(),
         job.id,
-        by.model if by.model == FAKE else by.model.absolute(),
-        by.detector if by.detector in (None, Path(SPOT)) else by.detector.absolute(),
-        by.runtime,
-        by.precision,
-        by.batch,
+        options.model if options.model == FAKE else options.model.absolute(),
+        options.detector if options.detector in (None, Path(SPOT)) else options.detector.absolute(),
+        options.runtime,
+        options.precision,
+        options.batch,
     )
-    done = embed_job(job, paths, settings, means, progress, lambda sentence: warn(f"edgefr: {sentence}"))
-    for row in itertools.islice(refusals(output, job), SHOWN if done.refused else 0):
+    result = run_embedding_job(job, paths, settings, workers, progress, lambda text: warn(f"edgefr: {text}"))
+    for row in itertools.islice(read_rejected(output, job), MAX_LISTED if result.refused else 0):
         warn(f"edgefr: left out: {row.refused}")
-    if done.refused > SHOWN:
-        warn(f"edgefr: and {done.refused - SHOWN:,} more: see the column `refused` in {output}")
+    if result.refused > MAX_LISTED:
+        warn(f"edgefr: and {result.refused - MAX_LISTED:,} more, see the column `refused` in {output}")
+    embedded = result.photographs - result.refused
     if json:
         print_json(
             {
                 "output": str(output),
-                "photographs": done.photographs,
-                "images": done.photographs - done.refused,
-                "refused": done.refused,
-                "before": done.before,
+                "photographs": result.photographs,
+                "images": embedded,
+                "refused": result.refused,
+                "before": result.before,
                 "shards": job.shards,
-                **_made_by(verifier),
+                **_describe_models(verifier),
             }
         )
     else:
         print(
-            f"{done.photographs - done.refused:,} embeddings in {job.shards:,} shards in {output} by "
-            f"{verifier.model.name}, {done.refused:,} photographs left out."
+            f"Wrote {embedded:,} embeddings to {job.shards:,} shards in {output} ({verifier.model.name}); "
+            f"{result.refused:,} photographs were left out."
         )
 
 
-def _made_by(verifier: Verifier) -> dict[str, object]:
+def _describe_models(verifier: Verifier) -> dict[str, object]:
     description = verifier.recogniser.description
     return {
         "embedding_dim": verifier.recogniser.embedding_dim,

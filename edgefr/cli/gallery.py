@@ -1,23 +1,16 @@
-"""edgefr gallery enroll and identify: photographs in, names out."""
+"""edgefr gallery enroll and identify."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefr.cli.gallery_bulk import enroll_from, insist_on_shards_alone, tell
-from edgefr.cli.gallery_options import (
-    Access,
-    GalleryOption,
-    KeyFileOption,
-    PassphraseEnvOption,
-    PassphraseFdOption,
-    PlainOption,
-)
+from edgefr.cli.gallery_bulk import check_shards_alone, enroll_shards, warn_about
+from edgefr.cli.gallery_options import Access, PlainOption, with_access
 from edgefr.cli.options import (
     DetectorOption,
     FaceOption,
@@ -27,8 +20,8 @@ from edgefr.cli.options import (
     RuntimeOption,
     chosen_model,
 )
-from edgefr.cli.output import print_json, progress, warn
-from edgefr.errors import EdgefrError
+from edgefr.cli.output import print_json, progress, table, warn
+from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
@@ -36,30 +29,29 @@ if TYPE_CHECKING:
     from edgefr.gallery.enrolment import Enrolment
     from edgefr.recognition.verifier import Verifier
 
-DAY = 86_400.0
+SECONDS_PER_DAY = 86_400.0
 
 
+@with_access
 def enroll(
-    name: Annotated[str | None, typer.Argument(help="Who is on the photographs.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The person on the photographs.")] = None,
     images: Annotated[list[str] | None, typer.Argument(help="Photographs, folders of them, or globs.")] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Instead of a name: a folder with a folder of photographs for each person.")
     ] = None,
     shards: Annotated[
         Path | None,
-        typer.Option("--from", help="Instead of photographs: what `edgefr embed -o FOLDER` made of such folders."),
+        typer.Option("--from", help="Instead of photographs: the output of `edgefr embed -o FOLDER` for such folders."),
     ] = None,
     camera: Annotated[
         str | None, typer.Option(help="Instead of photographs: a camera or film, named as for `edgefr watch`.")
     ] = None,
     keep_crops: Annotated[
-        bool, typer.Option("--keep-crops", help="Keep the aligned faces, sealed, for `gallery rebuild`.")
+        bool, typer.Option("--keep-crops", help="Keep the aligned faces, encrypted, for `gallery rebuild`.")
     ] = False,
-    days: Annotated[float | None, typer.Option(min=0, help="Remove the person after so many days; else never.")] = None,
-    gallery: GalleryOption = None,
-    key_file: KeyFileOption = None,
-    passphrase_env: PassphraseEnvOption = None,
-    passphrase_fd: PassphraseFdOption = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Days until the person is removed. Default: never.")] = None,
+    *,
+    access: Access,
     plain: PlainOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
@@ -67,65 +59,95 @@ def enroll(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Enrol a person from photographs or before a camera, or everybody in a folder of folders.
+    """Enrol a person from photographs or a camera, or all people in a folder of folders.
 
-    A photograph that is not good enough is named on stderr with the reason and left out; exit 2 if there was any. Who
-    is enrolled already gets further images. With --from the exit is 0, and the same command goes on after a kill.
+    Photographs that are not good enough are left out and listed on stderr with the reason; the exit code is then 2. A
+    person who is enrolled already gets additional images. With --from the exit code is 0, and the same command
+    continues after an interruption.
     """
-    from edgefr.gallery.enrolment import enrol
     from edgefr.gallery.model_binding import ModelBinding
     from edgefr.recognition.verifier import Verifier
 
     if shards is not None:
-        insist_on_shards_alone(name, images, folder, camera, keep_crops)
-    people = {} if shards is not None or camera is not None else _people(name, images or [], folder)
-    total = sum(len(photos) for photos in people.values())
+        check_shards_alone(name, images, folder, camera, keep_crops)
+    people = [] if shards is not None or camera is not None else _find_people(name, images or [], folder)
+    total = sum(len(person.photos) for person in people)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
-    access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
-    keep = None if days is None else days * DAY
+    expires_in_s = None if days is None else days * SECONDS_PER_DAY
     if shards is not None:
-        enroll_from(shards, access, plain, verifier, keep, json)
+        enroll_shards(shards, access, plain, verifier, expires_in_s, json)
         return
     done = []
     with access.open_or_create(plain, ModelBinding.of(verifier)) as opened:
         if camera is not None:
-            done.append(_before(camera, _only_name(name, images, folder), opened, verifier, keep_crops, keep))
+            person = _camera_name(name, images, folder)
+            done.append(_enroll_from_camera(camera, person, opened, verifier, keep_crops, expires_in_s))
         with progress("Enrolling", total) as advance:
-            for person, photos in people.items():
-                done.append(enrol(opened, verifier, person, photos, keep_crops, keep, advance))
-    for entry in done:
-        tell(entry)
+            for entry in people:
+                done.append(_enroll_person(entry, opened, verifier, keep_crops, expires_in_s, advance))
+    for result in done:
+        warn_about(result)
     if json:
-        print_json({"gallery": str(access.path), "people": [asdict(entry) for entry in done]})
+        keys = ("name", "images", "refused", "unlike", "similar", "known")
+        documents = [{key: value for key, value in asdict(result).items() if key in keys} for result in done]
+        print_json({"gallery": str(access.path), "people": documents})
+    elif folder is not None:
+        print(_summary(done, access.path))
     else:
-        print("\n".join(_enrolled(entry, access.path) for entry in done))
-    raise typer.Exit(2 if any(entry.refused for entry in done) else 0)
+        print("\n".join(_sentence(result, access.path) for result in done))
+    raise typer.Exit(2 if any(result.refused for result in done) else 0)
 
 
-def _before(camera: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, keep: float | None) -> Enrolment:
-    """Enrol who stands before a camera."""
+@dataclass(frozen=True)
+class _Person:
+    """A person to enrol; `error` is raised by a single person, and leaves this one of a folder out."""
+
+    name: str
+    photos: list[Path]
+    folder: Path | None = None
+    error: InvalidArgumentError | None = None
+
+
+def _enroll_person(
+    person: _Person, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None, advance: Any
+) -> Enrolment:
+    from edgefr.gallery.enrolment import Enrolment, enrol
+    from edgefr.recognition.batch import RejectedImage
+
+    try:
+        if person.error is not None:
+            raise person.error
+        return enrol(gallery, verifier, person.name, person.photos, crops, expires_in_s, advance)
+    except InvalidArgumentError as error:  # for example a folder whose name is not valid, or without photographs
+        if person.folder is None:
+            raise
+        return Enrolment(person.name, 0, (RejectedImage(str(person.folder), str(error)),))
+
+
+def _enroll_from_camera(
+    camera: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None
+) -> Enrolment:
     from edgefr.camera.camera_enrolment import VIEWS, samples_from_camera
     from edgefr.camera.sources import open_source
     from edgefr.gallery.enrolment import enrol_samples
 
     with progress("Look into the camera", VIEWS) as advance:
         views = samples_from_camera(open_source(camera), verifier, crops, lambda text: warn(f"edgefr: {text}"), advance)
-    return enrol_samples(gallery, verifier, name, views, keep)
+    return enrol_samples(gallery, verifier, name, views, expires_in_s)
 
 
+@with_access
 def identify(
     images: Annotated[list[str], typer.Argument(help="Photographs, folders of photographs, or globs.")],
     fpir: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of strangers that may be taken for somebody enrolled.")
+        float, typer.Option(min=0, max=1, help="Share of strangers that may be taken for an enrolled person.")
     ] = 0.01,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Decide by this similarity, not by the model's manifest.")
+        float | None, typer.Option(min=-1, max=1, help="Similarity to decide by, instead of the model's thresholds.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=100, help="How many candidates --json tells of each face.")] = 5,
-    gallery: GalleryOption = None,
-    key_file: KeyFileOption = None,
-    passphrase_env: PassphraseEnvOption = None,
-    passphrase_fd: PassphraseFdOption = None,
+    top: Annotated[int, typer.Option(min=1, max=100, help="Number of candidates for each face with --json.")] = 5,
+    *,
+    access: Access,
     model: ModelOption = None,
     detector: DetectorOption = None,
     face: FaceOption = "largest",
@@ -133,9 +155,9 @@ def identify(
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Who is on these photographs? Unknown people are answered as unknown.
+    """Identify the people on photographs. Matches are written to the log of the gallery.
 
-    Exit 0 if everybody is known, 1 if somebody is not, 2 if a photograph has no usable face. Matches go into the log.
+    The exit code is 0 if everyone is identified, 1 if someone is unknown, and 2 if a photograph has no usable face.
     """
     from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.batch import embed_photographs, list_photographs
@@ -143,74 +165,102 @@ def identify(
 
     photos = list_photographs(images)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
-    with Access.of(gallery, key_file, passphrase_env, passphrase_fd).open() as opened:
+    with access.open() as opened:
         identifier = Identifier(verifier, opened, fpir, threshold)
         limit = identifier.threshold
         with progress("Identifying", len(photos)) as advance:
-            faces, refused = embed_photographs(verifier, photos, face, 32, advance)
+            faces, rejected = embed_photographs(verifier, photos, face, 32, advance)
         answers = [
             {"path": face.source, "name": found.name, "candidates": [asdict(hit) for hit in found.candidates]}
             for face, found in zip(faces, identifier.identify_faces(faces, top), strict=True)
         ]
         people = len(opened)
-    for refusal in refused:
-        warn(f"edgefr: left out: {refusal.reason}")
-    for doubt in verifier.quality_warnings(faces) or ():
-        warn(f"edgefr: do not rely on this answer: {doubt}")
+    for image in rejected:
+        warn(f"edgefr: left out: {image.reason}")
+    for warning in verifier.quality_warnings(faces) or ():
+        warn(f"edgefr: do not rely on this answer: {warning}")
     if json:
-        left_out = [{"path": entry.path, "reason": entry.reason} for entry in refused]
+        left_out = [{"path": image.path, "reason": image.reason} for image in rejected]
         print_json({"people": people, **asdict(limit), "answers": answers, "left_out": left_out})
     else:
         print("\n".join(_answer(answer, limit.value) for answer in answers))
-    raise typer.Exit(2 if refused else int(any(answer["name"] is None for answer in answers)))
+    raise typer.Exit(2 if rejected else int(any(answer["name"] is None for answer in answers)))
 
 
-def _people(name: str | None, images: Sequence[str], folder: Path | None) -> dict[str, list[Path]]:
-    """Whom to enrol with which photographs.
-
-    Raises:
-        EdgefrError: neither or both of a name with photographs and a folder are given, or there are no photographs.
-    """
+def _find_people(name: str | None, images: Sequence[str], folder: Path | None) -> list[_Person]:
     from edgefr.recognition.batch import list_photographs
 
     if folder is None and name is not None and images:
-        return {name: list_photographs(images)}
-    if folder is not None and name is None:
-        people = {entry.name: list_photographs([str(entry)]) for entry in _subfolders(folder)}
-        if people:
-            return people
-        raise EdgefrError(f"a folder of photographs for each person in {folder}", "no folders", "give NAME IMAGE...")
-    raise EdgefrError("a name and photographs, or --folder", "neither or both", "edgefr gallery enroll NAME IMAGE...")
+        return [_Person(name, list_photographs(images))]
+    if folder is None or name is not None:
+        raise InvalidArgumentError(
+            "a name and photographs, or --folder", "neither or both", "run `edgefr gallery enroll NAME IMAGE...`"
+        )
+    people = []
+    for entry in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else ():
+        try:
+            people.append(_Person(entry.name, list_photographs([str(entry)]), entry))
+        except InvalidArgumentError as error:
+            people.append(_Person(entry.name, [], entry, error))
+    if not people:
+        raise InvalidArgumentError(
+            f"a folder of photographs for each person in {folder}", "no folders", "give NAME IMAGE..."
+        )
+    return people
 
 
-def _only_name(name: str | None, images: Sequence[str] | None, folder: Path | None) -> str:
-    """Who stands before the camera.
-
-    Raises:
-        EdgefrError: no name is given, or photographs or a folder beside it.
-    """
+def _camera_name(name: str | None, images: Sequence[str] | None, folder: Path | None) -> str:
     from edgefr.gallery.records import check_name
 
     if name is None or images or folder is not None:
-        raise EdgefrError(
-            "a name alone beside --camera", "none or photographs", "edgefr gallery enroll NAME --camera 0"
+        raise InvalidArgumentError(
+            "only a name with --camera", "none, or photographs", "run `edgefr gallery enroll NAME --camera 0`"
         )
     return check_name(name)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+def _sentence(result: Enrolment, path: Path | Address) -> str:
+    before = f" {_count(result.known, 'photograph')} had been enrolled before." if result.known else ""
+    if result.images + result.known == 0:
+        return f"{result.name} was not enrolled: no photograph was good enough."
+    if result.images == 0:
+        return f"Nothing new for {result.name} in {path}.{before}"
+    if result.extended:
+        return f"Added {_count(result.images, 'image')} to {result.name} in {path}.{before}"
+    return f"Enrolled {result.name} ({_count(result.images, 'image')}) in {path}.{before}"
 
 
-def _enrolled(entry: Enrolment, path: Path | Address) -> str:
-    before = f"; {entry.known} photograph{'s' * (entry.known != 1)} had been enrolled before" if entry.known else ""
-    if entry.images + entry.known == 0:
-        return f"{entry.name} is not enrolled: no photograph was good enough."
-    return f"{entry.name} is enrolled in {path} with {entry.images} image{'s' * (entry.images != 1)} more{before}."
+def _summary(results: Sequence[Enrolment], path: Path | Address) -> str:
+    """A table of all people: what was added, what was left out, and why someone was not enrolled."""
+    texts = [_outcome(result) for result in results]
+    width = max(len(text) for text in texts)  # the table aligns its last column to the right
+    rows = [
+        [result.name, str(result.images), str(result.known), str(len(result.refused)), text.ljust(width)]
+        for result, text in zip(results, texts, strict=True)
+    ]
+    enrolled = sum(result.images + result.known > 0 for result in results)
+    return "\n".join(
+        (
+            table(["name", "added", "known", "left out", "result".ljust(width)], rows),
+            f"{enrolled:,} of {_count(len(results), 'person', 'people')} enrolled in {path}.",
+        )
+    )
+
+
+def _outcome(result: Enrolment) -> str:
+    if result.images + result.known == 0:
+        return f"not enrolled: {result.refused[0].reason}" if result.refused else "not enrolled: no photograph"
+    if result.images == 0:
+        return "unchanged"
+    return "extended" if result.extended else "enrolled"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _answer(answer: dict[str, Any], threshold: float) -> str:
     best = answer["candidates"][0]["similarity"] if answer["candidates"] else -1.0
     who = answer["name"] or "unknown"
-    relation = "reaches" if answer["name"] else "stays below"
+    relation = "reaches" if answer["name"] else "is below"
     return f"{answer['path']}: {who} (similarity {best:.3f} {relation} {threshold:.3f})"

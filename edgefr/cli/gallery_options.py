@@ -1,18 +1,21 @@
-"""Options that the gallery's commands share: which file, and what unlocks it."""
+"""Options that the commands of `edgefr gallery` share: where the gallery is, and what unlocks it."""
 
 from __future__ import annotations
 
+import functools
 import getpass
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgefr.cli.output import warn
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, LockedError
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
@@ -28,102 +31,103 @@ GalleryOption = Annotated[
     typer.Option(
         "--gallery",
         "-g",
-        help="The gallery's file, or where a database keeps it: milvus://HOST:19530/NAME, milvus-lite:FILE.db/NAME, "
-        "postgresql://USER@HOST:5432/DATABASE/NAME; else $EDGEFR_GALLERY, else a file in your data folder.",
+        help="Gallery: a file, milvus://HOST:19530/NAME, milvus-lite:FILE.db/NAME or "
+        "postgresql://USER@HOST:5432/DATABASE/NAME. Default: $EDGEFR_GALLERY, then a file in your data folder.",
     ),
 ]
 KeyFileOption = Annotated[
     Path | None,
-    typer.Option(help="The key file that locks the gallery; else $EDGEFR_GALLERY_KEY. A new gallery makes a new one."),
+    typer.Option(
+        help="Key file that unlocks the gallery. Default: $EDGEFR_GALLERY_KEY. Created together with a new gallery."
+    ),
 ]
 PassphraseEnvOption = Annotated[
-    str | None, typer.Option(help="Name of the environment variable that has the passphrase; else it is asked for.")
+    str | None, typer.Option(help="Environment variable with the passphrase. Default: ask for it.")
 ]
-PassphraseFdOption = Annotated[int | None, typer.Option(help="File descriptor to read the passphrase's line from.")]
+PassphraseFdOption = Annotated[int | None, typer.Option(help="File descriptor to read the passphrase from.")]
 PlainOption = Annotated[
-    bool, typer.Option("--plain", help="Make a new gallery without any secret: who has the file has all in it.")
+    bool,
+    typer.Option("--plain", help="Create an unprotected gallery: anyone who can read the file can read its contents."),
 ]
 FileEnvOption = Annotated[
     str | None,
-    typer.Option(help="Name of the environment variable with the export's passphrase; else it is asked for."),
+    typer.Option(help="Environment variable with the passphrase of the export. Default: ask for it."),
 ]
-FileFdOption = Annotated[int | None, typer.Option(help="File descriptor to read the export's passphrase from.")]
+FileFdOption = Annotated[int | None, typer.Option(help="File descriptor to read the passphrase of the export from.")]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a passphrase comes from: an environment variable, a file descriptor, else whoever sits at the terminal."""
+class PassphraseSource:
+    """Where a passphrase comes from: an environment variable, a file descriptor, or else the terminal."""
 
     variable: str | None
     descriptor: int | None
     prompt: str = "Passphrase of the gallery: "
 
-    def read(self, twice: bool = False) -> Passphrase:
-        """The passphrase, asked for `twice` where a new one might be mistyped.
+    def read(self, confirm: bool = False) -> Passphrase:
+        """Read the passphrase; `confirm` asks twice on the terminal.
 
         Raises:
-            EdgefrError: there is none, or it is too short.
+            InvalidArgumentError: There is none, or it is too short.
         """
         from edgefr.gallery.crypto.key_wrapping import Passphrase
 
-        return Passphrase(self._text(twice))
+        return Passphrase(self._text(confirm))
 
-    def _text(self, twice: bool) -> str:
+    def _text(self, confirm: bool) -> str:
         if self.variable is not None:
             if (found := os.environ.get(self.variable)) is None:
-                raise EdgefrError(f"a passphrase in ${self.variable}", "it not set", "export it")
+                raise InvalidArgumentError(f"a passphrase in ${self.variable}", "it not set", "export it")
             return found
         if self.descriptor is not None:
             try:
                 with os.fdopen(self.descriptor, encoding="utf-8") as file:
                     return file.readline().rstrip("\n")
             except (OSError, ValueError) as error:
-                raise EdgefrError(
-                    f"a passphrase on file descriptor {self.descriptor}",
-                    str(error),
+                raise InvalidArgumentError(
+                    "",
+                    f"The passphrase cannot be read from file descriptor {self.descriptor}: {error}",
                     f"open it, as in {self.descriptor}<FILE",
                 ) from error
         if not sys.stdin.isatty():
-            raise EdgefrError(
+            raise InvalidArgumentError(
                 "a passphrase",
                 "no terminal to ask on",
                 "give --passphrase-env NAME or --passphrase-fd N, or lock the gallery with a --key-file",
             )
         text = getpass.getpass(self.prompt)
-        if twice and getpass.getpass("Again: ") != text:
-            raise EdgefrError("the same passphrase twice", "two", "try again")
+        if confirm and getpass.getpass("Again: ") != text:
+            raise InvalidArgumentError("the same passphrase twice", "two different ones", "try again")
         return text
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where a gallery is and what unlocks it, as the command line says."""
+    """File or address of a gallery, and what unlocks it."""
 
     path: Path | Address
     key_file: Path | None
-    passphrase: Source
+    passphrase: PassphraseSource
 
     @classmethod
     def of(cls, gallery: str | None, key_file: Path | None, variable: str | None, descriptor: int | None) -> Access:
+        """The access from the values of the four options."""
         if key_file is None and (named := os.environ.get(KEY_VARIABLE)):
             key_file = Path(named)
-        return cls(_place(gallery), key_file, Source(variable, descriptor))
+        return cls(_location(gallery), key_file, PassphraseSource(variable, descriptor))
 
     def open(self) -> Gallery:
-        """The gallery, unlocked.
-
-        Raises:
-            EdgefrError: there is none, or it cannot be unlocked, or needs no secret where one is given.
-        """
+        """Open the gallery. Raises LockedError if a secret is given and it has none, and like `open_gallery`."""
         from edgefr.gallery.factory import open_gallery
 
         return open_gallery(self.path, self._secret)
 
     def open_or_create(self, plain: bool, binding: ModelBinding) -> Gallery:
-        """The gallery, or a new one where there is none.
+        """Open the gallery, or create it for a binding; `plain` creates it without a secret.
 
         Raises:
-            EdgefrError: it cannot be unlocked or made, or something else made its templates.
+            WrongModelError: Its templates come from another model.
+            EdgefrError: As `open_gallery` and `create_gallery`.
         """
         from edgefr.gallery.factory import create_gallery, gallery_exists
 
@@ -134,57 +138,76 @@ class Access:
         gallery.binding.require_compatible(binding, self.path)
         return gallery
 
-    def _secret(self, wanted: str) -> Secret:
-        """The secret of the kind that the gallery wants."""
+    def _secret(self, kind: str) -> Secret:
         from edgefr.gallery.crypto.key_wrapping import KeyFile, NoSecret
 
-        if wanted == "plain":
-            self._insist_on_no_secret()
+        if kind == "plain":
+            self._check_no_secret()
             return NoSecret()
-        if wanted == "passphrase":
+        if kind == "passphrase":
             return self.passphrase.read()
         if self.key_file is None:
-            raise EdgefrError(
-                f"the key file that locks {self.path}", "none", f"give it with --key-file or ${KEY_VARIABLE}"
-            )
+            raise LockedError(f"the key file of {self.path}", "none", f"give it with --key-file or ${KEY_VARIABLE}")
         return KeyFile(self.key_file)
 
-    def _insist_on_no_secret(self) -> None:
-        """A gallery without a lock was not made by who gives a secret: it may have been put in the right one's place.
-
-        Raises:
-            EdgefrError: a secret is given.
-        """
+    def _check_no_secret(self) -> None:
+        """A user who gives a secret expects a protected gallery. Another one may have been put in its place."""
         if (self.key_file, self.passphrase.variable, self.passphrase.descriptor) != (None, None, None):
-            raise EdgefrError(
-                f"{self.path} locked with the secret given",
-                "it without any",
-                (f"restore the right file, or leave out the key file (--key-file, ${KEY_VARIABLE}) and the passphrase"),
+            raise LockedError(
+                f"{self.path} to be locked with the given secret",
+                "a gallery without a secret",
+                f"restore the right file, or leave out the key file (--key-file, ${KEY_VARIABLE}) and the passphrase",
             )
 
 
-def new_secret(plain: bool, key_file: Path | None, passphrase: Source) -> Secret:
-    """A secret to lock with; a key file that is not there yet is made.
+def with_access(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the keyword parameter `access` of a command by the four options that `Access.of` takes."""
+    options = {
+        "gallery": GalleryOption,
+        "key_file": KeyFileOption,
+        "passphrase_env": PassphraseEnvOption,
+        "passphrase_fd": PassphraseFdOption,
+    }
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        command(access=Access.of(*(values.pop(name) for name in options)), **values)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name == "access":
+            parameters += (
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+                for name, option in options.items()
+            )
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return wrapped
+
+
+def new_secret(plain: bool, key_file: Path | None, passphrase: PassphraseSource) -> Secret:
+    """The secret for a new lock. A key file that does not exist is created.
 
     Raises:
-        EdgefrError: a secret is given beside --plain, or none can be read.
+        InvalidArgumentError: Both --plain and a key file are given, or there is no passphrase.
     """
     from edgefr.gallery.crypto.key_wrapping import KeyFile, NoSecret
 
     if plain and key_file is not None:
-        raise EdgefrError("--plain or a key file", "both", "choose one")
+        raise InvalidArgumentError("--plain or a key file", "both", "choose one")
     if plain:
         return NoSecret()
     if key_file is not None:
         return KeyFile(key_file) if key_file.exists() else KeyFile.create(key_file)
-    return passphrase.read(twice=True)
+    return passphrase.read(confirm=True)
 
 
-def _place(gallery: str | None) -> Path | Address:
-    from edgefr.gallery.address import address_of
+def _location(gallery: str | None) -> Path | Address:
+    from edgefr.gallery.address import parse_address
 
     if named := gallery or os.environ.get(GALLERY_VARIABLE):
-        return address_of(named)
+        return parse_address(named)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("edgefr")) / "people.gallery"

@@ -1,1 +1,1 @@
-"""Who is this? People enrolled in one sealed file, and the search for a face among them."""
+"""Enrolled people: galleries in encrypted files and databases, and 1:N identification."""

@@ -1,79 +1,328 @@
-"""What the commands and the camera use of a gallery, wherever it is kept."""
+"""The interface of a gallery, and the changes that work alike wherever it is stored."""
 
 from __future__ import annotations
 
+import threading
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.gallery.records import Event, FaceSample, Person
+from edgefr.gallery.records import (
+    MAX_IMAGES,
+    Event,
+    FaceSample,
+    Person,
+    check_name,
+    fuse_template,
+    is_name,
+    without_duplicates,
+)
 from edgefr.types import Floats
 
+Self = TypeVar("Self", bound="Gallery")
 Entry = tuple[Person, list[FaceSample]]
+ReEmbed = Callable[[str, list[FaceSample]], list[FaceSample]]
+"""Name and images of a person -> the same images with other embeddings."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An enrolled person's name and the cosine similarity to the template."""
+    """An enrolled person and the cosine similarity of the template to a face."""
 
     name: str
     similarity: float
 
 
-class Gallery(AbstractContextManager["Gallery"], Protocol):
-    """An open gallery: `gallery.Gallery` is one in a file, `served.ServedGallery` one in a database.
+class GalleryChange(Protocol):
+    """The writes of one change. See `Gallery` for what is written when a change fails."""
 
-    The methods are described there; every one raises EdgefrError where the gallery cannot be read or written.
+    def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
+        """Enrol a new person under a new id with these images."""
+
+    def update(self, person: Person, samples: Sequence[FaceSample]) -> None:
+        """Replace the record of a person and add images to it."""
+
+    def remove(self, person: Person) -> None:
+        """Delete a person with all images and the key that encrypts them."""
+
+    def log(self, events: Sequence[Event]) -> None:
+        """Append events to the log."""
+
+
+def not_enrolled(name: str, source: object) -> InvalidArgumentError:
+    """The error for a name that nobody in the gallery has."""
+    return InvalidArgumentError("", f"{name} is not enrolled in {source}", "see `edgefr gallery list`")
+
+
+def name_taken(name: str, source: object) -> InvalidArgumentError:
+    """The error for a person of an import whose name is enrolled already."""
+    return InvalidArgumentError(
+        "",
+        f"{name} is enrolled in {source} already, so nothing was imported",
+        "rename or remove that person with `edgefr gallery rename` or `remove`",
+    )
+
+
+class Gallery(ABC):
+    """An open gallery of enrolled people.
+
+    Several threads may share one object, and several processes may open one gallery at the same time. A file and
+    PostgreSQL write a change completely or not at all; docs/stores.md describes Milvus.
+
+    Every method raises `UnavailableError` if the gallery cannot be read or written, and `DamagedError` if it was
+    changed by another program.
     """
 
-    @property
-    def path(self) -> Path | Address:
-        """Where it is, for messages."""
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
 
-    @property
-    def binding(self) -> ModelBinding: ...
+    def __enter__(self: Self) -> Self:
+        return self
 
-    def __len__(self) -> int: ...
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def __contains__(self, name: str) -> bool: ...
-
-    def names(self) -> list[str]: ...
-
-    def people(self) -> Iterator[Person]: ...
-
-    def entries(self, names: Iterable[str]) -> Iterator[Entry]: ...
-
-    def person(self, name: str) -> Person: ...
-
-    def samples(self, name: str) -> list[FaceSample]: ...
-
-    def events(self) -> list[Event]: ...
-
-    def orphan_images(self) -> int: ...
-
-    def search(self, embedding: Floats, top: int = 5) -> list[Hit]: ...
-
-    def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]: ...
-
-    def enrol(self, name: str, samples: Sequence[FaceSample], keep: float | None = None) -> None: ...
-
-    def import_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], detail: str) -> int: ...
-
-    def rename(self, name: str, other: str) -> None: ...
-
-    def remove(self, name: str) -> None: ...
-
-    def log(self, events: Sequence[Event]) -> None: ...
-
-    def rotate(self, secret: Secret) -> None: ...
-
-    def re_embed_all(
-        self, binding: ModelBinding, remade: Callable[[str, list[FaceSample]], list[FaceSample]]
-    ) -> None: ...
-
+    @abstractmethod
     def close(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def path(self) -> Path | Address:
+        """The file or the address, for messages."""
+
+    @property
+    @abstractmethod
+    def binding(self) -> ModelBinding:
+        """The models that the templates come from."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of people."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a person of this name is enrolled."""
+        with self._reading():
+            return is_name(name) and self._find(check_name(name)) is not None
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names of all people, sorted."""
+
+    @abstractmethod
+    def people(self) -> Iterator[Person]:
+        """All people: in the order of enrolment from a file, in any order from a database."""
+
+    @abstractmethod
+    def entries(self, names: Iterable[str]) -> Iterator[Entry]:
+        """People with their images.
+
+        Args:
+            names: The people to return, in this order.
+
+        Raises:
+            InvalidArgumentError: A name is not enrolled.
+        """
+
+    def person(self, name: str) -> Person:
+        """One person.
+
+        Raises:
+            InvalidArgumentError: The name is not enrolled.
+        """
+        with self._reading():
+            return self._get(name)
+
+    def samples(self, name: str) -> list[FaceSample]:
+        """The images of a person.
+
+        Raises:
+            InvalidArgumentError: The name is not enrolled.
+        """
+        with self._reading():
+            return self._samples(self._get(name))
+
+    @abstractmethod
+    def events(self) -> list[Event]:
+        """The whole log, oldest event first."""
+
+    @abstractmethod
+    def orphan_images(self) -> int:
+        """Number of images that belong to no person.
+
+        In a file there are none unless another program wrote to it. In a database an interrupted or a running change
+        can leave some; the next change deletes them.
+        """
+
+    def search(self, embedding: Floats, top: int = 5) -> list[Hit]:
+        """Search for one face. `Identifier` decides whether a hit is a match.
+
+        Args:
+            embedding: (K,) float32 of unit length.
+            top: Number of people to return.
+
+        Returns:
+            The most similar people, best first.
+        """
+        return self.search_all(embedding[None], top)[0]
+
+    @abstractmethod
+    def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
+        """Search for several faces.
+
+        Args:
+            embeddings: (N, K) float32 of unit length.
+            top: Number of people to return for each.
+
+        Returns:
+            The result of `search` for each embedding.
+        """
+
+    def enrol(self, name: str, samples: Sequence[FaceSample], expires_in_s: float | None = None) -> None:
+        """Enrol a person, or add images to a person who is enrolled. Images that are enrolled already are left out.
+
+        Args:
+            name: The name, 1 to 200 printable characters.
+            samples: The images to add. They may be empty if the person is enrolled.
+            expires_in_s: Seconds from now until the person is removed. None keeps the present date; a new person then
+                stays until removed.
+
+        Raises:
+            InvalidArgumentError: The name is not valid, there are more than 1,000 images, or the embeddings cancel
+                each other out.
+        """
+        name = check_name(name)
+        now = time.time()
+        expires = None if expires_in_s is None else now + expires_in_s
+        with self._changing() as change:
+            person = self._find(name) if samples else self._get(name)
+            if person is None:
+                change.add(Person(0, name, now, expires, fuse_template(samples), ()), samples)
+            else:
+                existing = self._samples(person)
+                samples = without_duplicates(existing, samples)  # another client may have added one since
+                together = [*existing, *samples]
+                if len(together) > MAX_IMAGES:
+                    raise InvalidArgumentError(
+                        f"at most {MAX_IMAGES:,} images of {name}", f"{len(together):,}", "enrol fewer"
+                    )
+                expires = person.expires if expires is None else expires
+                change.update(replace(person, template=fuse_template(together), expires=expires), samples)
+            what = "enrolled" if person is None else "extended"
+            change.log([Event.now(what, name, f"{len(samples)} images")])
+
+    def import_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], detail: str) -> int:
+        """Enrol people with their images and dates, all of them or none.
+
+        In Milvus, which has no transactions, some people can be found before the import is complete. If it fails they
+        are removed again; if the process is killed the next change removes them.
+
+        Args:
+            entries: The people with their images. Their ids are replaced.
+            detail: Where they come from, for the log.
+
+        Returns:
+            Number of people.
+
+        Raises:
+            InvalidArgumentError: A name is enrolled already.
+        """
+        with self._changing() as change:
+            count = self._add_all(entries, change)
+            change.log([Event.now("imported", detail=detail)])
+            return count
+
+    def rename(self, name: str, other: str) -> None:
+        """Give a person another name.
+
+        Args:
+            name: The present name.
+            other: The new name.
+
+        Raises:
+            InvalidArgumentError: The person is not enrolled, or the new name is taken or not valid.
+        """
+        other = check_name(other)
+        with self._changing() as change:
+            if self._find(other) is not None:
+                raise InvalidArgumentError("", f"{other} is enrolled already", "choose another name")
+            person = self._get(name)
+            change.update(replace(person, name=other), ())
+            change.log([Event.now("renamed", other, f"from {person.name}")])
+
+    def remove(self, name: str) -> None:
+        """Delete a person, all images and the key that encrypts them. The log keeps the removal.
+
+        docs/stores.md describes how long the files of a database server keep deleted data.
+
+        Raises:
+            InvalidArgumentError: The name is not enrolled.
+        """
+        with self._lock:
+            with self._changing() as change:
+                person = self._get(name)
+                change.remove(person)
+                change.log([Event.now("removed", person.name)])
+            self._vacuum()
+
+    def log(self, events: Sequence[Event]) -> None:
+        """Append events to the log."""
+        with self._changing() as change:
+            change.log(events)
+
+    @abstractmethod
+    def rotate(self, secret: Secret) -> None:
+        """Lock the gallery with a new secret. The former secret no longer opens it.
+
+        A file gets a new gallery key as well. A database keeps the gallery key: a client that has copied the former
+        lock and has its secret still has that key.
+        """
+
+    @abstractmethod
+    def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> None:
+        """Replace the embeddings of all people in one change.
+
+        Args:
+            binding: The models that the new embeddings come from.
+            re_embed: Returns the images of a person with new embeddings.
+
+        Raises:
+            InvalidArgumentError: The gallery is in a database.
+        """
+
+    def _get(self, name: str) -> Person:
+        person = self._find(check_name(name))
+        if person is None:
+            raise not_enrolled(name, self.path)
+        return person
+
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[None]:
+        """Lock this object for reading."""
+
+    @abstractmethod
+    def _changing(self) -> AbstractContextManager[GalleryChange]:
+        """Lock this object and the gallery for a change."""
+
+    @abstractmethod
+    def _find(self, name: str) -> Person | None:
+        """The person of a checked name."""
+
+    @abstractmethod
+    def _samples(self, person: Person) -> list[FaceSample]:
+        """The images of the person that `_find` returned last."""
+
+    @abstractmethod
+    def _add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], change: GalleryChange) -> int:
+        """Add people of an import; returns their number."""
+
+    @abstractmethod
+    def _vacuum(self) -> None:
+        """Erase what was deleted from the files of the database."""

@@ -1,128 +1,132 @@
-"""People on a shelf, read and written: who calls holds the gallery where people are written."""
+"""Read and write the people of a gallery in a database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import NoReturn
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnavailableError
+from edgefr.gallery.base import name_taken
 from edgefr.gallery.crypto.encryption import damaged, new_key
-from edgefr.gallery.records import Event, FaceSample, Person, check_name
+from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
-from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, over
+from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
 from edgefr.types import Floats
 
 BATCH = 500
-"""People that are read with all their images at a time: some 200 MB if each had ten, with crops."""
+"""People that are read or written together with all their images: 200 MB if each has ten with crops."""
 
 
 class DatabasePeople:
-    """The people of one gallery."""
+    """The people of one gallery. The methods that write need the lock of `GalleryStore.changing`."""
 
-    def __init__(self, shelf: GalleryStore, rows: RemoteRowCodec) -> None:
-        self._shelf = shelf
+    def __init__(self, store: GalleryStore, rows: RemoteRowCodec) -> None:
+        self._store = store
         self._rows = rows
-        self._source = str(shelf.address)
+        self._source = str(store.address)
+        self._found: PersonRow | None = None
 
-    def add(self, entries: Iterator[tuple[Person, Sequence[FaceSample]]], first: int) -> int:
-        """Enrol people under the numbers from `first` on; how many they are.
+    def find(self, name: str) -> Person | None:
+        """The person of a name, unless expired. `samples` and `update` use the row that was found last."""
+        for row in self._store.find([self._rows.name_hash(name)]):
+            if not is_expired(person := self._rows.decrypt_person(row)):
+                self._found = row
+                return person
+        return None
 
-        Raises:
-            EdgefrError: one of the names is taken.
-        """
-        count, names = 0, set[str]()
-        empty = self._shelf.count() == 0
-        while batch := list(islice(entries, BATCH)):
-            tokens = [self._rows.token(person.name) for person, _ in batch]
-            taken = {} if empty else {row.token: row for row in self._shelf.named(tokens)}
-            things: list[Blob] = []
-            rows: list[PersonRow] = []
-            for token, (person, samples) in zip(tokens, batch, strict=True):
-                if token in taken or person.name in names:
-                    raise EdgefrError(
-                        f"nobody of the name {person.name} in {self._source}",
-                        "one",
-                        ("rename or remove that person with `edgefr gallery rename` or `remove`; nothing was imported"),
-                    )
-                names.add(person.name)
-                added, row = self._rows.sealed(replace(person, id=first + count, images=()), new_key(), samples)
-                things += added
-                rows.append(row)
-                count += 1
-            self._shelf.put_things(things)
-            self._shelf.put(rows, [person.template for person, _ in batch])
-        return count
+    def samples(self, person: Person) -> list[FaceSample]:
+        """The images of the person that `find` returned last."""
+        row = self._last_row(person)
+        return self.read_samples([row])[row.id]
 
-    def write(self, person: Person, data_key: bytes, samples: Sequence[FaceSample]) -> None:
-        """Write a person's row, and before it further images beside the named."""
-        things, row = self._rows.sealed(person, data_key, samples)
-        self._shelf.intend(PendingWrite(person.id, person.id))
-        self._shelf.put_things(things)
-        self._shelf.put([row], [person.template])
-
-    def remove(self, row: PersonRow) -> None:
-        """Delete a person's row, and then the images."""
-        name = self._rows.person(row).name
-        self._shelf.intend(PendingWrite(row.id, row.id))
-        self._shelf.drop(row.id, row.id)
-        self.log([Event.now("removed", name)])
-
-    def expire(self, now: int) -> None:
-        """Delete everybody whose time is over, many at a time; the row last, for by it the next writer goes on."""
-        while rows := self._shelf.due(now):
-            names = [self._rows.person(row).name for row in rows]
-            self._shelf.drop_people([row.id for row in rows])
-            self.log([Event.now("expired", name) for name in names])
-
-    def mend(self, intent: PendingWrite) -> None:
-        """Clear away what a change left that was cut short."""
-        row = None if intent.whole else self._shelf.numbered(intent.first)
-        if row is None:
-            self._shelf.drop(intent.first, intent.last)
-            return
-        named = set(self._rows.person(row).images)
-        left = [thing.id for thing in self._shelf.things(IMAGE, [row.id]) if thing.id not in named]
-        self._shelf.drop_things(IMAGE, left)
-
-    def samples(self, rows: Sequence[PersonRow]) -> dict[int, list[FaceSample]]:
-        """The images of these people by number, each as the person's record names it."""
-        things = {thing.id: thing for thing in self._shelf.things(IMAGE, [row.id for row in rows])}
+    def read_samples(self, rows: Sequence[PersonRow]) -> dict[int, list[FaceSample]]:
+        """The images of several people by the id of the person."""
+        blobs = {blob.id: blob for blob in self._store.blobs(IMAGE, [row.id for row in rows])}
         found = {}
         for row in rows:
-            samples = self._rows.samples(row, things)
-            found[row.id] = self._insist_on_same(row) if samples is None else samples
+            samples = self._rows.decrypt_samples(row, blobs)
+            if samples is None:
+                raise self._missing_image(row)
+            found[row.id] = samples
         return found
 
-    def _insist_on_same(self, row: PersonRow) -> NoReturn:
-        """Images are missing that a person's row names: because somebody changed the person since, or took them."""
-        if self._shelf.numbered(row.id) == row:
-            raise damaged(f"the images of a person in {self._source}")
-        raise EdgefrError(f"nobody to change a person of {self._source} just now", "a change", "try again")
+    def _missing_image(self, row: PersonRow) -> EdgefrError:
+        """An image is missing because another client has changed the person since, or because it was deleted."""
+        if self._store.get(row.id) == row:
+            return damaged(f"the images of a person in {self._source}")
+        return UnavailableError("", f"A person in {self._source} was changed by another client", "try again")
 
     def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
-        """As `GalleryStore.nearest`, unsealed."""
-        return [[self._rows.person(row) for row in rows] for rows in self._shelf.nearest(queries, top)]
+        """As `GalleryStore.nearest`, decrypted."""
+        return [[self._rows.decrypt_person(row) for row in rows] for rows in self._store.nearest(queries, top)]
 
-    def find(self, name: str) -> PersonRow | None:
-        """The row of who has this name, if anybody has."""
-        rows = self._shelf.named([self._rows.token(check_name(name))])
-        return rows[0] if rows and not over(self._rows.person(rows[0])) else None
+    def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
+        """Enrol a new person under a new id with these images."""
+        self._write(replace(person, id=new_id(), images=()), new_key(), samples)
 
-    def row(self, name: str) -> PersonRow:
-        """The row of who has this name.
+    def update(self, person: Person, samples: Sequence[FaceSample]) -> None:
+        """Replace the record of the person that `find` returned last, and add images."""
+        self._write(person, self._rows.data_key(self._last_row(person)), samples)
 
-        Raises:
-            EdgefrError: nobody has it.
-        """
-        row = self.find(name)
-        return self.nobody(name) if row is None else row
-
-    def nobody(self, name: str) -> NoReturn:
-        """Raises EdgefrError, for nobody has this name."""
-        raise EdgefrError(f"{name} in {self._source}", "nobody of that name", "see `edgefr gallery list`")
+    def remove(self, person: Person) -> None:
+        """Delete the row of a person, and then the images."""
+        self._store.begin(PendingWrite(person.id, person.id))
+        self._store.delete_range(person.id, person.id)
 
     def log(self, events: Sequence[Event]) -> None:
-        """Add lines to the log."""
-        self._shelf.put_things([self._rows.sealed_event(event) for event in events])
+        """Append events to the log."""
+        self._store.put_blobs([self._rows.encrypt_event(event) for event in events])
+
+    def add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], first: int) -> int:
+        """Enrol new people in batches under ids from `first` on; returns their number.
+
+        Raises:
+            InvalidArgumentError: A name is enrolled already.
+        """
+        count, names, remaining = 0, set[str](), iter(entries)
+        empty = self._store.count() == 0
+        while batch := list(islice(remaining, BATCH)):
+            hashes = [self._rows.name_hash(person.name) for person, _ in batch]
+            taken = set() if empty else {row.name_hash for row in self._store.find(hashes)}
+            blobs: list[Blob] = []
+            rows: list[PersonRow] = []
+            for name_hash, (person, samples) in zip(hashes, batch, strict=True):
+                if name_hash in taken or person.name in names:
+                    raise name_taken(person.name, self._source)
+                names.add(person.name)
+                added, row = self._rows.encrypt_person(replace(person, id=first + count, images=()), new_key(), samples)
+                blobs += added
+                rows.append(row)
+                count += 1
+            self._store.put_blobs(blobs)
+            self._store.put_people(rows, [person.template for person, _ in batch])
+        return count
+
+    def remove_expired(self, now: int) -> None:
+        """Delete all expired people in batches. The rows go last, so that an interrupted removal is continued."""
+        while rows := self._store.expired(now):
+            names = [self._rows.decrypt_person(row).name for row in rows]
+            self._store.delete_people([row.id for row in rows])
+            self.log([Event.now("expired", name) for name in names])
+
+    def recover(self, pending: PendingWrite) -> None:
+        """Delete what an interrupted change has left."""
+        row = None if pending.whole else self._store.get(pending.first)
+        if row is None:
+            self._store.delete_range(pending.first, pending.last)
+            return
+        listed = set(self._rows.decrypt_person(row).images)
+        orphans = [blob.id for blob in self._store.blobs(IMAGE, [row.id]) if blob.id not in listed]
+        self._store.delete_blobs(IMAGE, orphans)
+
+    def _write(self, person: Person, data_key: bytes, samples: Sequence[FaceSample]) -> None:
+        blobs, row = self._rows.encrypt_person(person, data_key, samples)
+        self._store.begin(PendingWrite(person.id, person.id))
+        self._store.put_blobs(blobs)
+        self._store.put_people([row], [person.template])
+
+    def _last_row(self, person: Person) -> PersonRow:
+        assert self._found is not None, "the caller has found the person"
+        assert self._found.id == person.id, "the caller has found another person since"
+        return self._found

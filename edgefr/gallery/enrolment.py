@@ -1,4 +1,4 @@
-"""What may be enrolled: a photograph of one person, near, sharp, turned to the camera; and who looks like whom."""
+"""Enrol people from photographs, and warn about images that do not fit."""
 
 from __future__ import annotations
 
@@ -8,37 +8,29 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.detection.base import Face
-from edgefr.errors import ImageError, PoorFaceError
+from edgefr.errors import ImageError
 from edgefr.gallery.base import Gallery, Hit
+from edgefr.gallery.enrolment_checks import check_quality, crop_for_enrolment, single_face
 from edgefr.gallery.records import FaceSample, check_name, fuse_template, without_duplicates
-from edgefr.gallery.threshold import strictest
+from edgefr.gallery.threshold import strictest_threshold
 from edgefr.io.photo import read_photograph
-from edgefr.recognition.alignment import align
 from edgefr.recognition.batch import RejectedImage
-from edgefr.recognition.quality import sharpness
-from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
-from edgefr.types import Image
-
-SMALLEST = 20.0
-"""Pixels between the eyes of a face that is about 50 pixels wide: an aligned face enlarges it less than twofold."""
-SHARPEST_BLUR = 1.5
-"""`face.quality.sharpness` below which a face is blurred: of 250 photographs of LFW, whose faces are about 100 pixels
-wide, the least sharp has 1.56, and half of them 1.26 after a Gaussian blur of 2 pixels."""
-FARTHEST_TURN = 0.35
-"""How far the nose may stand from the middle between the eyes, in eye distances: 0 from in front, beyond 0.5 in half
-profile; 4 % of LFW's stand farther."""
-NOD = (0.3, 0.8)
-"""Where the nose may stand between the line of the eyes (0) and that of the mouth (1); LFW's stand at 0.43 to 0.69."""
-BYSTANDER = 0.5
-"""A second face is a bystander's while it is at most so many times as wide as the first."""
+from edgefr.recognition.verifier import FoundFace, Verifier
 
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What became of photographs of `name`: how many `images` are enrolled by them, which were `refused` and why, which
-    are `unlike` the person's others, and who of another name looks the same; that is None where the model's manifest
-    has no threshold to tell by. Of `known` images the same photograph was enrolled before."""
+    """The result of an enrolment.
+
+    Attributes:
+        name: The person.
+        images: Number of images that were added.
+        refused: Photographs that were not good enough, with the reasons.
+        unlike: Sources of images that look unlike the other images of the person.
+        similar: People of other names who look the same; None if the model has no threshold to decide by.
+        known: Number of images that were enrolled before.
+        extended: Whether the person was enrolled before.
+    """
 
     name: str
     images: int
@@ -46,13 +38,14 @@ class Enrolment:
     unlike: tuple[str, ...] = ()
     similar: tuple[Hit, ...] | None = None
     known: int = 0
+    extended: bool = False
 
     def warnings(self) -> list[str]:
-        """What somebody should look at, in sentences."""
+        """A sentence for each image or person that should be checked."""
         return [
             *(f"{source} looks unlike the other images of {self.name}" for source in self.unlike),
             *(
-                f"{self.name} looks like {hit.name} (similarity {hit.similarity:.3f}): is it one person?"
+                f"{self.name} looks like {hit.name} (similarity {hit.similarity:.3f}): are they the same person?"
                 for hit in self.similar or ()
             ),
         ]
@@ -64,15 +57,26 @@ def enrol(
     name: str,
     photos: Sequence[Path],
     crops: bool,
-    keep: float | None,
-    advance: Callable[[int], None],
+    expires_in_s: float | None,
+    on_progress: Callable[[int], None],
 ) -> Enrolment:
-    """Enrol `name` with those photographs that are good enough, if any; with aligned crops where `crops` are kept.
+    """Enrol a person with the photographs that are good enough.
 
-    `keep` is as in `Gallery.enrol`; `advance` is told of every photograph.
+    Args:
+        gallery: The gallery.
+        verifier: The models of the gallery.
+        name: The person.
+        photos: Photographs of the person.
+        crops: Whether to keep the aligned faces, for `rebuild`.
+        expires_in_s: As in `Gallery.enrol`.
+        on_progress: Called with 1 after each photograph.
+
+    Returns:
+        What was enrolled. Nobody is enrolled if no photograph is good enough.
 
     Raises:
-        EdgefrError: the name is none, or the gallery cannot be written.
+        InvalidArgumentError: The name is not valid, or the person has too many images.
+        EdgefrError: The model fails, or the gallery cannot be written.
     """
     name = check_name(name)
     samples, refused = [], []
@@ -81,61 +85,99 @@ def enrol(
             samples.append(sample_from_photograph(verifier, path, crops))
         except ImageError as error:
             refused.append(RejectedImage(str(path), str(error)))
-        advance(1)
-    return replace(enrol_samples(gallery, verifier, name, samples, keep), refused=tuple(refused))
+        on_progress(1)
+    return replace(enrol_samples(gallery, verifier, name, samples, expires_in_s), refused=tuple(refused))
 
 
 def enrol_samples(
-    gallery: Gallery, verifier: Verifier, name: str, samples: Sequence[FaceSample], keep: float | None
+    gallery: Gallery, verifier: Verifier, name: str, samples: Sequence[FaceSample], expires_in_s: float | None
 ) -> Enrolment:
-    """Enrol `name` with what `sample_from_face` gave, if anything; `keep` is as in `Gallery.enrol`.
+    """Enrol a person with images that are embedded already.
 
-    What is enrolled already is left out, or it would weigh twice in the template.
+    Args:
+        gallery: The gallery.
+        verifier: The models of the gallery.
+        name: The person.
+        samples: Images from `sample_from_face`. Images that are enrolled already are left out.
+        expires_in_s: As in `Gallery.enrol`.
+
+    Returns:
+        What was enrolled. Nobody is enrolled if there are no images.
 
     Raises:
-        EdgefrError: the name is none, or the gallery cannot be written.
+        InvalidArgumentError: The name is not valid, or the person has too many images.
+        EdgefrError: The gallery cannot be written.
     """
     name = check_name(name)
     if not samples:
         return Enrolment(name, 0, ())
-    kept = gallery.samples(name) if name in gallery else []
-    fresh = without_duplicates(kept, samples)
-    return replace(enrol_beside(gallery, verifier, name, kept, fresh, keep), known=len(samples) - len(fresh))
+    existing = gallery.samples(name) if name in gallery else []
+    new = without_duplicates(existing, samples)
+    return replace(enrol_new(gallery, verifier, name, existing, new, expires_in_s), known=len(samples) - len(new))
 
 
-def enrol_beside(
+def enrol_new(
     gallery: Gallery,
     verifier: Verifier,
     name: str,
-    kept: Sequence[FaceSample],
-    fresh: Sequence[FaceSample],
-    keep: float | None,
+    existing: Sequence[FaceSample],
+    new: Sequence[FaceSample],
+    expires_in_s: float | None,
 ) -> Enrolment:
-    """Enrol `name` with `fresh` samples beside those that are `kept`; `keep` is as in `Gallery.enrol`.
+    """Enrol images of a person whose enrolled images are known.
+
+    Args:
+        gallery: The gallery.
+        verifier: The models of the gallery.
+        name: The person.
+        existing: All images that are enrolled.
+        new: Images that are not enrolled. If there are none, only the expiry date is written.
+        expires_in_s: As in `Gallery.enrol`.
+
+    Returns:
+        What was enrolled.
 
     Raises:
-        EdgefrError: the gallery cannot be written.
+        EdgefrError: The gallery cannot be written.
     """
-    ((unlike, similar),) = enrolment_warnings(gallery, verifier, [(name, kept, fresh)])
-    if fresh or keep is not None:  # the person stays longer, with the same images, too
-        gallery.enrol(name, fresh, keep)
-    return Enrolment(name, len(fresh), (), unlike, similar)
+    ((unlike, similar),) = enrolment_warnings(gallery, verifier, [(name, existing, new)])
+    if new or expires_in_s is not None:
+        gallery.enrol(name, new, expires_in_s)
+    return Enrolment(name, len(new), (), unlike, similar, extended=bool(existing))
 
 
 def sample_from_photograph(verifier: Verifier, path: Path, crops: bool) -> FaceSample:
-    """A photograph as it is enrolled, with its aligned crop where `crops` are kept.
+    """Read, check and embed a photograph for enrolment.
+
+    Args:
+        verifier: The models of the gallery.
+        path: The photograph.
+        crops: Whether to keep the aligned face.
+
+    Returns:
+        The image to enrol.
 
     Raises:
-        EdgefrError: it cannot be read, or is not good enough for the reason said.
+        ImageError: The photograph cannot be read or is not good enough.
     """
-    return sample_from_face(verifier, look(verifier, path), crops)
+    photo = read_photograph(path)
+    face = single_face(str(path), verifier.detector.detect(photo))
+    return sample_from_face(verifier, crop_for_enrolment(str(path), photo, face), crops)
 
 
 def sample_from_face(verifier: Verifier, found: FoundFace, crops: bool) -> FaceSample:
-    """A face that is `crop_for_enrolment` as it is enrolled.
+    """Embed a face for enrolment.
+
+    Args:
+        verifier: The models of the gallery.
+        found: A face from `crop_for_enrolment`.
+        crops: Whether to keep the aligned face.
+
+    Returns:
+        The image to enrol.
 
     Raises:
-        EdgefrError: the model is not sure of it.
+        PoorFaceError: The face is below the quality limit of the model.
     """
     (face,) = verifier.embed([found])
     check_quality(verifier, face)
@@ -143,131 +185,40 @@ def sample_from_face(verifier: Verifier, found: FoundFace, crops: bool) -> FaceS
     return FaceSample(Path(found.source).name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
 
 
-def look(verifier: Verifier, path: Path) -> FoundFace:
-    """The face in a photograph that somebody may be enrolled with, not embedded yet.
-
-    Raises:
-        EdgefrError: the photograph cannot be read, or has no face, two faces, or one that is not `crop_for_enrolment`.
-    """
-    photo = read_photograph(path)
-    return crop_for_enrolment(str(path), photo, single_face(str(path), verifier.detector.detect(photo)))
-
-
-def single_face(source: str, faces: Sequence[Face]) -> Face:
-    """The one face of a photograph, beside which bystanders may be.
-
-    Raises:
-        EdgefrError: there is none, or there are two.
-    """
-    by_width = sorted(faces, key=lambda face: -face.box[2])
-    if not by_width:
-        raise _unfit(source, "no face", "give a photograph with a face turned to the camera")
-    if len(by_width) > 1:
-        check_alone(source, by_width[1].box[2] / by_width[0].box[2])
-    return by_width[0]
-
-
-def crop_for_enrolment(source: str, photo: Image, face: Face) -> FoundFace:
-    """A face of a photograph, cut out, if somebody may be enrolled with it.
-
-    Raises:
-        EdgefrError: it is too small, turned away or blurred.
-    """
-    check_pose(source, face)
-    crop = align(photo, face.landmarks)
-    check_sharpness(source, sharpness(crop))
-    return FoundFace(source, face, crop)
-
-
-def check_alone(source: str, beside: float) -> None:
-    """Insist that the widest other face, `beside` times as wide as the first, is a bystander's.
-
-    Raises:
-        EdgefrError: it is not.
-    """
-    if beside > BYSTANDER:
-        raise _unfit(source, "two faces", "crop it to one person")
-
-
-def check_pose(source: str, face: Face) -> None:
-    """Insist on a face that is large enough and turned to the camera.
-
-    Raises:
-        EdgefrError: it is not.
-    """
-    eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-    if eyes < SMALLEST:
-        raise _unfit(
-            source, f"a face too small ({eyes:.0f} pixels between the eyes, {SMALLEST:.0f} needed)", "come nearer"
-        )
-    turned, nod = pose(face)
-    if abs(turned) > FARTHEST_TURN or not NOD[0] <= nod <= NOD[1]:
-        raise _unfit(source, "a face turned away", "look into the camera")
-
-
-def check_sharpness(source: str, sharp: float) -> None:
-    """Insist on a sharpness that no blurred face has.
-
-    Raises:
-        EdgefrError: it is less.
-    """
-    if sharp < SHARPEST_BLUR:
-        raise _unfit(
-            source, f"a blurred face (sharpness {sharp:.2f}, {SHARPEST_BLUR} needed)", "hold still in better light"
-        )
-
-
-def check_quality(verifier: Verifier, face: EmbeddedFace) -> None:
-    """Insist on a face that the model's limit of quality lets pass, where it has one.
-
-    Raises:
-        EdgefrError: it does not.
-    """
-    for doubt in verifier.quality_warnings([face]) or ():
-        raise PoorFaceError("a face that the model is sure of", f"that {doubt}", "give a clearer photograph")
-
-
-def pose(face: Face) -> tuple[float, float]:
-    """How far the nose stands from the middle of the eyes along their line, in eye distances, and how far down between
-    eyes and mouth: both from the five landmarks, as a turned head shifts them."""
-    left, right, nose, *mouth = face.landmarks.astype(np.float64)
-    middle, across = (left + right) / 2, right - left
-    distance = max(float(np.linalg.norm(across)), 1e-6)
-    down = np.array([-across[1], across[0]]) / distance
-    depth = float((np.mean(mouth, axis=0) - middle) @ down)
-    return float((nose - middle) @ across) / distance**2, float((nose - middle) @ down) / (depth or 1e-6)
-
-
 def enrolment_warnings(
     gallery: Gallery, verifier: Verifier, people: Sequence[tuple[str, Sequence[FaceSample], Sequence[FaceSample]]]
 ) -> list[tuple[tuple[str, ...], tuple[Hit, ...] | None]]:
-    """Of people with (name, kept, fresh samples): which of the `fresh` are unlike all others of the person, and who
-    of another name looks the same.
+    """Find images that do not fit their person, and people who look the same.
 
-    The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
-    compared with everybody.
+    Images are compared by the threshold of `verify`. People are compared by the strictest calibrated threshold,
+    because the new template is compared with the whole gallery.
+
+    Args:
+        gallery: The gallery.
+        verifier: The models of the gallery.
+        people: Name, enrolled images and new images of each person.
+
+    Returns:
+        For each person the sources of unlike images, and the similar people of other names or None if the model has
+        no threshold.
     """
-    strict = strictest(verifier)
+    strict = strictest_threshold(verifier)
     if strict is None or not people:
         return [((), None) for _ in people]
-    near = gallery.search_all(np.stack([fuse_template([*kept, *fresh]) for _, kept, fresh in people]), top=2)
+    templates = np.stack([fuse_template([*existing, *new]) for _, existing, new in people])
     return [
         (
-            _unlike(verifier, kept, fresh),
+            _unlike(verifier, existing, new),
             tuple(hit for hit in hits if hit.name != name and hit.similarity >= strict.value),
         )
-        for (name, kept, fresh), hits in zip(people, near, strict=True)
+        for (name, existing, new), hits in zip(people, gallery.search_all(templates, top=2), strict=True)
     ]
 
 
-def _unlike(verifier: Verifier, kept: Sequence[FaceSample], fresh: Sequence[FaceSample]) -> tuple[str, ...]:
+def _unlike(verifier: Verifier, existing: Sequence[FaceSample], new: Sequence[FaceSample]) -> tuple[str, ...]:
     unlike = []
-    for entry in fresh:
-        others = [other for other in (*kept, *fresh) if other is not entry]
+    for entry in new:
+        others = [other for other in (*existing, *new) if other is not entry]
         if others and float(entry.embedding @ fuse_template(others)) < verifier.threshold().value:
             unlike.append(entry.source)
     return tuple(unlike)
-
-
-def _unfit(source: str, reason: str, mend: str) -> PoorFaceError:
-    return PoorFaceError(f"one face in {source}, near, sharp and turned to the camera", reason, mend)

@@ -1,86 +1,115 @@
-"""Galleries in files and in databases, opened and made alike by where they are."""
+"""Create and open galleries in files and databases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from edgefr.gallery.address import POSTGRES, Address
+from edgefr.gallery.address import STORES, Address, parse_address
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind
 from edgefr.gallery.database_gallery import DatabaseGallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.stores.base import GalleryStore
-from edgefr.gallery.stores.remote_row_codec import outside_of
-from edgefr.gallery.stores.sqlite import is_gallery, secret_wanted
+from edgefr.gallery.stores.remote_row_codec import read_outer_header
+from edgefr.gallery.stores.sqlite import is_gallery, required_secret
 
-Secrets = Callable[[str], Secret]
-"""Gives the secret of a kind: `plain`, `key file` or `passphrase`."""
+SecretProvider = Callable[[str], Secret]
+"""Returns the secret for a kind of lock: `plain`, `key file` or `passphrase`."""
 
 
-def open_gallery(place: Path | Address, secret_of: Secrets) -> Gallery:
-    """The gallery at `place`, unlocked.
+def open_gallery(location: str | Path | Address, secret: Secret | SecretProvider) -> Gallery:
+    """Open and unlock a gallery.
+
+    Args:
+        location: A file, or the address of a gallery in a database.
+        secret: The secret that unlocks it, or a function that returns the secret for the kind of lock.
+
+    Returns:
+        The gallery. It is a context manager that closes itself.
 
     Raises:
-        EdgefrError: there is none, it cannot be reached, or it cannot be unlocked.
+        InvalidArgumentError: The address is malformed.
+        LockedError: The secret does not unlock the gallery.
+        NoGalleryError: There is no gallery.
+        UnavailableError: Its server does not respond.
+        DamagedError: The gallery was changed by another program.
     """
-    if isinstance(place, Path):
-        return FileGallery.open(place, secret_of(secret_wanted(place)))
-    shelf = shelf_at(place)
+    provider = secret if callable(secret) else lambda _kind: secret
+    if isinstance(location, str):
+        location = parse_address(location)
+    if isinstance(location, Path):
+        return FileGallery.open(location, provider(required_secret(location)))
+    store = open_store(location)
     try:
-        _, lock = outside_of(shelf.header(), str(place))
-        return DatabaseGallery.open(shelf, secret_of(lock_kind(lock, str(place))))
+        _, lock = read_outer_header(store.header(), str(location))
+        return DatabaseGallery.open(store, provider(lock_kind(lock, str(location))))
     except BaseException:
-        shelf.close()
+        store.close()
         raise
 
 
 def create_gallery(
-    place: Path | Address, secret: Secret, binding: ModelBinding, tell: Callable[[str], None]
+    location: Path | Address, secret: Secret, binding: ModelBinding, on_notice: Callable[[str], None]
 ) -> Gallery:
-    """An empty gallery at `place`; `tell` is told what a server will see of it.
+    """Create an empty gallery.
+
+    Args:
+        location: A file, or the address of a gallery in a database.
+        secret: The secret to lock it with.
+        binding: The models that its templates will come from.
+        on_notice: Receives a sentence about what the administrator of a database can read.
+
+    Returns:
+        The open gallery.
 
     Raises:
-        EdgefrError: there is one already, or it cannot be made.
+        InvalidArgumentError: There is a gallery already.
+        UnavailableError: The file cannot be written, or the server does not respond.
     """
-    if isinstance(place, Path):
-        return FileGallery.create(place, secret, binding)
-    shelf = shelf_at(place)
+    if isinstance(location, Path):
+        return FileGallery.create(location, secret, binding)
+    store = open_store(location)
     try:
-        made = DatabaseGallery.create(shelf, secret, binding)
+        created = DatabaseGallery.create(store, secret, binding)
     except BaseException:
-        shelf.close()
+        store.close()
         raise
-    tell(shelf.sees)
-    return made
+    on_notice(store.privacy_notice)
+    return created
 
 
-def gallery_exists(place: Path | Address) -> bool:
-    """Whether there is a gallery at `place`.
+def gallery_exists(location: Path | Address) -> bool:
+    """Whether there is a gallery.
+
+    Args:
+        location: A file, or the address of a gallery in a database.
 
     Raises:
-        EdgefrError: there is something else, or nobody answers.
+        InvalidArgumentError: There is something else in its place.
+        UnavailableError: The server does not respond.
     """
-    if isinstance(place, Path):
-        return is_gallery(place)
-    shelf = shelf_at(place)
+    if isinstance(location, Path):
+        return is_gallery(location)
+    store = open_store(location)
     try:
-        return shelf.exists()
+        return store.exists()
     finally:
-        shelf.close()
+        store.close()
 
 
-def shelf_at(address: Address) -> GalleryStore:
-    """The rows at an address.
+def open_store(address: Address) -> GalleryStore:
+    """Connect to the store of a gallery in a database.
+
+    Args:
+        address: The address of the gallery, which need not exist yet.
 
     Raises:
-        EdgefrError: the client is not installed, or nobody answers.
+        MissingExtraError: The client library is not installed.
+        UnavailableError: The server does not respond.
     """
-    if address.kind == POSTGRES:
-        from edgefr.gallery.stores.postgres import PostgresStore
-
-        return PostgresStore(address)
-    from edgefr.gallery.stores.milvus import MilvusStore
-
-    return MilvusStore(address)
+    module, _, name = STORES[address.kind].store.rpartition(".")
+    store: GalleryStore = getattr(import_module(module), name)(address)
+    return store

@@ -1,4 +1,4 @@
-"""What made a gallery's templates, and what may stand beside them."""
+"""The models that the templates of a gallery come from, and which templates can be compared."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.address import Address
 from edgefr.manifest import model_digest
 from edgefr.recognition.verifier import Verifier
 from edgefr.types import FACE_SIZE, TEMPLATE
 
 ALIGNMENT = "umeyama-1/" + hashlib.sha256(TEMPLATE.tobytes() + bytes([FACE_SIZE])).hexdigest()[:16]
-"""How faces are cut out: the number is to rise when `face.align` cuts the same face otherwise, the digest is of where
-the landmarks come to lie."""
+"""Version of the alignment. Increase the number when `recognition.alignment` crops the same face differently; the
+digest covers the positions of the landmarks."""
 
 MIXABLE = frozenset({"fp32", "bf16"})
-"""Precisions of one model that may meet in a gallery. `bench/mixed_precision.py` enrolled 500 people of LFW in FP32 and
-searched for them in bf16: the same nearest person for each, no decision other than in FP32 at an FMR of 1e-3, no
-similarity changed by more than 0.005. The others were not measured."""
+"""Precisions of one model whose templates can be compared. `bench/mixed_precision.py` enrolled 500 people of LFW in
+FP32 and searched in bf16: the nearest person was always the same, all decisions at FMR 1e-3 were the same, and no
+similarity changed by more than 0.005. Other precisions were not measured."""
 
 
 @dataclass(frozen=True)
 class ModelBinding:
-    """What made a gallery's templates; those of anything else mean nothing beside them."""
+    """The models that templates come from. Templates of different models cannot be compared.
+
+    Attributes:
+        model: Name of the recogniser.
+        model_sha256: Its digest.
+        detector: Name of the detector.
+        alignment: Version of the alignment.
+        precision: Precision of the recogniser.
+        embedding_dim: K.
+    """
 
     model: str
     model_sha256: str
@@ -35,10 +44,10 @@ class ModelBinding:
 
     @classmethod
     def of(cls, verifier: Verifier) -> ModelBinding:
-        """What this verifier's embeddings are made by."""
+        """The binding of embeddings from a verifier."""
         recogniser = verifier.recogniser
         return cls(
-            *_model_of(verifier),
+            *_model_identity(verifier),
             verifier.detector.name,
             ALIGNMENT,
             recogniser.description.precision,
@@ -46,10 +55,14 @@ class ModelBinding:
         )
 
     def require_compatible(self, other: ModelBinding, path: Path | Address) -> None:
-        """Refuse embeddings made by `other` in the gallery at `path`, which this is the binding of.
+        """Check that embeddings can be compared with the templates of this binding.
+
+        Args:
+            other: The binding of the embeddings.
+            path: The gallery or folder of this binding, for the error.
 
         Raises:
-            EdgefrError: model, detector or alignment is another, or the precisions may not be mixed.
+            WrongModelError: Model, detector or alignment differ, or the precisions cannot be mixed.
         """
         parts = (
             ("model", f"{self.model} ({self.model_sha256[:12]})", f"{other.model} ({other.model_sha256[:12]})"),
@@ -63,39 +76,33 @@ class ModelBinding:
             self.alignment == other.alignment,
             self.precision == other.precision or {self.precision, other.precision} <= MIXABLE,
         )
-        for (what, made, found), fits in zip(parts, same, strict=True):
+        for (what, own, found), fits in zip(parts, same, strict=True):
             if not fits:
-                raise EdgefrError(
-                    f"the {what} that {path} was made with, {made}",
+                raise WrongModelError(
+                    f"the {what} of {path}, {own}",
                     found,
-                    (
-                        "use that one, or make the templates anew from kept crops with `edgefr gallery rebuild "
-                        "--model MODEL`"
-                    ),
+                    "use that one, or re-embed the gallery from its kept crops with `edgefr gallery rebuild --model "
+                    "MODEL`",
                 )
 
 
-def _model_of(verifier: Verifier) -> tuple[str, str]:
-    """Name and digest of the model; an engine's are those of the model that it was made from, for every update of a
-    driver makes another engine of it.
+def _model_identity(verifier: Verifier) -> tuple[str, str]:
+    """Name and digest of the model.
 
-    An INT8 engine's digest is also of the converted file that lies beside it: other faces to calibrate on give other
-    embeddings.
-
-    Raises:
-        EdgefrError: the converted file is not there.
+    An engine has those of its ONNX model, because every driver update builds another engine from it. The digest of an
+    INT8 engine also covers the quantised file beside it, because other calibration faces give other embeddings.
     """
     manifest = verifier.manifest
-    made = {} if manifest is None else manifest.engine.get("key", {})
-    if manifest is None or "onnx" not in made:
+    key = {} if manifest is None else manifest.engine.get("key", {})
+    if manifest is None or "onnx" not in key:
         return verifier.model.name, verifier.digest() or "none"
-    if made["precision"] != "int8":
-        return manifest.name, made["onnx"]
-    converted = verifier.model.with_name("model.onnx")
-    if not converted.is_file():
-        raise EdgefrError(
-            f"{converted}, which the INT8 engine beside it was made from",
-            "none",
+    if key["precision"] != "int8":
+        return manifest.name, key["onnx"]
+    quantised = verifier.model.with_name("model.onnx")
+    if not quantised.is_file():
+        raise UnavailableError(
+            f"{quantised}, which belongs to the INT8 engine",
+            "no such file",
             "copy the engine's whole folder, or build it again with `edgefr build-engine`",
         )
-    return manifest.name, hashlib.sha256((made["onnx"] + model_digest(converted)).encode()).hexdigest()
+    return manifest.name, hashlib.sha256((key["onnx"] + model_digest(quantised)).encode()).hexdigest()

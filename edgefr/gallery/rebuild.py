@@ -1,4 +1,4 @@
-"""Everybody's templates made anew by another model, from the aligned crops that were kept."""
+"""Embed a gallery again with another model, from the aligned crops that it keeps."""
 
 from __future__ import annotations
 
@@ -7,47 +7,53 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.model_binding import ALIGNMENT, ModelBinding
 from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import Verifier
 
 
-def rebuild(gallery: Gallery, verifier: Verifier, advance: Callable[[int], None]) -> None:
-    """Embed all kept crops with `verifier` and bind the gallery to it; all or nothing.
+def rebuild(gallery: Gallery, verifier: Verifier, on_progress: Callable[[int], None]) -> None:
+    """Embed all kept crops with another model and bind the gallery to it, in one change.
 
-    The detector stays the one that found the faces. `advance` is told of every person.
+    The binding keeps the detector, because it found the faces.
+
+    Args:
+        gallery: A gallery in a file.
+        verifier: The new model.
+        on_progress: Called with 1 after each person.
 
     Raises:
-        EdgefrError: an image has no crop, or the crops were cut out otherwise than this version of edgefr does.
+        InvalidArgumentError: An image has no crop, the alignment of edgefr has changed since, or the gallery is in a
+            database.
     """
-    made = gallery.binding
-    if made.alignment != ALIGNMENT:
-        raise EdgefrError(
-            f"crops that are aligned as {ALIGNMENT}",
-            f"{made.alignment} in {gallery.path}",
-            "enrol everybody again from photographs",
+    binding = gallery.binding
+    if binding.alignment != ALIGNMENT:
+        raise InvalidArgumentError(
+            f"crops with the alignment {ALIGNMENT}",
+            f"{binding.alignment} in {gallery.path}",
+            "enrol everyone again from photographs",
         )
 
-    def remade(name: str, samples: list[FaceSample]) -> list[FaceSample]:
+    def re_embed(name: str, samples: list[FaceSample]) -> list[FaceSample]:
         crops = [entry.crop for entry in samples if entry.crop is not None]
         if len(crops) < len(samples):
-            raise EdgefrError(
-                f"a kept crop of every image in {gallery.path}",
-                f"{len(samples) - len(crops)} without of {name}",
-                "remove that person and enrol with --keep-crops; nothing was changed",
+            raise InvalidArgumentError(
+                f"a kept crop for every image in {gallery.path}",
+                f"{len(samples) - len(crops)} missing for {name}",
+                "remove that person and enrol again with --keep-crops; nothing was changed",
             )
-        found = verifier.recogniser.embed(np.stack(crops))
-        advance(1)
+        embeddings = verifier.recogniser.embed(np.stack(crops))
+        on_progress(1)
         return [
             replace(
                 entry,
-                embedding=found.embedding[row],
-                norm=float(found.norm[row]),
-                uncertainty=None if found.uncertainty is None else float(found.uncertainty[row]),
+                embedding=embeddings.embedding[row],
+                norm=float(embeddings.norm[row]),
+                uncertainty=None if embeddings.uncertainty is None else float(embeddings.uncertainty[row]),
             )
             for row, entry in enumerate(samples)
         ]
 
-    gallery.re_embed_all(replace(ModelBinding.of(verifier), detector=made.detector), remade)
+    gallery.re_embed_all(replace(ModelBinding.of(verifier), detector=binding.detector), re_embed)

@@ -1,8 +1,8 @@
-"""A gallery as one sealed file to carry elsewhere: everybody with all images, under a passphrase of its own.
+"""Export a gallery to one encrypted file with a passphrase of its own, and import it into any gallery.
 
-A line of JSON with the lock, then sealed chunks with their lengths: what made the templates, each person, and at the
-end how many they were and the digest of them all. Chunks are bound to their places, so that none is left out, moved or
-doubled.
+The file is a line of JSON with the lock, followed by encrypted chunks, each after its length: the model binding, each
+person, and a trailer with the number of people and the digest of all chunks. The index of a chunk is part of its
+associated data, so that no chunk can be left out, moved or repeated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from os import SEEK_CUR
 from pathlib import Path
 from typing import BinaryIO
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.gallery.base import Entry, Gallery
 from edgefr.gallery.crypto.encryption import SealContext, damaged, decrypt, encrypt, new_key
 from edgefr.gallery.crypto.key_wrapping import Passphrase, unwrap_key, wrap_key
@@ -27,190 +27,219 @@ from edgefr.io.files import atomic_write
 
 FORMAT = "edgefr gallery export 1"
 LONGEST_LINE = 4096
-LARGEST = 64 << 20
-"""Bytes of a chunk: twice a person with as many images as there may be, each with its crop."""
+LARGEST_CHUNK = 64 << 20
+"""Bytes: twice a person with the maximum number of images, each with its crop."""
 
 
-def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, advance: Callable[[int], None]) -> int:
-    """Write everybody to `path`; how many they are.
+def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, on_progress: Callable[[int], None]) -> int:
+    """Write all people to an encrypted file.
+
+    Args:
+        gallery: The gallery to export.
+        path: The file to write.
+        secret: Passphrase of the file.
+        on_progress: Called with 1 after each person.
+
+    Returns:
+        Number of people.
 
     Raises:
-        EdgefrError: the file cannot be written, or the gallery was rebuilt meanwhile.
+        UnavailableError: The file cannot be written, or the gallery was rebuilt during the export.
     """
-    place, key, names, binding = SealContext.new(), new_key(), gallery.names(), gallery.binding
+    context, key, names, binding = SealContext.new(), new_key(), gallery.names(), gallery.binding
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        line = json.dumps({"format": FORMAT, "place": place.identity, "lock": wrap_key(key, secret, place)})
+        line = json.dumps({"format": FORMAT, "place": context.identity, "lock": wrap_key(key, secret, context)})
         file.write(line.encode() + b"\n")
-        whole = hashlib.sha256()
-        for number, chunk in enumerate(_chunks(gallery, binding, names, advance)):
-            whole.update(chunk)
-            _write(file, encrypt(key, chunk, place.of("chunk", number)))
+        digest = hashlib.sha256()
+        for number, chunk in enumerate(_chunks(gallery, binding, names, on_progress)):
+            digest.update(chunk)
+            _write_chunk(file, encrypt(key, chunk, context.associated_data("chunk", number)))
         if gallery.binding != binding:
-            raise EdgefrError(
-                f"{gallery.path} to stay bound to {binding.model} while it is exported",
-                "it rebuilt",
-                "run `edgefr gallery export` again",
+            raise UnavailableError(
+                "", f"{gallery.path} was rebuilt during the export", "run `edgefr gallery export` again"
             )
-        end = json.dumps({"people": len(names), "sha256": whole.hexdigest()}).encode()
-        _write(file, encrypt(key, end, place.of("end")))
+        trailer = json.dumps({"people": len(names), "sha256": digest.hexdigest()}).encode()
+        _write_chunk(file, encrypt(key, trailer, context.associated_data("end")))
     gallery.log([Event.now("exported", detail=f"{len(names)} people")])
     return len(names)
 
 
 class Export:
-    """An export, opened: what made its templates, and its people."""
+    """An unlocked export.
+
+    Attributes:
+        binding: The models that its templates come from.
+    """
 
     def __init__(self, path: Path, secret: Passphrase) -> None:
         """Unlock a file.
 
+        Args:
+            path: A file that `export_gallery` wrote.
+            secret: Its passphrase.
+
         Raises:
-            EdgefrError: it is no export, the passphrase is wrong, or it is damaged.
+            InvalidArgumentError: It is not an export.
+            LockedError: The passphrase is wrong.
+            DamagedError: It is damaged.
         """
         self._path = path
-        with path.open("rb") if path.is_file() else _refuse(path) as file:
+        if not path.is_file():
+            raise _not_an_export(path, "no such file")
+        with path.open("rb") as file:
             line = file.readline(LONGEST_LINE)
             self._start = file.tell()
             try:
                 raw = json.loads(line)
-                sound = raw["format"] == FORMAT and isinstance(raw["place"], str)
+                valid = raw["format"] == FORMAT and isinstance(raw["place"], str)
             except (ValueError, TypeError, KeyError, RecursionError):
-                sound = False
-            if not sound:
-                _refuse(path)
-            self._place = SealContext(raw["place"])
-            self._key = unwrap_key(raw["lock"], secret, self._place, str(path))
-            self.binding = ModelBinding(**json.loads(self._opened(_read(file, path), "chunk", 0)))
+                valid = False
+            if not valid:
+                raise _not_an_export(path, "another file, or a damaged one")
+            self._context = SealContext(raw["place"])
+            self._key = unwrap_key(raw["lock"], secret, self._context, str(path))
+            self.binding = ModelBinding(**json.loads(self._decrypt(_read_chunk(file, path), "chunk", 0)))
 
     def count(self) -> int:
-        """How many people there are, by the file's structure: a number to expect, which nothing proves yet."""
+        """Number of people by the structure of the file, for a progress bar. It is not authenticated."""
         chunks = 0
         with self._path.open("rb") as file:
             file.seek(self._start)
             while len(head := file.read(4)) == 4:
                 file.seek(int.from_bytes(head, "big"), SEEK_CUR)
                 chunks += 1
-        return max(chunks - 2, 0)  # what made the templates is the first, the end the last
+        return max(chunks - 2, 0)  # without the binding and the trailer
 
     def people(self) -> Iterator[Entry]:
-        """Everybody; only where the iteration ends without an error is it all of them.
+        """All people with their images. They are complete only if the iteration ends without an error.
 
         Raises:
-            DamagedError: the file was changed or cut short.
+            DamagedError: The file was changed or truncated.
         """
-        whole, count = hashlib.sha256(), 0
+        digest, count = hashlib.sha256(), 0
         with self._path.open("rb") as file:
             file.seek(self._start)
-            sealed = _read(file, self._path)
-            while (following := _read(file, self._path)) is not None:
-                chunk = self._opened(sealed, "chunk", count)
-                whole.update(chunk)
+            encrypted = _read_chunk(file, self._path)
+            while (following := _read_chunk(file, self._path)) is not None:
+                chunk = self._decrypt(encrypted, "chunk", count)
+                digest.update(chunk)
                 if count:
-                    yield _entry(chunk)
-                sealed, count = following, count + 1
-        end = json.loads(self._opened(sealed, "end"))
-        if end != {"people": count - 1, "sha256": whole.hexdigest()}:
+                    yield _parse_entry(chunk)
+                encrypted, count = following, count + 1
+        trailer = json.loads(self._decrypt(encrypted, "end"))
+        if trailer != {"people": count - 1, "sha256": digest.hexdigest()}:
             raise damaged(str(self._path))
 
-    def _opened(self, sealed: bytes | None, kind: str, *number: int) -> bytes:
-        return decrypt(self._key, sealed, self._place.of(kind, *number), str(self._path))
+    def _decrypt(self, encrypted: bytes | None, kind: str, *number: int) -> bytes:
+        return decrypt(self._key, encrypted, self._context.associated_data(kind, *number), str(self._path))
 
 
-def import_people(gallery: Gallery, export: Export, advance: Callable[[int], None]) -> int:
-    """Enrol everybody in an export, or nobody, and compare what is enrolled then with the export; how many they are.
+def import_people(gallery: Gallery, export: Export, on_progress: Callable[[int], None]) -> int:
+    """Enrol all people of an export or none, and verify that the gallery returns what was imported.
 
-    Whose time is over since the export is left out. `advance` is told of everybody twice.
+    People who have expired since the export are left out.
+
+    Args:
+        gallery: The gallery to import into.
+        export: The unlocked export.
+        on_progress: Called with 1 after each person was written and again after it was verified.
+
+    Returns:
+        Number of people.
 
     Raises:
-        EdgefrError: another model made it, somebody's name is taken, the file is damaged, or the gallery gives back
-            something else.
+        WrongModelError: The templates come from another model.
+        InvalidArgumentError: A name is enrolled already.
+        DamagedError: The export is damaged.
+        UnavailableError: The gallery returns something else.
     """
     gallery.binding.require_compatible(export.binding, gallery.path)
-    names, given = [], Tally()
+    names, imported = [], Checksum()
 
-    def told() -> Iterator[Entry]:
+    def entries() -> Iterator[Entry]:
         for entry in export.people():
-            if entry[0].expires is not None and entry[0].expires <= time.time():  # who would be gone when compared
-                advance(2)
+            if entry[0].expires is not None and entry[0].expires <= time.time():
+                on_progress(2)
                 continue
             names.append(entry[0].name)
-            given.add(*entry)
+            imported.add(*entry)
             yield entry
-            advance(1)
+            on_progress(1)
 
-    count = gallery.import_all(told(), f"made by {export.binding.model}")
-    found = Tally()
+    count = gallery.import_all(entries(), f"made by {export.binding.model}")
+    stored = Checksum()
     for entry in gallery.entries(names):
-        found.add(*entry)
-        advance(1)
-    if found != given:
-        raise EdgefrError(
-            f"{given} in {gallery.path} after the import",
-            str(found),
-            "see who else changed it meanwhile, remove who was imported, and import again",
+        stored.add(*entry)
+        on_progress(1)
+    if stored != imported:
+        raise UnavailableError(
+            f"{imported} in {gallery.path} after the import",
+            str(stored),
+            "check who else changes the gallery, remove the imported people and import again",
         )
     return count
 
 
 @dataclass
-class Tally:
-    """How many people, and the sum of the digests of all that is enrolled of them: the same in whatever order, and
-    wherever they are kept."""
+class Checksum:
+    """A checksum of people and images that does not depend on their order or on their ids."""
 
     people: int = 0
     digests: int = 0
 
     def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
-        chunk = _chunk(replace(person, images=()), samples)  # the rows of the images are others in every gallery
+        chunk = _serialise(replace(person, images=()), samples)  # every gallery gives images other ids
         self.people += 1
         self.digests = (self.digests + int.from_bytes(hashlib.sha256(chunk).digest(), "big")) % MODULUS
 
     def __str__(self) -> str:
-        return f"{self.people:,} people with the digest {self.digests:064x}"
+        return f"{self.people:,} people with the checksum {self.digests:064x}"
 
 
 def _chunks(
-    gallery: Gallery, binding: ModelBinding, names: Sequence[str], advance: Callable[[int], None]
+    gallery: Gallery, binding: ModelBinding, names: Sequence[str], on_progress: Callable[[int], None]
 ) -> Iterator[bytes]:
     yield json.dumps(asdict(binding)).encode()
     for entry in gallery.entries(names):
-        yield _chunk(*entry)
-        advance(1)
+        yield _serialise(*entry)
+        on_progress(1)
 
 
-def _chunk(person: Person, samples: Iterable[FaceSample]) -> bytes:
-    parts = [person.part()]
+def _serialise(person: Person, samples: Iterable[FaceSample]) -> bytes:
+    parts = [person.to_bytes()]
     for sample in samples:
-        parts += sample.parts()
+        parts += sample.to_bytes()
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _entry(chunk: bytes) -> Entry:
+def _parse_entry(chunk: bytes) -> Entry:
     parts = []
     while chunk:
         size = 4 + int.from_bytes(chunk[:4], "big")
         parts.append(chunk[4:size])
         chunk = chunk[size:]
-    person = Person.from_part(0, parts[0])
+    person = Person.from_bytes(0, parts[0])
     check_name(person.name)
-    return person, [FaceSample.from_parts(*parts[at : at + 2]) for at in range(1, len(parts), 2)]
+    return person, [FaceSample.from_bytes(*parts[at : at + 2]) for at in range(1, len(parts), 2)]
 
 
-def _write(file: BinaryIO, sealed: bytes) -> None:
-    file.write(len(sealed).to_bytes(4, "big") + sealed)
+def _write_chunk(file: BinaryIO, encrypted: bytes) -> None:
+    file.write(len(encrypted).to_bytes(4, "big") + encrypted)
 
 
-def _read(file: BinaryIO, path: Path) -> bytes | None:
+def _read_chunk(file: BinaryIO, path: Path) -> bytes | None:
     """The next chunk, or None at the end of the file."""
     head = file.read(4)
     if not head:
         return None
     size = int.from_bytes(head, "big")
-    sealed = file.read(size) if len(head) == 4 and size <= LARGEST else b""
-    if len(sealed) != size or not size:
+    encrypted = file.read(size) if len(head) == 4 and size <= LARGEST_CHUNK else b""
+    if len(encrypted) != size or not size:
         raise damaged(str(path))
-    return sealed
+    return encrypted
 
 
-def _refuse(path: Path) -> BinaryIO:
-    found = "another or a damaged file" if path.is_file() else "no such file"
-    raise EdgefrError(f"what `edgefr gallery export` wrote in {path}", found, "give an export of this version")
+def _not_an_export(path: Path, found: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"a file of `edgefr gallery export` at {path}", found, "give an export from this version of edgefr"
+    )

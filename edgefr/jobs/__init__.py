@@ -1,1 +1,1 @@
-"""Photographs by the million: one job, its shards in a folder, made by processes here or on a Ray cluster."""
+"""Jobs over millions of photographs, run by processes on this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Shards: Parquet files with a row for each photograph, of its face or of why there is none; whole or absent."""
+"""Shards of an embedding job: Parquet files with a row for every photograph, each complete or absent."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 from edgefr.io.files import atomic_write
 from edgefr.jobs.job_description import Job
 from edgefr.types import METADATA_KEY, Floats
 
-ROWS = 512
+READ_ROWS = 512
 """Rows that are read at a time."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a photograph: a face, or `refused`, why there is none; all else is then None.
+    """A photograph. The names of the fields are the columns of the file, see docs/bulk.md.
 
-    `beside` is how wide the widest other face is, in widths of this one: 0 where there is none. The others are as in
-    `verify.EmbeddedFace` and `face.detect.Face`.
+    Attributes:
+        path: The photograph.
+        refused: Why it has no usable face; then all other fields are None.
+        embedding: (K,) float32 of unit length.
+        norm: Length of the embedding before it was normalised.
+        uncertainty: Mean variance of the embedding, or None if the model gives none.
+        box: x, y, width, height in pixels.
+        landmarks: (5, 2) float32 in pixels.
+        score: Score of the detector.
+        sharpness: Sharpness of the aligned face.
+        beside: Width of the widest other face, as a share of this one; 0 if there is none.
     """
 
     path: str
@@ -41,66 +50,63 @@ class Row:
 
 
 def shard_path(folder: Path, number: int) -> Path:
+    """The file of a shard."""
     return folder / f"part-{number:05d}.parquet"
 
 
 def write_shard(folder: Path, job: Job, number: int, rows: Sequence[Row]) -> None:
-    """Write a shard; its metadata under `edgefr` say of which job it is.
-
-    Raises:
-        EdgefrError: the folder cannot be written.
-    """
+    """Write a shard. Its metadata identify the job."""
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     schema = _schema(pa, job, number)
-    columns = [_column(pa, field, [getattr(row, field.name) for row in rows]) for field in schema]
+    columns = [_to_column(pa, field, [getattr(row, field.name) for row in rows]) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
     with atomic_write(shard_path(folder, number)) as temporary:
         parquet.write_table(table, temporary, compression="zstd", use_dictionary=["refused"])
 
 
-def whole_shards(folder: Path, job: Job) -> dict[int, int]:
-    """Of each shard that is there the number and how many of its photographs were refused.
+def count_rejected(folder: Path, job: Job) -> dict[int, int]:
+    """Number of each shard that exists -> number of its photographs without a usable face.
 
     Raises:
-        EdgefrError: one is damaged, or of another job.
+        InvalidArgumentError: A shard belongs to another job.
+        UnavailableError: A shard is damaged.
     """
-    return {
-        number: _refused_of(folder, job, number) for number in range(job.shards) if shard_path(folder, number).is_file()
-    }
+    numbers = [number for number in range(job.shards) if shard_path(folder, number).is_file()]
+    return {number: _count_rejected(folder, job, number) for number in numbers}
 
 
-def insist_on_all(folder: Path, job: Job) -> None:
-    """Raises EdgefrError where a shard is missing, of another job, or evidently damaged."""
-    whole = whole_shards(folder, job)
+def check_complete(folder: Path, job: Job) -> None:
+    """Check that all shards exist. Raises UnavailableError if one is missing, and like `count_rejected`."""
+    present = count_rejected(folder, job)
     for number in range(job.shards):
-        if number not in whole:
-            raise EdgefrError(
+        if number not in present:
+            raise UnavailableError(
                 f"all {job.shards:,} shards of the job in {folder}",
                 f"no part {number:05d}",
-                "finish it with the `edgefr embed` command that began it",
+                "resume the job: run its `edgefr embed` command again",
             )
 
 
 def read_rows(folder: Path, job: Job, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """All rows of all shards in the order of the job's list, or of each these `columns`, `path` among them.
+    """Read all rows in the order of the photographs; `columns` limits the columns, and must contain `path`.
 
     Raises:
-        EdgefrError: a shard is missing or of another job, said before the first row; or damaged.
+        InvalidArgumentError: A shard belongs to another job.
+        UnavailableError: A shard is missing (raised before the first row) or damaged.
     """
-    insist_on_all(folder, job)
+    check_complete(folder, job)
     for number in range(job.shards):
-        with _opened(folder, number) as file:
-            for batch in file.iter_batches(ROWS, columns=columns):
-                yield from _rows(batch)
+        with _open_shard(folder, number) as file:
+            for batch in file.iter_batches(READ_ROWS, columns=columns):
+                yield from _to_rows(batch)
 
 
-def refusals(folder: Path, job: Job) -> Iterator[Row]:
-    """The rows of those that were refused, with path and reason only."""
+def read_rejected(folder: Path, job: Job) -> Iterator[Row]:
+    """Path and reason of all photographs without a usable face. Raises like `read_rows`."""
     return (row for row in read_rows(folder, job, ["path", "refused"]) if row.refused is not None)
 
 
 def _schema(pa: Any, job: Job, number: int) -> Any:
-    """The columns; `read_rows` and docs/bulk.md have them, too."""
     vector = pa.list_(pa.float32(), job.binding.embedding_dim)
     return pa.schema(
         [
@@ -119,21 +125,20 @@ def _schema(pa: Any, job: Job, number: int) -> Any:
     )
 
 
-def _column(pa: Any, field: Any, values: list[Any]) -> Any:
-    """One column; vectors go through one flat array, for lists of Python's numbers would take longer than the face."""
+def _to_column(pa: Any, field: Any, values: list[Any]) -> Any:
+    """Vectors pass through one flat array, because lists of Python floats would take longer than the embedding."""
     if not pa.types.is_fixed_size_list(field.type):
         return pa.array(values, field.type)
     size = field.type.list_size
-    there = np.array([value is not None for value in values])
+    present = np.array([value is not None for value in values])
     flat = np.zeros((len(values), size), np.float32)
-    if there.any():
-        flat[there] = np.stack([np.ravel(value) for value in values if value is not None])
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), size, mask=pa.array(~there))
+    if present.any():
+        flat[present] = np.stack([np.ravel(value) for value in values if value is not None])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), size, mask=pa.array(~present))
 
 
-def _rows(batch: Any) -> Iterator[Row]:
-    """Rows of a record batch; vectors as float32, landmarks as (5, 2)."""
-    columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+def _to_rows(batch: Any) -> Iterator[Row]:
+    columns = {name: _to_values(batch.column(name)) for name in batch.schema.names}
     for at in range(batch.num_rows):
         row = {name: values[at] for name, values in columns.items()}
         if row.get("landmarks") is not None:
@@ -141,7 +146,7 @@ def _rows(batch: Any) -> Iterator[Row]:
         yield Row(**row)
 
 
-def _values(column: Any) -> list[Any]:
+def _to_values(column: Any) -> list[Any]:
     if not hasattr(column.type, "list_size"):
         return list(column.to_pylist())
     flat = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)  # without the nulls
@@ -149,14 +154,14 @@ def _values(column: Any) -> list[Any]:
     return [next(vectors) if valid else None for valid in column.is_valid().to_pylist()]
 
 
-def _refused_of(folder: Path, job: Job, number: int) -> int:
-    with _opened(folder, number) as file:
+def _count_rejected(folder: Path, job: Job, number: int) -> int:
+    with _open_shard(folder, number) as file:
         rows, metadata = file.metadata, json.loads(file.schema_arrow.metadata[METADATA_KEY.encode()])
         if (metadata["id"], metadata["number"], rows.num_rows) != (job.id, number, job.rows(number)):
-            raise EdgefrError(
+            raise InvalidArgumentError(
                 f"a shard of the job in {folder} in {shard_path(folder, number)}",
-                "another's",
-                "remove it, then give the `edgefr embed` command again, which makes it",
+                "one of another job",
+                "remove it, then run the `edgefr embed` command again, which makes it again",
             )
         column = file.schema_arrow.get_field_index("refused")
         groups = (rows.row_group(group) for group in range(rows.num_row_groups))
@@ -164,16 +169,16 @@ def _refused_of(folder: Path, job: Job, number: int) -> int:
 
 
 @contextmanager
-def _opened(folder: Path, number: int) -> Iterator[Any]:
-    """A shard's file; what its bytes make Arrow raise says that it is damaged."""
+def _open_shard(folder: Path, number: int) -> Iterator[Any]:
+    """Open a shard. Whatever Arrow raises within the block means that the file is damaged."""
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     path = shard_path(folder, number)
     try:
         with parquet.ParquetFile(path) as file:
             yield file
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise EdgefrError(
-            f"a whole shard in {path}",
+        raise UnavailableError(
+            f"a complete shard in {path}",
             f"a damaged file ({type(error).__name__})",
-            "remove it, then give the `edgefr embed` command again, which makes it",
+            "remove it, then run the `edgefr embed` command again, which makes it again",
         ) from error

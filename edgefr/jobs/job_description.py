@@ -1,4 +1,4 @@
-"""What a job is: which photographs, by what, in how many shards. `job.json` in its folder says so and never changes."""
+"""An embedding job: its photographs, models and shards. `job.json` in its folder describes it and never changes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from edgefr.detection.base import FacePolicy
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.io.files import atomic_write
-from edgefr.jobs.photograph_list import Paths, digest_of, write_list
+from edgefr.jobs.photograph_list import Paths, digest, write_list
 
 FORMAT = "edgefr embed job 1"
 FILE, LOCK = "job.json", "lock"
-LARGEST_FILE = 1 << 16
-SHARD = 2048
-"""Photographs of a shard: what is lost at most when a worker dies, some ten seconds of one core's work."""
+MAX_FILE_BYTES = 1 << 16
+DEFAULT_SHARD = 2048
+"""Photographs per shard. When a worker dies at most one shard is lost, about ten seconds of work on one core."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """So many `photographs`, whose list has the digest `list_sha256`, in shards of `shard`; of each the face that the
-    policy `face` means is embedded by what `binding` says."""
+    """An embedding job. The names of the fields are keys of `job.json`.
+
+    Attributes:
+        photographs: Number of photographs.
+        list_sha256: Digest of their paths.
+        shard: Number of photographs per shard.
+        face: Which of several faces is embedded.
+        binding: The models.
+    """
 
     photographs: int
     list_sha256: str
@@ -34,17 +41,18 @@ class Job:
 
     @classmethod
     def of(cls, paths: Paths, shard: int, face: FacePolicy, binding: ModelBinding) -> Job:
-        return cls(len(paths), digest_of(paths), shard, face, binding)
+        """The job for a list of photographs."""
+        return cls(len(paths), digest(paths), shard, face, binding)
 
     @classmethod
     def from_json(cls, text: str) -> Job:
-        """What `to_json` gave; ValueError, TypeError or KeyError where it is something else."""
+        """Read the result of `to_json`. Raises ValueError, TypeError or KeyError for other text."""
         raw = json.loads(text)
         if raw.pop("format") != FORMAT:
             raise ValueError("another format")
         job = cls(**{**raw, "binding": ModelBinding(**raw["binding"])})
         if not (job.shard > 0 and job.photographs > 0 and 0 < job.binding.embedding_dim <= 1 << 16):
-            raise ValueError("sizes that no job has")
+            raise ValueError("sizes out of range")
         return job
 
     def to_json(self) -> str:
@@ -52,74 +60,75 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Tells the job from others."""
+        """Digest that identifies the job."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @property
     def shards(self) -> int:
+        """Number of shards."""
         return -(-self.photographs // self.shard)
 
     def rows(self, number: int) -> int:
-        """Photographs of the shard of this number."""
+        """Number of photographs in a shard."""
         return min(self.shard, self.photographs - number * self.shard)
 
 
 def read_job(folder: Path) -> Job:
-    """The job of a folder.
+    """Read the job of a folder.
 
     Raises:
-        EdgefrError: there is none, or its file is damaged.
+        InvalidArgumentError: There is none, or its file is damaged.
     """
     path = folder / FILE
     try:
         with path.open("rb") as file:
-            return Job.from_json(file.read(LARGEST_FILE).decode())
+            return Job.from_json(file.read(MAX_FILE_BYTES).decode())
     except OSError as error:
-        raise EdgefrError(
-            f"a job's folder at {folder}",
+        raise InvalidArgumentError(
+            f"the folder of an `edgefr embed` job at {folder}",
             f"no {FILE} in it ({error.strerror})",
             f"make it with `edgefr embed PHOTOGRAPHS -o {folder}`",
         ) from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise EdgefrError(
-            f"what `edgefr embed` wrote in {path}", "something else", "begin again in another folder"
+        raise InvalidArgumentError(
+            f"the description of an `edgefr embed` job in {path}", "something else", "start again in another folder"
         ) from error
 
 
-def begin(folder: Path, job: Job, paths: Paths) -> None:
-    """Write down the job of a new folder; in a folder that has one, insist that it is this one.
+def begin_or_resume(folder: Path, job: Job, paths: Paths) -> None:
+    """Write the description of a new job, or check that the folder holds this job.
 
     Raises:
-        EdgefrError: the folder's is another, or the folder cannot be written.
+        InvalidArgumentError: The folder holds another job.
     """
     if (folder / FILE).exists():
-        _insist_on_the_same(folder, read_job(folder), job)
+        _check_same(folder, read_job(folder), job)
         return
     if any(folder.glob("part-*.parquet")):
-        raise EdgefrError(
-            f"{FILE} beside the shards in {folder}", "none", "choose another folder, or remove the shards"
+        raise InvalidArgumentError(
+            f"{FILE} with the shards in {folder}", "none", "choose another folder, or remove the shards"
         )
     write_list(folder, paths, job.shard)
     with atomic_write(folder / FILE) as temporary:
         temporary.write_text(job.to_json() + "\n", encoding="utf-8")
 
 
-def _insist_on_the_same(folder: Path, there: Job, wanted: Job) -> None:
-    for what, made, found in _parts(there, wanted):
-        if made != found:
-            raise EdgefrError(
-                f"the same {what} as the job in {folder} was begun with, {made}",
-                str(found),
-                "give the same command to go on, or another folder to begin a new job",
+def _check_same(folder: Path, existing: Job, requested: Job) -> None:
+    for what, before, now in _properties(existing, requested):
+        if before != now:
+            raise InvalidArgumentError(
+                f"the {what} of the job in {folder}, {before}",
+                str(now),
+                "run the command of that job to resume it, or start a new job in another folder",
             )
 
 
-def _parts(there: Job, wanted: Job) -> Iterator[tuple[str, object, object]]:
-    """Names of what jobs may differ in, and what it is in both."""
-    yield "number of photographs", f"{there.photographs:,}", f"{wanted.photographs:,}"
-    yield "list of photographs", there.list_sha256[:12], wanted.list_sha256[:12]
-    yield "--shard", there.shard, wanted.shard
-    yield "--face", there.face, wanted.face
+def _properties(existing: Job, requested: Job) -> Iterator[tuple[str, object, object]]:
+    """Names of the properties in which jobs can differ, with both values."""
+    yield "number of photographs", f"{existing.photographs:,}", f"{requested.photographs:,}"
+    yield "list of photographs", existing.list_sha256[:12], requested.list_sha256[:12]
+    yield "--shard", existing.shard, requested.shard
+    yield "--face", existing.face, requested.face
     for field in fields(ModelBinding):
         name = field.name.replace("_", " ")
-        yield name, getattr(there.binding, field.name), getattr(wanted.binding, field.name)
+        yield name, getattr(existing.binding, field.name), getattr(requested.binding, field.name)

@@ -1,4 +1,4 @@
-"""The photographs of a job: found, sorted, each once; kept as bytes in Arrow's arrays, for there may be millions."""
+"""The photographs of a job: sorted, each once, as bytes in Arrow arrays because there may be millions."""
 
 from __future__ import annotations
 
@@ -12,129 +12,136 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 from edgefr.io.files import atomic_write
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 
-LONGEST_PATH = 4096
-"""Bytes of a path, as Linux has it."""
+MAX_PATH = 4096
+"""Bytes of a path in Linux."""
 BLOCK = 65_536
-"""Paths that are Python's objects at once."""
-
+"""Number of paths that are Python objects at a time."""
 LIST = "photographs.parquet"
 Paths = Any
-"""A sorted `pyarrow.LargeBinaryArray` of absolute paths as the system has them."""
+"""A sorted `pyarrow.LargeBinaryArray` of absolute paths, in the encoding of the file system."""
 
 
-def photographs(arguments: Sequence[str], listed: Path | None) -> Paths:
-    """Absolute paths of files as they are, of pictures below folders, of what globs match, and of a list's lines.
+def list_paths(arguments: Sequence[str], listed: Path | None) -> Paths:
+    """Find photographs.
+
+    Args:
+        arguments: Files, folders (all pictures below them) and globs.
+        listed: A text file with one path per line, or "-" for stdin.
+
+    Returns:
+        The absolute paths, sorted, each once.
 
     Raises:
-        EdgefrError: there are none, a folder cannot be read, or the list is none.
+        InvalidArgumentError: There are none, or the list is not a list.
+        UnavailableError: A folder or the list cannot be read.
     """
     pa, compute = require_extra("pyarrow", "bulk"), require_extra("pyarrow.compute", "bulk")
-    named = itertools.chain.from_iterable(map(_of, arguments))
-    lines = iter(()) if listed is None else _lines(listed)
+    named = map(os.fsencode, itertools.chain.from_iterable(map(_expand, arguments)))
+    lines = iter(()) if listed is None else _read_lines(listed)
     blocks = []
-    for names in _blocks(itertools.chain((os.fsencode(name) for name in named), lines)):
+    for names in _split(itertools.chain(named, lines)):
         blocks.append(pa.array([os.path.abspath(name) for name in names], pa.large_binary()))  # noqa: PTH100
     if not blocks:
-        raise EdgefrError("photographs", "none", "name files, folders or globs, or give --list FILE")
+        raise InvalidArgumentError("photographs", "none", "name files, folders or globs, or give --list FILE")
     paths = compute.unique(pa.chunked_array(blocks))
     return paths.take(compute.array_sort_indices(paths))
 
 
-def digest_of(paths: Paths) -> str:
-    """SHA-256 of all paths, each ended by a zero byte, which none holds."""
-    digest = hashlib.sha256()
+def digest(paths: Paths) -> str:
+    """SHA-256 of all paths, each followed by a zero byte, which no path contains."""
+    state = hashlib.sha256()
     for start in range(0, len(paths), BLOCK):
-        digest.update(b"".join(path + b"\0" for path in paths.slice(start, BLOCK).to_pylist()))
-    return digest.hexdigest()
+        state.update(b"".join(path + b"\0" for path in paths.slice(start, BLOCK).to_pylist()))
+    return state.hexdigest()
 
 
 def write_list(folder: Path, paths: Paths, shard: int) -> None:
-    """Write the list so that each shard's paths are a row group of it."""
+    """Write the list with one Parquet row group for each shard."""
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     with atomic_write(folder / LIST) as temporary:
         parquet.write_table(pa.table({"path": paths}), temporary, row_group_size=shard, write_statistics=False)
 
 
 def list_reader(folder: Path) -> Callable[[int], list[str]]:
-    """A function that gives the paths of a shard.
+    """Open the list of a job; returns a function that returns the paths of a shard.
 
     Raises:
-        EdgefrError: the list is missing or damaged.
+        UnavailableError: The list is missing or damaged.
     """
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
     try:
         file = parquet.ParquetFile(folder / LIST)
     except (OSError, pa.ArrowException) as error:
-        raise EdgefrError(
-            f"the job's list in {folder / LIST}", "none or a damaged one", f"remove {folder} and begin again"
+        raise UnavailableError(
+            f"the list of photographs in {folder / LIST}", "none, or a damaged one", f"remove {folder} and start again"
         ) from error
     return lambda number: [os.fsdecode(path) for path in file.read_row_group(number).column("path").to_pylist()]
 
 
-def shown(path: str) -> str:
-    """The path as text: bytes that are not UTF-8 as `\\xNN`."""
+def printable(path: str) -> str:
+    r"""A path as valid text, with bytes that are not UTF-8 as `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _of(argument: str) -> Iterable[str]:
-    if os.path.isdir(argument):  # noqa: PTH112 - millions of names: strings
-        found: Iterator[str] = _below(argument)
+def _expand(argument: str) -> Iterable[str]:
+    if os.path.isdir(argument):  # noqa: PTH112 - strings, because there may be millions
+        found: Iterator[str] = _walk(argument)
     elif os.path.exists(argument) or not glob.has_magic(argument):  # noqa: PTH110
-        found = iter([argument])  # a file that is missing is refused by name when it is read
+        found = iter([argument])  # if it does not exist, reading it gives the error
     else:
         found = (name for name in glob.iglob(argument, recursive=True) if os.path.isfile(name))  # noqa: PTH113, PTH207
     first = next(found, None)
     if first is None:
-        raise EdgefrError(f"photographs in {argument}", "none", "check the path")
+        raise InvalidArgumentError(f"photographs in {argument}", "none", "check the path")
     return itertools.chain([first], found)
 
 
-def _below(folder: str) -> Iterator[str]:
-    """Pictures below a folder, in no order; links to folders are not followed."""
-    waiting = [folder]
-    while waiting:
+def _walk(folder: str) -> Iterator[str]:
+    """Pictures below a folder, in any order. Links to folders are not followed."""
+    pending = [folder]
+    while pending:
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                        pending.append(entry.path)
                     elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and entry.is_file():  # noqa: PTH122
                         yield entry.path
         except OSError as error:
-            raise EdgefrError(
-                f"to read the folder {error.filename}",
-                f"that this cannot be done ({error.strerror})",
-                "change its permissions, or name the others",
+            raise UnavailableError(
+                "",
+                f"The folder {error.filename} cannot be read: {error.strerror}",
+                "change its permissions, or name only the others",
             ) from error
 
 
-def _lines(listed: Path) -> Iterator[bytes]:
-    """The lines of a file, or with `-` of stdin, that are not empty."""
+def _read_lines(listed: Path) -> Iterator[bytes]:
+    """The lines that are not empty."""
     try:
-        with _opened(listed) as file:
-            while line := file.readline(LONGEST_PATH + 1):
-                if len(line) > LONGEST_PATH or b"\0" in line:
-                    raise EdgefrError(
-                        f"a path of at most {LONGEST_PATH} bytes in each line of {listed}",
+        with _open_list(listed) as file:
+            while line := file.readline(MAX_PATH + 1):
+                if len(line) > MAX_PATH or b"\0" in line:
+                    raise InvalidArgumentError(
+                        f"a path of at most {MAX_PATH} bytes in each line of {listed}",
                         "something else",
-                        "give a text file, one path a line",
+                        "give a text file with one path per line",
                     )
                 if name := line.rstrip(b"\r\n"):
                     yield name
     except OSError as error:
-        raise EdgefrError(
-            f"a list of photographs in {listed}", f"that it cannot be read ({error.strerror})", "check --list"
+        raise UnavailableError(
+            "", f"The list of photographs {listed} cannot be read: {error.strerror}", "check --list"
         ) from error
 
 
-def _opened(listed: Path) -> AbstractContextManager[BinaryIO]:
+def _open_list(listed: Path) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if str(listed) == "-" else listed.open("rb")
 
 
-def _blocks(names: Iterator[bytes]) -> Iterator[list[bytes]]:
+def _split(names: Iterator[bytes]) -> Iterator[list[bytes]]:
     while block := list(itertools.islice(names, BLOCK)):
         yield block

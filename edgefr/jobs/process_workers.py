@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: each makes a shard at a time; one that dies is replaced, once for a shard."""
+"""Worker processes on this machine. A worker that dies is replaced, and its shard is retried once."""
 
 from __future__ import annotations
 
@@ -11,115 +11,139 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from edgefr.errors import EdgefrError, InternalError
-from edgefr.jobs.shard_worker import Made, Settings, Worker
+from edgefr.errors import EdgefrError, InternalError, UnavailableError
+from edgefr.jobs.shard_worker import Settings, ShardResult, Worker
 
-ATTEMPTS = 2
-"""Workers that may die at a shard before the job ends."""
+MAX_ATTEMPTS = 2
+"""Workers that may die at one shard before the job fails."""
 
 
 @dataclass
-class _Busy:
-    """A worker's process, the shard it makes, and how many of that shard's photographs are done."""
+class _BusyWorker:
+    """A process, the number of its shard, and how many photographs of it are done."""
 
     process: BaseProcess
-    number: int
+    shard: int
     done: int = 0
+
+
+class _Pool:
+    """Distributes shards among processes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        numbers: Sequence[int],
+        on_progress: Callable[[int], None],
+        on_warning: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._pending, self._deaths = deque(numbers), Counter[int]()
+        self._on_progress, self._on_warning = on_progress, on_warning
+        self._workers: dict[Connection, _BusyWorker] = {}
+
+    def run(self, count: int) -> None:
+        try:
+            while self._workers or self._pending:
+                while self._pending and len(self._workers) < count:
+                    self._start_worker()
+                for connection in wait(list(self._workers)):
+                    assert isinstance(connection, Connection)
+                    try:
+                        self._receive(connection)
+                    except (EOFError, ConnectionError):
+                        self._retry(connection)
+        finally:
+            for connection, worker in self._workers.items():
+                worker.process.kill()  # safe: a shard is written completely or not at all
+                _join(connection, worker)
+
+    def _start_worker(self) -> None:
+        number = self._pending.popleft()
+        connection, process = _start_process(self._settings)
+        self._workers[connection] = _BusyWorker(process, number)
+        with suppress(ConnectionError):  # if it died at once, `wait` reports the end of its pipe
+            connection.send(number)
+
+    def _receive(self, connection: Connection) -> None:
+        message, worker = connection.recv(), self._workers[connection]
+        if isinstance(message, EdgefrError):
+            raise message
+        if not isinstance(message, ShardResult):
+            self._on_progress(message)
+            worker.done += message
+        elif self._pending:
+            worker.shard, worker.done = self._pending.popleft(), 0
+            connection.send(worker.shard)
+        else:
+            _join(connection, self._workers.pop(connection))
+
+    def _retry(self, connection: Connection) -> None:
+        """Queue the shard of a dead worker again."""
+        worker = self._workers.pop(connection)
+        _join(connection, worker)
+        self._on_progress(-worker.done)
+        self._deaths[worker.shard] += 1
+        cause = _exit_cause(worker.process.exitcode)
+        if self._deaths[worker.shard] == MAX_ATTEMPTS:
+            raise UnavailableError(
+                "",
+                f"{MAX_ATTEMPTS} workers died at shard {worker.shard} ({cause})",
+                "run the same command with fewer --workers if memory was short; complete shards are kept",
+            )
+        self._on_warning(f"a worker died at shard {worker.shard} ({cause}); another one retries it")
+        self._pending.appendleft(worker.shard)
 
 
 def run_processes(
     settings: Settings,
     numbers: Sequence[int],
     workers: int,
-    advance: Callable[[int], None],
-    tell: Callable[[str], None],
+    on_progress: Callable[[int], None],
+    on_warning: Callable[[str], None],
 ) -> None:
-    """Make the shards of these numbers; `advance` is told of photographs, `tell` of workers that died.
+    """Make shards with worker processes.
+
+    Args:
+        settings: What the workers need.
+        numbers: The shards to make.
+        workers: Number of processes.
+        on_progress: Called with a number of photographs; negative if they must be done again.
+        on_warning: Receives a sentence about each worker that died.
 
     Raises:
-        EdgefrError: two workers died at a shard, or what `Worker` raises.
+        UnavailableError: Two workers died at the same shard.
+        EdgefrError: A worker failed, see `Worker`.
     """
-    waiting, deaths = deque(numbers), Counter[int]()
-    crew: dict[Connection, _Busy] = {}
-
-    def hire() -> None:
-        number = waiting.popleft()
-        connection, process = _start(settings)
-        crew[connection] = _Busy(process, number)
-        with suppress(ConnectionError):  # of one that died at once, whose end is heard of as any other's
-            connection.send(number)
-
-    def bury(connection: Connection) -> None:
-        worker = crew.pop(connection)
-        worker.process.join()
-        connection.close()
-        advance(-worker.done)
-        deaths[worker.number] += 1
-        how = _death(worker.process.exitcode)
-        if deaths[worker.number] == ATTEMPTS:
-            raise EdgefrError(
-                f"shard {worker.number} to be made",
-                f"that {ATTEMPTS} workers died at it ({how})",
-                "give the same command with fewer --workers if memory was short; whole shards stay",
-            )
-        tell(f"a worker died at shard {worker.number} ({how}); another makes that shard again")
-        waiting.appendleft(worker.number)
-
-    def hear(connection: Connection) -> None:
-        told, worker = connection.recv(), crew[connection]
-        if isinstance(told, EdgefrError):
-            raise told
-        if not isinstance(told, Made):
-            advance(told)
-            worker.done += told
-        elif waiting:
-            worker.number, worker.done = waiting.popleft(), 0
-            connection.send(worker.number)
-        else:
-            _dismiss(connection, crew.pop(connection))
-
-    try:
-        while crew or waiting:
-            while waiting and len(crew) < workers:
-                hire()
-            for connection in wait(list(crew)):
-                assert isinstance(connection, Connection)
-                try:
-                    hear(connection)
-                except (EOFError, ConnectionError):
-                    bury(connection)
-    finally:
-        for connection, worker in crew.items():
-            worker.process.kill()  # a shard is whole or absent, however its maker ends
-            _dismiss(connection, worker)
+    _Pool(settings, numbers, on_progress, on_warning).run(workers)
 
 
-def _start(settings: Settings) -> tuple[Connection, BaseProcess]:
-    context = multiprocessing.get_context("spawn")  # a fork would have the parent's locks and threads half
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(settings, theirs), daemon=True)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a child inherits: Ctrl-C is for the parent to answer
+def _start_process(settings: Settings) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that do not exist in it
+    connection, other_end = context.Pipe()
+    process = context.Process(target=_run_worker, args=(settings, other_end), daemon=True)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: only the parent handles Ctrl-C
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
-    theirs.close()  # so that the end of the process is the end of the pipe
-    return ours, process
+        signal.signal(signal.SIGINT, handler)
+    other_end.close()  # so that the pipe ends with the process
+    return connection, process
 
 
-def _dismiss(connection: Connection, worker: _Busy) -> None:
+def _join(connection: Connection, worker: _BusyWorker) -> None:
     connection.close()
     worker.process.join()
 
 
-def _work(settings: Settings, connection: Connection) -> None:
-    """What a worker's process does until its parent closes the pipe, or dies."""
+def _run_worker(settings: Settings, connection: Connection) -> None:
+    """Make shards until the parent closes the pipe or dies."""
     with suppress(EOFError, ConnectionError):
         try:
             worker = Worker(settings)
             while True:
                 connection.send(worker.make(connection.recv(), connection.send))
-        except EdgefrError as error:
+        except EdgefrError as error:  # the parent raises it
             connection.send(error)
         except (EOFError, ConnectionError):
             raise
@@ -127,7 +151,7 @@ def _work(settings: Settings, connection: Connection) -> None:
             connection.send(InternalError.of(error))
 
 
-def _death(code: int | None) -> str:
+def _exit_cause(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by signal {-code}, {signal.Signals(-code).name}"
     return f"exit code {code}"

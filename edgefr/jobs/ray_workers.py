@@ -1,4 +1,4 @@
-"""Workers as actors of a Ray cluster: the same shards in the same folder, which all its machines must see."""
+"""Workers on a Ray cluster. They write the same shards to the same folder, which all machines must share."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from edgefr.errors import EdgefrError, require_extra
-from edgefr.jobs.shard_worker import Made, Settings, Worker
+from edgefr.errors import EdgefrError, UnavailableError, require_extra
+from edgefr.jobs.shard_worker import Settings, ShardResult, Worker
 
-ANSWER_SECONDS = 10.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 class Actor:
-    """A `Worker` where Ray puts it; what goes wrong is an answer, so that it arrives as it was said."""
+    """A `Worker` as a Ray actor. It returns errors instead of raising them, because Ray would wrap them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._worker: Worker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Make the shard of a batch {"number": (1,)}; how many photographs it has, or the pickled error."""
+        """Make the shard of a batch {"number": (1,)}; returns its number of photographs, or the pickled error."""
         try:
             self._worker = self._worker or Worker(self._settings)
-            made, error = self._worker.make(int(batch["number"][0]), lambda _count: None), b""
-        except EdgefrError as wrong:
-            made, error = Made(0, 0, 0), pickle.dumps(wrong)
-        return {"photographs": [made.photographs], "error": [error]}
+            result, error = self._worker.make(int(batch["number"][0]), lambda _count: None), b""
+        except EdgefrError as failure:  # `run_cluster` raises it
+            result, error = ShardResult(0, 0, 0), pickle.dumps(failure)
+        return {"photographs": [result.photographs], "error": [error]}
 
 
 def run_cluster(
@@ -39,84 +39,87 @@ def run_cluster(
     numbers: Sequence[int],
     address: str,
     workers: int | None,
-    advance: Callable[[int], None],
-    tell: Callable[[str], None],
+    on_progress: Callable[[int], None],
+    on_warning: Callable[[str], None],
 ) -> None:
-    """Make the shards of these numbers with so many actors of one CPU each, by default as many as there are CPUs.
+    """Make shards with actors of one CPU each. Ray retries the shards of machines that are lost.
 
-    Shards that a lost machine was at are made again by others: Ray sees to that, and `tell` is told of it.
+    Args:
+        settings: What the workers need.
+        numbers: The shards to make.
+        address: "auto", "local" or host:port of the cluster.
+        workers: Number of actors; None means one for each CPU of the cluster.
+        on_progress: Called with a number of photographs.
+        on_warning: Receives a sentence when machines are lost.
 
     Raises:
-        EdgefrError: the cluster cannot be reached, or what `Worker` raises.
+        UnavailableError: The cluster cannot be reached, or it fails.
+        EdgefrError: A worker failed, see `Worker`.
     """
-    with _connected(address) as (ray, data):
-        machines = _machines(ray)
+    with _connect(address) as (ray, data):
+        machines = _count_machines(ray)
         data.DataContext.get_current().enable_progress_bars = False
         pool = data.ActorPoolStrategy(
             min_size=1, max_size=workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         )
         items = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
-        answers = items.map_batches(Actor, batch_size=1, fn_constructor_args=(settings,), compute=pool, num_cpus=1)
-        for answer in answers.iter_rows():
-            if answer["error"]:
-                raise pickle.loads(answer["error"])  # noqa: S301 - it comes from our own actor
-            advance(answer["photographs"])
-            if (there := _machines(ray)) < machines:
-                tell(f"of {machines} machines of the cluster {there} are left; they make the others' shards, too")
-            machines = there
+        results = items.map_batches(Actor, batch_size=1, fn_constructor_args=(settings,), compute=pool, num_cpus=1)
+        for result in results.iter_rows():
+            if result["error"]:
+                raise pickle.loads(result["error"])  # noqa: S301 - from our own actor
+            on_progress(result["photographs"])
+            if (alive := _count_machines(ray)) < machines:
+                on_warning(f"{alive} of {machines} machines are left; they retry the shards of the others")
+            machines = alive
 
 
-def _machines(ray: Any) -> int:
+def _count_machines(ray: Any) -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[tuple[Any, Any]]:
-    """`ray` and `ray.data`, connected; what Ray raises becomes a sentence, what it prints is kept off stdout."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of the machine
+def _connect(address: str) -> Iterator[tuple[Any, Any]]:
+    """Connect and give `ray` and `ray.data`. Their errors are translated, and what they print is suppressed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports usage to its makers by default
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray, data = require_extra("ray", "ray"), require_extra("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
-        _insist_on_answer(address)
+        _check_reachable(address)
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise EdgefrError(
+            raise UnavailableError(
                 f"a Ray cluster at {address}",
-                f"none ({_first(error)})",
+                f"none ({_first_line(error)})",
                 "start one with `ray start --head`, or give --ray local",
             ) from error
         try:
             yield ray, data
         except ray.exceptions.RayError as error:
-            raise EdgefrError(
-                f"the Ray cluster at {address} to make all shards",
-                f"{type(error).__name__} ({_first(error)})",
-                ("install the same edgefr on all its machines, look into Ray's logs, then give the same command again"),
+            raise UnavailableError(
+                "",
+                f"The Ray cluster at {address} failed: {type(error).__name__} ({_first_line(error)})",
+                "install the same edgefr on all its machines, check Ray's logs, then run the same command again",
             ) from error
         finally:
             ray.shutdown()
 
 
-def _insist_on_answer(address: str) -> None:
-    """Ray itself would try for two minutes and then end the process.
-
-    Raises:
-        EdgefrError: `address` is host:port, and nothing answers there.
-    """
+def _check_reachable(address: str) -> None:
+    """Check that host:port accepts connections. Ray itself would try for two minutes and then end the process."""
     host, colon, port = address.rpartition(":")
     if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise EdgefrError(
-            f"a Ray cluster at {address}",
-            f"that nothing answers there ({error})",
+        raise UnavailableError(
+            "",
+            f"No Ray cluster responds at {address}: {error}",
             "give the host:port that `ray start --head` printed",
         ) from error
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""One worker of a job: it opens the models once and makes shards, in a process here or as an actor on a cluster."""
+"""One worker of a job. It opens the models once and makes shards, in a local process or on a cluster."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.detection.base import Face, FacePolicy, select_face
-from edgefr.errors import EdgefrError, ImageError
+from edgefr.detection.base import FacePolicy, select_face
+from edgefr.errors import ImageError, UnavailableError, WrongModelError
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.io.photo import read_photograph
 from edgefr.jobs.embedding_shards import Row, write_shard
 from edgefr.jobs.job_description import FILE, Job, read_job
-from edgefr.jobs.photograph_list import list_reader, shown
+from edgefr.jobs.photograph_list import list_reader, printable
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker needs to know; `job` is the id of the job that `folder` must hold, `threads` as in `Verifier.open`.
-    Paths are absolute, for a worker may be elsewhere."""
+    """What a worker needs: folder and id of the job, and the arguments of `Verifier.open`.
+
+    Paths are absolute, because the worker may run on another machine.
+    """
 
     folder: Path
     job: str
@@ -36,8 +38,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A shard that is on the disk: its number, its photographs, and how many of them were refused."""
+class ShardResult:
+    """A shard that was written: its number, its photographs, and those without a usable face."""
 
     number: int
     photographs: int
@@ -51,10 +53,11 @@ class Worker:
         """Open the models.
 
         Raises:
-            EdgefrError: the job's folder cannot be seen from here, or the models are others than the job's.
+            UnavailableError: This machine does not see the folder of the job.
+            WrongModelError: The models here are not those of the job.
         """
         self._settings = settings
-        self._job = _seen(settings)
+        self._job = _read_job(settings)
         self._paths = list_reader(settings.folder)
         if settings.threads is not None:
             import cv2
@@ -69,88 +72,86 @@ class Worker:
             threads=settings.threads,
         )
         if (found := ModelBinding.of(self._verifier)) != self._job.binding:
-            raise EdgefrError(
+            raise WrongModelError(
                 f"{self._job.binding} on every machine of the job",
                 f"{found} on {platform.node()}",
-                "copy the same models there, and name --detector and --precision",
+                "copy the same models to that machine, and give --detector and --precision",
             )
 
-    def make(self, number: int, advance: Callable[[int], None]) -> Made:
-        """Make and write the shard of this number; `advance` is told of every few photographs.
+    def make(self, number: int, on_progress: Callable[[int], None]) -> ShardResult:
+        """Make and write a shard; `on_progress` receives the number of photographs of each batch.
 
         Raises:
-            EdgefrError: none of its photographs is there, the model fails, or the shard cannot be written.
+            UnavailableError: None of its photographs exists here.
+            EdgefrError: The model fails, or the shard cannot be written.
         """
         paths = self._paths(number)
         rows: list[Row] = []
         for start in range(0, len(paths), self._settings.batch):
             part = paths[start : start + self._settings.batch]
-            rows += rows_of(self._verifier, part, self._job.face)
-            advance(len(part))
+            rows += embed_rows(self._verifier, part, self._job.face)
+            on_progress(len(part))
         refused = sum(row.refused is not None for row in rows)
         if refused and not any(Path(path).exists() for path in paths):
-            # One file may have been removed; all of them are more likely a disk that is gone.
-            raise EdgefrError(
-                f"the photographs from {shown(paths[0])} to {shown(paths[-1])}",
+            # A single file may have been removed. If all are missing, a disk is more likely not mounted.
+            raise UnavailableError(
+                f"the photographs from {printable(paths[0])} to {printable(paths[-1])}",
                 f"none of them on {platform.node()}",
-                "mount their disk there, then give the same command again; or begin a new job without them",
+                "mount their disk there, then run the same command again; or start a new job without them",
             )
         write_shard(self._settings.folder, self._job, number, rows)
-        return Made(number, len(rows), refused)
+        return ShardResult(number, len(rows), refused)
 
 
-def rows_of(verifier: Verifier, paths: list[str], policy: FacePolicy) -> list[Row]:
-    """A row for each photograph, whose faces are embedded in one batch."""
+def embed_rows(verifier: Verifier, paths: list[str], policy: FacePolicy) -> list[Row]:
+    """Embed photographs in one batch; returns a row for each."""
     found: dict[str, tuple[FoundFace, float]] = {}
     refused: dict[str, str] = {}
     for path in paths:
         try:
-            found[path] = _found(verifier, Path(path), policy)
+            found[path] = _find_face(verifier, Path(path), policy)
         except ImageError as error:
-            refused[path] = shown(str(error))
+            refused[path] = printable(str(error))
     faces = iter(verifier.embed([face for face, _ in found.values()], len(found)) if found else [])
     return [
-        Row(shown(path), refused[path]) if path in refused else _row(path, next(faces), found[path][1])
+        Row(printable(path), refused[path]) if path in refused else _to_row(path, next(faces), found[path][1])
         for path in paths
     ]
 
 
-def _found(verifier: Verifier, path: Path, policy: FacePolicy) -> tuple[FoundFace, float]:
-    """The face that is meant, and the width of the widest other in widths of it."""
+def _find_face(verifier: Verifier, path: Path, policy: FacePolicy) -> tuple[FoundFace, float]:
+    """The selected face, and the width of the widest other face as a share of it."""
     photo = read_photograph(path)
-    faces = verifier.detector.detect(photo)
+    faces = list(verifier.detector.detect(photo))  # a list, because Detections makes new Face objects every time
     height, width = photo.shape[:2]
-    chosen = select_face(faces, (height, width), policy, str(path))
-    others = [face.box[2] for face in faces if face is not chosen]
-    return FoundFace(str(path), chosen, align(photo, chosen.landmarks)), max(others, default=0.0) / chosen.box[2]
+    selected = select_face(faces, (height, width), policy, str(path))
+    others = [face.box[2] for face in faces if face is not selected]
+    found = FoundFace(str(path), selected, align(photo, selected.landmarks))
+    return found, max(others, default=0.0) / selected.box[2]
 
 
-def _row(path: str, face: EmbeddedFace, beside: float) -> Row:
-    seen: Face = face.face
+def _to_row(path: str, embedded: EmbeddedFace, beside: float) -> Row:
+    face = embedded.face
     return Row(
-        shown(path),
+        printable(path),
         None,
-        face.embedding,
-        face.norm,
-        face.uncertainty,
-        np.array(seen.box, np.float32),
-        seen.landmarks,
-        seen.score,
-        face.sharpness,
+        embedded.embedding,
+        embedded.norm,
+        embedded.uncertainty,
+        np.array(face.box, np.float32),
+        face.landmarks,
+        face.score,
+        embedded.sharpness,
         beside,
     )
 
 
-def _seen(settings: Settings) -> Job:
-    """The job in the folder, if it is the one that was meant.
-
-    Raises:
-        EdgefrError: there is another, or none: on a cluster the folder may lie on one machine's own disk.
-    """
+def _read_job(settings: Settings) -> Job:
+    """The job in the folder. On a cluster the path may exist on the disk of one machine only."""
     if not (settings.folder / FILE).is_file() or (job := read_job(settings.folder)).id != settings.job:
-        raise EdgefrError(
-            f"the job's folder {settings.folder} on {platform.node()}",
-            "none or another's",
+        raise UnavailableError(
+            f"the folder of the job {settings.folder} on {platform.node()}",
+            "none, or one of another job",
             "put it and the photographs on a file system that all machines have at the same path",
         )
     return job

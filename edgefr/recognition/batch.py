@@ -1,4 +1,4 @@
-"""Embedding many photographs: find them, embed them in batches, write one .npz."""
+"""Embed many photographs: find them, embed them in batches, save an .npz file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.detection.base import FacePolicy
-from edgefr.errors import EdgefrError, ImageError
+from edgefr.errors import ImageError, InvalidArgumentError
 from edgefr.io.files import atomic_write
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
@@ -18,17 +18,28 @@ from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 @dataclass(frozen=True)
 class RejectedImage:
-    """A photograph that was left out, and why."""
+    """A photograph that was left out.
+
+    Attributes:
+        path: The photograph.
+        reason: The error, as a sentence.
+    """
 
     path: str
     reason: str
 
 
 def list_photographs(arguments: Sequence[str]) -> list[Path]:
-    """Files as they are, folders as the pictures below them, globs as what they match; each once, in order.
+    """Find photographs.
+
+    Args:
+        arguments: Files, folders (all pictures below them) and globs.
+
+    Returns:
+        The photographs in this order, each once. A file that does not exist is listed, too: reading it gives the error.
 
     Raises:
-        EdgefrError: a folder or glob holds no pictures.
+        InvalidArgumentError: A folder or a glob has no pictures.
     """
     photos: dict[Path, Path] = {}
     for argument in arguments:
@@ -38,39 +49,58 @@ def list_photographs(arguments: Sequence[str]) -> list[Path]:
                 entry for entry in path.rglob("*") if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
             )
         elif path.exists() or not glob.has_magic(argument):
-            found = [path]  # a file that is missing is refused by name when it is read
+            found = [path]
         else:
             found = sorted(Path(name) for name in glob.glob(argument, recursive=True) if Path(name).is_file())  # noqa: PTH207
         if not found:
-            raise EdgefrError(f"photographs in {argument}", "none", "check the path")
+            raise InvalidArgumentError(f"photographs in {argument}", "none", "check the path")
         for photo in found:
             photos.setdefault(photo.resolve(), photo)
     return list(photos.values())
 
 
 def embed_photographs(
-    verifier: Verifier, photos: Sequence[Path], policy: FacePolicy, batch: int, advance: Callable[[int], None]
+    verifier: Verifier, photos: Sequence[Path], policy: FacePolicy, batch: int, on_progress: Callable[[int], None]
 ) -> tuple[list[EmbeddedFace], list[RejectedImage]]:
-    """Faces of all photographs that have a usable one, and the others with the reason."""
+    """Embed photographs in batches.
+
+    Args:
+        verifier: Detector and recogniser.
+        photos: The photographs.
+        policy: Which of several faces to take.
+        batch: Number of faces per call of the recogniser.
+        on_progress: Called with 1 after each photograph.
+
+    Returns:
+        The faces, and the photographs without a usable face.
+
+    Raises:
+        EdgefrError: The model fails.
+    """
     faces: list[EmbeddedFace] = []
-    refused: list[RejectedImage] = []
-    waiting: list[FoundFace] = []
+    rejected: list[RejectedImage] = []
+    pending: list[FoundFace] = []
     for path in photos:
         try:
-            waiting.append(verifier.find(path, policy))
+            pending.append(verifier.find(path, policy))
         except ImageError as error:
-            refused.append(RejectedImage(str(path), str(error)))
-        if len(waiting) == batch:
-            faces += verifier.embed(waiting, batch)
-            waiting = []
-        advance(1)
-    return faces + (verifier.embed(waiting, batch) if waiting else []), refused
+            rejected.append(RejectedImage(str(path), str(error)))
+        if len(pending) == batch:
+            faces += verifier.embed(pending, batch)
+            pending = []
+        on_progress(1)
+    return faces + (verifier.embed(pending, batch) if pending else []), rejected
 
 
 def save_npz(output: Path, faces: Sequence[EmbeddedFace]) -> None:
-    """`path` (N,), `embedding` (N, K), `norm` (N,), `uncertainty` (N,), `box` (N, 4), `landmarks` (N, 5, 2).
+    """Save faces as an .npz file.
 
-    `uncertainty` is NaN where the model gives none.
+    The arrays are `path` (N,), `embedding` (N, K), `norm` (N,), `uncertainty` (N,), `box` (N, 4) and `landmarks`
+    (N, 5, 2). `uncertainty` is NaN if the model gives none.
+
+    Args:
+        output: The file.
+        faces: At least one face.
     """
     uncertainty = [np.nan if face.uncertainty is None else face.uncertainty for face in faces]
     with atomic_write(output) as temporary:

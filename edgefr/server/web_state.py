@@ -13,7 +13,8 @@ from typing import Any
 from edgefr.camera.overlay import draw_faces, encode_jpeg
 from edgefr.camera.session import Document, iso_time
 from edgefr.camera.watcher import FrameResult, Watcher
-from edgefr.gallery.enrolment import Enrolment, crop_for_enrolment, enrol_samples, sample_from_face
+from edgefr.gallery.enrolment import Enrolment, enrol_samples, sample_from_face
+from edgefr.gallery.enrolment_checks import crop_for_enrolment
 from edgefr.io.photo import decode_photograph
 from edgefr.recognition.verifier import VerificationResult
 

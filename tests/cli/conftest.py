@@ -29,7 +29,7 @@ class Told:
         """The one line of an error."""
         assert self.code == 2
         assert self.out == ""
-        assert self.err.startswith("edgefr: expected ")
+        assert self.err.startswith("edgefr: ")
         assert self.err.count("\n") == 1, self.err
         assert "Traceback" not in self.err
         return self.err

@@ -1,4 +1,4 @@
-"""`edgefr gallery` from the first enrolment to the last removal, as people and scripts use it."""
+"""The commands of `edgefr gallery`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.gallery.people import NOBODY, TWO, StubDetector, photo, thresholds
 
 @pytest.fixture
 def gallery(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Commands on one plain gallery, with the fake model, whose manifest lies in the current folder."""
+    """Runs commands on one gallery without a secret, with the fake model and its manifest in the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
@@ -33,55 +33,55 @@ def three(gallery, tmp_path: Path) -> Told:
     for person, name in enumerate(("ada", "grace", "emmy")):
         for picture in range(2):
             photo(tmp_path / "people" / name / f"{picture}.png", person, picture)
-    told: Told = gallery("enroll", "--folder", "people", "--plain", "--keep-crops", *MODEL, "--json")
-    assert told.code == 0, told.err
-    return told
+    result: Told = gallery("enroll", "--folder", "people", "--plain", "--keep-crops", *MODEL, "--json")
+    assert result.code == 0, result.err
+    return result
 
 
-def test_a_folder_of_people_is_enrolled_and_each_is_known_again(gallery, three: Told, tmp_path: Path) -> None:
+def test_people_enrolled_from_a_folder_are_identified(gallery, three: Told, tmp_path: Path) -> None:
     assert [(one["name"], one["images"]) for one in three.json["people"]] == [("ada", 2), ("emmy", 2), ("grace", 2)]
     seen = [photo(tmp_path / "seen" / f"{person}.png", person, 9) for person in range(3)]
-    told = gallery("identify", *seen, *MODEL, "--json")
-    assert told.code == 0
-    assert [answer["name"] for answer in told.json["answers"]] == ["ada", "grace", "emmy"]
-    assert told.json["value"] == 0.5
-    assert told.json["fpir"] == pytest.approx(1 - (1 - 1e-3) ** 3)
+    result = gallery("identify", *seen, *MODEL, "--json")
+    assert result.code == 0
+    assert [answer["name"] for answer in result.json["answers"]] == ["ada", "grace", "emmy"]
+    assert result.json["value"] == 0.5
+    assert result.json["fpir"] == pytest.approx(1 - (1 - 1e-3) ** 3)
     assert [event["name"] for event in gallery("audit", "--json").json["events"]][-3:] == ["ada", "grace", "emmy"]
 
 
 def test_a_stranger_is_unknown(gallery, three: Told, tmp_path: Path) -> None:
     stranger = photo(tmp_path / "stranger.png", 77)
-    told = gallery("identify", stranger, *MODEL)
-    assert told.code == 1
-    assert "stranger.png: unknown (similarity" in told.out
-    assert "stays below 0.500" in told.out
+    result = gallery("identify", stranger, *MODEL)
+    assert result.code == 1
+    assert "stranger.png: unknown (similarity" in result.out
+    assert "is below 0.500" in result.out
     both = gallery("identify", stranger, photo(tmp_path / "ada.png", 0, 5), *MODEL, "--json")
     assert both.code == 1
     assert [answer["name"] for answer in both.json["answers"]] == [None, "ada"]
 
 
-def test_a_photograph_without_a_face_is_named_and_exit_two(gallery, three: Told, tmp_path: Path) -> None:
-    told = gallery("identify", photo(tmp_path / "wall.png", 5, kind=NOBODY), *MODEL, "--json")
-    assert told.code == 2
-    assert told.json["answers"] == []
-    assert "expected a face in" in told.json["left_out"][0]["reason"]
-    assert "wall.png" in told.err
+def test_a_photograph_without_a_face_is_listed_with_exit_code_2(gallery, three: Told, tmp_path: Path) -> None:
+    result = gallery("identify", photo(tmp_path / "wall.png", 5, kind=NOBODY), *MODEL, "--json")
+    assert result.code == 2
+    assert result.json["answers"] == []
+    assert "expected a face in" in result.json["left_out"][0]["reason"]
+    assert "wall.png" in result.err
 
 
-def test_a_refused_photograph_is_exit_two_and_the_others_are_enrolled(gallery, tmp_path: Path) -> None:
+def test_a_rejected_photograph_gives_exit_code_2_and_the_others_are_enrolled(gallery, tmp_path: Path) -> None:
     good, bad = photo(tmp_path / "good.png", 1), photo(tmp_path / "bad.png", 1, kind=TWO)
-    told = gallery("enroll", "Ada", good, bad, "--plain", *MODEL)
-    assert told.code == 2
-    assert "left out: expected one face in" in told.err
-    assert "found two faces" in told.err
-    assert told.out.endswith("with 1 image more.\n")
+    result = gallery("enroll", "Ada", good, bad, "--plain", *MODEL)
+    assert result.code == 2
+    assert "left out: expected one face in" in result.err
+    assert "found two of similar size" in result.err
+    assert result.out == f"Enrolled Ada (1 image) in {tmp_path}/people.gallery.\n"
     assert gallery("list", "--json").json["people"][0]["images"] == 1
 
 
-def test_a_duplicate_is_told_of(gallery, three: Told, tmp_path: Path) -> None:
-    told = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
-    assert told.code == 0
-    assert "look again: countess looks like ada" in told.err
+def test_a_person_under_a_second_name_is_warned_about(gallery, three: Told, tmp_path: Path) -> None:
+    result = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
+    assert result.code == 0
+    assert "please check: countess looks like ada" in result.err
 
 
 def test_list_show_rename_and_remove(gallery, three: Told) -> None:
@@ -92,36 +92,36 @@ def test_list_show_rename_and_remove(gallery, three: Told) -> None:
     shown = gallery("show", "ada", "--json").json["images"]
     assert [one["source"] for one in shown] == ["0.png", "1.png"]
     assert all(one["similarity_to_template"] > 0.9 and one["crop_kept"] for one in shown)
-    assert gallery("rename", "ada", "Ada Lovelace").out == "ada is now Ada Lovelace.\n"
-    assert "found nobody of that name: see `edgefr gallery list`" in gallery("remove", "ada").sentence
+    assert gallery("rename", "ada", "Ada Lovelace").out == "Renamed ada to Ada Lovelace.\n"
+    assert "ada is not enrolled in " in gallery("remove", "ada").sentence
     assert gallery("remove", "Ada Lovelace", "--json").json == {"removed": "Ada Lovelace", "people": 2}
     events = gallery("audit", "--json").json["events"]
     assert [event["what"] for event in events] == ["enrolled"] * 3 + ["renamed", "removed"]
 
 
-def test_audit_proves_and_prints_the_log(gallery, three: Told, tmp_path: Path) -> None:
-    told = gallery("audit", "--lines", 2)
-    assert told.out.startswith("3 people, 6 images and 6 crops are as they were written")
-    assert told.out.count("\n") == 3
+def test_audit_verifies_the_gallery_and_prints_the_log(gallery, three: Told, tmp_path: Path) -> None:
+    result = gallery("audit", "--lines", 2)
+    assert result.out.startswith("Verified 3 people, 6 images, 6 crops and 3 events.")
+    assert result.out.count("\n") == 3
     path = tmp_path / "people.gallery"
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255  # within somebody's crop
+    content[len(content) // 2] ^= 255  # within a crop
     path.write_bytes(content)
-    assert "restore a copy" in gallery("audit").sentence
+    assert "Restore a copy" in gallery("audit").sentence
 
 
 def test_export_and_import_into_a_new_gallery(gallery, three: Told, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CARRY", "correct horse battery")
-    told = gallery("export", "people.export", "--file-passphrase-env", "CARRY")
-    assert told.out == "3 people are in people.export.\n"
+    result = gallery("export", "people.export", "--file-passphrase-env", "CARRY")
+    assert result.out == "Exported 3 people to people.export.\n"
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "other.gallery"))
     key = tmp_path / "key"
-    told = gallery("import", "people.export", "--file-passphrase-env", "CARRY", "--key-file", key, "--json")
-    assert told.json["people"] == 3
+    result = gallery("import", "people.export", "--file-passphrase-env", "CARRY", "--key-file", key, "--json")
+    assert result.json["people"] == 3
     assert "expected the key file" in gallery("list").sentence
     monkeypatch.setenv("EDGEFR_GALLERY_KEY", str(key))
     assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "emmy", "grace"]
-    assert "nobody of the name ada" in gallery("import", "people.export", "--file-passphrase-env", "CARRY").sentence
+    assert "ada is enrolled in " in gallery("import", "people.export", "--file-passphrase-env", "CARRY").sentence
 
 
 def test_rotate_from_plain_to_a_passphrase_and_back(gallery, three: Told, monkeypatch) -> None:
@@ -137,30 +137,75 @@ def test_rotate_from_plain_to_a_passphrase_and_back(gallery, three: Told, monkey
     assert "$OTHER, found it not set" in gallery("rotate-key", "--new-passphrase-env", "OTHER").sentence
 
 
-def test_an_unlocked_gallery_in_place_of_a_locked_one_is_refused(gallery, three: Told, tmp_path, monkeypatch) -> None:
+def test_a_gallery_without_a_secret_is_refused_if_a_secret_is_given(
+    gallery, three: Told, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setenv("SECRET", "correct horse battery")
     seen = photo(tmp_path / "seen.png", 0, 9)
     for secret in (("--key-file", tmp_path / "key"), ("--passphrase-env", "SECRET"), ("--passphrase-fd", 0)):
-        assert "people.gallery locked with the secret given" in gallery("list", *secret).sentence
-        assert "restore the right file" in gallery("enroll", "ada", seen, *MODEL, *secret).sentence
+        assert "people.gallery to be locked with the given secret" in gallery("list", *secret).sentence
+        assert "Restore the right file" in gallery("enroll", "ada", seen, *MODEL, *secret).sentence
     monkeypatch.setenv("EDGEFR_GALLERY_KEY", str(tmp_path / "key"))
-    assert "found it without any" in gallery("identify", seen, *MODEL).sentence
+    assert "found a gallery without a secret" in gallery("identify", seen, *MODEL).sentence
 
 
-def test_an_enrolment_after_a_creation_that_was_cut_short_makes_the_gallery(gallery, tmp_path: Path) -> None:
+def test_an_enrolment_after_an_interrupted_creation_creates_the_gallery(gallery, tmp_path: Path) -> None:
     (tmp_path / "people.gallery").touch()
     seen = photo(tmp_path / "seen.png", 0)
-    assert "found an empty file: make one with `edgefr gallery enroll" in gallery("list").sentence
+    assert "found an empty file. Create one with `edgefr gallery enroll" in gallery("list").sentence
     assert gallery("enroll", "ada", seen, "--plain", *MODEL).code == 0
     assert gallery("enroll", "grace", photo(tmp_path / "grace.png", 1), *MODEL).code == 0
     assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "grace"]
 
 
 def test_a_folder_enrolled_twice_changes_nobody(gallery, three: Told) -> None:
-    told = gallery("enroll", "--folder", "people", *MODEL)
-    assert told.code == 0
-    assert "with 0 images more; 2 photographs had been enrolled before." in told.out
+    result = gallery("enroll", "--folder", "people", *MODEL)
+    assert result.code == 0
+    assert [line.split() for line in result.out.splitlines()[1:-1]] == [
+        [name, "0", "2", "0", "unchanged"] for name in ("ada", "emmy", "grace")
+    ]
     assert [one["images"] for one in gallery("list", "--json").json["people"]] == [2, 2, 2]
+
+
+def test_one_unusable_person_of_a_folder_leaves_the_others_enrolled(gallery, tmp_path: Path) -> None:
+    photo(tmp_path / "people/ada/1.png", 0)
+    photo(tmp_path / "people/faceless/1.png", 5, kind=NOBODY)
+    photo(tmp_path / "people" / "\x07bell" / "1.png", 6)
+    (tmp_path / "people/empty").mkdir()
+    photo(tmp_path / "people/grace/1.png", 1)
+    result = gallery("enroll", "--folder", "people", "--plain", *MODEL)
+    assert result.code == 2
+    assert [one["name"] for one in gallery("list", "--json").json["people"]] == ["ada", "grace"]
+    header, *rows, total = result.out.splitlines()
+    assert header.split() == ["name", "added", "known", "left", "out", "result"]
+    results = {row.split()[0]: row.split(maxsplit=4)[4] for row in rows}
+    assert results["ada"] == results["grace"] == "enrolled"
+    assert results["faceless"].startswith("not enrolled: expected one face in people/faceless/1.png, found none.")
+    assert results["empty"] == "not enrolled: expected photographs in people/empty, found none. Check the path."
+    assert results["\x07bell"].startswith("not enrolled: expected a name of 1 to 200 printable characters")
+    assert total == f"2 of 5 people enrolled in {tmp_path}/people.gallery."
+
+
+def test_an_invalid_name_of_a_single_person_is_an_error(gallery, tmp_path: Path) -> None:
+    seen = photo(tmp_path / "seen.png", 0)
+    assert "printable characters" in gallery("enroll", "\x07bell", seen, "--plain", *MODEL).sentence
+
+
+def test_enrolments_are_described_in_sentences(gallery, tmp_path: Path) -> None:
+    photos = [photo(tmp_path / f"{number}.png", 0, number) for number in range(3)]
+    path = tmp_path / "people.gallery"
+    result = gallery("enroll", "Ada", photos[0], "--plain", *MODEL)
+    assert result.out == f"Enrolled Ada (1 image) in {path}.\n"
+    result = gallery("enroll", "Ada", *photos, "--days", 7, *MODEL)
+    assert result.out == f"Added 2 images to Ada in {path}. 1 photograph had been enrolled before.\n"
+    result = gallery("enroll", "Ada", photos[0], *MODEL)
+    assert result.out == f"Nothing new for Ada in {path}. 1 photograph had been enrolled before.\n"
+    gallery("enroll", "Grace", photo(tmp_path / "grace.png", 1), *MODEL)
+    header, ada, grace = (line.split() for line in gallery("list").out.splitlines())
+    assert header == ["name", "images", "enrolled", "expires"]
+    assert ada[:2] == ["Ada", "3"]
+    assert ada[3] != "never"
+    assert grace[3] == "never"
 
 
 def test_another_model_is_refused_until_the_gallery_is_rebuilt(
@@ -174,16 +219,18 @@ def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     assert gallery("identify", seen, *MODEL).code == 0
 
 
-def test_a_gallery_too_large_for_the_manifest_says_what_to_measure(gallery, three: Told, tmp_path: Path) -> None:
+def test_a_gallery_too_large_for_the_calibration_names_the_fmr_to_calibrate(
+    gallery, three: Told, tmp_path: Path
+) -> None:
     seen = photo(tmp_path / "seen.png", 0, 9)
     refused = gallery("identify", seen, *MODEL, "--fpir", "1e-6").sentence
     assert "edgefr calibrate fake FACES --fmr 1e-07" in refused
     assert gallery("identify", seen, *MODEL, "--fpir", "1e-6", "--threshold", "0.5").code == 0
 
 
-def test_wrong_words_are_sentences(gallery, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(gallery, tmp_path: Path) -> None:
     seen = photo(tmp_path / "seen.png", 0)
-    assert "make one with `edgefr gallery enroll" in gallery("list").sentence
+    assert "Create one with `edgefr gallery enroll" in gallery("list").sentence
     assert "neither or both" in gallery("enroll", "ada", *MODEL).sentence
     assert "neither or both" in gallery("enroll", "ada", seen, "--folder", tmp_path, *MODEL).sentence
     assert "found both" in gallery("enroll", "ada", seen, "--plain", "--key-file", tmp_path / "k", *MODEL).sentence

@@ -1,4 +1,4 @@
-"""The commands on a gallery in each store: enrolled, identified, listed, carried to a file, removed."""
+"""The commands of `edgefr gallery` with each store."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def test_the_commands_are_the_same_in_every_store(
         for picture in range(2):
             photo(tmp_path / "people" / name / f"{picture}.png", person, picture)
 
-    told = edgefr("gallery", "enroll", "--folder", "people", *there, *MODEL, "--json")
-    assert told.code == 0, told.err
-    assert told.json["gallery"] == str(place)
-    assert ("sees every template in clear" in told.err) == isinstance(place, Address)
+    result = edgefr("gallery", "enroll", "--folder", "people", *there, *MODEL, "--json")
+    assert result.code == 0, result.err
+    assert result.json["gallery"] == str(place)
+    assert ("sees every template in clear" in result.err) == isinstance(place, Address)
     seen = [photo(tmp_path / "seen" / f"{number}.png", number, 9) for number in (0, 1, 77)]
-    told = edgefr("gallery", "identify", *seen, *there, *MODEL, "--json")
-    assert told.code == 1, told.err
-    assert [answer["name"] for answer in told.json["answers"]] == ["ada", "grace", None]
-    assert told.err == ""
+    result = edgefr("gallery", "identify", *seen, *there, *MODEL, "--json")
+    assert result.code == 1, result.err
+    assert [answer["name"] for answer in result.json["answers"]] == ["ada", "grace", None]
+    assert result.err == ""
 
     out, passphrase = tmp_path / "out", ("--file-passphrase-env", "SECRET")
     assert edgefr("gallery", "export", out, *there, *passphrase).code == 0
     file = ("--gallery", tmp_path / "carried.gallery")
-    told = edgefr("gallery", "import", out, *file, "--plain", *passphrase, "--json")
-    assert told.json["people"] == 2, told.err
+    result = edgefr("gallery", "import", out, *file, "--plain", *passphrase, "--json")
+    assert result.json["people"] == 2, result.err
     before, after = (edgefr("gallery", "list", *where, "--json").json for where in (there, file))
     assert before["people"] == after["people"]
 
-    assert edgefr("gallery", "remove", "ada", *there).out == "ada is removed; 1 people are left.\n"
-    told = edgefr("gallery", "identify", seen[0], *there, *MODEL, "--json")
-    assert [answer["name"] for answer in told.json["answers"]] == [None]
+    assert edgefr("gallery", "remove", "ada", *there).out == "Removed ada; 1 person left.\n"
+    result = edgefr("gallery", "identify", seen[0], *there, *MODEL, "--json")
+    assert [answer["name"] for answer in result.json["answers"]] == [None]
     audit = edgefr("gallery", "audit", *there, "--json").json
     assert (audit["people"], audit["images"]) == (1, 2)
     assert [event["what"] for event in audit["events"]] == [
@@ -57,15 +57,15 @@ def test_the_commands_are_the_same_in_every_store(
         "removed",
     ]
 
-    told = edgefr("gallery", "rotate-key", "--new-key-file", tmp_path / "new", *there)
-    assert told.code == 0, told.err
-    assert ("the gallery's key beneath the lock is the same" in told.err) == isinstance(place, Address)
+    result = edgefr("gallery", "rotate-key", "--new-key-file", tmp_path / "new", *there)
+    assert result.code == 0, result.err
+    assert ("the gallery key has not changed" in result.err) == isinstance(place, Address)
 
 
 @pytest.mark.parametrize(
     ("address", "named"),
     [
-        ("postgresql://me:secret@host/db/people", "set PGPASSWORD"),
+        ("postgresql://me:secret@host/db/people", "Set PGPASSWORD"),
         ("milvus://token:secret@host/people", "MILVUS_TOKEN"),
         ("postgresql://me:secret/12@host/db/people", "expected an address such as"),
         ("postgresql://me:12/secret@host/db/people", "expected an address such as"),
@@ -76,7 +76,7 @@ def test_the_commands_are_the_same_in_every_store(
         ("http://host/people", "expected an address such as milvus://"),
     ],
 )
-def test_an_address_that_is_none_is_refused_without_telling_its_password(edgefr, address: str, named: str) -> None:
-    told = edgefr("gallery", "list", "--gallery", address)
-    assert named in told.sentence
-    assert "secret" not in told.sentence
+def test_a_malformed_address_is_refused_without_printing_its_password(edgefr, address: str, named: str) -> None:
+    result = edgefr("gallery", "list", "--gallery", address)
+    assert named in result.sentence
+    assert "secret" not in result.sentence

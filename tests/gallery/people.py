@@ -22,11 +22,11 @@ from edgefr.types import TEMPLATE, Floats, Image
 DIM = 8
 BINDING = ModelBinding("a model", "0" * 64, "stub", "as ever", "fp32", DIM)
 NOBODY, TWO, TURNED, SMALL = 1, 2, 3, 4
-"""What a photograph's first pixel tells the detector to find instead of one good face."""
+"""Values of the first pixel of a photograph, by which the detector finds something else than one good face."""
 
 
 class StubDetector:
-    """Finds the template's landmarks, shifted by (30, 20), or what the first pixel says."""
+    """Finds the landmarks of the template, shifted by (30, 20), unless the first pixel has one of the values above."""
 
     name = "stub"
 

@@ -1,4 +1,4 @@
-"""What `--gallery` may say."""
+"""Values of `--gallery`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.gallery.address import LITE, MILVUS, POSTGRES, Address, address_of
+from edgefr.gallery.address import LITE, MILVUS, POSTGRES, Address, parse_address
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
@@ -31,20 +31,20 @@ ADDRESSES = st.one_of(
 
 
 @given(ADDRESSES)
-def test_an_address_is_read_as_it_is_written(address: Address) -> None:
-    assert address_of(str(address)) == address
+def test_an_address_is_parsed_from_its_text(address: Address) -> None:
+    assert parse_address(str(address)) == address
 
 
 @given(st.text(max_size=60).map(lambda text: f"milvus://{text}") | st.text(max_size=60).map("postgresql://{}".format))
-def test_any_other_text_is_refused_in_a_sentence(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     try:
-        found = address_of(text)
+        found = parse_address(text)
     except EdgefrError as error:
         assert str(error).startswith("expected ")  # noqa: PT017
     else:
-        assert address_of(str(found)) == found
+        assert parse_address(str(found)) == found
 
 
 @pytest.mark.parametrize("text", ["people.gallery", "/data/people.gallery", "milvus/people", "a:b"])
-def test_a_path_is_a_path(text: str) -> None:
-    assert address_of(text) == Path(text)
+def test_other_text_is_a_path(text: str) -> None:
+    assert parse_address(text) == Path(text)

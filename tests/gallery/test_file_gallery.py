@@ -1,4 +1,4 @@
-"""Enrol, search, rename, expire, rebuild, carry elsewhere: as those depend on it who keep people in a gallery."""
+"""A gallery in a file: enrol, search, rename, expire, rebuild, export and import."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, LockedError
 from edgefr.gallery.crypto.encryption import DamagedError
 from edgefr.gallery.crypto.key_wrapping import NoSecret, Passphrase
+from edgefr.gallery.factory import open_gallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.rebuild import rebuild
-from edgefr.gallery.search import memory_index as roster
+from edgefr.gallery.search import memory_index
 from edgefr.gallery.search.int8_index import Block
+from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest
@@ -33,6 +35,14 @@ def gallery(tmp_path: Path):
         yield opened
 
 
+def test_open_gallery_takes_a_path_and_a_secret(gallery: FileGallery, tmp_path: Path) -> None:
+    gallery.enrol("Ada", [sample(1)])
+    with open_gallery(str(gallery.path), NoSecret()) as again:
+        assert again.names() == ["Ada"]
+    with pytest.raises(LockedError, match=r"expected no secret for .*, found another kind of secret"):
+        open_gallery(gallery.path, SECRET)
+
+
 def test_a_template_is_fused_by_uncertainty_over_all_enrolments(gallery: FileGallery) -> None:
     sure, unsure = replace(sample(1), uncertainty=-3.0), replace(sample(2), uncertainty=0.0)
     gallery.enrol("Ada", [sure])
@@ -43,17 +53,17 @@ def test_a_template_is_fused_by_uncertainty_over_all_enrolments(gallery: FileGal
     assert gallery.search(expected, 1)[0].similarity == pytest.approx(1, abs=1e-6)
 
 
-def test_without_uncertainty_the_norm_weighs(gallery: FileGallery) -> None:
+def test_without_uncertainty_images_are_weighted_by_norm(gallery: FileGallery) -> None:
     samples = [replace(sample(n), uncertainty=None, norm=float(n)) for n in (1, 5)]
     gallery.enrol("Ada", samples)
     expected = weighted_mean(np.stack([unit(1), unit(5)]), np.float32([1, 5]))
     np.testing.assert_allclose(gallery.person("Ada").template, expected, atol=1e-6)
 
 
-def test_the_search_gives_names_best_first_even_beyond_what_memory_keeps(
+def test_a_search_returns_the_best_names_first_without_cached_templates(
     gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "KEPT", 3)
+    monkeypatch.setattr(memory_index, "MAX_CACHED", 3)
     for number in range(9):
         gallery.enrol(f"person {number}", [sample(number)])
     for number in range(9):
@@ -67,14 +77,14 @@ def test_a_renamed_person_is_found_by_the_new_name_only(gallery: FileGallery) ->
     gallery.enrol("Grace", [sample(2)])
     gallery.rename("Ada", "  Ada Lovelace ")
     assert gallery.search(unit(1), 1)[0].name == "Ada Lovelace"
-    with pytest.raises(EdgefrError, match="nobody of that name"):
+    with pytest.raises(EdgefrError, match="Ada is not enrolled"):
         gallery.person("Ada")
-    with pytest.raises(EdgefrError, match="found one"):
+    with pytest.raises(EdgefrError, match="Ada Lovelace is enrolled already"):
         gallery.rename("Grace", "Ada Lovelace")
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "\x1b[31mred"])
-def test_a_name_that_no_terminal_should_be_sent_is_refused(gallery: FileGallery, name: str) -> None:
+def test_a_name_that_is_not_printable_is_refused(gallery: FileGallery, name: str) -> None:
     with pytest.raises(EdgefrError, match="printable"):
         gallery.enrol(name, [sample(1)])
 
@@ -85,8 +95,8 @@ def test_one_name_in_two_unicode_forms_is_one_person(gallery: FileGallery) -> No
     assert gallery.names() == ["Jos\u00e9"]
 
 
-def test_who_expires_is_removed_and_the_log_says_so(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Ada", [sample(1)], keep=3600)
+def test_an_expired_person_is_removed_and_logged(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     gallery.enrol("Grace", [sample(2)])
     assert len(gallery) == 2
     now = gallery.person("Ada").enrolled
@@ -98,52 +108,55 @@ def test_who_expires_is_removed_and_the_log_says_so(gallery: FileGallery, monkey
         assert again.names() == ["Grace"]
 
 
-class Dates(dict[int, float]):
-    """Counts how often they are walked."""
+class CountingDates(dict[int, float]):
+    """Counts how often all dates are compared."""
 
-    walks = 0
+    comparisons = 0
 
     def items(self):
-        self.walks += 1
+        self.comparisons += 1
         return super().items()
 
 
-def test_a_search_walks_no_dates_before_the_first_is_due(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery.enrol("Grace", [sample(2)], keep=7200)
-    gallery.enrol("Ada", [sample(1)], keep=3600)
-    dates = gallery._roster._expires = Dates(gallery._roster._expires)
+def test_a_search_compares_no_dates_before_the_next_expiry(
+    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Grace", [sample(2)], expires_in_s=7200)
+    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
+    dates = gallery._index._expires = CountingDates(gallery._index._expires)
     for _ in range(3):
         gallery.search(unit(1), 1)
-    assert dates.walks == 0
+    assert dates.comparisons == 0
     now = gallery.person("Ada").enrolled
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3700)
     assert gallery.names() == ["Grace"]
     assert gallery.names() == ["Grace"]
-    walks = dates.walks
+    comparisons = dates.comparisons
     assert gallery.names() == ["Grace"]
-    assert dates.walks == walks
+    assert dates.comparisons == comparisons
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 7300)
     assert gallery.names() == []
 
 
-def test_who_could_not_be_removed_in_time_is_removed_later(
+def test_an_expired_person_whose_removal_failed_is_removed_later(
     gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.enrol("Ada", [sample(1)], keep=3600)
+    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     now = gallery.person("Ada").enrolled
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
     with monkeypatch.context() as patched:
-        patched.setattr(gallery, "_remove", lambda *_: (_ for _ in ()).throw(EdgefrError("expected room, found none")))
-        with pytest.raises(EdgefrError, match="found none"):
+        error = EdgefrError("", "The disk is full", "free space")
+        patched.setattr(SqliteTransaction, "remove", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(EdgefrError, match="disk is full"):
             gallery.names()
     assert gallery.names() == []
 
 
-def test_a_change_of_everybody_copies_a_block_once(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_copies_each_block_once(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         gallery.enrol(f"person {number}", [sample(number)])
-    copies, chosen = [], Block.chosen
-    monkeypatch.setattr(Block, "chosen", lambda block, rows: copies.append(rows) or chosen(block, rows))
+    copies, chosen = [], Block.select
+    monkeypatch.setattr(Block, "select", lambda block, rows: copies.append(rows) or chosen(block, rows))
     gallery.re_embed_all(gallery.binding, lambda _name, _samples: [sample(77)])
     assert len(copies) == 1
     assert [hit.similarity for hit in gallery.search(unit(77), 5)] == pytest.approx([1] * 5, abs=1e-5)
@@ -157,7 +170,7 @@ def bound_to_engine(folder: Path, precision: str, converted: bytes | None = None
     if converted is not None:
         (folder / "model.onnx").write_bytes(converted)
     manifest = Manifest("engine", "mobilefacenet", engine={"key": {"onnx": "5" * 64, "precision": precision}})
-    return ModelBinding.of(Verifier(made.detector, made._opening, manifest, model))
+    return ModelBinding.of(Verifier(made.detector, made.recogniser, manifest, model))
 
 
 def test_an_engine_that_is_built_again_keeps_its_gallery(tmp_path: Path) -> None:
@@ -172,8 +185,8 @@ def test_an_int8_engine_is_bound_to_its_calibration(tmp_path: Path, monkeypatch:
         for name, content in (("one", b"some faces"), ("again", b"some faces"), ("other", b"other faces"))
     )
     assert one == again
-    assert one.model_sha256[:12] != other.model_sha256[:12]  # which is all that a refusal tells of them
-    with pytest.raises(EdgefrError, match="copy the engine's whole folder"):
+    assert one.model_sha256[:12] != other.model_sha256[:12]  # all that an error shows of the digest
+    with pytest.raises(EdgefrError, match="Copy the engine's whole folder"):
         bound_to_engine(tmp_path / "alone", "int8")
 
 
@@ -186,16 +199,16 @@ def test_an_int8_engine_is_bound_to_its_calibration(tmp_path: Path, monkeypatch:
         ({"precision": "int8"}, "the precision"),
     ],
 )
-def test_what_did_not_make_the_templates_is_refused_with_the_way_out(change, named: str) -> None:
+def test_other_models_are_refused_with_advice(change, named: str) -> None:
     with pytest.raises(EdgefrError, match=f"expected {named}.*rebuild --model"):
         BINDING.require_compatible(replace(BINDING, **change), Path("people.gallery"))
 
 
-def test_precisions_that_were_measured_together_may_meet() -> None:
+def test_compatible_precisions_can_be_mixed() -> None:
     BINDING.require_compatible(replace(BINDING, precision="bf16"), Path("people.gallery"))
 
 
-def test_a_rebuild_embeds_the_kept_crops_anew(tmp_path: Path) -> None:
+def test_a_rebuild_embeds_the_kept_crops_again(tmp_path: Path) -> None:
     made = verifier()
     old = replace(ModelBinding.of(made), model="another", model_sha256="1" * 64)
     gallery, secret = new_gallery(tmp_path, binding=old)
@@ -220,7 +233,7 @@ def test_a_rebuild_without_all_crops_changes_nothing(tmp_path: Path) -> None:
     dim = made.recogniser.embedding_dim
     gallery.enrol("Ada", [replace(sample(1, crop=True), embedding=unit(1, dim))])
     gallery.enrol("Grace", [replace(sample(2), embedding=unit(2, dim))])
-    with pytest.raises(EdgefrError, match=r"1 without of Grace.*--keep-crops"):
+    with pytest.raises(EdgefrError, match=r"found 1 missing for Grace\. .*--keep-crops"):
         rebuild(gallery, made, lambda _count: None)
     assert gallery.binding.model_sha256 == "1" * 64
     np.testing.assert_array_equal(gallery.samples("Ada")[0].embedding, unit(1, dim))
@@ -229,12 +242,12 @@ def test_a_rebuild_without_all_crops_changes_nothing(tmp_path: Path) -> None:
 
 def exported(gallery: FileGallery, folder: Path) -> Path:
     for number, name in enumerate(("Ada", "Grace", "Emmy")):
-        gallery.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], keep=None)
+        gallery.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], expires_in_s=None)
     assert export_gallery(gallery, folder / "people.export", SECRET, lambda _count: None) == 3
     return folder / "people.export"
 
 
-def test_an_import_brings_everybody_with_all_images(gallery: FileGallery, tmp_path: Path) -> None:
+def test_an_import_brings_all_people_with_all_images(gallery: FileGallery, tmp_path: Path) -> None:
     path = exported(gallery, tmp_path)
     assert b"Grace" not in path.read_bytes()
     (tmp_path / "other").mkdir()
@@ -247,12 +260,12 @@ def test_an_import_brings_everybody_with_all_images(gallery: FileGallery, tmp_pa
     other.close()
 
 
-def test_an_import_that_meets_a_known_name_enrols_nobody(gallery: FileGallery, tmp_path: Path) -> None:
+def test_an_import_with_a_name_that_is_taken_enrols_nobody(gallery: FileGallery, tmp_path: Path) -> None:
     path = exported(gallery, tmp_path)
     (tmp_path / "other").mkdir()
     other, _ = new_gallery(tmp_path / "other")
     other.enrol("Emmy", [sample(99)])
-    with pytest.raises(EdgefrError, match="nobody of the name Emmy"):
+    with pytest.raises(EdgefrError, match=r"Emmy is enrolled in .* already"):
         import_people(other, Export(path, SECRET), lambda _count: None)
     assert (other.names(), other.orphan_images()) == (["Emmy"], 0)
     other.close()
@@ -274,7 +287,7 @@ def test_a_changed_or_shortened_export_enrols_nobody(gallery: FileGallery, tmp_p
     other, _ = new_gallery(tmp_path / "other")
     rng = np.random.default_rng(0)
     bad = [content[: len(content) * part // 4] for part in range(4)]
-    chunk = content.index(b"\n") + 1  # past the lock, which takes its time to be tried
+    chunk = content.index(b"\n") + 1  # after the lock, because every attempt at it takes long
     for offset in rng.integers(chunk, len(content), 10):
         bad.append(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
     for wrong in bad:
@@ -290,7 +303,7 @@ def test_a_changed_or_shortened_export_enrols_nobody(gallery: FileGallery, tmp_p
 
 
 def test_an_export_without_its_last_people_is_refused(gallery: FileGallery, tmp_path: Path) -> None:
-    """Whole chunks cut out of the middle leave nothing else to notice."""
+    """Without complete chunks only the trailer does not match."""
     path = exported(gallery, tmp_path)
     content = path.read_bytes()
     at, ends = content.index(b"\n") + 1, []
@@ -306,7 +319,7 @@ def test_an_export_without_its_last_people_is_refused(gallery: FileGallery, tmp_
     other.close()
 
 
-def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: FileGallery, tmp_path: Path) -> None:
+def test_an_export_fails_if_the_gallery_is_rebuilt_meanwhile(gallery: FileGallery, tmp_path: Path) -> None:
     for number, name in enumerate(("Ada", "Grace")):
         gallery.enrol(name, [sample(number)])
 
@@ -314,6 +327,6 @@ def test_an_export_of_a_gallery_that_is_rebuilt_meanwhile_is_refused(gallery: Fi
         gallery.re_embed_all(replace(gallery.binding, model_sha256="1" * 64), lambda _name, samples: samples)
 
     path = tmp_path / "people.export"
-    with pytest.raises(EdgefrError, match=r"found it rebuilt: run `edgefr gallery export` again"):
+    with pytest.raises(EdgefrError, match=r"was rebuilt during the export\. Run `edgefr gallery export` again"):
         export_gallery(gallery, path, SECRET, rebuilt)
     assert not path.exists()

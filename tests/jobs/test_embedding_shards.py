@@ -1,4 +1,4 @@
-"""Shards hold what was put in, and what is none of the job's is refused."""
+"""Shards return what was written, and those of other jobs are refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from edgefr.errors import EdgefrError
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.jobs.embedding_shards import Row, read_rows, refusals, shard_path, whole_shards, write_shard
-from edgefr.jobs.job_description import FILE, Job, begin, read_job
-from edgefr.jobs.photograph_list import photographs
+from edgefr.jobs.embedding_shards import Row, count_rejected, read_rejected, read_rows, shard_path, write_shard
+from edgefr.jobs.job_description import FILE, Job, begin_or_resume, read_job
+from edgefr.jobs.photograph_list import list_paths
 
 BINDING = ModelBinding("m.onnx", "0" * 64, "spot", "as ever", "fp32", 8)
 
@@ -28,9 +28,9 @@ def row(number: int) -> Row:
 
 def job_of(folder: Path, count: int = 7, shard: int = 3) -> Job:
     (folder / "names").write_text("\n".join(f"/{number}.jpg" for number in range(count)))
-    paths = photographs([], folder / "names")
+    paths = list_paths([], folder / "names")
     job = Job.of(paths, shard, "largest", BINDING)
-    begin(folder / "job", job, paths)
+    begin_or_resume(folder / "job", job, paths)
     return job
 
 
@@ -41,14 +41,14 @@ def whole(folder: Path) -> tuple[Path, Job]:
     return folder, job
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
     read = list(read_rows(folder, job))
     for found, wanted in zip(read, map(row, range(7)), strict=True):
         for field in fields(Row):
             np.testing.assert_array_equal(getattr(found, field.name), getattr(wanted, field.name))
-    assert whole_shards(folder, job) == {0: 1, 1: 1, 2: 0}
-    assert [entry.path for entry in refusals(folder, job)] == ["/1.jpg", "/4.jpg"]
+    assert count_rejected(folder, job) == {0: 1, 1: 1, 2: 0}
+    assert [entry.path for entry in read_rejected(folder, job)] == ["/1.jpg", "/4.jpg"]
 
 
 def test_other_tools_read_the_columns(tmp_path: Path) -> None:
@@ -61,24 +61,24 @@ def test_other_tools_read_the_columns(tmp_path: Path) -> None:
     assert table.column("refused").null_count == 5
 
 
-def test_a_missing_a_damaged_and_anothers_shard_are_refused(tmp_path: Path) -> None:
+def test_missing_and_damaged_shards_and_those_of_other_jobs_are_refused(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
     path = shard_path(folder, 1)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(EdgefrError, match=r"part-00001.parquet, found a damaged file.*again, which makes it"):
-        whole_shards(folder, job)
-    with pytest.raises(EdgefrError, match="another's"):
-        whole_shards(folder, replace(job, face="only"))
+    with pytest.raises(EdgefrError, match=r"part-00001.parquet, found a damaged file.*again, which makes it again"):
+        count_rejected(folder, job)
+    with pytest.raises(EdgefrError, match="one of another job"):
+        count_rejected(folder, replace(job, face="only"))
     path.unlink()
-    assert list(whole_shards(folder, job)) == [0, 2]
-    with pytest.raises(EdgefrError, match=r"found no part 00001: finish it"):
+    assert list(count_rejected(folder, job)) == [0, 2]
+    with pytest.raises(EdgefrError, match=r"found no part 00001\. Resume the job"):
         next(read_rows(folder, job))  # before anything of part 00000 is done
 
 
-def test_a_job_is_what_it_was_begun_as(tmp_path: Path) -> None:
+def test_a_folder_rejects_every_other_job(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
-    paths = photographs([], tmp_path / "names")
-    begin(folder, job, paths)
+    paths = list_paths([], tmp_path / "names")
+    begin_or_resume(folder, job, paths)
     others = (
         (replace(job, photographs=8), "number of photographs"),
         (replace(job, list_sha256="0"), "list of photographs"),
@@ -89,13 +89,13 @@ def test_a_job_is_what_it_was_begun_as(tmp_path: Path) -> None:
         (replace(job, binding=replace(BINDING, precision="bf16")), "precision"),
     )
     for other, match in others:
-        with pytest.raises(EdgefrError, match=f"the same {match} as the job in .*another folder to begin"):
-            begin(folder, other, paths)
+        with pytest.raises(EdgefrError, match=f"the {match} of the job in .*new job in another folder"):
+            begin_or_resume(folder, other, paths)
     (folder / FILE).write_text("{}")
     with pytest.raises(EdgefrError, match="found something else"):
         read_job(folder)
     (folder / FILE).unlink()
-    with pytest.raises(EdgefrError, match=r"expected job\.json beside the shards"):
-        begin(folder, job, paths)
+    with pytest.raises(EdgefrError, match=r"expected job\.json with the shards"):
+        begin_or_resume(folder, job, paths)
     with pytest.raises(EdgefrError, match=r"found no job\.json"):
         read_job(folder)

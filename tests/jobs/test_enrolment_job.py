@@ -1,4 +1,4 @@
-"""People out of shards are enrolled as out of their photographs, once, and by the same model only."""
+"""People are enrolled from shards like from photographs, once, and with the same model only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.jobs.embedding_shards import write_shard
 from edgefr.jobs.enrolment_job import enrol_shards
-from edgefr.jobs.job_description import Job, begin
-from edgefr.jobs.photograph_list import photographs
-from edgefr.jobs.shard_worker import rows_of
+from edgefr.jobs.job_description import Job, begin_or_resume
+from edgefr.jobs.photograph_list import list_paths
+from edgefr.jobs.shard_worker import embed_rows
 from tests.gallery.people import NOBODY, SMALL, TURNED, TWO, photo, verifier
 
 GALLERY = ("gallery", "enroll")
@@ -35,14 +35,14 @@ def people(tmp_path: Path) -> Path:
 
 
 def shards_of(folder: Path, output: Path, size: int = 4) -> Path:
-    """A job of the stub's faces, made here."""
+    """The shards of a job with the stub detector."""
     by = verifier()
-    paths = photographs([str(folder)], None)
+    paths = list_paths([str(folder)], None)
     job = Job.of(paths, size, "largest", ModelBinding.of(by))
-    begin(output, job, paths)
+    begin_or_resume(output, job, paths)
     names = [path.decode() for path in paths.to_pylist()]
     for number in range(job.shards):
-        write_shard(output, job, number, rows_of(by, names[number * size : (number + 1) * size], "largest"))
+        write_shard(output, job, number, embed_rows(by, names[number * size : (number + 1) * size], "largest"))
     return output
 
 
@@ -50,7 +50,7 @@ def state(gallery: FileGallery) -> dict[str, list[str]]:
     return {name: [one.source for one in gallery.samples(name)] for name in gallery.names()}
 
 
-def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> None:
+def test_shards_enrol_the_same_people_as_photographs(people: Path, tmp_path: Path) -> None:
     shards, by = shards_of(people, tmp_path / "shards"), verifier()
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     seen: list[int] = []
@@ -63,15 +63,15 @@ def test_shards_enrol_whom_photographs_enrol(people: Path, tmp_path: Path) -> No
     assert sum(seen) == 13
     reasons = " ".join(refusal.reason for entry in done for refusal in entry.refused)
     assert sum(len(entry.refused) for entry in done) == 6
-    for words in ("two faces", "too small", "turned away", "blurred", "expected a face in"):
+    for words in ("two of similar size", "pixels between the eyes", "turned away", "blurred", "expected a face in"):
         assert words in reasons
 
 
-def test_the_same_call_again_doubles_nobody_and_adds_what_is_missing(people: Path, tmp_path: Path) -> None:
+def test_the_same_call_again_adds_only_what_is_missing(people: Path, tmp_path: Path) -> None:
     shards, by = shards_of(people, tmp_path / "shards"), verifier()
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
     first = enrol_shards(gallery, by, shards, None, lambda _count: None)
-    next(first)  # as far as a kill might have let it come
+    next(first)  # as if it was killed here
     list(enrol_shards(gallery, by, shards, None, lambda _count: None))
     whole = state(gallery)
     assert {name: len(images) for name, images in whole.items()} == {"ada": 3, "emmy": 2, "grace": 2}
@@ -84,7 +84,7 @@ def test_the_same_call_again_doubles_nobody_and_adds_what_is_missing(people: Pat
     assert state(gallery) == whole
 
 
-def test_one_person_under_two_names_is_told_of_within_a_change(people: Path, tmp_path: Path) -> None:
+def test_a_person_under_two_names_in_one_change_is_warned_about(people: Path, tmp_path: Path) -> None:
     photo(people / "countess/1.png", 0, 5)
     by = verifier()
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
@@ -93,7 +93,7 @@ def test_one_person_under_two_names_is_told_of_within_a_change(people: Path, tmp
     assert any(doubt.startswith("countess looks like ada") for doubt in doubts)
 
 
-def test_a_folder_whose_name_is_none_leaves_its_photographs_out(tmp_path: Path) -> None:
+def test_photographs_in_a_folder_with_an_invalid_name_are_left_out(tmp_path: Path) -> None:
     photo(tmp_path / "people" / "\x07bell" / "1.png", 0)
     photo(tmp_path / "people/ada/1.png", 1)
     by = verifier()
@@ -104,7 +104,7 @@ def test_a_folder_whose_name_is_none_leaves_its_photographs_out(tmp_path: Path) 
     assert "printable characters" in refusal.reason
 
 
-def test_the_command_sums_up_and_refuses_other_models(
+def test_enroll_from_shards_prints_totals_and_refuses_other_models(
     people: Path, tmp_path: Path, edgefr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.gallery.people import StubDetector
@@ -112,13 +112,13 @@ def test_the_command_sums_up_and_refuses_other_models(
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     shards = shards_of(people, tmp_path / "shards")
-    told = edgefr(*GALLERY, "--from", shards, "--plain", "-m", "fake", "--json")
-    assert told.code == 0, told.err
-    sums = {key: told.json[key] for key in ("people", "new", "images", "known", "refused")}
+    result = edgefr(*GALLERY, "--from", shards, "--plain", "-m", "fake", "--json")
+    assert result.code == 0, result.err
+    sums = {key: result.json[key] for key in ("people", "new", "images", "known", "refused")}
     assert sums == {"people": 3, "new": 3, "images": 7, "known": 0, "refused": 6}
-    assert told.err.count("left out: ") == 6
+    assert result.err.count("left out: ") == 6
     assert "7 photographs had been enrolled before" in edgefr(*GALLERY, "--from", shards, "-m", "fake").out
-    assert "expected the model that" in edgefr(*GALLERY, "--from", shards, "-m", "mini").sentence
+    assert "expected the model of" in edgefr(*GALLERY, "--from", shards, "-m", "mini").sentence
     assert "--from without names" in edgefr(*GALLERY, "--from", shards, "--keep-crops", "-m", "fake").sentence
     assert "found no job.json" in edgefr(*GALLERY, "--from", people, "-m", "fake").sentence
     (shards / "part-00001.parquet").unlink()

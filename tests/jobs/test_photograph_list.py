@@ -1,4 +1,4 @@
-"""The list of a job: everything that is named, each once, in one order, whatever bytes its names have."""
+"""The list of a job: all photographs, each once and sorted, with any bytes in their names."""
 
 from __future__ import annotations
 
@@ -12,48 +12,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.jobs.photograph_list import digest_of, list_reader, photographs, shown, write_list
+from edgefr.jobs.photograph_list import digest, list_paths, list_reader, printable, write_list
 
 
 def names(paths: object) -> list[str]:
     return [os.fsdecode(path) for path in paths.to_pylist()]  # type: ignore[attr-defined]
 
 
-def test_files_folders_globs_and_lists_each_once_and_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_folders_globs_and_lists_are_sorted_without_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("b/x/2.JPG", "b/1.png", "b/notes.txt", "a.jpg", "c[1].jpg"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"x")
     Path("b/folder.jpg").mkdir()
     Path("list").write_text("a.jpg\r\n\nmissing.jpg\nc[1].jpg")
-    found = names(photographs(["b", "b/*.png", str(tmp_path / "a.jpg")], Path("list")))
+    found = names(list_paths(["b", "b/*.png", str(tmp_path / "a.jpg")], Path("list")))
     wanted = ["a.jpg", "b/1.png", "b/x/2.JPG", "c[1].jpg", "missing.jpg"]
     assert found == [str(tmp_path / name) for name in wanted]
 
 
-def test_nothing_is_refused_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_of_photographs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list").write_text("\n")
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\0\0" * 3000)
     for arguments, listed, match in (
         ([], None, "--list FILE"),
         ([str(tmp_path)], None, None),
-        ([str(tmp_path / "*.png")], None, "found none: check the path"),
+        ([str(tmp_path / "*.png")], None, r"found none\. Check the path"),
         ([], tmp_path / "list", "--list FILE"),
-        ([], tmp_path / "gone", "check --list"),
-        ([], tmp_path / "picture.jpg", "one path a line"),
+        ([], tmp_path / "gone", "Check --list"),
+        ([], tmp_path / "picture.jpg", "one path per line"),
     ):
         if match is None:
-            assert len(photographs(arguments, listed)) == 1
+            assert len(list_paths(arguments, listed)) == 1
             continue
         with pytest.raises(EdgefrError, match=match):
-            photographs(arguments, listed)
+            list_paths(arguments, listed)
 
 
-def test_a_list_from_stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_list_is_read_from_stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"/b.jpg\n/a.jpg\n")
     with (tmp_path / "list").open() as file:
         monkeypatch.setattr(sys, "stdin", file)
-        assert names(photographs([], Path("-"))) == ["/a.jpg", "/b.jpg"]
+        assert names(list_paths([], Path("-"))) == ["/a.jpg", "/b.jpg"]
 
 
 @settings(max_examples=50, deadline=None)
@@ -65,13 +67,13 @@ def test_any_names_come_back_from_the_shards_of_the_list(lines: list[bytes], sha
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "names").write_bytes(b"\n".join(lines))
-        paths = photographs([], folder / "names")
+        paths = list_paths([], folder / "names")
         assert sorted({os.path.abspath(line) for line in lines}) == paths.to_pylist()  # noqa: PTH100
         write_list(folder, paths, shard)
         of_shard = list_reader(folder)
         read = [path for number in range(-(-len(paths) // shard)) for path in of_shard(number)]
         assert read == names(paths)
-        assert all(shown(path).encode() for path in read)
-        assert digest_of(paths) == digest_of(photographs([], folder / "names"))
+        assert all(printable(path).encode() for path in read)
+        assert digest(paths) == digest(list_paths([], folder / "names"))
         if len(paths) > 1:
-            assert digest_of(paths) != digest_of(paths.slice(1))
+            assert digest(paths) != digest(paths.slice(1))

@@ -1,4 +1,4 @@
-"""The same job on a Ray cluster: two nodes on this machine, one of which is killed in the middle."""
+"""The same job on a Ray cluster of two nodes on this machine, one of which is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgefr.errors import EdgefrError
 from edgefr.jobs.shard_worker import Settings, Worker
 from tests.conftest import REPOSITORY
 from tests.jobs.photographs import photographs
-from tests.jobs.test_job_description import told
+from tests.jobs.test_job_description import run_embed
 
 
 def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> None:
@@ -30,15 +30,15 @@ def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> N
     check(tmp_path / "photographs", tmp_path / "shards", 600, bad)
 
 
-def test_no_cluster_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_cluster_is_reported(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed: pip install 'edgefr[ray]'")
     photographs(tmp_path / "photographs", 2)
-    done = told(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
+    done = run_embed(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
     assert done.returncode == 2
-    assert "expected a Ray cluster at 127.0.0.1:1, found that nothing answers there" in done.stderr
+    assert "No Ray cluster responds at 127.0.0.1:1" in done.stderr
 
 
-def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
+def test_a_machine_that_does_not_see_the_folder_reports_it(tmp_path: Path) -> None:
     settings = Settings(tmp_path, "0" * 64, Path("fake"), Path("spot"), "auto", "auto", 32)
     with pytest.raises(EdgefrError, match="a file system that all machines have at the same path"):
         Worker(settings)

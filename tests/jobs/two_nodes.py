@@ -1,5 +1,7 @@
-"""`python -m tests.jobs.two_nodes PHOTOGRAPHS SHARDS`: embeds on a cluster of two nodes here, one of which is killed in
-the middle; prints what the command said."""
+"""`python -m tests.jobs.two_nodes PHOTOGRAPHS SHARDS`: embed on a local cluster of two nodes and kill one of them.
+
+Prints the output of the command as JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is enrolled, in memory: names by row number and back, who expires when, and the index of templates."""
+"""The index of a gallery in a file: names, expiry dates and templates in memory."""
 
 from __future__ import annotations
 
@@ -9,74 +9,74 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from edgefr.gallery.records import Person
-from edgefr.gallery.search.int8_index import Int8Index
+from edgefr.gallery.search.int8_index import Int8Index, Match
 from edgefr.gallery.stores.sqlite import SqliteStore
 from edgefr.types import Floats
 
-KEPT = 65_536
-"""Templates kept as float32, 128 MiB of 512 numbers each; those beyond are unsealed when they are compared."""
+MAX_CACHED = 65_536
+"""Number of templates that are kept as float32: 128 MiB of 512 numbers each. Others are decrypted when needed."""
 BATCH = 4096
-"""People taken into the index at a time."""
+"""Number of people that are added to the index at a time."""
 
 
 class MemoryIndex:
-    """Everybody in a store."""
+    """Names, expiry dates and templates of all people in a store: `id_of` maps names to ids, `name_of` ids to names."""
 
     def __init__(self, store: SqliteStore) -> None:
-        """Read and prove everybody.
-
-        Raises:
-            EdgefrError: the file is damaged.
-        """
+        """Read and verify all people. Templates that are not cached are read from the store again."""
         self._store = store
-        self.number_of: dict[str, int] = {}
+        self.id_of: dict[str, int] = {}
         self.name_of: dict[int, str] = {}
-        self.index = Int8Index(self._exact)
+        self._index = Int8Index(self._read_templates)
         self._expires: dict[int, float] = {}
-        self._next = math.inf  # nobody's time is over before
-        self._templates: dict[int, Floats] = {}
-        self.take_in(store.people())
+        self._next_expiry = math.inf
+        self._cache: dict[int, Floats] = {}
+        self.add(store.people())
 
-    def take_in(self, people: Iterable[Person]) -> None:
-        """Add people who are not in yet."""
+    def add(self, people: Iterable[Person]) -> None:
+        """Add people whose ids are not in the index."""
         batch = []
         for person in people:
-            self.number_of[person.name], self.name_of[person.id] = person.id, person.name
+            self.id_of[person.name], self.name_of[person.id] = person.id, person.name
             if person.expires is not None:
                 self._expires[person.id] = person.expires
-                self._next = min(self._next, person.expires)
-            if len(self._templates) < KEPT:
-                self._templates[person.id] = person.template
+                self._next_expiry = min(self._next_expiry, person.expires)
+            if len(self._cache) < MAX_CACHED:
+                self._cache[person.id] = person.template
             batch.append((person.id, person.template))
             if len(batch) == BATCH:
-                self._to_index(batch)
+                self._add_templates(batch)
                 batch = []
-        self._to_index(batch)
+        self._add_templates(batch)
 
-    def leave_out(self, numbers: Iterable[int]) -> None:
-        """Drop people; nothing happens for row numbers that nobody has."""
-        known = [number for number in numbers if number in self.name_of]
+    def remove(self, ids: Iterable[int]) -> None:
+        """Remove people. Ids that are not in the index are ignored."""
+        known = [number for number in ids if number in self.name_of]
         for number in known:
-            del self.number_of[self.name_of.pop(number)]
+            del self.id_of[self.name_of.pop(number)]
             self._expires.pop(number, None)
-            self._templates.pop(number, None)
+            self._cache.pop(number, None)
         if known:
-            self.index.remove(known)
+            self._index.remove(known)
 
-    def due(self) -> list[int]:
-        """Row numbers of those whose time is over."""
+    def search(self, embedding: Floats, top: int) -> list[Match]:
+        """The `top` people most similar to an embedding (K,), best first."""
+        return self._index.search(embedding, top)
+
+    def expired(self) -> list[int]:
+        """Ids of the people whose expiry date has passed."""
         now = time.time()
-        if now < self._next:  # every search asks, and a million dates are long to walk
+        if now < self._next_expiry:  # every search calls this, and a million dates take long to compare
             return []
-        over = [number for number, until in self._expires.items() if until <= now]
-        if not over:  # as long as somebody is, whose removal may fail, they are to be found again
-            self._next = min(self._expires.values(), default=math.inf)
-        return over
+        expired = [number for number, date in self._expires.items() if date <= now]
+        if not expired:  # expired people stay in the list until their removal succeeds
+            self._next_expiry = min(self._expires.values(), default=math.inf)
+        return expired
 
-    def _to_index(self, batch: Sequence[tuple[int, Floats]]) -> None:
+    def _add_templates(self, batch: Sequence[tuple[int, Floats]]) -> None:
         if batch:
-            self.index.add([number for number, _ in batch], np.stack([template for _, template in batch]))
+            self._index.add([number for number, _ in batch], np.stack([template for _, template in batch]))
 
-    def _exact(self, numbers: Sequence[int]) -> Floats:
-        kept = self._templates
-        return np.stack([kept[number] if number in kept else self._store.person(number).template for number in numbers])
+    def _read_templates(self, ids: Sequence[int]) -> Floats:
+        cache = self._cache
+        return np.stack([cache[number] if number in cache else self._store.person(number).template for number in ids])

@@ -1,6 +1,7 @@
-"""What a database must do to keep a gallery: rows of people to search, rows of things that belong to them.
+"""The interface of a database that stores galleries.
 
-`served.ServedGallery` seals what goes in; a shelf sees tokens, templates, dates of removal and sealed bytes.
+A store sees name hashes, templates, expiry dates and ciphertexts. `DatabaseGallery` encrypts everything else. A new
+store is one file with a class that implements `GalleryStore`, and one entry of `address.STORES`.
 """
 
 from __future__ import annotations
@@ -8,39 +9,51 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.gallery.address import Address
 from edgefr.types import Floats
 
 HEADER, IMAGE, EVENT = "header", "image", "event"
-"""Kinds of things."""
+"""Kinds of blobs."""
 
-SECONDS = 10.0
-"""How long one call may take before it counts as failed."""
-WAIT_SECONDS = 60.0
-"""How long a writer waits for others."""
-PAGE = 1000
-"""Rows of one call at most."""
-TOGETHER = 100
-"""Searches of one call at most."""
+CALL_TIMEOUT_S = 10.0
+"""A call of a server that takes longer has failed."""
+LOCK_TIMEOUT_S = 60.0
+"""How long a change waits for other clients."""
+PAGE_ROWS = 1000
+"""Maximum number of rows that one call returns."""
+SEARCH_BATCH = 100
+"""Maximum number of queries of one search."""
 
 
 @dataclass(frozen=True)
 class PersonRow:
-    """A person as the database sees one, but for the template, which lies beside it in clear: `token` stands for the
-    name, `due` is the second since 1970 in which the person is to be removed (0: never), the rest is sealed."""
+    """A person as the database sees it; the template is stored beside the row.
+
+    Attributes:
+        id: Random number of the person.
+        name_hash: Keyed digest of the name, to find the row.
+        expires_at: Time of the removal in whole seconds since 1970, or 0.
+        key: The data key of the person, wrapped.
+        record: The record of the person, encrypted.
+    """
 
     id: int
-    token: str
-    due: int
+    name_hash: str
+    expires_at: int
     key: bytes
     record: bytes
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A sealed thing of one of the kinds, and whose it is; `extra` is an image's crop and the header's lock."""
+    """Encrypted data: the body, and as `extra` the crop of an image, or the identity and the lock of the header.
+
+    The id is unique among all blobs. The owner is the id of the person of an image, else 0.
+    """
 
     kind: str
     id: int
@@ -51,84 +64,124 @@ class Blob:
 
 @dataclass(frozen=True)
 class PendingWrite:
-    """Whom a change is about: the people whose numbers are from `first` to `last`. If the change is cut short, all of
-    a `whole` one is to go (nobody of an import was acknowledged), else what the person's record does not name."""
+    """The people with ids from `first` to `last` that a change is about to write, recorded for recovery after a crash.
+
+    Recovery deletes all of them if `whole` is set, as after an import, whose people are acknowledged together. It
+    otherwise deletes only the images that the record of the person does not list.
+    """
 
     first: int
     last: int
     whole: bool = False
 
 
-Mend = Callable[[PendingWrite], None]
+Recover = Callable[[PendingWrite], None]
 
 
 class GalleryStore(Protocol):
-    """One gallery's rows. One object serves one thread at a time.
+    """The rows of one gallery. One object serves one thread at a time.
 
-    Every method raises EdgefrError where the database cannot be reached, takes too long, refuses, or holds something
-    else under the gallery's name. What a writing method has returned from is kept by the server, and every later read
-    sees it, from whatever client.
+    Every method raises `UnavailableError` if the database does not respond in time or refuses the call. A write that
+    has returned is durable on the server, and every later read of any client sees it.
     """
 
     address: Address
-    sees: str
-    """What the server's administrator can see, in a sentence."""
+    privacy_notice: str
+    """A sentence about what the administrator of the database can read."""
 
     def exists(self) -> bool:
-        """Whether there is a gallery: one whose creation was cut short is none."""
+        """Whether there is a gallery. One whose creation was interrupted does not count.
+
+        Raises:
+            InvalidArgumentError: Tables or collections of this name hold something else.
+        """
 
     def create(self, dim: int, header: Blob) -> None:
-        """Make the tables for templates of `dim` numbers; of two who try at once one succeeds."""
+        """Create the tables for templates of `dim` numbers. If two clients try at the same time, one succeeds.
 
-    def header(self) -> Blob: ...
+        Raises:
+            InvalidArgumentError: There is a gallery already.
+        """
+
+    def header(self) -> Blob:
+        """The header. Raises NoGalleryError if there is no gallery."""
 
     def count(self) -> int:
-        """How many people there are."""
+        """Number of people."""
 
-    def named(self, tokens: Sequence[str]) -> list[PersonRow]:
-        """Those of so many people who are there."""
+    def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
+        """The people with these name hashes, in any order."""
 
-    def numbered(self, number: int) -> PersonRow | None: ...
+    def get(self, number: int) -> PersonRow | None:
+        """The person with this id."""
 
     def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
-        """For each of at most TOGETHER `queries` (N, K) the `top` people whose templates have the largest inner
-        product with it, found among all: of a graph's walk (HNSW) a million people hide seven in ten."""
+        """For each of up to `SEARCH_BATCH` queries (N, K) the `top` people with the largest inner products.
 
-    def page(self, after: int) -> list[PersonRow]:
-        """The next people by number."""
+        The search is exact: an HNSW index had a recall of 30 % with a million people (docs/stores.md).
+        """
 
-    def due(self, now: int) -> list[PersonRow]:
-        """People whose time is over."""
+    def people_page(self, after: int) -> list[PersonRow]:
+        """The next `PAGE_ROWS` people with ids above `after`, in the order of ids."""
 
-    def things(self, kind: str, owners: Sequence[int]) -> list[Blob]:
-        """All things of a kind of these owners."""
+    def expired(self, now: int) -> list[PersonRow]:
+        """Up to `PAGE_ROWS` people with an expiry date up to `now`."""
 
-    def thing_page(self, kind: str, after: int) -> list[Blob]:
-        """The next things of a kind by number, without `extra`."""
+    def blobs(self, kind: str, owners: Sequence[int]) -> list[Blob]:
+        """All blobs of a kind that belong to these people."""
 
-    def changing(self, mend: Mend, wait: float) -> AbstractContextManager[None]:
-        """Hold the gallery for a change, alone among all clients, for the end of whose changes it waits so many
-        seconds. Where the database can, all of it happens or nothing; else `mend` is called with what this change
-        intended when it failed, and what a holder that died did."""
+    def blob_page(self, kind: str, after: int) -> list[Blob]:
+        """The next `PAGE_ROWS` blobs of a kind with ids above `after`, without `extra`."""
 
-    def intend(self, intent: PendingWrite) -> None:
-        """Say whom the following writes are about."""
+    def changing(self, recover: Recover, wait: float) -> AbstractContextManager[None]:
+        """Lock the gallery for a change; wait up to `wait` seconds for other clients.
 
-    def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
-        """Insert people with their templates (K,), or replace who has the same number; each wholly or not at all."""
+        A store with transactions writes the change completely or not at all. Another store calls `recover` with the
+        pending writes of a change that failed here, or of a client that died.
+        """
 
-    def put_things(self, things: Sequence[Blob]) -> None:
-        """Insert things, or replace those of the same kind and number."""
+    def begin(self, pending: PendingWrite) -> None:
+        """Record which people the next writes of the change are about."""
 
-    def drop(self, first: int, last: int) -> None:
-        """Delete the people numbered `first` to `last`, and then all their images."""
+    def put_people(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
+        """Insert people with their templates (K,), or replace those with the same ids. Each row is written whole."""
 
-    def drop_people(self, numbers: Sequence[int]) -> None:
-        """Delete all images of the people of these numbers, and then the people."""
+    def put_blobs(self, blobs: Sequence[Blob]) -> None:
+        """Insert blobs, or replace those of the same kind and id."""
 
-    def drop_things(self, kind: str, numbers: Sequence[int]) -> None: ...
+    def delete_range(self, first: int, last: int) -> None:
+        """Delete the people with ids from `first` to `last`, and then all their images."""
 
-    def forget(self) -> None:
-        """Ask the server to take what was removed out of its files, as far as it does that when asked."""
+    def delete_people(self, ids: Sequence[int]) -> None:
+        """Delete all images of these people, and then the people."""
+
+    def delete_blobs(self, kind: str, ids: Sequence[int]) -> None:
+        """Delete blobs of a kind."""
+
+    def vacuum(self) -> None:
+        """Ask the server to erase deleted rows from its files."""
 
     def close(self) -> None: ...
+
+
+class NoGalleryError(UnavailableError):
+    """There is no gallery at a path or an address."""
+
+    @classmethod
+    def at(cls, location: Path | Address, found: str = "none") -> NoGalleryError:
+        """The error for a location."""
+        fix = f"create one with `edgefr gallery enroll NAME IMAGE --gallery {location}`, or choose another --gallery"
+        return cls(f"a gallery at {location}", found, fix)
+
+
+def gallery_exists_already(address: Address) -> InvalidArgumentError:
+    """The error if a gallery cannot be created because there is one."""
+    return InvalidArgumentError("", f"There is a gallery at {address} already", "choose another name")
+
+
+def privacy_notice(reader: str) -> str:
+    """What a store reveals, as a sentence; `reader` is who can read the database."""
+    return (
+        f"{reader} sees every template in clear, how many images each person has and when each person expires; names, "
+        "images, times and the log are encrypted, unless the gallery is --plain"
+    )

@@ -1,7 +1,7 @@
-"""A gallery's rows in two collections of Milvus: a server's, or those of Milvus Lite in a local file.
+"""A gallery in two collections of a Milvus server, or of Milvus Lite in a local file.
 
-Milvus has no transactions, and keeps text where it keeps bytes: what is sealed is written in base64. Every read asks
-for strong consistency, which waits for the server's next tick of time, 200 ms apart unless it is configured otherwise.
+Milvus has no transactions, so a lease admits one writer at a time. It has no field for bytes, so ciphertexts are stored
+in base64. Every read asks for strong consistency, which waits for the server's next time tick: every 200 ms by default.
 """
 
 from __future__ import annotations
@@ -11,185 +11,196 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.address import LITE, Address
-from edgefr.gallery.stores.base import HEADER, IMAGE, PAGE, SECONDS, Blob, Mend, PendingWrite, PersonRow
-from edgefr.gallery.stores.milvus_collections import LITE_SECONDS, Collections, connected
-from edgefr.gallery.stores.milvus_errors import explained
-from edgefr.gallery.stores.milvus_rows import PERSON, THING, parts, person, person_row, texts, thing, thing_row
-from edgefr.gallery.stores.writer_lease import CLAIM, WriterLease
+from edgefr.gallery.stores.base import (
+    CALL_TIMEOUT_S,
+    HEADER,
+    IMAGE,
+    PAGE_ROWS,
+    Blob,
+    NoGalleryError,
+    PendingWrite,
+    PersonRow,
+    Recover,
+    gallery_exists_already,
+    privacy_notice,
+)
+from edgefr.gallery.stores.milvus_collections import LITE_TIMEOUT_S, Collections, connect_milvus
+from edgefr.gallery.stores.milvus_errors import translate_milvus_errors
+from edgefr.gallery.stores.milvus_rows import (
+    BLOB_FIELDS,
+    PERSON_FIELDS,
+    batches,
+    blob_from_row,
+    blob_to_row,
+    person_from_row,
+    person_to_row,
+    string_list,
+)
+from edgefr.gallery.stores.writer_lease import LEASE_KIND, WriterLease
 from edgefr.types import Floats
 
-HALF_MADE_SECONDS, HALF_MADE_LITE_SECONDS = 60.0, 2.0
-"""From when on a gallery without a header is one whose creation was cut short: a server's may be under way in another
-process, Milvus Lite's only in another thread."""
-MADE_SECONDS = HALF_MADE_SECONDS - SECONDS
-"""How long a creation may take before its header is written: later, another client may have taken its place."""
+ABANDONED_S, LITE_ABANDONED_S = 60.0, 2.0
+"""Age from which on collections without a header count as an interrupted creation. On a server another process may
+still be creating the gallery; in Milvus Lite only another thread can."""
+MAX_CREATION_S = ABANDONED_S - CALL_TIMEOUT_S
+"""A creation that takes longer writes no header, because another client may have taken its place."""
 
 
 class MilvusStore:
-    """As `shelf.Shelf` says."""
+    """Implements `GalleryStore` with Milvus."""
 
     def __init__(self, address: Address) -> None:
         """Connect.
 
         Raises:
-            EdgefrError: pymilvus is missing, nobody answers, or another process has the file of Milvus Lite open.
+            MissingExtraError: pymilvus is not installed.
+            UnavailableError: The server does not respond, or another process has the file of Milvus Lite open.
         """
         self.address = address
         self._lite = address.kind == LITE
-        self.sees = (
-            "Whoever has this file" if self._lite else f"Whoever administers the Milvus server at {address.authority}"
-        ) + (
-            " sees every template in clear, how many images each person has and when each is to be removed; names, "
-            "images, times and the log are sealed, unless the gallery is --plain"
-        )
-        self._client = connected(address)
+        reader = "Anyone with this file" if self._lite else f"The administrator of Milvus at {address.authority}"
+        self.privacy_notice = privacy_notice(reader)
+        self._client = connect_milvus(address)
         self._collections = Collections(self._client, address)
-        self._people, self._things = self._collections.people, self._collections.things
-        self._claims = WriterLease(self, str(address), self._lite)
+        self._people, self._blobs = self._collections.people, self._collections.blobs
+        self._lease = WriterLease(self, str(address), self._lite)
 
     def close(self) -> None:
         self._client.close()
 
     @property
     def _seconds(self) -> float:
-        return LITE_SECONDS if self._lite else SECONDS
+        return LITE_TIMEOUT_S if self._lite else CALL_TIMEOUT_S
 
     def exists(self) -> bool:
-        there = self._collections.there()
-        return len(there) == 2 and bool(self._query(self._things, f'kind == "{HEADER}"', ("id",)))
+        present = self._collections.present()
+        return len(present) == 2 and bool(self._query(self._blobs, f'kind == "{HEADER}"', ("id",)))
 
     def create(self, dim: int, header: Blob) -> None:
-        end = time.monotonic() + (HALF_MADE_LITE_SECONDS if self._lite else HALF_MADE_SECONDS)
-        while not self.exists() and self._collections.there() and time.monotonic() < end:
-            time.sleep(0.5)  # another client may be making it
+        deadline = time.monotonic() + (LITE_ABANDONED_S if self._lite else ABANDONED_S)
+        while not self.exists() and self._collections.present() and time.monotonic() < deadline:
+            time.sleep(0.5)  # another client may be creating it
         if self.exists():
-            raise EdgefrError(f"no gallery at {self.address}", "one", "choose another name")
-        self._collections.clear()
-        begun = time.monotonic()
+            raise gallery_exists_already(self.address)
+        self._collections.drop_abandoned()
+        start = time.monotonic()
         self._collections.create(dim, header.body[:16].hex())
-        if not self._lite and (taken := time.monotonic() - begun) > MADE_SECONDS:
-            raise EdgefrError(
-                f"the gallery at {self.address} to be made within {MADE_SECONDS:.0f} seconds",
-                f"that its collections took {taken:.0f}",
-                "see that the server runs, and try again",
+        if not self._lite and (duration := time.monotonic() - start) > MAX_CREATION_S:
+            raise UnavailableError(
+                f"a gallery at {self.address} within {MAX_CREATION_S:.0f} seconds",
+                f"that creating its collections took {duration:.0f}",
+                "check that the server runs, and try again",
             )
-        self._upsert(self._things, [thing_row(header)])
+        self._upsert(self._blobs, [blob_to_row(header)])
 
     def header(self) -> Blob:
         if not self.exists():
-            raise EdgefrError(
-                f"a gallery at {self.address}",
-                "none",
-                (
-                    f"make one with `edgefr gallery enroll NAME IMAGE --gallery {self.address}`, or choose another "
-                    "--gallery"
-                ),
-            )
-        return thing(self._query(self._things, f'kind == "{HEADER}"', THING)[0])
+            raise NoGalleryError.at(self.address)
+        return blob_from_row(self._query(self._blobs, f'kind == "{HEADER}"', BLOB_FIELDS)[0])
 
     def count(self) -> int:
-        with explained(self.address):
-            found = self._client.query(
-                self._people, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=self._seconds
-            )
-        return int(found[0]["count(*)"])
+        return int(self._query(self._people, "", ("count(*)",))[0]["count(*)"])
 
-    def named(self, tokens: Sequence[str]) -> list[PersonRow]:
-        return [person(row) for row in self._query(self._people, f"token in {texts(tokens)}", PERSON)]
+    def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
+        return self._query_people(f"token in {string_list(name_hashes)}")
 
-    def numbered(self, number: int) -> PersonRow | None:
-        found = self._query(self._people, f"id == {number}", PERSON)
-        return person(found[0]) if found else None
+    def get(self, number: int) -> PersonRow | None:
+        return next(iter(self._query_people(f"id == {number}")), None)
 
     def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
-        with explained(self.address):
+        with translate_milvus_errors(self.address):
             found = self._client.search(
                 self._people,
                 data=list(queries),
                 limit=top,
-                output_fields=list(PERSON),
+                output_fields=list(PERSON_FIELDS),
                 anns_field="template",
                 search_params={"metric_type": "IP"},
                 consistency_level="Strong",
                 timeout=self._seconds,
             )
-        return [[person(hit["entity"]) for hit in hits] for hits in found]
+        return [[person_from_row(hit["entity"]) for hit in hits] for hits in found]
 
-    def page(self, after: int) -> list[PersonRow]:
-        return [person(row) for row in self._query(self._people, f"id > {after}", PERSON, PAGE)]
+    def people_page(self, after: int) -> list[PersonRow]:
+        return self._query_people(f"id > {after}", PAGE_ROWS)
 
-    def due(self, now: int) -> list[PersonRow]:
-        return [person(row) for row in self._query(self._people, f"due > 0 and due <= {now}", PERSON, PAGE)]
+    def expired(self, now: int) -> list[PersonRow]:
+        return self._query_people(f"due > 0 and due <= {now}", PAGE_ROWS)
 
-    def things(self, kind: str, owners: Sequence[int]) -> list[Blob]:
+    def blobs(self, kind: str, owners: Sequence[int]) -> list[Blob]:
         found: list[Blob] = []
-        mine = f'kind == "{kind}" and owner in {list(owners)}'
+        condition = f'kind == "{kind}" and owner in {list(owners)}'
         while owners:
-            rows = self._query(self._things, f"{mine} and id > {found[-1].id if found else 0}", THING, PAGE)
-            found += map(thing, rows)
-            if len(rows) < PAGE:
+            after = found[-1].id if found else 0
+            rows = self._query(self._blobs, f"{condition} and id > {after}", BLOB_FIELDS, PAGE_ROWS)
+            found += map(blob_from_row, rows)
+            if len(rows) < PAGE_ROWS:
                 break
         return found
 
-    def thing_page(self, kind: str, after: int) -> list[Blob]:
-        rows = self._query(self._things, f'kind == "{kind}" and id > {after}', THING[:-1], PAGE)
-        return [thing(row) for row in rows]
+    def blob_page(self, kind: str, after: int) -> list[Blob]:
+        rows = self._query(self._blobs, f'kind == "{kind}" and id > {after}', BLOB_FIELDS[:-1], PAGE_ROWS)
+        return [blob_from_row(row) for row in rows]
 
     @contextmanager
-    def changing(self, mend: Mend, wait: float) -> Iterator[None]:
-        with self._claims.held(mend, wait):
+    def changing(self, recover: Recover, wait: float) -> Iterator[None]:
+        with self._lease.hold(recover, wait):
             yield
 
-    def intend(self, intent: PendingWrite) -> None:
-        self._claims.intend(intent)
+    def begin(self, pending: PendingWrite) -> None:
+        self._lease.begin(pending)
 
-    def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
-        self._upsert(self._people, [person_row(row, template) for row, template in zip(people, templates, strict=True)])
+    def put_people(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
+        rows = [person_to_row(row, template) for row, template in zip(people, templates, strict=True)]
+        self._upsert(self._people, rows)
 
-    def put_things(self, things: Sequence[Blob]) -> None:
-        self._upsert(self._things, [thing_row(thing) for thing in things])
+    def put_blobs(self, blobs: Sequence[Blob]) -> None:
+        self._upsert(self._blobs, [blob_to_row(blob) for blob in blobs])
 
-    def drop(self, first: int, last: int) -> None:
-        self._drop(self._people, f"id >= {first} and id <= {last}")
-        self._drop(self._things, f'kind == "{IMAGE}" and owner >= {first} and owner <= {last}')
+    def delete_range(self, first: int, last: int) -> None:
+        self._delete_where(self._people, f"id >= {first} and id <= {last}")
+        self._delete_where(self._blobs, f'kind == "{IMAGE}" and owner >= {first} and owner <= {last}')
 
-    def drop_people(self, numbers: Sequence[int]) -> None:
-        self._drop(self._things, f'kind == "{IMAGE}" and owner in {list(numbers)}')
-        self._delete(self._people, numbers)
+    def delete_people(self, ids: Sequence[int]) -> None:
+        self._delete_where(self._blobs, f'kind == "{IMAGE}" and owner in {list(ids)}')
+        self._delete(self._people, ids)
 
-    def drop_things(self, kind: str, numbers: Sequence[int]) -> None:
-        for start in range(0, len(numbers), PAGE):
-            self._delete(self._things, numbers[start : start + PAGE])
+    def delete_blobs(self, kind: str, ids: Sequence[int]) -> None:
+        for start in range(0, len(ids), PAGE_ROWS):
+            self._delete(self._blobs, ids[start : start + PAGE_ROWS])
 
-    def forget(self) -> None:
-        """Compaction writes the collections anew without what was deleted; the server limits how often it is asked,
-        and compacts from time to time unasked."""
-        for collection in (self._people, self._things):
-            with suppress(EdgefrError), explained(self.address):
+    def vacuum(self) -> None:
+        """Compaction rewrites the collections without deleted rows. The server limits how often it can be requested,
+        and also compacts from time to time by itself."""
+        for collection in (self._people, self._blobs):
+            with suppress(EdgefrError), translate_milvus_errors(self.address):
                 self._client.flush(collection, timeout=self._seconds)
                 self._client.compact(collection, timeout=self._seconds)
 
-    def claims(self) -> list[Blob]:
-        return [thing(row) for row in self._query(self._things, f'kind == "{CLAIM}"', THING)]
+    def leases(self) -> list[Blob]:
+        return [blob_from_row(row) for row in self._query(self._blobs, f'kind == "{LEASE_KIND}"', BLOB_FIELDS)]
 
-    def put_claim(self, claim: Blob) -> None:
-        with explained(self.address):
-            self._client.upsert(self._things, [thing_row(claim)], timeout=self._seconds)
+    def put_lease(self, lease: Blob) -> None:
+        with translate_milvus_errors(self.address):
+            self._client.upsert(self._blobs, [blob_to_row(lease)], timeout=self._seconds)
 
-    def drop_claim(self, number: int) -> None:
-        with explained(self.address):
-            self._client.delete(self._things, filter=f"id in [{number}]", timeout=self._seconds)
+    def delete_lease(self, number: int) -> None:
+        with translate_milvus_errors(self.address):
+            self._client.delete(self._blobs, filter=f"id in [{number}]", timeout=self._seconds)
 
-    def _query(self, collection: str, where: str, fields: Sequence[str], limit: int | None = None) -> list[Any]:
-        """Rows; where there is a limit the first by number, which is what `iterator` asks for."""
+    def _query_people(self, condition: str, limit: int | None = None) -> list[PersonRow]:
+        return [person_from_row(row) for row in self._query(self._people, condition, PERSON_FIELDS, limit)]
+
+    def _query(self, collection: str, condition: str, fields: Sequence[str], limit: int | None = None) -> list[Any]:
+        """All rows, or with a limit the first ones by id, which is the order that `iterator` asks for."""
         paged = {} if limit is None else {"limit": limit, "iterator": "True"}
-        with explained(self.address):
+        with translate_milvus_errors(self.address):
             return list(
                 self._client.query(
                     collection,
-                    filter=where,
+                    filter=condition,
                     output_fields=list(fields),
                     consistency_level="Strong",
                     timeout=self._seconds,
@@ -198,16 +209,16 @@ class MilvusStore:
             )
 
     def _upsert(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
-        for part in parts(rows):
-            self._claims.check()
-            with explained(self.address):
-                self._client.upsert(collection, part, timeout=self._seconds)
+        for batch in batches(rows):
+            self._lease.check()
+            with translate_milvus_errors(self.address):
+                self._client.upsert(collection, batch, timeout=self._seconds)
 
-    def _drop(self, collection: str, where: str) -> None:
-        while found := self._query(collection, where, ("id",), PAGE):
+    def _delete_where(self, collection: str, condition: str) -> None:
+        while found := self._query(collection, condition, ("id",), PAGE_ROWS):
             self._delete(collection, [row["id"] for row in found])
 
-    def _delete(self, collection: str, numbers: Sequence[int]) -> None:
-        self._claims.check()
-        with explained(self.address):
-            self._client.delete(collection, filter=f"id in {list(numbers)}", timeout=self._seconds)
+    def _delete(self, collection: str, ids: Sequence[int]) -> None:
+        self._lease.check()
+        with translate_milvus_errors(self.address):
+            self._client.delete(collection, filter=f"id in {list(ids)}", timeout=self._seconds)

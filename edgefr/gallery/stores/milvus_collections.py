@@ -1,4 +1,4 @@
-"""A gallery's two collections in Milvus: made, recognised, and cleared away where their making was cut short."""
+"""Connect to Milvus, and create, recognise and drop the two collections of a gallery."""
 
 from __future__ import annotations
 
@@ -8,61 +8,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 from edgefr.gallery.address import LITE, Address
-from edgefr.gallery.stores.base import SECONDS
-from edgefr.gallery.stores.milvus_errors import explained
-from edgefr.gallery.stores.milvus_rows import PERSON, THING, people_schema, things_schema
+from edgefr.gallery.stores.base import CALL_TIMEOUT_S
+from edgefr.gallery.stores.milvus_errors import translate_milvus_errors
+from edgefr.gallery.stores.milvus_rows import BLOB_FIELDS, PERSON_FIELDS, blobs_schema, people_schema
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 TOKEN_VARIABLE = "MILVUS_TOKEN"  # noqa: S105
-LOAD_SECONDS = 60.0
-"""How long creating or loading a collection may take."""
-LITE_SECONDS = 3600.0
-"""How long a call of Milvus Lite may take: among some 40,000 people writing a batch once took longer than SECONDS, and
-no network is waited for."""
+LOAD_TIMEOUT_S = 60.0
+"""For creating or loading a collection."""
+LITE_TIMEOUT_S = 3600.0
+"""For a call of Milvus Lite. It uses no network, and with some 40,000 people one batch took longer than
+CALL_TIMEOUT_S to write."""
 
-TEMPLATE, NOWHERE = "template", "nowhere"
-"""The collections' vectors; things have one because Milvus 2.3 demands it."""
+TEMPLATE, PLACEHOLDER = "template", "nowhere"
+"""The vector fields of the two collections. Blobs have one because Milvus 2.3 requires it."""
 
 
 class Collections:
-    """The collections of the gallery at an address."""
+    """The collections of a gallery: people; and blobs, which are images, events, header and leases."""
 
     def __init__(self, client: MilvusClient, address: Address) -> None:
-        self.people, self.things = f"{address.name}_people", f"{address.name}_things"
+        self.people, self.blobs = f"{address.name}_people", f"{address.name}_things"
         self._client = client
         self._address = address
         self._lite = address.kind == LITE
-        self._seconds = LITE_SECONDS if self._lite else SECONDS
-        self._load_seconds = LITE_SECONDS if self._lite else LOAD_SECONDS
+        self._seconds = LITE_TIMEOUT_S if self._lite else CALL_TIMEOUT_S
+        self._load_seconds = LITE_TIMEOUT_S if self._lite else LOAD_TIMEOUT_S
 
-    def there(self) -> list[str]:
-        """Those of the two that are there, loaded.
-
-        Raises:
-            EdgefrError: one of them is somebody else's.
-        """
-        shapes = {self.people: (*PERSON, TEMPLATE), self.things: (*THING, NOWHERE)}
-        return [collection for collection, fields in shapes.items() if self._is_ours(collection, fields)]
-
-    def create(self, dim: int, mark: str) -> None:
-        """Make both; `mark` makes them differ from others' of the same name, so that the second of two who create them
-        is refused."""
-        self._create(self.people, people_schema(dim, mark), TEMPLATE)
-        self._create(self.things, things_schema(mark), NOWHERE)
-
-    def clear(self) -> None:
-        """Drop what a creation left that was cut short: without a header nobody can have been enrolled.
+    def present(self) -> list[str]:
+        """Load the collections that exist and return their names.
 
         Raises:
-            EdgefrError: somebody was, so the header is what was lost.
+            InvalidArgumentError: One of them holds something else.
         """
-        there = self.there()
-        for collection in there:
-            with explained(self._address):
+        fields = {self.people: (*PERSON_FIELDS, TEMPLATE), self.blobs: (*BLOB_FIELDS, PLACEHOLDER)}
+        return [collection for collection, names in fields.items() if self._load(collection, names)]
+
+    def create(self, dim: int, description: str) -> None:
+        """Create both. The server refuses to create a collection that exists with another description, so that of two
+        clients that create a gallery at the same time one fails.
+        """
+        self._create(self.people, people_schema(dim, description), TEMPLATE)
+        self._create(self.blobs, blobs_schema(description), PLACEHOLDER)
+
+    def drop_abandoned(self) -> None:
+        """Drop the collections of an interrupted creation. Without a header they must be empty.
+
+        Raises:
+            UnavailableError: They are not, so the header was lost.
+        """
+        present = self.present()
+        for collection in present:
+            with translate_milvus_errors(self._address):
                 rows = self._client.query(
                     collection,
                     filter="id >= 0",
@@ -72,28 +73,29 @@ class Collections:
                     timeout=self._seconds,
                 )
             if rows:
-                raise EdgefrError(
-                    f"a gallery or none at {self._address}",
-                    "one that lost its header",
+                raise UnavailableError(
+                    "",
+                    f"The gallery at {self._address} has lost its header",
                     "restore it from a backup of the server, or choose another name",
                 )
-        for collection in there:
-            with explained(self._address):
+        for collection in present:
+            with translate_milvus_errors(self._address):
                 self._client.drop_collection(collection, timeout=self._load_seconds)
 
-    def _is_ours(self, collection: str, fields: Sequence[str]) -> bool:
-        with explained(self._address):
+    def _load(self, collection: str, fields: Sequence[str]) -> bool:
+        """Load a collection, if it exists."""
+        with translate_milvus_errors(self._address):
             if not self._client.has_collection(collection, timeout=self._seconds):
                 return False
             described = self._client.describe_collection(collection, timeout=self._seconds)
         found = {field["name"] for field in described["fields"]}
         if found != {*fields}:
-            raise EdgefrError(
+            raise InvalidArgumentError(
                 f"the gallery {self._address.name} at {self._address}",
-                (f"something else in the collection {collection} (with the fields {', '.join(sorted(found))[:200]})"),
+                f"something else in the collection {collection} (with the fields {', '.join(sorted(found))[:200]})",
                 "choose another name",
             )
-        with explained(self._address):  # Milvus Lite forgets what is loaded when it ends
+        with translate_milvus_errors(self._address):  # Milvus Lite unloads all collections when it ends
             self._client.load_collection(collection, timeout=self._load_seconds)
         return True
 
@@ -102,7 +104,7 @@ class Collections:
         index.add_index(vector, index_type="FLAT", metric_type="IP")
         if collection == self.people and not self._lite:
             index.add_index("token", index_type="Trie")
-        with explained(self._address):
+        with translate_milvus_errors(self._address):
             self._client.create_collection(
                 collection,
                 schema=schema,
@@ -113,21 +115,23 @@ class Collections:
             )
 
 
-def connected(address: Address) -> MilvusClient:
-    """A client of the server, or of the local file.
+def connect_milvus(address: Address) -> MilvusClient:
+    """Connect to the server, or open the local file.
 
     Raises:
-        EdgefrError: pymilvus is missing, nobody answers, or another process has the file of Milvus Lite open.
+        MissingExtraError: pymilvus is not installed.
+        UnavailableError: The server does not respond, or another process has the file of Milvus Lite open.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it tells stderr that Milvus Lite finds an idle client too lively
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # Milvus Lite makes gRPC warn about the keep-alive of idle clients
     client = require_extra("pymilvus", "scale").MilvusClient
-    for chatty in ("pymilvus", "milvus_lite", "grpc._server"):  # tracebacks of errors that are told in a sentence
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):  # these log the traceback of every error
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if address.kind == LITE:
         require_extra("milvus_lite", "scale")
         file = Path(address.host).absolute()
-        with explained(address):
+        with translate_milvus_errors(address):
             file.parent.mkdir(parents=True, exist_ok=True)
-            return client(str(file), timeout=SECONDS)
-    with explained(address):
-        return client(f"http://{address.authority}", token=os.environ.get(TOKEN_VARIABLE, ""), timeout=SECONDS)
+            return client(str(file), timeout=CALL_TIMEOUT_S)
+    with translate_milvus_errors(address):
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        return client(f"http://{address.authority}", token=token, timeout=CALL_TIMEOUT_S)

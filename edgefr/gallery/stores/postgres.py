@@ -1,4 +1,4 @@
-"""A gallery's rows in two tables of a PostgreSQL database with pgvector; every change is one transaction."""
+"""A gallery in two tables of a PostgreSQL database with pgvector. Every change is one transaction."""
 
 from __future__ import annotations
 
@@ -9,258 +9,250 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from edgefr.errors import EdgefrError, require_extra
+from edgefr.errors import EdgefrError, InvalidArgumentError, require_extra
 from edgefr.gallery.address import Address
 from edgefr.gallery.stores.base import (
+    CALL_TIMEOUT_S,
     HEADER,
     IMAGE,
-    PAGE,
-    SECONDS,
+    PAGE_ROWS,
     Blob,
-    Mend,
+    NoGalleryError,
     PendingWrite,
     PersonRow,
+    Recover,
+    gallery_exists_already,
+    privacy_notice,
 )
-from edgefr.gallery.stores.postgres_errors import explained
-from edgefr.gallery.stores.postgres_vector import Vector, take_vectors
+from edgefr.gallery.stores.postgres_errors import translate_postgres_errors
+from edgefr.gallery.stores.postgres_vector import Vector, register_vector
 from edgefr.types import Floats
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-PERSON = ("id", "token", "due", "key", "record")
-THING = ("kind", "id", "owner", "body", "extra")
-SETTINGS = {
-    "statement_timeout": f"{SECONDS:g}s",
-    "synchronous_commit": "on",  # whatever the server's default: what is acknowledged is on its disk
+PERSON_COLUMNS = ("id", "token", "due", "key", "record")
+"""Columns of a `PersonRow`, in the order of its attributes."""
+BLOB_COLUMNS = ("kind", "id", "owner", "body", "extra")
+"""Columns of a `Blob`, in the order of its attributes."""
+SESSION_SETTINGS = {
+    "statement_timeout": f"{CALL_TIMEOUT_S:g}s",
+    "synchronous_commit": "on",  # overrides the server's default: an acknowledged change is on its disk
 }
-INLINE = 1500
-"""Numbers of a template that fit into a row, which may have 8 KB."""
-PART = 100
-"""Rows that are sent together, within one time limit; an image with its crop is 40 KB."""
-IDLE_SECONDS = 60.0
-"""How long a change may pause before the server takes it back: a client that lost its power or its line says no
-goodbye, and by the server's own means would keep all other writers out for two hours. Reading the next people of an
+MAX_INLINE_DIM = 1500
+"""Longest template that fits into a row, whose limit is 8 KB."""
+BATCH = 100
+"""Rows that are sent within one timeout. An image with its crop has 40 KB."""
+IDLE_TIMEOUT_S = 60.0
+"""The server rolls back a change that pauses for longer. A client that lost power or network does not close its
+connection, and by default the server would lock out all other writers for two hours. Reading the next people of an
 import takes a few seconds."""
-SLACK = 5.0
-"""Seconds after the server's own time limit until the connection is cut off."""
+GRACE_S = 5.0
+"""The connection is closed this long after the server's own timeout."""
 
 
 class PostgresStore:
-    """As `shelf.Shelf` says."""
+    """Implements `GalleryStore` with PostgreSQL."""
 
     def __init__(self, address: Address) -> None:
         """Connect.
 
         Raises:
-            EdgefrError: psycopg is missing, or nobody answers.
+            MissingExtraError: psycopg is not installed.
+            UnavailableError: The server does not respond.
         """
         self.address = address
-        self.sees = (
-            f"Whoever administers the PostgreSQL server of {address} sees every template in clear, how many images "
-            "each person has and when each is to be removed; names, images, times and the log are sealed, unless the "
-            "gallery is --plain"
-        )
-        self._people, self._things = f"{address.name}_people", f"{address.name}_things"
-        self._connection = _connected(address)
-        self._within = False
-        """Whether a transaction is open, which ends with its connection."""
+        self.privacy_notice = privacy_notice(f"The administrator of the PostgreSQL server of {address}")
+        self._people, self._blobs = f"{address.name}_people", f"{address.name}_things"
+        self._connection = _connect(address)
+        self._in_transaction = False
+        """A transaction ends with its connection, so there is no reconnect within one."""
 
     def close(self) -> None:
         self._connection.close()
 
     def exists(self) -> bool:
-        found = {table: self._columns(table) for table in (self._people, self._things)}
+        found = {table: self._columns(table) for table in (self._people, self._blobs)}
         if not any(found.values()):
             return False
-        expected = {self._people: {*PERSON, "template"}, self._things: {*THING}}
+        expected = {self._people: {*PERSON_COLUMNS, "template"}, self._blobs: {*BLOB_COLUMNS}}
         for table, columns in found.items():
             if columns != expected[table]:
-                raise EdgefrError(
+                names = ", ".join(sorted(columns))[:200] or "none"
+                raise InvalidArgumentError(
                     f"the gallery {self.address.name} at {self.address}",
-                    (
-                        f"something else in the table {table} (with the columns "
-                        f"{', '.join(sorted(columns))[:200] or 'none'})"
-                    ),
+                    f"something else in the table {table} (with the columns {names})",
                     "choose another name",
                 )
         return True
 
     def create(self, dim: int, header: Blob) -> None:
         with self._transaction():
-            # Two who create at once wait here for each other, and the second sees what the first has made.
+            # Two clients that create the gallery wait for each other here, and the second finds the gallery.
             self._run("SELECT pg_advisory_xact_lock(hashtext(%s))", self._people)
             if self.exists():
-                raise EdgefrError(f"no gallery at {self.address}", "one", "choose another name")
+                raise gallery_exists_already(self.address)
             self._run("CREATE EXTENSION IF NOT EXISTS vector")
             self._run(
                 f"CREATE TABLE {self._people} (id bigint PRIMARY KEY, token text NOT NULL UNIQUE, due bigint NOT NULL, "
                 f"key bytea NOT NULL, record bytea NOT NULL, template vector({int(dim)}) NOT NULL)"
             )
-            # Kept beside its row a template takes 3.6 times as long to read (200,000 people), and a search reads all.
-            storage = "PLAIN" if dim <= INLINE else "EXTERNAL"
+            # A template outside its row takes 3.6 times as long to read (200,000 people), and a search reads all.
+            storage = "PLAIN" if dim <= MAX_INLINE_DIM else "EXTERNAL"
             self._run(f"ALTER TABLE {self._people} ALTER template SET STORAGE {storage}")
             self._run(
-                f"CREATE TABLE {self._things} (id bigint PRIMARY KEY, kind text NOT NULL, owner bigint NOT NULL, "
+                f"CREATE TABLE {self._blobs} (id bigint PRIMARY KEY, kind text NOT NULL, owner bigint NOT NULL, "
                 "body bytea NOT NULL, extra bytea NOT NULL)"
             )
             self._run(f"CREATE INDEX ON {self._people} (due) WHERE due > 0")
-            self._run(f"CREATE INDEX ON {self._things} (owner) WHERE kind = '{IMAGE}'")
-            self.put_things([header])
+            self._run(f"CREATE INDEX ON {self._blobs} (owner) WHERE kind = '{IMAGE}'")
+            self.put_blobs([header])
 
     def header(self) -> Blob:
         if not self.exists():
-            raise EdgefrError(
-                f"a gallery at {self.address}",
-                "none",
-                (
-                    f"make one with `edgefr gallery enroll NAME IMAGE --gallery {self.address}`, or choose another "
-                    "--gallery"
-                ),
-            )
-        return self._select_things("kind = %s", HEADER)[0]
+            raise NoGalleryError.at(self.address)
+        return self._select_blobs("kind = %s", HEADER)[0]
 
     def count(self) -> int:
         return int(self._run(f"SELECT count(*) FROM {self._people}")[0][0])
 
-    def named(self, tokens: Sequence[str]) -> list[PersonRow]:
-        return self._select_people("WHERE token = ANY(%s)", list(tokens))
+    def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
+        return self._select_people("WHERE token = ANY(%s)", list(name_hashes))
 
-    def numbered(self, number: int) -> PersonRow | None:
+    def get(self, number: int) -> PersonRow | None:
         return next(iter(self._select_people("WHERE id = %s", number)), None)
 
     def nearest(self, queries: Floats, top: int) -> list[list[PersonRow]]:
         clause = "ORDER BY template <#> %s::vector LIMIT %s"
         return [self._select_people(clause, Vector(query), top) for query in queries]
 
-    def page(self, after: int) -> list[PersonRow]:
-        return self._select_people("WHERE id > %s ORDER BY id LIMIT %s", after, PAGE)
+    def people_page(self, after: int) -> list[PersonRow]:
+        return self._select_people("WHERE id > %s ORDER BY id LIMIT %s", after, PAGE_ROWS)
 
-    def due(self, now: int) -> list[PersonRow]:
-        return self._select_people("WHERE due > 0 AND due <= %s ORDER BY id LIMIT %s", now, PAGE)
+    def expired(self, now: int) -> list[PersonRow]:
+        return self._select_people("WHERE due > 0 AND due <= %s ORDER BY id LIMIT %s", now, PAGE_ROWS)
 
-    def things(self, kind: str, owners: Sequence[int]) -> list[Blob]:
-        return self._select_things("kind = %s AND owner = ANY(%s)", kind, list(owners))
+    def blobs(self, kind: str, owners: Sequence[int]) -> list[Blob]:
+        return self._select_blobs("kind = %s AND owner = ANY(%s)", kind, list(owners))
 
-    def thing_page(self, kind: str, after: int) -> list[Blob]:
-        query = f"SELECT kind, id, owner, body FROM {self._things} WHERE kind = %s AND id > %s ORDER BY id LIMIT %s"
-        return [Blob(*row) for row in self._run(query, kind, after, PAGE)]
+    def blob_page(self, kind: str, after: int) -> list[Blob]:
+        query = f"SELECT kind, id, owner, body FROM {self._blobs} WHERE kind = %s AND id > %s ORDER BY id LIMIT %s"
+        return [Blob(*row) for row in self._run(query, kind, after, PAGE_ROWS)]
 
     @contextmanager
-    def changing(self, mend: Mend, wait: float) -> Iterator[None]:
-        """One transaction, in which the header is locked."""
+    def changing(self, recover: Recover, wait: float) -> Iterator[None]:
+        """One transaction that locks the header. `recover` is not needed."""
         with self._transaction():
             self._run(f"SET LOCAL statement_timeout = '{wait:g}s'")
-            self._run(f"SELECT 1 FROM {self._things} WHERE kind = '{HEADER}' FOR UPDATE", seconds=wait)
-            self._run(f"SET LOCAL statement_timeout = '{SECONDS:g}s'")
+            self._run(f"SELECT 1 FROM {self._blobs} WHERE kind = '{HEADER}' FOR UPDATE", seconds=wait)
+            self._run(f"SET LOCAL statement_timeout = '{CALL_TIMEOUT_S:g}s'")
             yield
 
-    def intend(self, intent: PendingWrite) -> None:
-        """Nothing: what a transaction leaves is taken back by the server."""
+    def begin(self, pending: PendingWrite) -> None:
+        """Does nothing: the server rolls back an interrupted transaction."""
 
-    def put(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
+    def put_people(self, people: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
         rows = [
-            (row.id, row.token, row.due, row.key, row.record, Vector(template))
+            (row.id, row.name_hash, row.expires_at, row.key, row.record, Vector(template))
             for row, template in zip(people, templates, strict=True)
         ]
-        self._replace(self._people, (*PERSON, "template"), rows)
+        self._upsert(self._people, (*PERSON_COLUMNS, "template"), rows)
 
-    def put_things(self, things: Sequence[Blob]) -> None:
-        rows = [(thing.kind, thing.id, thing.owner, thing.body, thing.extra) for thing in things]
-        self._replace(self._things, THING, rows)
+    def put_blobs(self, blobs: Sequence[Blob]) -> None:
+        rows = [(blob.kind, blob.id, blob.owner, blob.body, blob.extra) for blob in blobs]
+        self._upsert(self._blobs, BLOB_COLUMNS, rows)
 
-    def drop(self, first: int, last: int) -> None:
+    def delete_range(self, first: int, last: int) -> None:
         self._run(f"DELETE FROM {self._people} WHERE id BETWEEN %s AND %s", first, last)
-        self._run(f"DELETE FROM {self._things} WHERE kind = '{IMAGE}' AND owner BETWEEN %s AND %s", first, last)
+        self._run(f"DELETE FROM {self._blobs} WHERE kind = '{IMAGE}' AND owner BETWEEN %s AND %s", first, last)
 
-    def drop_people(self, numbers: Sequence[int]) -> None:
-        self._run(f"DELETE FROM {self._things} WHERE kind = '{IMAGE}' AND owner = ANY(%s)", list(numbers))
-        self._run(f"DELETE FROM {self._people} WHERE id = ANY(%s)", list(numbers))
+    def delete_people(self, ids: Sequence[int]) -> None:
+        self._run(f"DELETE FROM {self._blobs} WHERE kind = '{IMAGE}' AND owner = ANY(%s)", list(ids))
+        self._run(f"DELETE FROM {self._people} WHERE id = ANY(%s)", list(ids))
 
-    def drop_things(self, kind: str, numbers: Sequence[int]) -> None:
-        self._run(f"DELETE FROM {self._things} WHERE kind = %s AND id = ANY(%s)", kind, list(numbers))
+    def delete_blobs(self, kind: str, ids: Sequence[int]) -> None:
+        self._run(f"DELETE FROM {self._blobs} WHERE kind = %s AND id = ANY(%s)", kind, list(ids))
 
-    def forget(self) -> None:
-        """VACUUM lets the room of deleted rows be written over; who may not do that leaves it to the server's own."""
+    def vacuum(self) -> None:
+        """VACUUM lets the server overwrite deleted rows. A user without the right leaves it to the autovacuum."""
         with suppress(EdgefrError):
             self._run(f"VACUUM {self._people}")
-            self._run(f"VACUUM {self._things}")
+            self._run(f"VACUUM {self._blobs}")
 
     def _columns(self, table: str) -> set[str]:
         query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
         return {row[0] for row in self._run(query, table)}
 
     def _select_people(self, clause: str, *values: object) -> list[PersonRow]:
-        return [
-            PersonRow(*row) for row in self._run(f"SELECT {', '.join(PERSON)} FROM {self._people} {clause}", *values)
-        ]
+        query = f"SELECT {', '.join(PERSON_COLUMNS)} FROM {self._people} {clause}"
+        return [PersonRow(*row) for row in self._run(query, *values)]
 
-    def _select_things(self, clause: str, *values: object) -> list[Blob]:
-        return [
-            Blob(*row) for row in self._run(f"SELECT {', '.join(THING)} FROM {self._things} WHERE {clause}", *values)
-        ]
+    def _select_blobs(self, condition: str, *values: object) -> list[Blob]:
+        query = f"SELECT {', '.join(BLOB_COLUMNS)} FROM {self._blobs} WHERE {condition}"
+        return [Blob(*row) for row in self._run(query, *values)]
 
-    def _replace(self, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+    def _upsert(self, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
         names, marks = ", ".join(columns), ", ".join("%s" for _ in columns)
-        anew = ", ".join(f"{column} = excluded.{column}" for column in columns if column != "id")
-        query = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {anew}"
-        for start in range(0, len(rows), PART):
-            with self._answering() as connection, connection.cursor() as cursor:
-                cursor.executemany(query, rows[start : start + PART])
+        updates = ", ".join(f"{column} = excluded.{column}" for column in columns if column != "id")
+        query = f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {updates}"
+        for start in range(0, len(rows), BATCH):
+            with self._live_connection() as connection, connection.cursor() as cursor:
+                cursor.executemany(query, rows[start : start + BATCH])
 
     def _run(self, query: str, *values: object, seconds: float | None = None) -> list[tuple[Any, ...]]:
-        with self._answering(seconds) as connection:
+        with self._live_connection(seconds) as connection:
             cursor = connection.execute(query, values)
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._run("BEGIN")
-        self._within = True
+        self._in_transaction = True
         try:
-            self._run(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS:g}s'")
+            self._run(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT_S:g}s'")
             yield
             self._run("COMMIT")
         except BaseException:
-            with suppress(EdgefrError):  # where nobody answers the server takes it back by itself
+            with suppress(EdgefrError):  # a server that does not respond rolls back by itself
                 self._run("ROLLBACK")
             raise
         finally:
-            self._within = False
+            self._in_transaction = False
 
     @contextmanager
-    def _answering(self, seconds: float | None = None) -> Iterator[Connection]:
-        """The connection, which is cut off where the server does not answer in time: it cannot time out itself."""
-        if self._connection.closed and not self._within:
-            self._connection = _connected(self.address)
-        with explained(self.address), _cut_off(self._connection, (seconds or SECONDS) + SLACK):
+    def _live_connection(self, seconds: float | None = None) -> Iterator[Connection]:
+        """The connection, after a reconnect if it was lost. psycopg has no timeout for a call, so a timer closes it."""
+        if self._connection.closed and not self._in_transaction:
+            self._connection = _connect(self.address)
+        timeout = (seconds or CALL_TIMEOUT_S) + GRACE_S
+        with translate_postgres_errors(self.address), _close_after(self._connection, timeout):
             yield self._connection
 
 
-def _connected(address: Address) -> Connection:
+def _connect(address: Address) -> Connection:
     psycopg = require_extra("psycopg", "scale")
-    with explained(address):
+    with translate_postgres_errors(address):
         connection: Connection = psycopg.connect(
             dbname=address.database,
             host=address.host or None,
             port=address.port,
             user=address.user or None,
-            connect_timeout=max(2, int(SECONDS)),
-            options=" ".join(f"-c {name}={value}" for name, value in SETTINGS.items()),
+            connect_timeout=max(2, int(CALL_TIMEOUT_S)),
+            options=" ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
             application_name="edgefr",
             autocommit=True,
         )
-        take_vectors(connection)
+        register_vector(connection)
         return connection
 
 
 @contextmanager
-def _cut_off(connection: Connection, seconds: float) -> Iterator[None]:
-    def cut() -> None:
+def _close_after(connection: Connection, seconds: float) -> Iterator[None]:
+    def close() -> None:
         with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
             line.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, cut)
+    timer = threading.Timer(seconds, close)
     timer.daemon = True
     timer.start()
     try:

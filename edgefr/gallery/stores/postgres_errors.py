@@ -1,51 +1,50 @@
-"""PostgreSQL's failures as sentences."""
+"""Translate errors of PostgreSQL, with advice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import UnavailableError
 from edgefr.gallery.address import Address
 
-LONGEST = 300
+MAX_TEXT = 300
+FREE_SPACE = "free space on the server; nothing of the change was saved"
 
 
 @contextmanager
-def explained(address: Address) -> Iterator[None]:
-    """Every failure of psycopg as an EdgefrError that names the remedy."""
+def translate_postgres_errors(address: Address) -> Iterator[None]:
+    """Raise an UnavailableError for every error of psycopg."""
     import psycopg
 
     try:
         yield
     except psycopg.Error as error:
-        told = " ".join(str(error).split())
-        raise EdgefrError(
-            f"an answer of PostgreSQL at {address}", f"{told[:LONGEST]!r}", str(_remedy(error))
-        ) from error
+        text = " ".join(str(error).split())
+        raise UnavailableError("", f"PostgreSQL at {address} failed: {text[:MAX_TEXT]!r}", _advice(error)) from error
 
 
-ROOM = "free room at the server; nothing of the change was kept"
-
-
-def _remedy(error: Exception) -> str:
+def _advice(error: Exception) -> str:
     from psycopg import errors
 
-    if "disk space" in str(error):  # the server's own hint where a file cannot grow for another reason
-        return ROOM
-    if "database" in str(error) and "does not exist" in str(error):  # which comes without its code while connecting
-        return "have the database made (createdb NAME), or correct it in the address"
-    remedies: tuple[tuple[type[Exception], str], ...] = (
-        (errors.DiskFull, ROOM),
-        (errors.OutOfMemory, ROOM),
-        (errors.ReadOnlySqlTransaction, "give the address of the primary server, or let the database be written"),
-        (errors.InsufficientPrivilege, "have the rights granted, or give another user in the address"),
-        (errors.UndefinedFile, "have pgvector installed at the server"),
-        (errors.FeatureNotSupported, "have pgvector installed at the server"),
-        (errors.UniqueViolation, "somebody else has just made the same; try again"),
-        (errors.IdleInTransactionSessionTimeout, "the change paused for too long and was taken back; try again"),
-        (errors.QueryCanceled, "the server is too slow, or others change the gallery all the time; try again later"),
+    if "disk space" in str(error):  # the server's hint if a file cannot grow for another reason than a full disk
+        return FREE_SPACE
+    if "database" in str(error) and "does not exist" in str(error):  # psycopg has no error code while connecting
+        return "create the database (createdb NAME), or correct it in the address"
+    advice: tuple[tuple[type[Exception], str], ...] = (
+        (errors.DiskFull, FREE_SPACE),
+        (errors.OutOfMemory, FREE_SPACE),
+        (errors.ReadOnlySqlTransaction, "give the address of the primary server, or make the database writable"),
+        (errors.InsufficientPrivilege, "grant the rights, or give another user in the address"),
+        (errors.UndefinedFile, "install pgvector on the server"),
+        (errors.FeatureNotSupported, "install pgvector on the server"),
+        (errors.UniqueViolation, "try again: another client has just written the same"),
+        (errors.IdleInTransactionSessionTimeout, "try again: the change paused for too long and was rolled back"),
+        (errors.QueryCanceled, "try again later: the server is too slow, or other clients are changing the gallery"),
         (errors.InvalidPassword, "set PGPASSWORD, or write the password into ~/.pgpass"),
-        (errors.OperationalError, "see that the server runs, is reached and knows you (PGPASSWORD), and try again"),
+        (
+            errors.OperationalError,
+            "check that the server runs, can be reached and accepts the password (PGPASSWORD), and try again",
+        ),
     )
-    return next((remedy for kind, remedy in remedies if isinstance(error, kind)), "see the server's log")
+    return next((text for kind, text in advice if isinstance(error, kind)), "see the server's log")

@@ -1,4 +1,4 @@
-"""Templates as pgvector takes them in binary: as text they take longer than all else that is done for a person."""
+"""Send templates to pgvector in binary. As text they would take longer than everything else about a person."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vector:
-    """A template (K,) as a query's parameter."""
+    """A template (K,) as a parameter of a query."""
 
     template: Floats
 
     def __bytes__(self) -> bytes:
-        """pgvector's `vector_recv`: the number of dimensions, two bytes that are 0, and float4 each, big-endian."""
+        """The format of pgvector's `vector_recv`: dimension (uint16), two zero bytes, float4 numbers, big-endian."""
         return len(self.template).to_bytes(2, "big") + bytes(2) + self.template.astype(">f4").tobytes()
 
 
-def take_vectors(connection: Connection) -> None:
-    """Let `Vector` be a parameter of this connection's queries."""
+def register_vector(connection: Connection) -> None:
+    """Let the queries of a connection take `Vector` parameters."""
     from psycopg.adapt import Dumper
     from psycopg.pq import Format
 
     class VectorDumper(Dumper):
-        format = Format.BINARY  # without a type: the server knows it from where the parameter stands
+        format = Format.BINARY  # no type is sent: the server infers it from the place of the parameter
 
         def dump(self, obj: Vector) -> bytes:
             return bytes(obj)

@@ -1,4 +1,4 @@
-"""People, images and the header as rows of a shelf: sealed on the way in, proven on the way out."""
+"""Encrypt and decrypt the rows of a gallery in a database."""
 
 from __future__ import annotations
 
@@ -13,97 +13,103 @@ from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import EVENT, IMAGE, Blob, PendingWrite, PersonRow
 from edgefr.gallery.stores.row_codec import RowCodec
 
-SINGLE_BITS = 61
-"""Random bits of a person's or an image's number. An import numbers its people in a row, beyond all of these."""
+ID_BITS = 61
+"""Random bits in the id of a person or an image. The ids of an import are consecutive and above all of these."""
 IMPORT_BITS = 28
-"""Bits of a number that tell one of an import from the others; 34 random ones tell which import."""
+"""Bits of an id that number the people of one import; 34 random bits above them identify the import."""
+EVENT_BITS = 12
+"""Random bits at the end of the time stamp that is the id of an event."""
 
 
 class RemoteRowCodec:
-    """Seals and opens rows with a gallery's keys; `source` is its name in refusals."""
+    """Encrypts and decrypts the rows of one gallery; `source` is its name in errors."""
 
-    def __init__(self, place: SealContext, keys: Keys, source: str) -> None:
+    def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
         self._keys = keys
         self._source = source
-        self._rows = RowCodec(place, keys, source)
+        self._rows = RowCodec(context, keys, source)
 
-    def token(self, name: str) -> str:
-        """What stands for a name at the server: the same for the same name, and nothing else can be learnt of it."""
+    def name_hash(self, name: str) -> str:
+        """The keyed digest of a name, by which the server finds a row without learning the name."""
         return self._keys.digest(b"name", name.encode()).hex()
 
-    def person(self, row: PersonRow) -> Person:
-        """Raises DamagedError where the row is not as it was written."""
-        person = self._rows.person(row.id, row.key, row.record)
-        if (self.token(person.name), due_of(person)) != (row.token, row.due):
+    def decrypt_person(self, row: PersonRow) -> Person:
+        """Raises DamagedError if the row, its name hash or its expiry date was changed."""
+        person = self._rows.decrypt_person(row.id, row.key, row.record)
+        if (self.name_hash(person.name), _expiry_second(person)) != (row.name_hash, row.expires_at):
             raise damaged(f"a person of {self._source}")
         return person
 
     def data_key(self, row: PersonRow) -> bytes:
-        return self._rows.data_key(row.id, row.key)
+        return self._rows.unwrap_data_key(row.id, row.key)
 
-    def samples(self, row: PersonRow, things: dict[int, Blob]) -> list[FaceSample] | None:
-        """The images that a person's record names, or None where `things` lack one of them."""
-        named, data_key = self.person(row).images, self.data_key(row)
-        if any(number not in things for number in named):
+    def decrypt_samples(self, row: PersonRow, blobs: dict[int, Blob]) -> list[FaceSample] | None:
+        """The images that the record of a person lists, from images by id; None if one of them is missing."""
+        listed, data_key = self.decrypt_person(row).images, self.data_key(row)
+        if any(number not in blobs for number in listed):
             return None
-        return [self._rows.sample(number, data_key, things[number].body, things[number].extra) for number in named]
+        return [
+            self._rows.decrypt_sample(number, data_key, blobs[number].body, blobs[number].extra) for number in listed
+        ]
 
-    def sealed(self, person: Person, data_key: bytes, samples: Sequence[FaceSample]) -> tuple[list[Blob], PersonRow]:
-        """A person's row, which names these further images beside those it named, and the images."""
-        things = []
+    def encrypt_person(
+        self, person: Person, data_key: bytes, samples: Sequence[FaceSample]
+    ) -> tuple[list[Blob], PersonRow]:
+        """The images to add, encrypted, and the row of the person, which lists the stored and the added images."""
+        blobs = []
         for sample in samples:
-            number = new_number()
-            things.append(Blob(IMAGE, number, person.id, *self._rows.sealed_portrait(number, sample, data_key)))
-        person = replace(person, images=(*person.images, *(thing.id for thing in things)))
-        wrapped, record = self._rows.wrapped(person.id, data_key), self._rows.sealed_person(person, data_key)
-        return things, PersonRow(person.id, self.token(person.name), due_of(person), wrapped, record)
+            number = new_id()
+            blobs.append(Blob(IMAGE, number, person.id, *self._rows.encrypt_sample(number, sample, data_key)))
+        person = replace(person, images=(*person.images, *(blob.id for blob in blobs)))
+        wrapped, record = self._rows.wrap_data_key(person.id, data_key), self._rows.encrypt_person(person, data_key)
+        return blobs, PersonRow(person.id, self.name_hash(person.name), _expiry_second(person), wrapped, record)
 
-    def event(self, thing: Blob) -> Event:
-        return self._rows.event(thing.id, thing.body)
+    def decrypt_event(self, blob: Blob) -> Event:
+        return self._rows.decrypt_event(blob.id, blob.body)
 
-    def sealed_event(self, event: Event) -> Blob:
-        """A line of the log, numbered by the time, with random digits at the end that no other client has."""
-        number = time.time_ns() & ~0xFFF | secrets.randbits(12)
-        return Blob(EVENT, number, 0, self._rows.sealed_event(number, event))
-
-
-def new_number() -> int:
-    """A number for a person or an image that no other has."""
-    return 1 + secrets.randbits(SINGLE_BITS)
+    def encrypt_event(self, event: Event) -> Blob:
+        """Encrypt an event. Its id is the time, and random bits keep the ids of several clients apart."""
+        mask = (1 << EVENT_BITS) - 1
+        number = time.time_ns() & ~mask | secrets.randbits(EVENT_BITS)
+        return Blob(EVENT, number, 0, self._rows.encrypt_event(number, event))
 
 
-def new_range() -> PendingWrite:
-    """Numbers for an import that nothing else has."""
+def new_id() -> int:
+    """A random id for a person or an image."""
+    return 1 + secrets.randbits(ID_BITS)
+
+
+def new_import_range() -> PendingWrite:
+    """A range of ids for the people of an import."""
     first = (1 << 34 | secrets.randbits(34)) << IMPORT_BITS
     return PendingWrite(first, first + (1 << IMPORT_BITS) - 1, whole=True)
 
 
-def due_of(person: Person) -> int:
-    """The second since 1970 in which a person is to be removed, 0: never."""
-    return 0 if person.expires is None else max(1, int(person.expires))
-
-
-def over(person: Person) -> bool:
-    """Whether a person's time is over, to the second, as the database tells it by the date beside the row."""
+def is_expired(person: Person) -> bool:
+    """Whether a person has expired, in whole seconds like the expiry date in the database."""
     return person.expires is not None and int(person.expires) <= int(time.time())
 
 
-def outside_of(header: Blob, source: str) -> tuple[SealContext, object]:
-    """What is not sealed of a header: the gallery's identity and the lock.
+def _expiry_second(person: Person) -> int:
+    return 0 if person.expires is None else max(1, int(person.expires))
+
+
+def read_outer_header(header: Blob, source: str) -> tuple[SealContext, object]:
+    """The parts of a header that are not encrypted: the identity of the gallery and its lock.
 
     Raises:
-        DamagedError: it is not as edgefr wrote it.
+        DamagedError: It is not a header.
     """
     try:
-        outside = json.loads(header.extra)
-        place, lock = outside["place"], outside["lock"]
+        outer = json.loads(header.extra)
+        identity, lock = outer["place"], outer["lock"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        place, lock = None, None
-    if not isinstance(place, str):
+        identity, lock = None, None
+    if not isinstance(identity, str):
         raise damaged(f"the header of {source}")
-    return SealContext(place), lock
+    return SealContext(identity), lock
 
 
-def outside(place: SealContext, lock: str) -> bytes:
-    """What `outside_of` reads."""
-    return json.dumps({"place": place.identity, "lock": lock}).encode()
+def write_outer_header(context: SealContext, lock: str) -> bytes:
+    """The bytes that `read_outer_header` reads."""
+    return json.dumps({"place": context.identity, "lock": lock}).encode()

@@ -1,7 +1,8 @@
-"""Rows of the gallery's tables: sealed, opened, and digested for the header.
+"""Encrypt and decrypt the records of a gallery, and compute the digests in its header.
 
-Each person has a random data key, wrapped by the gallery's. Record and images are sealed with it, so that what is left
-of a removed person anywhere, in a copy of the file or in worn-out flash, opens only for who has that copy's key.
+Each person has a random data key, wrapped by the gallery key, and record and images are encrypted with it. Removing a
+person deletes the data key. What remains of the ciphertexts, for example in worn-out flash cells, cannot be decrypted
+without a copy of that key.
 """
 
 from __future__ import annotations
@@ -14,13 +15,22 @@ from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import Event, FaceSample, Person
 
 MODULUS = 1 << 256
+"""Digests of rows are added modulo this number."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the rows must be: how many people and the sum of their digests, how many lines of log and the last link.
+    """What the rows of a file must match.
 
-    `turn` counts the changes; `next_row` numbers people and images, none ever twice; `version` is the schema's.
+    Attributes:
+        version: Version of the schema.
+        binding: The models that the templates come from.
+        people: Number of people.
+        rows: Sum of the digests of all people.
+        events: Number of events in the log.
+        link: Digest of the log, see `RowCodec.link`.
+        turn: Number of changes so far.
+        next_row: Next id of a person or an image. Ids are never reused.
     """
 
     version: int
@@ -33,72 +43,71 @@ class Header:
     next_row: int = 1
 
     def with_row(self, digest: int) -> Header:
-        """With one more row of people."""
+        """The header after a person was added."""
         return replace(self, people=self.people + 1, rows=(self.rows + digest) % MODULUS)
 
     def without_row(self, digest: int) -> Header:
-        """With one row of people less."""
+        """The header after a person was deleted."""
         return replace(self, people=self.people - 1, rows=(self.rows - digest) % MODULUS)
 
 
 class RowCodec:
-    """Seals and opens the rows of the gallery at `place`; `source` is its name in refusals.
+    """Encrypts and decrypts the records of one gallery; `source` is its name in errors.
 
-    Every method that opens raises DamagedError where a row is not what was sealed for this number.
+    Every method that decrypts raises `DamagedError` if the data was not encrypted for this id.
     """
 
-    def __init__(self, place: SealContext, keys: Keys, source: str) -> None:
-        self._place = place
+    def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
+        self._context = context
         self._keys = keys
         self._source = source
 
-    def header(self, body: object) -> Header:
-        raw = json.loads(decrypt(self._keys.header, body, self._place.of("header"), f"the header of {self._source}"))
+    def decrypt_header(self, body: object) -> Header:
+        raw = json.loads(self._decrypt(self._keys.header, body, "the header", "header"))
         return Header(binding=ModelBinding(**raw.pop("binding")), **raw)
 
-    def sealed_header(self, header: Header) -> bytes:
-        return encrypt(self._keys.header, json.dumps(asdict(header)).encode(), self._place.of("header"))
+    def encrypt_header(self, header: Header) -> bytes:
+        return self._encrypt(self._keys.header, json.dumps(asdict(header)).encode(), "header")
 
-    def data_key(self, number: int, wrapped: object) -> bytes:
-        return decrypt(self._keys.people, wrapped, self._place.of("key", number), f"a key of {self._source}")
+    def unwrap_data_key(self, number: int, wrapped: object) -> bytes:
+        return self._decrypt(self._keys.people, wrapped, "a key", "key", number)
 
-    def wrapped(self, number: int, data_key: bytes) -> bytes:
-        return encrypt(self._keys.people, data_key, self._place.of("key", number))
+    def wrap_data_key(self, number: int, data_key: bytes) -> bytes:
+        return self._encrypt(self._keys.people, data_key, "key", number)
 
-    def person(self, number: int, wrapped: object, record: object) -> Person:
-        data_key = self.data_key(number, wrapped)
-        opened = decrypt(data_key, record, self._place.of("person", number), f"a person of {self._source}")
-        return Person.from_part(number, opened)
+    def decrypt_person(self, number: int, wrapped: object, record: object) -> Person:
+        data_key = self.unwrap_data_key(number, wrapped)
+        return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number))
 
-    def sealed_person(self, person: Person, data_key: bytes) -> bytes:
-        return encrypt(data_key, person.part(), self._place.of("person", person.id))
+    def encrypt_person(self, person: Person, data_key: bytes) -> bytes:
+        return self._encrypt(data_key, person.to_bytes(), "person", person.id)
 
     def digest(self, number: int, wrapped: bytes, record: bytes) -> int:
-        """What this row adds to the header's sum."""
+        """The digest of a person's row, which the header sums up."""
         return int.from_bytes(self._keys.digest(b"person", number.to_bytes(8, "big"), wrapped, record), "big")
 
-    def sample(self, number: int, data_key: bytes, record: object, crop: object) -> FaceSample:
-        what = f"an image of {self._source}"
-        return FaceSample.from_parts(
-            decrypt(data_key, record, self._place.of("image", number), what),
-            decrypt(data_key, crop, self._place.of("crop", number), what),
+    def decrypt_sample(self, number: int, data_key: bytes, record: object, crop: object) -> FaceSample:
+        return FaceSample.from_bytes(
+            self._decrypt(data_key, record, "an image", "image", number),
+            self._decrypt(data_key, crop, "an image", "crop", number),
         )
 
-    def sealed_portrait(self, number: int, sample: FaceSample, data_key: bytes) -> tuple[bytes, bytes]:
-        record, crop = sample.parts()
-        return (
-            encrypt(data_key, record, self._place.of("image", number)),
-            encrypt(data_key, crop, self._place.of("crop", number)),
-        )
+    def encrypt_sample(self, number: int, sample: FaceSample, data_key: bytes) -> tuple[bytes, bytes]:
+        record, crop = sample.to_bytes()
+        return self._encrypt(data_key, record, "image", number), self._encrypt(data_key, crop, "crop", number)
 
-    def event(self, number: int, sealed: object) -> Event:
-        return Event.from_part(
-            decrypt(self._keys.log, sealed, self._place.of("event", number), f"the log of {self._source}")
-        )
+    def decrypt_event(self, number: int, encrypted: object) -> Event:
+        return Event.from_bytes(self._decrypt(self._keys.log, encrypted, "the log", "event", number))
 
-    def sealed_event(self, number: int, event: Event) -> bytes:
-        return encrypt(self._keys.log, event.part(), self._place.of("event", number))
+    def encrypt_event(self, number: int, event: Event) -> bytes:
+        return self._encrypt(self._keys.log, event.to_bytes(), "event", number)
 
-    def link(self, before: str, number: int, sealed: bytes) -> str:
-        """The link of a line of the log, which stands for all lines up to it."""
-        return self._keys.digest(b"event", before.encode(), number.to_bytes(8, "big"), sealed).hex()
+    def link(self, before: str, number: int, encrypted: bytes) -> str:
+        """The link of an event in the hash chain of the log. It covers all events up to this one."""
+        return self._keys.digest(b"event", before.encode(), number.to_bytes(8, "big"), encrypted).hex()
+
+    def _encrypt(self, key: bytes, plaintext: bytes, kind: str, *number: int) -> bytes:
+        return encrypt(key, plaintext, self._context.associated_data(kind, *number))
+
+    def _decrypt(self, key: bytes, encrypted: object, what: str, kind: str, *number: int) -> bytes:
+        return decrypt(key, encrypted, self._context.associated_data(kind, *number), f"{what} of {self._source}")

@@ -1,4 +1,4 @@
-"""The file of a gallery: SQLite, its tables, its versions, and SQLite's failures as sentences."""
+"""The SQLite file of a gallery: connection, tables, migrations and errors."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.gallery.crypto.encryption import damaged
 
-APPLICATION = 0x45464747  # "EFGG"
-WAIT_SECONDS = 30
-"""How long a writer waits for another; transactions are short."""
+APPLICATION_ID = 0x45464747  # "EFGG"
+LOCK_TIMEOUT_S = 30
+"""How long a change waits for another process. Transactions are short."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -22,54 +22,58 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE events (id INTEGER PRIMARY KEY, event BLOB NOT NULL)",
     ),
 )
-"""Statements that lead from each version to the next; an empty file is version 0.
+"""The statements from each version to the next. An empty file has version 0.
 
-There is no index: a person's record names their images by row number, and nothing in the clear could be searched for.
+There are no indexes: the record of a person lists its images by id, and everything else is encrypted.
 """
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open or create the file, with every acknowledged transaction on the disk and nothing removed left in it.
+    """Open or create a file. Commits wait for the disk, and deleted rows are overwritten.
 
     Raises:
-        EdgefrError: it cannot be opened, or is something else.
+        InvalidArgumentError: It is another database.
+        UnavailableError: It cannot be opened, or a newer edgefr has written it.
     """
-    with explained(path):
-        database = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+    with translate_errors(path):
+        database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA secure_delete = ON")  # zeros over what is removed: a key must be gone
+            database.execute("PRAGMA secure_delete = ON")  # overwrites deleted rows with zeros: keys must be erased
             database.execute("PRAGMA temp_store = MEMORY")
             database.execute("PRAGMA trusted_schema = OFF")
             _check_kind(database, path)
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # the log is on the disk before a commit is acknowledged
+            database.execute("PRAGMA synchronous = FULL")  # syncs the write-ahead log at every commit
         except BaseException:
             database.close()
             raise
     return database
 
 
-def version_of(database: sqlite3.Connection) -> int:
+def schema_version(database: sqlite3.Connection) -> int:
+    """The version of the tables; 0 for an empty file."""
     return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def migrate(database: sqlite3.Connection) -> None:
-    """Bring the tables to this version of edgefr, within the caller's transaction."""
-    for statements in MIGRATIONS[version_of(database) :]:
+    """Bring the tables to the present version, within the transaction of the caller."""
+    for statements in MIGRATIONS[schema_version(database) :]:
         for statement in statements:
             database.execute(statement)
     database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    database.execute(f"PRAGMA application_id = {APPLICATION}")
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _check_kind(database: sqlite3.Connection, path: Path) -> None:
     application = database.execute("PRAGMA application_id").fetchone()[0]
     tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    version = version_of(database)
-    if tables and (application != APPLICATION or version < 1):
-        raise EdgefrError(f"a gallery in {path}", "another or a damaged database", "choose another --gallery")
+    version = schema_version(database)
+    if tables and (application != APPLICATION_ID or version < 1):
+        raise InvalidArgumentError(
+            f"a gallery in {path}", "another database, or a damaged one", "choose another --gallery"
+        )
     if version > len(MIGRATIONS):
-        raise EdgefrError(
+        raise UnavailableError(
             f"a gallery of version {len(MIGRATIONS)} or older in {path}",
             f"version {version}",
             "update edgefr (pip install --upgrade edgefr), or restore a copy if the file is damaged",
@@ -77,19 +81,16 @@ def _check_kind(database: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """SQLite's failures as sentences.
-
-    Raises:
-        EdgefrError: the file is damaged, locked by another process, or cannot be read or written.
-    """
+def translate_errors(path: Path) -> Iterator[None]:
+    """Raise UnavailableError if the file is locked or cannot be read or written, DamagedError if it is damaged."""
     try:
         yield
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            found, mend = "that another process keeps it locked", "wait for that process to end"
+            found, fix = f"{path} is locked by another process", "wait for that process to end"
         else:
-            found, mend = f"that this cannot be done ({error})", "check the path, its permissions and the room left"
-        raise EdgefrError(f"to read and write {path}", found, mend) from error
+            found = f"{path} cannot be read or written: {error}"
+            fix = "check the path, its permissions and the free disk space"
+        raise UnavailableError("", found, fix) from error
     except sqlite3.Error as error:
         raise damaged(str(path)) from error

@@ -1,10 +1,11 @@
-"""One writer at a time where the database has no locks, only reads that see every write acknowledged before them.
+"""Admit one writer at a time to a database without locks, by leases with fencing.
 
-A writer looks for claims of others, writes one of its own, and looks again: of two who write at once, at least one sees
-the other's, and who sees one withdraws and tries later. The claim says what the change is about; a claim that has not
-been renewed for `LEASE` seconds is a dead writer's, and the next writer mends what that one left. Who holds a claim
-that was not renewed for `FENCE` seconds makes sure that it still holds before it writes on. What remains is a single
-call that reaches the database later than its time limit allows.
+The database must offer reads that see every acknowledged write. A writer reads the leases of others, writes its own
+and reads again. If two clients do so at the same time, at least one sees the other's lease; it withdraws and tries
+later. A lease records what the change is about. One that has not been renewed for `LEASE_S` seconds has expired: its
+writer is dead, and the next writer recovers the change. A writer that has not renewed its lease for `FENCE_S` seconds
+verifies that it still holds it before it writes again. What remains unprotected is a single call that reaches the
+database after its own timeout.
 """
 
 from __future__ import annotations
@@ -17,143 +18,146 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import NoReturn, Protocol
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.crypto.encryption import damaged
-from edgefr.gallery.stores.base import SECONDS, Blob, Mend, PendingWrite
+from edgefr.gallery.stores.base import CALL_TIMEOUT_S, Blob, PendingWrite, Recover
 
-CLAIM = "claim"
-"""A kind of things."""
-RENEW = 2.0
-FENCE = 5.0
-LEASE = FENCE + SECONDS + 5.0
+LEASE_KIND = "claim"
+"""The kind of blob that stores a lease."""
+RENEW_S = 2.0
+FENCE_S = 5.0
+LEASE_S = FENCE_S + CALL_TIMEOUT_S + 5.0
 
 
-class Kept(Protocol):
-    """Where claims are kept."""
+class LeaseStore(Protocol):
+    """Where leases are stored."""
 
-    def claims(self) -> Sequence[Blob]: ...
+    def leases(self) -> Sequence[Blob]: ...
 
-    def put_claim(self, claim: Blob) -> None: ...
+    def put_lease(self, lease: Blob) -> None: ...
 
-    def drop_claim(self, number: int) -> None: ...
+    def delete_lease(self, number: int) -> None: ...
 
 
 @dataclass
 class WriterLease:
-    """Claims on the gallery `source`; `alone` where no other process can have it open."""
+    """The lease of this client on the gallery `source`.
 
-    kept: Kept
+    If it is `exclusive`, no other process can have the gallery open, and all other leases have expired.
+    """
+
+    store: LeaseStore
     source: str
-    alone: bool
+    exclusive: bool
     _number: int | None = None
     _renewed: float = 0.0
-    _intent: PendingWrite | None = None
-    _given_up: set[int] = field(default_factory=set)
-    _seen: dict[int, tuple[bytes, float]] = field(default_factory=dict)
+    _pending: PendingWrite | None = None
+    _abandoned: set[int] = field(default_factory=set)
+    _last_seen: dict[int, tuple[bytes, float]] = field(default_factory=dict)
 
     @contextmanager
-    def held(self, mend: Mend, wait: float) -> Iterator[None]:
-        """Hold the gallery, once what dead writers left is mended; what fails within is mended, too. `wait` is for
-        how many seconds others' changes are waited for."""
+    def hold(self, recover: Recover, wait: float) -> Iterator[None]:
+        """Hold the lease, after up to `wait` seconds for other writers.
+
+        `recover` undoes the pending write of a dead writer, and of this change if it fails.
+        """
         try:
-            for claim in self._acquire(wait):
-                if (intent := _intent_of(claim, self.source)) is not None:
-                    mend(intent)
-                self.kept.drop_claim(claim.id)
+            for lease in self._acquire(wait):
+                if (pending := _pending_write(lease, self.source)) is not None:
+                    recover(pending)
+                self.store.delete_lease(lease.id)
             yield
         except BaseException:
-            with suppress(EdgefrError):  # then the claim stays, and says to the next writer what is to be mended
-                if self._intent is not None:
-                    mend(self._intent)
+            with suppress(EdgefrError):  # the database may be down; the lease then tells the next writer to recover
+                if self._pending is not None:
+                    recover(self._pending)
                 self._release()
             raise
         else:
             self._release()
         finally:
             if self._number is not None:
-                self._given_up.add(self._number)
-            self._number = self._intent = None
+                self._abandoned.add(self._number)
+            self._number = self._pending = None
 
-    def intend(self, intent: PendingWrite) -> None:
-        """Write down whom the change is about."""
+    def begin(self, pending: PendingWrite) -> None:
+        """Record in the lease what the change is about."""
         self.check()
-        self._intent = intent
+        self._pending = pending
         self._write()
 
     def check(self) -> None:
-        """Make sure, before a write, that a change still holds its claim.
+        """Verify before a write that this client still holds the lease, and renew it.
 
         Raises:
-            EdgefrError: it took so long that somebody else has taken over.
+            UnavailableError: The lease has expired and another client has taken over.
         """
-        if self._number is None or (age := time.monotonic() - self._renewed) < RENEW:
+        if self._number is None or (age := time.monotonic() - self._renewed) < RENEW_S:
             return
-        late = age > FENCE
-        if late and self._number not in {claim.id for claim in self.kept.claims()}:
+        late = age > FENCE_S
+        if late and self._number not in {lease.id for lease in self.store.leases()}:
             self._lose(age)
         self._write()
-        if late and self._living([self._number])[0]:
+        if late and self._others()[0]:
             self._lose(age)
 
     def _lose(self, age: float) -> NoReturn:
-        self._intent = None  # who took over has mended it, and may be at the same people now
+        self._pending = None  # the other client has recovered it, and may be changing the same people now
         self._release()
-        raise EdgefrError(
-            f"no pause within a change of {self.source}",
-            f"one of {age:.0f} seconds, in which somebody else took over",
-            "look what is enrolled, and try again",
+        raise UnavailableError(
+            "",
+            f"Lost the write lease on {self.source}: another client took over after {age:.0f} seconds without renewal",
+            "check the gallery and try again",
         )
 
     def _acquire(self, wait: float) -> list[Blob]:
-        """Get hold of the gallery; the claims of the dead."""
+        """Acquire the lease and return the expired leases of others."""
         deadline = time.monotonic() + wait
         while True:
-            if not self._living([])[0]:
+            if not self._others()[0]:
                 self._number = 1 + secrets.randbits(61)
                 self._write()
-                living, dead = self._living([self._number])
-                if not living:
-                    return dead
+                active, expired = self._others()
+                if not active:
+                    return expired
                 self._release()
             if time.monotonic() > deadline:
-                raise EdgefrError(
-                    f"to change {self.source} within {wait:g} seconds",
-                    "that others are changing it all the time",
-                    "try again later",
+                raise UnavailableError(
+                    "", f"Other clients have been changing {self.source} for {wait:g} seconds", "try again later"
                 )
-            time.sleep(0.05 + secrets.randbelow(400) / 1000)  # at random, so that two do not meet for ever
+            time.sleep(0.05 + secrets.randbelow(400) / 1000)  # random, so that two clients do not collide for ever
 
-    def _living(self, mine: Sequence[int]) -> tuple[list[Blob], list[Blob]]:
-        """Others' claims, and dead ones."""
+    def _others(self) -> tuple[list[Blob], list[Blob]]:
+        """The active and the expired leases of other writers."""
         now = time.monotonic()
-        living: list[Blob] = []
-        dead: list[Blob] = []
-        others = [claim for claim in self.kept.claims() if claim.id not in mine]
-        for claim in others:
-            body, since = self._seen.get(claim.id, (b"", now))
-            since = since if body == claim.body else now
-            self._seen[claim.id] = claim.body, since
-            over = self.alone or claim.id in self._given_up or now - since > LEASE
-            (dead if over else living).append(claim)
-        there = {claim.id for claim in others}
-        self._seen = {number: told for number, told in self._seen.items() if number in there}
-        return living, dead
+        active: list[Blob] = []
+        expired: list[Blob] = []
+        others = [lease for lease in self.store.leases() if lease.id != self._number]
+        for lease in others:
+            body, since = self._last_seen.get(lease.id, (b"", now))
+            since = since if body == lease.body else now
+            self._last_seen[lease.id] = lease.body, since
+            over = self.exclusive or lease.id in self._abandoned or now - since > LEASE_S
+            (expired if over else active).append(lease)
+        present = {lease.id for lease in others}
+        self._last_seen = {number: entry for number, entry in self._last_seen.items() if number in present}
+        return active, expired
 
     def _write(self) -> None:
         assert self._number is not None, "a change is under way"
-        content = {"intent": self._intent and asdict(self._intent), "renewed": secrets.token_hex(8)}
+        content = {"intent": self._pending and asdict(self._pending), "renewed": secrets.token_hex(8)}
         self._renewed = time.monotonic()
-        self.kept.put_claim(Blob(CLAIM, self._number, 0, json.dumps(content).encode()))
+        self.store.put_lease(Blob(LEASE_KIND, self._number, 0, json.dumps(content).encode()))
 
     def _release(self) -> None:
         if self._number is not None:
-            self.kept.drop_claim(self._number)
+            self.store.delete_lease(self._number)
             self._number = None
 
 
-def _intent_of(claim: Blob, source: str) -> PendingWrite | None:
+def _pending_write(lease: Blob, source: str) -> PendingWrite | None:
     try:
-        found = json.loads(claim.body)["intent"]
+        found = json.loads(lease.body)["intent"]
         return None if found is None else PendingWrite(int(found["first"]), int(found["last"]), bool(found["whole"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise damaged(f"a claim on {source}") from error
+        raise damaged(f"a write lease on {source}") from error

@@ -1,4 +1,4 @@
-"""The search answers as comparing everything in float32 does, whatever kernel scans the codes."""
+"""The search equals a full float32 search with every kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scan(request: pytest.FixtureRequest) -> Scan:
 
 
 def crowd(count: int, dim: int, seed: int = 0) -> np.ndarray:
-    """Templates with clusters so tight that their order cannot be told from codes."""
+    """Templates in clusters so tight that codes cannot order them."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((count // 20 + 1, dim))
     rows = centres[rng.integers(0, len(centres), count)] + 0.01 * rng.standard_normal((count, dim))
@@ -26,7 +26,7 @@ def crowd(count: int, dim: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rows", [64, 1000], ids=["many blocks, two threads", "one block"])
-def test_it_finds_whom_float32_finds(scan: Scan, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_equals_a_float32_search(scan: Scan, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROWS", rows)
     templates = crowd(700, 512)
     index = Int8Index(lambda ids: templates[np.array(ids)], scan)
@@ -41,8 +41,8 @@ def test_it_finds_whom_float32_finds(scan: Scan, rows: int, monkeypatch: pytest.
         np.testing.assert_allclose([match.similarity for match in found], templates[best] @ query, atol=1e-6)
 
 
-def test_a_code_that_misleads_does_not_mislead(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of five levels: the first template is decoded exactly as 0.447, the second, of 0.46, as 0.444."""
+def test_a_code_in_the_wrong_order_does_not_change_the_result(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With five levels the first template is decoded exactly as 0.447, and the second, 0.46, as 0.444."""
     monkeypatch.setattr(module, "ROWS", 1)
     monkeypatch.setattr(module, "LEVELS", 2)
     templates = np.float32([[1 / 5**0.5, 2 / 5**0.5], [0.46, (1 - 0.46**2) ** 0.5]])
@@ -52,15 +52,15 @@ def test_a_code_that_misleads_does_not_mislead(scan: Scan, monkeypatch: pytest.M
         assert index.search(np.float32([1, 0]), 1)[0].id == 1
 
 
-def test_both_kernels_give_the_exact_whole_numbers(scan: Scan) -> None:
+def test_both_kernels_give_exact_integers(scan: Scan) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(-127, 128, (600, 512)).astype(np.int8)
     codes[0], query = 127, np.full(512, 127, np.int8)
     assert scan(codes, query).tolist() == (codes.astype(np.int64) @ query).tolist()
 
 
-def test_only_few_are_compared_again(scan: Scan) -> None:
-    """Or the codes would be for nothing."""
+def test_few_templates_are_compared_exactly(scan: Scan) -> None:
+    """Otherwise the codes would save nothing."""
     rng = np.random.default_rng(0)
     templates = rng.standard_normal((20_000, 128)).astype(np.float32)
     templates /= np.linalg.norm(templates, axis=1, keepdims=True)
@@ -71,7 +71,7 @@ def test_only_few_are_compared_again(scan: Scan) -> None:
     assert len(asked) == 1
 
 
-def test_who_leaves_is_not_found_and_who_comes_is(scan: Scan) -> None:
+def test_removed_templates_are_not_found_and_added_ones_are(scan: Scan) -> None:
     templates = crowd(50, 64)
     index = Int8Index(lambda ids: templates[np.array(ids)], scan)
     index.add(range(10), templates[:10])
@@ -81,7 +81,7 @@ def test_who_leaves_is_not_found_and_who_comes_is(scan: Scan) -> None:
     assert sorted(everybody) == sorted(set(range(50)) - {3, 7})
 
 
-def test_an_empty_gallery_knows_nobody(scan: Scan) -> None:
+def test_an_empty_index_finds_nobody(scan: Scan) -> None:
     index = Int8Index(lambda ids: np.empty((0, 8), np.float32), scan)
     assert index.search(np.eye(8, dtype=np.float32)[0], 5) == []
     index.add([1], np.eye(8, dtype=np.float32)[:1])

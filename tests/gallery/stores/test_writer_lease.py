@@ -1,4 +1,4 @@
-"""Claims hold a gallery for one writer, are taken from the dead only, and what those left is mended."""
+"""A lease admits one writer, expires only when its writer is dead, and the next writer recovers the change."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgefr.errors import EdgefrError
-from edgefr.gallery.stores import writer_lease as claim
+from edgefr.errors import EdgefrError, UnavailableError
+from edgefr.gallery.crypto.encryption import DamagedError
+from edgefr.gallery.stores import writer_lease
 from edgefr.gallery.stores.base import Blob, PendingWrite
 from edgefr.gallery.stores.writer_lease import WriterLease
 
@@ -15,27 +16,27 @@ WAIT = 1.0
 
 
 class Board:
-    """Where claims are pinned, and every reader sees them."""
+    """Stores leases in memory; every write is visible at once."""
 
     def __init__(self) -> None:
-        self.pinned: dict[int, Blob] = {}
+        self.stored: dict[int, Blob] = {}
 
-    def claims(self) -> Sequence[Blob]:
-        return list(self.pinned.values())
+    def leases(self) -> Sequence[Blob]:
+        return list(self.stored.values())
 
-    def put_claim(self, claim: Blob) -> None:
-        self.pinned[claim.id] = claim
+    def put_lease(self, lease: Blob) -> None:
+        self.stored[lease.id] = lease
 
-    def drop_claim(self, number: int) -> None:
-        self.pinned.pop(number, None)
-
-
-def claims(board: Board, alone: bool = False) -> WriterLease:
-    return WriterLease(board, "a gallery", alone)
+    def delete_lease(self, number: int) -> None:
+        self.stored.pop(number, None)
 
 
-def unexpected(intent: PendingWrite) -> None:
-    raise AssertionError(f"nothing was cut short, but {intent} was to be mended")
+def lease_on(board: Board, exclusive: bool = False) -> WriterLease:
+    return WriterLease(board, "a gallery", exclusive)
+
+
+def unexpected(pending: PendingWrite) -> None:
+    raise AssertionError(f"no change was interrupted, but {pending} was recovered")
 
 
 @pytest.fixture
@@ -43,71 +44,78 @@ def board() -> Board:
     return Board()
 
 
-def test_while_one_writes_no_other_does(board: Board) -> None:
-    one, other = claims(board), claims(board)
-    with one.held(unexpected, WAIT):
-        one.intend(PendingWrite(1, 1))
-        with pytest.raises(EdgefrError, match="others are changing it"), other.held(unexpected, WAIT):
+def test_only_one_writer_holds_the_lease(board: Board) -> None:
+    one, other = lease_on(board), lease_on(board)
+    with one.hold(unexpected, WAIT):
+        one.begin(PendingWrite(1, 1))
+        with (
+            pytest.raises(UnavailableError, match="Other clients have been changing a gallery for 1 seconds"),
+            other.hold(unexpected, WAIT),
+        ):
             pass
         one.check()
-    with other.held(unexpected, WAIT):
+    with other.hold(unexpected, WAIT):
         pass
-    assert board.pinned == {}
+    assert board.stored == {}
 
 
-def test_what_a_dead_writer_left_is_mended_by_the_next(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = claims(board)
+def test_the_next_writer_recovers_the_change_of_a_dead_one(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = lease_on(board)
+    error = EdgefrError("", "The database is down", "try again")
     with monkeypatch.context() as patched:
-        patched.setattr(board, "drop_claim", lambda _number: (_ for _ in ()).throw(EdgefrError("dead")))
-        with pytest.raises(EdgefrError, match="dead"), dead.held(unexpected, WAIT):
-            dead.intend(PendingWrite(7, 7))
-    monkeypatch.setattr(claim, "LEASE", 0.1)
-    mended: list[PendingWrite] = []
-    with claims(board).held(mended.append, WAIT):
-        assert mended == [PendingWrite(7, 7)]
-    assert board.pinned == {}
+        patched.setattr(board, "delete_lease", lambda _number: (_ for _ in ()).throw(error))
+        with pytest.raises(EdgefrError, match="is down"), dead.hold(unexpected, WAIT):
+            dead.begin(PendingWrite(7, 7))
+    monkeypatch.setattr(writer_lease, "LEASE_S", 0.1)
+    recovered: list[PendingWrite] = []
+    with lease_on(board).hold(recovered.append, WAIT):
+        assert recovered == [PendingWrite(7, 7)]
+    assert board.stored == {}
 
 
-def test_a_change_that_fails_is_mended_at_once(board: Board) -> None:
-    writer, mended = claims(board), list[PendingWrite]()
+def test_a_change_that_fails_is_recovered_at_once(board: Board) -> None:
+    writer, recovered = lease_on(board), list[PendingWrite]()
 
     def fail() -> None:
-        with writer.held(mended.append, WAIT):
-            writer.intend(PendingWrite(3, 9, whole=True))
+        with writer.hold(recovered.append, WAIT):
+            writer.begin(PendingWrite(3, 9, whole=True))
             raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         fail()
-    assert mended == [PendingWrite(3, 9, whole=True)]
-    assert board.pinned == {}
+    assert recovered == [PendingWrite(3, 9, whole=True)]
+    assert board.stored == {}
 
 
-def test_who_was_taken_for_dead_writes_no_more(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "LEASE", 0.1)
-    monkeypatch.setattr(claim, "RENEW", 0.0)
-    monkeypatch.setattr(claim, "FENCE", 0.0)
-    slow, mended = claims(board), list[PendingWrite]()
+def test_a_writer_whose_lease_expired_writes_no_more(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_lease, "LEASE_S", 0.1)
+    monkeypatch.setattr(writer_lease, "RENEW_S", 0.0)
+    monkeypatch.setattr(writer_lease, "FENCE_S", 0.0)
+    slow, recovered = lease_on(board), list[PendingWrite]()
 
     def pause() -> None:
-        with slow.held(mended.append, WAIT):
-            slow.intend(PendingWrite(1, 1))
-            with claims(board).held(mended.append, WAIT):
+        with slow.hold(recovered.append, WAIT):
+            slow.begin(PendingWrite(1, 1))
+            with lease_on(board).hold(recovered.append, WAIT):
                 pass
             slow.check()
 
-    with pytest.raises(EdgefrError, match="somebody else took over"):
+    with pytest.raises(UnavailableError, match="Lost the write lease on a gallery: another client took over"):
         pause()
-    assert mended == [PendingWrite(1, 1)]  # once, by who took over
+    assert recovered == [PendingWrite(1, 1)]  # once, by the client that took over
 
 
-def test_where_no_other_process_can_be_every_claim_is_a_dead_writers(board: Board) -> None:
-    board.put_claim(Blob(claim.CLAIM, 5, 0, b'{"intent": {"first": 2, "last": 2, "whole": false}}'))
-    mended: list[PendingWrite] = []
-    with claims(board, alone=True).held(mended.append, WAIT):
-        assert mended == [PendingWrite(2, 2)]
+def test_every_other_lease_has_expired_if_no_other_process_can_have_the_gallery_open(board: Board) -> None:
+    board.put_lease(Blob(writer_lease.LEASE_KIND, 5, 0, b'{"intent": {"first": 2, "last": 2, "whole": false}}'))
+    recovered: list[PendingWrite] = []
+    with lease_on(board, exclusive=True).hold(recovered.append, WAIT):
+        assert recovered == [PendingWrite(2, 2)]
 
 
-def test_a_claim_that_is_none_is_refused(board: Board) -> None:
-    board.put_claim(Blob(claim.CLAIM, 5, 0, b"[]"))
-    with pytest.raises(EdgefrError, match="a claim on a gallery"), claims(board, alone=True).held(unexpected, WAIT):
+def test_a_malformed_lease_is_refused(board: Board) -> None:
+    board.put_lease(Blob(writer_lease.LEASE_KIND, 5, 0, b"[]"))
+    with (
+        pytest.raises(DamagedError, match="a write lease on a gallery"),
+        lease_on(board, exclusive=True).hold(unexpected, WAIT),
+    ):
         pass
