@@ -26,7 +26,7 @@ from edgefr.engines.precision.opset import lowered
 from edgefr.errors import EdgefrError, require_extra
 from edgefr.evaluation.pairs import Pairs
 from edgefr.io.files import sha256_of
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.manifest import (
     Manifest,
     file_reference,
@@ -144,7 +144,8 @@ def _gate(
 ) -> ParityReport:
     candidate = open_recogniser(made.path) if made.runs and made.path != file else open_recogniser(file, "onnxruntime")
     precision = manifest.engine["key"]["precision"]
-    report = compare(reference, candidate, sample.faces, sample.pairs, manifest.calibrated("fp32"))
+    thresholds = sorted(entry.value for entry in manifest.thresholds_for("fp32"))
+    report = compare(reference, candidate, sample.faces, sample.pairs, thresholds)
     if broken := check(report, bound):
         raise GateError(
             f"an {precision} engine that decides as {reference.source} does in FP32",

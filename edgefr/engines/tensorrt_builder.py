@@ -13,7 +13,7 @@ from edgefr.engines.device_profile import Profile
 from edgefr.engines.tensorrt_settings import Plan, plan
 from edgefr.engines.timing_cache import keep_timings, timings_file, use_timings
 from edgefr.errors import EdgefrError
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.cuda_probe import Gpu, find_gpu
 from edgefr.runtimes.engine_file import AHEAD, LATER, Target
 from edgefr.runtimes.tensorrt.engine_runtime import place

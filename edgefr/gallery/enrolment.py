@@ -12,7 +12,7 @@ from edgefr.detection.base import Face
 from edgefr.errors import ImageError, PoorFaceError
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.records import FaceSample, check_name, fuse_template, without_duplicates
-from edgefr.gallery.threshold import strictest
+from edgefr.gallery.threshold import strictest_threshold
 from edgefr.io.photo import read_photograph
 from edgefr.recognition.alignment import align
 from edgefr.recognition.batch import RejectedImage
@@ -247,7 +247,7 @@ def enrolment_warnings(
     The first by the threshold that `verify` takes. The second by the strictest there is, for the new template is
     compared with everybody.
     """
-    strict = strictest(verifier)
+    strict = strictest_threshold(verifier)
     if strict is None or not people:
         return [((), None) for _ in people]
     near = gallery.search_all(np.stack([fuse_template([*kept, *fresh]) for _, kept, fresh in people]), top=2)

@@ -1,8 +1,9 @@
-"""From which similarity on a stranger's face is not taken for somebody's: by the rate over a whole gallery.
+"""Chooses the decision threshold of 1:N identification from a false positive identification rate (FPIR).
 
-A probe who is not enrolled is compared with all N templates. The false positive identification rate (FPIR, ISO/IEC
-19795-1) is how often any of them reaches the threshold: 1 - (1 - FMR)^N for independent comparisons, and never more
-than N FMR. So the pair threshold of 1e-3 takes nearly every stranger for somebody among 5,000.
+A probe is compared with the templates of all N enrolled people. The FPIR (ISO/IEC 19795-1) is the share of probes of
+people who are not enrolled that reach the threshold with any template: 1 - (1 - FMR)^N for independent comparisons,
+and never more than N FMR. In a gallery of 5,000 people, a threshold for pairs at an FMR of 1e-3 would therefore accept
+nearly every stranger.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgefr.errors import EdgefrError
-from edgefr.manifest import Threshold
+from edgefr.errors import InvalidArgumentError, WrongModelError
+from edgefr.manifest import Manifest, Threshold
 from edgefr.recognition.verifier import Verifier
 
 DEFAULT_FPIR = 0.01
@@ -19,8 +20,13 @@ DEFAULT_FPIR = 0.01
 
 @dataclass(frozen=True)
 class DecisionThreshold:
-    """Who reaches `value` is known; `fpir` is the share of strangers that do, where it was measured, and `source` says
-    on whom."""
+    """A similarity threshold for identification.
+
+    Attributes:
+        value: Similarity from which a face counts as the enrolled person.
+        fpir: The FPIR that is expected at this threshold, None if it was not calibrated.
+        source: The data that the threshold was calibrated on, in words.
+    """
 
     value: float
     fpir: float | None
@@ -30,62 +36,66 @@ class DecisionThreshold:
 def gallery_threshold(
     verifier: Verifier, people: int, fpir: float = DEFAULT_FPIR, given: float | None = None
 ) -> DecisionThreshold:
-    """The threshold for a gallery of `people`: `given`, or the lowest of the manifest's whose FMR keeps `fpir`.
+    """Choose the threshold for a gallery.
 
-    Between two rates that were measured the stricter one is taken: nothing is interpolated, and nothing beyond the
-    strictest is believed.
+    It is the lowest calibrated threshold of the model whose FMR keeps the FPIR. Nothing is interpolated between
+    calibrated rates or extrapolated beyond the strictest one.
+
+    Args:
+        verifier: Its model has the thresholds.
+        people: Number of enrolled people.
+        fpir: Highest FPIR to accept, between 0 and 1.
+        given: A threshold to use instead.
+
+    Returns:
+        The threshold.
 
     Raises:
-        EdgefrError: `fpir` is no rate, or the manifest has no threshold that is strict enough.
+        InvalidArgumentError: `fpir` is not between 0 and 1.
+        WrongModelError: The model has no threshold that is strict enough.
     """
     if given is not None:
         return DecisionThreshold(given, None, "the command line")
     if not 0 < fpir < 1:
-        raise EdgefrError("a rate between 0 and 1", f"{fpir:g}", "give --fpir such as 0.01")
-    measured = thresholds_of(verifier)
-    wanted = rate_for(fpir, people)
-    strict = [entry for entry in measured if entry.fmr is not None and entry.fmr <= wanted]
-    if not strict:
-        best = min((entry.fmr for entry in measured if entry.fmr), default=None)
-        found = "none at all" if best is None else f"{best:g}, which keeps {fpir_of(best, people):.2g}"
-        raise EdgefrError(
-            (
-                f"a threshold at an FMR of {wanted:.2g} or less in the manifest of {verifier.model}, to take at "
-                f"most {fpir:g} of the strangers for one of {people:,}"
-            ),
-            found,
-            (
-                f"measure it with `edgefr calibrate {verifier.model} FACES --fmr {rounded_down(wanted):g}`, allow "
-                "more with --fpir, or give a --threshold"
-            ),
+        raise InvalidArgumentError("a rate between 0 and 1", f"{fpir:g}", "use --fpir 0.01, for example")
+    calibrated = _calibrated(verifier)
+    needed = fmr_for_fpir(fpir, people)
+    enough = {fmr: entry for fmr, entry in calibrated.items() if fmr <= needed}
+    if not enough:
+        best = f"is calibrated down to {min(calibrated):g}" if calibrated else "has no calibrated threshold"
+        raise WrongModelError(
+            "",
+            f"No calibrated threshold is strict enough: an FPIR of {fpir:g} over {people:,} people needs an FMR of "
+            f"{needed:.2g} or less, and {verifier.model} {best}",
+            f"run `edgefr calibrate {verifier.model} FACES --fmr {_round_down(needed):g}`, accept a higher --fpir, or "
+            "set a --threshold",
         )
-    taken = max(strict, key=lambda entry: entry.fmr or 0)
-    return DecisionThreshold(taken.value, fpir_of(taken.fmr or 0, people), taken.measured_on)
+    fmr = max(enough)
+    return DecisionThreshold(enough[fmr].value, fpir_for_fmr(fmr, people), enough[fmr].measured_on)
 
 
-def strictest(verifier: Verifier) -> Threshold | None:
-    """The manifest's threshold at its lowest FMR, if it has any."""
-    measured = [entry for entry in thresholds_of(verifier) if entry.fmr is not None]
-    return min(measured, key=lambda entry: entry.fmr or 0, default=None)
+def strictest_threshold(verifier: Verifier) -> Threshold | None:
+    """The model's threshold at its lowest FMR, None if it has no calibrated threshold."""
+    calibrated = _calibrated(verifier)
+    return calibrated[min(calibrated)] if calibrated else None
 
 
-def thresholds_of(verifier: Verifier) -> list[Threshold]:
-    """The manifest's thresholds for the precision in use, else those for fp32."""
-    known = () if verifier.manifest is None else verifier.manifest.thresholds
-    own = [entry for entry in known if entry.precision == verifier.recogniser.description.precision]
-    return own or [entry for entry in known if entry.precision == "fp32"]
+def _calibrated(verifier: Verifier) -> dict[float, Threshold]:
+    """FMR -> threshold, of the model in the precision in use."""
+    known = (verifier.manifest or Manifest("", "")).thresholds_for(verifier.recogniser.description.precision)
+    return {entry.fmr: entry for entry in reversed(known) if entry.fmr is not None}
 
 
-def fpir_of(fmr: float, people: int) -> float:
-    """1 - (1 - fmr)^people, exact for small rates, too."""
+def fpir_for_fmr(fmr: float, people: int) -> float:
+    """FPIR of a gallery of `people` at a false match rate: 1 - (1 - fmr)^people, exact for small rates, too."""
     return -math.expm1(people * math.log1p(-fmr)) if fmr < 1 else 1.0
 
 
-def rate_for(fpir: float, people: int) -> float:
-    """The FMR at which so many people give this FPIR."""
+def fmr_for_fpir(fpir: float, people: int) -> float:
+    """The false match rate at which a gallery of `people` has this FPIR."""
     return -math.expm1(math.log1p(-fpir) / max(people, 1))
 
 
-def rounded_down(rate: float) -> float:
-    """The power of ten at or below a rate, which is what one measures at."""
+def _round_down(rate: float) -> float:
+    """The power of ten at or below a rate."""
     return 10.0 ** math.floor(math.log10(rate))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.base import Backend
 from edgefr.runtimes.engine_file import SUFFIXES, Target
 from edgefr.runtimes.processor import processor

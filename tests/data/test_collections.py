@@ -90,7 +90,7 @@ def test_nothing_to_read_is_an_error(collection, tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match="found nothing"):
         open_faces(tmp_path / "nowhere")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(EdgefrError, match="another file"):
+    with pytest.raises(EdgefrError, match="is not a face collection"):
         open_faces(tmp_path / "text.zip")
 
 

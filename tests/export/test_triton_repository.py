@@ -217,7 +217,7 @@ def test_nothing_is_left_where_there_is_no_room(tmp_path: Path) -> None:
     """A limit on the size of files stands for the end of the disk."""
     command = [sys.executable, "-c", FULL_DISK, str(shipped_model(MINI)), str(tmp_path)]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert told.stdout.startswith(f"expected to write {tmp_path / 'mini/1'}, found that this cannot be done (File too")
+    assert told.stdout.startswith(f"{tmp_path / 'mini/1'} cannot be written (File too")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import Enrolment, enrol
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.gallery.threshold import fpir_of, gallery_threshold, rate_for
+from edgefr.gallery.threshold import fmr_for_fpir, fpir_for_fmr, gallery_threshold
 from edgefr.manifest import QualityLimit
 from edgefr.recognition.verifier import Verifier
 from tests.gallery.people import NOBODY, SMALL, TURNED, TWO, new_gallery, photo, thresholds, verifier
@@ -100,13 +100,15 @@ def test_strangers_reach_it_no_more_often_than_asked() -> None:
     """The formula itself: as many independent comparisons as there are people."""
     for people in (1, 7, 10_000, 1_000_000):
         for fpir in (1e-6, 0.01, 0.5):
-            assert fpir_of(rate_for(fpir, people), people) == pytest.approx(fpir, rel=1e-6)
+            assert fpir_for_fmr(fmr_for_fpir(fpir, people), people) == pytest.approx(fpir, rel=1e-6)
 
 
 def test_a_manifest_that_cannot_support_the_gallery_is_refused_with_the_way_out() -> None:
-    with pytest.raises(EdgefrError, match=r"FMR of 1e-05 or less.*found 0.001, which keeps 0.63.*--fmr 1e-05"):
+    with pytest.raises(
+        EdgefrError, match=r"needs an FMR of 1e-05 or less, and .* is calibrated down to 0.001\. Run .*--fmr 1e-05`"
+    ):
         gallery_threshold(verifier(), 1000, fpir=0.01)
-    with pytest.raises(EdgefrError, match="found none at all"):
+    with pytest.raises(EdgefrError, match="has no calibrated threshold"):
         gallery_threshold(verifier(()), 1)
     assert gallery_threshold(verifier(()), 1000, given=0.7).value == 0.7
 

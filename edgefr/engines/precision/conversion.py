@@ -13,7 +13,7 @@ from edgefr.engines.precision.fp16_overflow import overflowing
 from edgefr.engines.precision.fp32_fallback import smallest
 from edgefr.engines.precision.int8 import calibrated
 from edgefr.errors import EdgefrError, require_extra
-from edgefr.io.onnx_precision import HEAVY
+from edgefr.io.onnx_file import HEAVY
 from edgefr.types import EMBEDDING, INPUT_NAME, Faces, Floats
 
 if TYPE_CHECKING:
