@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgefr.data.collections import MAX_PICTURE_BYTES, FaceFolder
+from edgefr.data.collections import FaceFolder
 from edgefr.errors import EdgefrError
+from edgefr.io.jpeg import MAX_PICTURE_BYTES
 from edgefr.io.restricted_unpickler import RestrictedUnpickler, check_instructions, refusal_reason
+from edgefr.types import Bools
 
 MAX_BIN_BYTES = 1 << 30
 """Ten times the largest file that upstream publishes."""
@@ -43,7 +44,7 @@ class BinPairs:
     """
 
     faces: FaceFolder
-    same: npt.NDArray[np.bool_]
+    same: Bools
 
 
 def open_bin(path: Path) -> BinPairs:
@@ -143,7 +144,7 @@ def _data(raw: object) -> bytes | bytearray:
     return raw
 
 
-def _check_content(content: object) -> tuple[list[bytes], npt.NDArray[np.bool_]]:
+def _check_content(content: object) -> tuple[list[bytes], Bools]:
     """The pictures and which pairs match; ValueError if the content is something else."""
     match content:
         case ((list() | tuple()) as bins, (list() | tuple()) as issame):

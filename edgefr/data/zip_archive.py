@@ -37,7 +37,9 @@ class ZipPictures:
             self._file = SharedFile(path)
         except (OSError, ValueError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
             raise EdgefrError(
-                "", f"{path} is not a face collection ({error})", "give a folder, .zip, .rec or .csv of faces"
+                "",
+                f"{path} is not a face collection" + (f" ({error})" if path.suffix.lower() == ".zip" else ""),
+                "give a folder, .zip, .rec or .csv of faces",
             ) from error
         self._index = {name: index for index, name in enumerate(members)}
         numbers = attrgetter("header_offset", "compress_size", "file_size", "CRC", "compress_type", "flag_bits")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import Bools, Doubles, Estimate, Labels, interval, resampled_sums, share
+from edgefr.evaluation.bootstrap import Estimate, interval, resampled_sums, share
 from edgefr.evaluation.error_rates import Accuracy, Comparisons
-from edgefr.types import Floats
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 FOLDS = 10
 THRESHOLDS = np.arange(0, 4, 0.01)
@@ -63,7 +63,7 @@ def kfold(first: Floats, second: Floats, same: Bools) -> BinResult:
     )
 
 
-def _right(bucket: Labels, same: Bools) -> Labels:
+def _right(bucket: Ints, same: Bools) -> Ints:
     """How many of these pairs each threshold decides rightly: (T,)."""
     count = len(THRESHOLDS)
     accepted, wrongly = (np.bincount(bucket[kind], minlength=count + 1).cumsum()[:count] for kind in (same, ~same))

@@ -14,11 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.types import Floats
-
-Bools = npt.NDArray[np.bool_]
-Doubles = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from edgefr.types import Doubles, Floats, Ints
 
 DECISIONS = 2000
 """Resamples of right and wrong decisions, which cost little."""
@@ -42,8 +38,8 @@ class PairWeights:
     """Where to look up both factors of every pair's weight, (P,) each, in what `draws` gives for `count` people."""
 
     count: int
-    first: Labels
-    second: Labels
+    first: Ints
+    second: Ints
 
     @classmethod
     def of(cls, people: npt.NDArray[Any]) -> PairWeights:

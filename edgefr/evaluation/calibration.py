@@ -17,11 +17,11 @@ from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.error_rates import supported
 from edgefr.evaluation.error_versus_discard import limit_at
-from edgefr.evaluation.fmr_thresholds import Labels, threshold_at_fmr
+from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
 from edgefr.evaluation.protocols import CLEAN, FaceCrop, Find
 from edgefr.manifest import QualityLimit, Signal, Threshold
 from edgefr.recognition.recogniser import Embeddings, Recogniser
-from edgefr.types import UNCERTAINTY, Floats
+from edgefr.types import UNCERTAINTY, Floats, Ints
 
 CHUNK = 256
 """Faces read at once: a collection of many would fill the memory."""
@@ -103,7 +103,7 @@ class _Found:
     """Of N faces the `place` (N,) of their pictures, their unit `embedding` (N, K), and what the signal that is
     calibrated says of them (N,)."""
 
-    place: Labels
+    place: Ints
     embedding: Floats
     quality: Floats | None
 
@@ -154,7 +154,7 @@ def _quality(signal: Signal, answer: Embeddings, seen: Sequence[FaceCrop]) -> Fl
     return np.array([sight.signals[signal] for sight in seen], np.float32)
 
 
-def _threshold(embedding: Floats, labels: Labels, fmr: float, recogniser: Recogniser, chosen: Chosen) -> Threshold:
+def _threshold(embedding: Floats, labels: Ints, fmr: float, recogniser: Recogniser, chosen: Chosen) -> Threshold:
     found = threshold_at_fmr(embedding, labels, fmr)
     description = recogniser.description
     measured_on = (

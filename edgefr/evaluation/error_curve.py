@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.evaluation.bootstrap import CURVE, Bools, Doubles, Labels, PairWeights, draws, share
-from edgefr.types import Floats
+from edgefr.evaluation.bootstrap import CURVE, PairWeights, draws, share
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 RANKS = 2000
 """Levels of the resampled curves: so many ranks of the impostors from above and of the genuine from below, a fixed
@@ -41,7 +41,7 @@ class Curve:
     resampled: Rates
 
     @classmethod
-    def of(cls, similarity: Floats, same: Bools, people: Labels, seed: int = 0) -> Curve:
+    def of(cls, similarity: Floats, same: Bools, people: Ints, seed: int = 0) -> Curve:
         """(P,), (P,) and (P, 2); both kinds have to be among them."""
         pairs = PairWeights.of(people)
         order = np.argsort(similarity, kind="stable")
@@ -70,12 +70,12 @@ class _Side:
     """The comparisons of one kind in the order of their similarity, and where each level begins among them."""
 
     pairs: PairWeights
-    start: Labels
-    place: Labels
+    start: Ints
+    place: Ints
     reached: int
 
     @classmethod
-    def of(cls, similarity: Floats, pairs: PairWeights, index: Labels, level: Floats) -> _Side:
+    def of(cls, similarity: Floats, pairs: PairWeights, index: Ints, level: Floats) -> _Side:
         """`index` names the comparisons of this kind, the least similar first."""
         first = np.searchsorted(similarity[index], level)
         start, place = np.unique(first[first < len(index)], return_inverse=True)

@@ -16,10 +16,10 @@ from functools import cached_property
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import Bools, Doubles, Estimate, Labels, interval, resampled_sums, share
+from edgefr.evaluation.bootstrap import Estimate, interval, resampled_sums, share
 from edgefr.evaluation.error_curve import Curve, Rates, equal_error, levels
 from edgefr.evaluation.fmr_thresholds import BLOCK, FALSE_MATCHES_NEEDED
-from edgefr.types import Floats
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 __all__ = [
     "FAILURE",
@@ -27,7 +27,6 @@ __all__ = [
     "Comparisons",
     "Det",
     "Estimate",
-    "Labels",
     "TarAtFar",
     "accuracy",
     "best_threshold",
@@ -60,7 +59,7 @@ class Comparisons:
 
     similarity: Floats
     same: Bools
-    people: Labels
+    people: Ints
 
     def __post_init__(self) -> None:
         found = [(array.dtype.name, array.shape) for array in (self.similarity, self.same, self.people)]
@@ -117,7 +116,7 @@ class Det:
     fnmr: Doubles
 
 
-def accuracy(comparisons: Comparisons, folds: Labels) -> Accuracy:
+def accuracy(comparisons: Comparisons, folds: Ints) -> Accuracy:
     """Every fold (P,) decided with the threshold that is best on all others: the LFW protocol (Huang et al. 2007).
 
     The interval holds the decisions fixed: it is of the people, not of the choice of thresholds.
@@ -137,7 +136,7 @@ def accuracy(comparisons: Comparisons, folds: Labels) -> Accuracy:
     return Accuracy(estimate, float(np.std([right[folds == name].mean() for name in names])), right)
 
 
-def check_folds(folds: Labels) -> None:
+def check_folds(folds: Ints) -> None:
     """Refuse folds (P,) of which none is left to choose a threshold on.
 
     Raises:
@@ -223,7 +222,7 @@ def det(comparisons: Comparisons) -> Det:
     return Det(threshold, rates.fmr[:-1], rates.fnmr[:-1])
 
 
-def everyone(embedding: Floats, labels: Labels) -> Comparisons:
+def everyone(embedding: Floats, labels: Ints) -> Comparisons:
     """All against all, each pair once: (N, K) of unit length and (N,) people -> N (N - 1) / 2 comparisons.
 
     A row of NaN stands for an image in which no face was found.
@@ -252,7 +251,7 @@ def everyone(embedding: Floats, labels: Labels) -> Comparisons:
     return Comparisons(similarity, people[:, 0] == people[:, 1], people)
 
 
-def error_ratio(right: Bools, other: Bools, people: Labels) -> Estimate:
+def error_ratio(right: Bools, other: Bools, people: Ints) -> Estimate:
     """Errors of `right` divided by those of `other`, (P,) each, on the same pairs of `people` (P, 2).
 
     Paired bootstrap over people. Where `other` makes no error the ratio is infinite, and NaN where `right` makes none

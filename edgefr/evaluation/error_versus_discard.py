@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import CURVE, Bools, Doubles, Estimate, Labels, PairWeights, draws, interval, share
+from edgefr.evaluation.bootstrap import CURVE, Estimate, PairWeights, draws, interval, share
 from edgefr.evaluation.error_rates import Comparisons, supported
 from edgefr.evaluation.pairs import Pairs
-from edgefr.types import Floats
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 UPTO = 0.3
 """The share of comparisons up to which the area is taken: nobody discards more, so nobody is to gain there (Schlett
@@ -117,7 +117,7 @@ class _Order:
 
     fails: Bools
     people: PairWeights
-    ends: Labels
+    ends: Ints
 
     @classmethod
     def of(cls, comparisons: Comparisons, quality: Floats, threshold: float) -> _Order:

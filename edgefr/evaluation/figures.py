@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgefr.evaluation.bootstrap import Bools, Estimate, Labels, interval, resampled_sums, share
+from edgefr.evaluation.bootstrap import Estimate, interval, resampled_sums, share
 from edgefr.evaluation.error_rates import (
     FAILURE,
     Accuracy,
@@ -23,6 +23,7 @@ from edgefr.evaluation.fmr_thresholds import FALSE_MATCHES_NEEDED
 from edgefr.evaluation.metrics import accuracy_difference
 from edgefr.evaluation.model_set import CONCATENATION
 from edgefr.evaluation.protocols import Others, Trial
+from edgefr.types import Bools, Ints
 
 FARS = (1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -136,14 +137,14 @@ def pool(trials: Sequence[Trial], pair: Pair) -> list[Pooled]:
     ]
 
 
-def decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Labels]:
+def decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Ints]:
     """Which decisions of every system were right (P,) over all degraded trials with folds, and whose they are."""
     degraded = [trial for trial in trials if trial.degraded and trial.accuracy]
     right = {name: np.concatenate([trial.accuracy[name].right for trial in degraded]) for name in degraded[0].accuracy}
     return right, _people(degraded)
 
 
-def compare(right: dict[str, Bools], people: Labels, pair: Pair) -> dict[str, Against]:
+def compare(right: dict[str, Bools], people: Ints, pair: Pair) -> dict[str, Against]:
     """Every system against the better of the pair and against the concatenation, on the same decisions (P,)."""
     if pair is None or not right:
         return {}
@@ -158,7 +159,7 @@ def compare(right: dict[str, Bools], people: Labels, pair: Pair) -> dict[str, Ag
     }
 
 
-def judge(right: dict[str, Bools], people: Labels) -> dict[str, Judged]:
+def judge(right: dict[str, Bools], people: Ints) -> dict[str, Judged]:
     """The first system against every other, on the same decisions (P,)."""
     first = next(iter(right), "")
     return {
@@ -190,7 +191,7 @@ def discards(trials: Sequence[Trial], judged: str) -> list[Discards]:
     return found
 
 
-def _people(trials: Sequence[Trial]) -> Labels:
+def _people(trials: Sequence[Trial]) -> Ints:
     """Whose comparisons these are (P, 2): in all trials of a pairs file a number is the same person."""
     return np.concatenate([next(iter(trial.comparisons.values())).people for trial in trials])
 
@@ -200,7 +201,7 @@ def _supported_tar(comparisons: Comparisons, far: float) -> TarAtFar | None:
     return tar_at_far(comparisons, far) if impostors >= impostors_needed(far) else None
 
 
-def share_right(right: Bools, people: Labels) -> Estimate:
+def share_right(right: Bools, people: Ints) -> Estimate:
     """Accuracy of the decisions (P,)."""
     sums = resampled_sums(np.column_stack([right, np.ones(len(right))]), people)
     return Estimate(float(right.mean()), interval(share(sums[:, 0], sums[:, 1])))

@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
-from edgefr.types import Floats
-
-Labels = npt.NDArray[np.int64]
+from edgefr.types import Floats, Ints
 
 FALSE_MATCHES_NEEDED = 30
 """The rule of 30 (Doddington et al. 2000): with so many errors the rate is known within about 30 %."""
@@ -38,7 +36,7 @@ class ImpostorThreshold:
     people: int
 
 
-def threshold_at_fmr(embedding: Floats, labels: Labels, fmr: float, seed: int = 0) -> ImpostorThreshold:
+def threshold_at_fmr(embedding: Floats, labels: Ints, fmr: float, seed: int = 0) -> ImpostorThreshold:
     """The lowest threshold whose FMR over all pairs of different people is at most `fmr`.
 
     `embedding` (N, K) of unit length, `labels` (N,) the person of each. The interval is a percentile bootstrap
@@ -63,7 +61,7 @@ def threshold_at_fmr(embedding: Floats, labels: Labels, fmr: float, seed: int = 
     return ImpostorThreshold(fmr, value, (float(low), float(high)), total, len(people))
 
 
-def impostor_pairs(labels: Labels, fmr: float) -> int:
+def impostor_pairs(labels: Ints, fmr: float) -> int:
     """How many pairs of different people (N,) labels give.
 
     Raises:
@@ -81,7 +79,7 @@ def impostor_pairs(labels: Labels, fmr: float) -> int:
     return total
 
 
-def _highest_impostors(embedding: Floats, label: Labels, keep: int) -> tuple[Floats, Labels, Labels]:
+def _highest_impostors(embedding: Floats, label: Ints, keep: int) -> tuple[Floats, Ints, Ints]:
     """Similarity and both labels of the `keep` most similar pairs of different people, most similar first."""
     values = np.empty(0, np.float32)
     first, second = np.empty(0, np.int64), np.empty(0, np.int64)

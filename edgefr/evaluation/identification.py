@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import Bools, Doubles, Estimate, Labels, interval, resampled_sums, share
+from edgefr.evaluation.bootstrap import Estimate, interval, resampled_sums, share
 from edgefr.evaluation.error_rates import FAILURE, Comparisons, supported, tar_at_far
-from edgefr.types import Floats
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 BLOCK = 1024
 """Probes compared with the whole gallery at once."""
@@ -28,7 +28,7 @@ class Identities:
     """
 
     embedding: Floats
-    person: Labels
+    person: Ints
 
     def __post_init__(self) -> None:
         if self.embedding.ndim != 2 or self.person.shape != self.embedding.shape[:1]:
@@ -43,9 +43,9 @@ class Identities:
 class Split:
     """A labelled collection as a search: indices of the images that are enrolled, of mated and of other probes."""
 
-    gallery: Labels
-    mated: Labels
-    non_mated: Labels
+    gallery: Ints
+    mated: Ints
+    non_mated: Ints
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class OpenSet:
     non_mated: int
 
 
-def split(labels: Labels, seed: int = 0) -> Split:
+def split(labels: Ints, seed: int = 0) -> Split:
     """Enrol one image, drawn at random, of everyone who has several; the rest are probes, (N,) -> indices."""
     order = np.random.default_rng(seed).permutation(len(labels))
     _, first, place, count = np.unique(labels[order], return_index=True, return_inverse=True, return_counts=True)
@@ -133,7 +133,7 @@ class _Searches:
     similarity to anybody."""
 
     mated: Bools
-    rank: Labels
+    rank: Ints
     best: Floats
 
 

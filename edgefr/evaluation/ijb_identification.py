@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.data.ijb_files import Search, Subjects
-from edgefr.data.text_lines import Numbers
 from edgefr.evaluation.bootstrap import Estimate, interval, resampled_sums, share
 from edgefr.evaluation.fmr_thresholds import FALSE_MATCHES_NEEDED
 from edgefr.evaluation.identification import Identities, open_set
 from edgefr.evaluation.ijb_templates import Templates
-from edgefr.types import Floats
+from edgefr.types import Floats, Ints
 
 RANKS = (1, 5, 10)
 FPIRS = (0.01, 0.1)
@@ -65,7 +64,7 @@ def _embedded(templates: Templates, subjects: Subjects) -> Identities:
     return Identities(templates.embedding[templates.place(subjects.template)], subjects.subject)
 
 
-def _ranks(ahead: Numbers, people: Numbers) -> tuple[Estimate, ...]:
+def _ranks(ahead: Ints, people: Ints) -> tuple[Estimate, ...]:
     hits = np.stack([ahead < rank for rank in RANKS], axis=1)  # (Q, R)
     sums = resampled_sums(np.column_stack([hits, np.ones(len(hits))]), np.column_stack([people, people]))
     shares = share(sums[:, :-1], sums[:, -1:])
@@ -78,7 +77,7 @@ class _Found:
     highest similarities of others, falling."""
 
     mate: Floats
-    ahead: Numbers
+    ahead: Ints
     highest: Floats
 
 

@@ -10,16 +10,15 @@ from itertools import pairwise
 import numpy as np
 
 from edgefr.data.ijb_files import Crops
-from edgefr.data.text_lines import Numbers
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.model_set import System
 from edgefr.recognition.template_fusion import inverse_variance, weighted_mean
-from edgefr.types import Floats, Image
+from edgefr.types import Floats, Image, Ints
 
 Align = Callable[[Image, Floats], Image]
 """(H, W, 3) and landmarks (5, 2) -> a face of 112 x 112."""
 
-Weigh = Callable[[Numbers], Floats]
+Weigh = Callable[[Ints], Floats]
 """Weights (n,) of a template's pictures, by their places among all."""
 
 
@@ -27,10 +26,10 @@ Weigh = Callable[[Numbers], Floats]
 class Templates:
     """Ascending `number` (T,) int64 of every template and its unit-length `embedding` (T, K)."""
 
-    number: Numbers
+    number: Ints
     embedding: Floats
 
-    def place(self, number: Numbers) -> Numbers:
+    def place(self, number: Ints) -> Ints:
         """Where the templates of these numbers are."""
         return np.searchsorted(self.number, number)
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.data.ijb_files import TemplatePairs
-from edgefr.data.text_lines import Numbers
-from edgefr.evaluation.bootstrap import Bools, Doubles
 from edgefr.evaluation.error_rates import Comparisons, TarAtFar, tar_at_far
 from edgefr.evaluation.fmr_thresholds import FALSE_MATCHES_NEEDED
 from edgefr.evaluation.ijb_templates import Templates
 from edgefr.evaluation.pairs import Pairs, similarities
-from edgefr.types import Floats
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
@@ -57,7 +55,7 @@ def verify_templates(templates: Templates, pairs: TemplatePairs) -> Verification
     return Verification(tuple(rows), comparisons)
 
 
-def _people(count: int, pairs: Pairs) -> Numbers:
+def _people(count: int, pairs: Pairs) -> Ints:
     """The smallest template that each of `count` is connected with by pairs said to match."""
     first, second = pairs.first[pairs.same], pairs.second[pairs.same]
     person = np.arange(count)

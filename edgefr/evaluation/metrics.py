@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.evaluation.bootstrap import Bools, Estimate, interval, resampled_sums, share
+from edgefr.evaluation.bootstrap import Estimate, interval, resampled_sums, share
+from edgefr.types import Bools
 
 
 def accuracy_difference(right: Bools, other: Bools, people: npt.NDArray[Any], seed: int = 0) -> Estimate:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
-from edgefr.types import Floats
+from edgefr.types import Bools, Floats, Ints
 
 CHUNK = 1 << 16
 """Pairs compared at once: protocols have millions, whose embeddings would fill the memory."""
@@ -22,9 +21,9 @@ class Pairs:
         EdgefrError: the three differ in length or type, or an index is negative.
     """
 
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-    same: npt.NDArray[np.bool_]
+    first: Ints
+    second: Ints
+    same: Bools
 
     def __post_init__(self) -> None:
         found = [(array.dtype.name, array.shape) for array in (self.first, self.second, self.same)]

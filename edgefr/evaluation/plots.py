@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from edgefr.errors import EdgefrError, require_extra
-from edgefr.evaluation.bootstrap import Doubles
 from edgefr.evaluation.error_rates import FAILURE, Comparisons, Det
 from edgefr.io.files import atomic_write
+from edgefr.types import Doubles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefr.data.collections import FaceFolder
 from edgefr.data.degradations import PROTOCOLS, degrade
@@ -21,7 +20,7 @@ from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import Estimate
 from edgefr.evaluation.error_rates import Accuracy, Comparisons
 from edgefr.evaluation.model_set import ModelSet, System, joined
-from edgefr.types import Floats, Image
+from edgefr.types import Bools, Floats, Image
 
 CLEAN = "clean"
 MIXED = "mixed, "
@@ -91,7 +90,7 @@ class Embedded:
 
     names: Sequence[str]
     find: Find
-    present: dict[str, npt.NDArray[np.bool_]]
+    present: dict[str, Bools]
     systems: dict[str, list[System]]
     signals: dict[str, dict[str, Floats]]
 
@@ -214,13 +213,13 @@ def _own_signals(system: System) -> dict[str, Floats]:
     return {name: values for name, values in told.items() if values is not None}
 
 
-def _spread(system: System, present: npt.NDArray[np.bool_]) -> System:
+def _spread(system: System, present: Bools) -> System:
     """The rows of the pictures with a face at their places among all."""
     columns = [None if part is None else _rows(part, present) for part in (system.norm, system.uncertainty)]
     return System(system.name, _rows(system.embedding, present), *columns)
 
 
-def _rows(values: Floats, present: npt.NDArray[np.bool_]) -> Floats:
+def _rows(values: Floats, present: Bools) -> Floats:
     spread = np.full((len(present), *values.shape[1:]), np.nan, np.float32)
     spread[present] = values
     return spread

@@ -14,7 +14,7 @@ from edgefr.data.ijb_files import Crops, has_search, read_search, read_template_
 from edgefr.data.verification_bin import BinPairs
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bin_protocol import kfold
-from edgefr.evaluation.error_rates import Comparisons, Labels, everyone
+from edgefr.evaluation.error_rates import Comparisons, everyone
 from edgefr.evaluation.fmr_thresholds import FALSE_MATCHES_NEEDED
 from edgefr.evaluation.identification import Identities, Split, closed_set, open_set, split
 from edgefr.evaluation.ijb_identification import RANKS, Identification, search_templates
@@ -22,7 +22,7 @@ from edgefr.evaluation.ijb_templates import Align, Templates, aligned, by_certai
 from edgefr.evaluation.ijb_verification import Verification, verify_templates
 from edgefr.evaluation.model_set import ModelSet, System, joined
 from edgefr.evaluation.protocols import BATCH, Advance, Condition, Find, Look, Others, Trial, embed, renderings
-from edgefr.types import Floats
+from edgefr.types import Floats, Ints
 
 FPIRS = (0.1, 0.01)
 
@@ -87,7 +87,7 @@ def all_against_all(
     return [trial(condition) for condition in chosen]
 
 
-def _identified(embedding: Floats, labels: Labels, parts: Split) -> dict[str, Others]:
+def _identified(embedding: Floats, labels: Ints, parts: Split) -> dict[str, Others]:
     """Closed set and open set figures of a split collection; none where nobody has two pictures."""
     if len(parts.mated) == 0:
         return {}

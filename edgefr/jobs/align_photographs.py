@@ -1,4 +1,4 @@
-"""From a collection of photographs to a collection of aligned faces, ready for training and evaluation."""
+"""Makes a collection of aligned faces, for training and evaluation, from a collection of photographs."""
 
 from __future__ import annotations
 
@@ -12,78 +12,93 @@ import cv2
 
 from edgefr.data.collections import FaceFolder
 from edgefr.detection.base import Detector, FacePolicy, select_face
-from edgefr.errors import EdgefrError, ImageError
+from edgefr.errors import ImageError, InvalidArgumentError, NoFaceError
 from edgefr.io.files import atomic_write
 from edgefr.recognition.alignment import align
 from edgefr.types import Image
 
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jfif"}
 QUALITY = 95
-"""Of the JPEG files, out of 100: faces are compressed a second time here, and should not show it."""
+"""JPEG quality of the faces, which are compressed a second time here and should not look like it."""
 
 ENOUGH = 2048
-"""Short side in pixels that a large JPEG keeps: twice what a detector looks at, so that small faces stay sharp."""
+"""Short side in pixels that a large JPEG keeps: twice what a detector needs, so that small faces stay sharp."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How many faces were written, and for every photograph that was left out, by name, the reason."""
+    """The result of `align_faces`.
+
+    Attributes:
+        faces: Number of faces written.
+        left_out: Name -> reason, for every photograph without a usable face.
+    """
 
     faces: int
     left_out: dict[str, str]
 
 
 def align_faces(
-    folder: FaceFolder, detector: Detector, policy: FacePolicy, output: Path, advance: Callable[[int], None]
+    folder: FaceFolder, detector: Detector, policy: FacePolicy, output: Path, progress: Callable[[int], None]
 ) -> Alignment:
-    """Write the aligned face of every photograph to the zip `output`, 112x112 JPEG, under the photograph's name.
+    """Write the aligned face of every photograph to a zip. The same photographs give the same zip, byte for byte.
 
-    A name that ends otherwise gets `.jpg` for its suffix. The zip is the same for the same photographs.
+    Args:
+        folder: The photographs.
+        detector: Finds the faces.
+        policy: Which of several faces to take.
+        output: The zip to write: JPEG files of 112x112 under the names of the photographs, with the suffix `.jpg`
+            instead of one of another format.
+        progress: Called with 1 for every photograph.
+
+    Returns:
+        The number of faces, and the photographs that were left out.
 
     Raises:
-        EdgefrError: no photograph has a usable face, two names differ only by their suffix, or `output` cannot
-            be written.
+        NoFaceError: No photograph has a usable face.
+        InvalidArgumentError: Two names differ only in their suffix.
+        UnavailableError: The zip cannot be written.
     """
     names = _jpeg_names(folder)
     left_out: dict[str, str] = {}
     with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in folder.names:
             try:
-                face = _aligned(folder, name, detector, policy)
+                face = _align(folder, name, detector, policy)
             except ImageError as error:
                 left_out[name] = str(error)
             else:
-                archive.writestr(_member(names[name]), _jpeg(face))
-            advance(1)
+                archive.writestr(_zip_member(names[name]), _encode_jpeg(face))
+            progress(1)
         if len(left_out) == len(folder.names):
-            raise EdgefrError(
+            raise NoFaceError(
                 f"a usable face in at least one of {len(left_out)} photographs in {folder.path}",
-                "none (the first",
-                f"{left_out[folder.names[0]]}): give photographs of faces turned to the camera",
+                f"none. The first one: {left_out[folder.names[0]].rstrip('.')}",
+                "give photographs of faces turned to the camera",
             )
     return Alignment(len(folder.names) - len(left_out), left_out)
 
 
-def _aligned(folder: FaceFolder, name: str, detector: Detector, policy: FacePolicy) -> Image:
+def _align(folder: FaceFolder, name: str, detector: Detector, policy: FacePolicy) -> Image:
     photo = folder.read(name, ENOUGH)
     height, width = photo.shape[:2]
     return align(photo, select_face(detector.detect(photo), (height, width), policy, name).landmarks)
 
 
-def _member(name: str) -> zipfile.ZipInfo:
-    """Stored, for JPEG files do not shrink; without a date, so that the zip depends on nothing but its pictures."""
+def _zip_member(name: str) -> zipfile.ZipInfo:
+    """A member without compression, which JPEG does not need, and without a date, so that the zip stays the same."""
     member = zipfile.ZipInfo(name)
-    member.external_attr = 0o644 << 16  # or unpacked files may not be read
+    member.external_attr = 0o644 << 16  # otherwise unpacked files cannot be read
     return member
 
 
-def _jpeg(face: Image) -> bytes:
+def _encode_jpeg(face: Image) -> bytes:
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return encoded.tobytes()
 
 
 def _jpeg_names(folder: FaceFolder) -> dict[str, str]:
-    """The name in the zip for every name in `folder`."""
+    """Name in the folder -> name in the zip."""
     paths = {name: PurePosixPath(name) for name in folder.names}
     names = {
         name: name if path.suffix.lower() in JPEG_SUFFIXES else str(path.with_suffix(".jpg"))
@@ -91,7 +106,7 @@ def _jpeg_names(folder: FaceFolder) -> dict[str, str]:
     }
     name, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
-        raise EdgefrError(
+        raise InvalidArgumentError(
             f"names in {folder.path} that differ before their suffix",
             f"{count} that become {name}",
             "rename all but one",

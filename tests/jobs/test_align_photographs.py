@@ -1,4 +1,4 @@
-"""Photographs become aligned faces of the same names, in a zip that is there whole or not at all."""
+"""Photographs become aligned faces of the same names, in a zip that is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write(root: Path, photos: dict[str, Image | bytes]) -> Path:
     return root
 
 
-def test_faces_keep_names_and_those_without_a_face_are_told(tmp_path: Path) -> None:
+def test_faces_keep_their_names_and_photographs_without_a_face_are_reported(tmp_path: Path) -> None:
     photos: dict[str, Image | bytes] = {
         "Ann/1.jpg": photo(1),
         "Bea/2.png": photo(2),
@@ -83,7 +83,7 @@ def test_the_same_photographs_give_the_same_zip(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_nothing_is_written_where_no_face_was_found(tmp_path: Path) -> None:
+def test_nothing_is_written_if_no_face_was_found(tmp_path: Path) -> None:
     folder = open_faces(write(tmp_path / "photos", {"Ann/1.jpg": photo(1, BLUE), "Ann/2.jpg": photo(2, BLUE)}))
     (tmp_path / "faces.zip").write_bytes(b"of before")
     with pytest.raises(EdgefrError, match="at least one of 2 photographs"):
@@ -92,13 +92,13 @@ def test_nothing_is_written_where_no_face_was_found(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} == {"photos", "faces.zip"}
 
 
-def test_names_that_would_become_one_are_refused(tmp_path: Path) -> None:
+def test_names_that_differ_only_in_their_suffix_are_refused(tmp_path: Path) -> None:
     folder = open_faces(write(tmp_path / "photos", {"Ann/1.jpg": photo(1), "Ann/1.png": photo(2)}))
     with pytest.raises(EdgefrError, match=r"found 2 that become Ann/1\.jpg"):
         align_faces(folder, CornerDetector(), "largest", tmp_path / "faces.zip", lambda _: None)
 
 
-def test_the_landmarks_of_a_real_face_come_to_the_template(tmp_path: Path) -> None:
+def test_the_landmarks_of_a_real_face_match_the_template(tmp_path: Path) -> None:
     data = pytest.importorskip("skimage.data")
 
     class Astronaut(CornerDetector):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import Bools
 from edgefr.evaluation.figures import compare, decisions, judge, share_right
 from edgefr.evaluation.protocols import CLEAN, Trial
 from edgefr.evaluation.variants import Row
@@ -19,6 +18,7 @@ from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Recipe
 from edgefr.training.recogniser.fusion_training import Run, train_fused
 from edgefr.training.recogniser.holdout_evaluation import A, B, Examiner, backbones_digest, held_out_pairs
+from edgefr.types import Bools
 
 
 @dataclass(frozen=True)
