@@ -23,6 +23,7 @@ from edgefr.data.lfw_pairs import NamedPair, read_pairs
 from edgefr.detection.base import Detector, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError
+from edgefr.evaluation.bootstrap import accuracy_difference
 from edgefr.evaluation.error_rates import Comparisons, tar_at_far
 from edgefr.evaluation.error_versus_discard import (
     DiscardCurve,
@@ -32,7 +33,6 @@ from edgefr.evaluation.error_versus_discard import (
     threshold_at_fnmr,
 )
 from edgefr.evaluation.lfw_protocol import index_pairs
-from edgefr.evaluation.metrics import accuracy_difference
 from edgefr.evaluation.pairs import Pairs, similarities
 from edgefr.nn.fused_model import FusedModel, load_fused
 from edgefr.recognition.alignment import align

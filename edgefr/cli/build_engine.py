@@ -73,7 +73,7 @@ def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate
     from edgefr.data.lfw_pairs import read_pairs
     from edgefr.data.sample_faces import astronaut_faces
     from edgefr.engines.engine_from_onnx import Sample
-    from edgefr.evaluation.lfw_protocol import draw, faces_and_pairs
+    from edgefr.evaluation.lfw_protocol import draw_indices, faces_and_pairs
 
     if faces is None:
         if pairs is not None:
@@ -94,7 +94,9 @@ def _sample(faces: Path | None, pairs: Path | None, limit: int | None, calibrate
             "the engine is compared on faces of its calibration, and looks nearer to its model than it is"
         )
     others = others or list(folder.names)
-    return Sample(compared, indexed, folder.read_faces([others[at] for at in draw(len(others), CALIBRATION_FACES)]))
+    return Sample(
+        compared, indexed, folder.read_faces([others[at] for at in draw_indices(len(others), CALIBRATION_FACES)])
+    )
 
 
 def _text(built: Built) -> str:

@@ -1,7 +1,6 @@
-"""Thresholds by false match rate, with the interval that the number of people allows.
+"""Thresholds at false match rates, with an interval over people.
 
-Terms as in ISO/IEC 19795-1: the false match rate (FMR) is the share of impostor pairs whose similarity reaches
-the threshold.
+The false match rate (FMR, ISO/IEC 19795-1) is the share of impostor pairs whose similarity reaches the threshold.
 """
 
 from __future__ import annotations
@@ -12,22 +11,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.types import Floats, Ints
 
 FALSE_MATCHES_NEEDED = 30
-"""The rule of 30 (Doddington et al. 2000): with so many errors the rate is known within about 30 %."""
+"""The rule of 30 (Doddington et al. 2000): with 30 errors, a rate is known within about 30 %."""
 
 BOOTSTRAP = 500
 KEPT_SHARE = 20
-"""The highest similarities that are kept for the bootstrap, in multiples of those that the FMR asks for."""
+"""How many of the highest similarities the bootstrap keeps, in multiples of those that the FMR allows."""
 
 BLOCK = 256
 
 
 @dataclass(frozen=True)
 class ImpostorThreshold:
-    """A threshold at (at most) a false match rate, its 95 % interval over people, and what it was measured on."""
+    """A threshold at a false match rate.
+
+    Attributes:
+        fmr: The highest false match rate.
+        value: The threshold.
+        ci95: 95 % interval of `value` over people.
+        pairs: Number of impostor pairs that it was measured on.
+        people: Number of people that it was measured on.
+    """
 
     fmr: float
     value: float
@@ -36,16 +43,52 @@ class ImpostorThreshold:
     people: int
 
 
+def comparisons_needed(rate: float) -> int:
+    """How many comparisons are needed to measure a rate, by the rule of 30."""
+    return math.ceil(FALSE_MATCHES_NEEDED / rate)
+
+
+def check_supported(rate: float, count: int, what: str, rate_name: str = "a rate") -> None:
+    """Refuse a rate that cannot be measured, by the rule of 30.
+
+    Args:
+        rate: The rate.
+        count: Number of comparisons.
+        what: What they are, for the message.
+        rate_name: The name of the rate with its article.
+
+    Raises:
+        InvalidArgumentError: The rate is not between 0 and 1, or there are too few comparisons.
+    """
+    if not 0 < rate < 1:
+        raise InvalidArgumentError("a rate between 0 and 1", f"{rate:g}", "give one such as 1e-3")
+    if count < (needed := comparisons_needed(rate)):
+        raise InvalidArgumentError(
+            f"at least {needed:,} {what} to measure {rate_name} of {rate:g}",
+            f"{count:,}",
+            "give more people or a higher rate",
+        )
+
+
 def threshold_at_fmr(embedding: Floats, labels: Ints, fmr: float, seed: int = 0) -> ImpostorThreshold:
     """The lowest threshold whose FMR over all pairs of different people is at most `fmr`.
 
-    `embedding` (N, K) of unit length, `labels` (N,) the person of each. The interval is a percentile bootstrap
-    over people: each resample draws people with replacement and weights a pair by how often both were drawn.
+    The interval is a percentile bootstrap over people: each resample draws people with replacement, and weights a pair
+    by how often both of its people were drawn.
+
+    Args:
+        embedding: (N, K) of unit length.
+        labels: (N,) the person of each.
+        fmr: The highest false match rate.
+        seed: Seed of the random numbers.
+
+    Returns:
+        The threshold.
 
     Raises:
-        EdgefrError: there are too few impostor pairs to measure this rate.
+        InvalidArgumentError: There are too few impostor pairs to measure this rate.
     """
-    total = impostor_pairs(labels, fmr)
+    total = count_impostor_pairs(labels, fmr)
     people, label = np.unique(labels, return_inverse=True)
     counts = np.bincount(label)
     values, first, second = _highest_impostors(embedding, label, KEPT_SHARE * math.ceil(fmr * total))
@@ -55,27 +98,28 @@ def threshold_at_fmr(embedding: Floats, labels: Ints, fmr: float, seed: int = 0)
         weight = np.bincount(rng.integers(0, len(people), len(people)), minlength=len(people))
         mass = weight * counts
         drawn_total = (int(mass.sum()) ** 2 - int((mass**2).sum())) / 2
-        found.append(_cut(values, weight[first] * weight[second], fmr * drawn_total))
+        found.append(_lowest_threshold(values, weight[first] * weight[second], fmr * drawn_total))
     low, high = np.percentile(found, (2.5, 97.5))
-    value = _cut(values, np.ones(len(values)), fmr * total)
+    value = _lowest_threshold(values, np.ones(len(values)), fmr * total)
     return ImpostorThreshold(fmr, value, (float(low), float(high)), total, len(people))
 
 
-def impostor_pairs(labels: Ints, fmr: float) -> int:
-    """How many pairs of different people (N,) labels give.
+def count_impostor_pairs(labels: Ints, fmr: float) -> int:
+    """The number of pairs of different people.
+
+    Args:
+        labels: (N,) the person of each picture.
+        fmr: A false match rate that must be measurable with them.
+
+    Returns:
+        The number of pairs.
 
     Raises:
-        EdgefrError: too few to measure `fmr`.
+        InvalidArgumentError: There are too few pairs to measure `fmr`.
     """
     counts = np.unique(labels, return_counts=True)[1]
     total = (len(labels) ** 2 - int((counts**2).sum())) // 2
-    needed = math.ceil(FALSE_MATCHES_NEEDED / fmr)
-    if total < needed:
-        raise EdgefrError(
-            f"at least {needed:,} impostor pairs to measure an FMR of {fmr:g}",
-            f"{total:,}",
-            "give more people or ask for a higher rate",
-        )
+    check_supported(fmr, total, "impostor pairs", "an FMR")
     return total
 
 
@@ -88,7 +132,7 @@ def _highest_impostors(embedding: Floats, label: Ints, keep: int) -> tuple[Float
         similarity = embedding[start : start + BLOCK] @ embedding.T  # (BLOCK, N)
         # Each pair once (the later image as column), and of different people.
         later = np.arange(len(label)) > np.arange(start, start + len(rows))[:, None]
-        floor = values.min() if len(values) == keep else -np.inf  # below it nothing can be among the highest
+        floor = values.min() if len(values) == keep else -np.inf  # nothing below it can be among the highest
         row, column = np.nonzero(later & (rows[:, None] != label) & (similarity > floor))
         values = np.concatenate([values, similarity[row, column]])
         first, second = np.concatenate([first, rows[row]]), np.concatenate([second, label[column]])
@@ -99,10 +143,10 @@ def _highest_impostors(embedding: Floats, label: Ints, keep: int) -> tuple[Float
     return values[order], first[order], second[order]
 
 
-def _cut(values: Floats, weights: npt.NDArray[np.generic], allowed: float) -> float:
-    """The lowest threshold that at most a weight of `allowed` reaches; `values` fall.
+def _lowest_threshold(values: Floats, weights: npt.NDArray[np.generic], allowed: float) -> float:
+    """The lowest threshold that at most a weight of `allowed` reaches. `values` fall.
 
-    It lies midway between the last similarity let in and the first kept out.
+    It is midway between the last similarity that reaches it and the first that does not.
     """
     reached = np.cumsum(weights)
     # Equal similarities pass or fail together: what counts is the weight at the end of each run of equals.

@@ -1,4 +1,4 @@
-"""Pairs of faces that are the same person's or not, by their place in an array of embeddings."""
+"""Pairs of faces as indices into an array of embeddings, and cosine similarities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.types import Bools, Floats, Ints
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 CHUNK = 1 << 16
 """Pairs compared at once: protocols have millions, whose embeddings would fill the memory."""
@@ -15,10 +15,15 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Pairs:
-    """`first` and `second` index faces, (P,) int64; `same` says whether both show one person, (P,) bool.
+    """P pairs of faces.
+
+    Attributes:
+        first: (P,) int64, index of a face.
+        second: (P,) int64, index of another face.
+        same: (P,) bool, whether both show the same person.
 
     Raises:
-        EdgefrError: the three differ in length or type, or an index is negative.
+        EdgefrError: The three differ in length or type, or an index is negative.
     """
 
     first: Ints
@@ -38,10 +43,17 @@ class Pairs:
 
 
 def similarities(embedding: Floats, pairs: Pairs) -> Floats:
-    """Cosine similarity of every pair: (N, K) unit-length embeddings -> (P,).
+    """Cosine similarity of every pair.
+
+    Args:
+        embedding: (N, K) of unit length.
+        pairs: P pairs.
+
+    Returns:
+        (P,) float32.
 
     Raises:
-        EdgefrError: a pair names a face beyond N.
+        EdgefrError: A pair has an index beyond N.
     """
     if len(pairs):
         last = int(max(pairs.first.max(), pairs.second.max()))
@@ -56,3 +68,18 @@ def similarities(embedding: Floats, pairs: Pairs) -> Floats:
         part = slice(start, start + CHUNK)
         found[part] = np.einsum("pk,pk->p", embedding[pairs.first[part]], embedding[pairs.second[part]])
     return found
+
+
+def cosine_similarity(a: Floats, b: Floats) -> Doubles:
+    """Cosine similarity of two embeddings of each face, which need not have unit length.
+
+    Args:
+        a: (N, K).
+        b: (N, K).
+
+    Returns:
+        (N,) float64.
+    """
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    cosine: Doubles = (left * right).sum(1) / np.sqrt((left * left).sum(1) * (right * right).sum(1))
+    return cosine
