@@ -172,7 +172,7 @@ def test_verify_uses_the_threshold_at_the_requested_rate() -> None:
 
 def test_a_rate_and_a_threshold_at_once_are_refused(edgefr) -> None:
     told = edgefr("verify", "a.jpg", "b.jpg", "--model", "fake", "--fmr", "1e-3", "--threshold", "0.3")
-    assert "give one of them" in told.sentence
+    assert "Give one of them" in told.sentence
 
 
 @pytest.mark.shared

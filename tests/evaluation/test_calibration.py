@@ -112,9 +112,7 @@ def test_a_rate_or_limit_that_cannot_be_measured_is_refused_before_faces_are_rea
         select_faces(tmp_path / "nothing")
 
 
-def test_pictures_without_a_face_are_left_out_of_threshold_and_limit(
-    faces: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_without_a_face_are_left_out(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The detector's score is calibrated on those that have one."""
     monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.25)
     chosen = select_faces(faces)

@@ -131,9 +131,7 @@ def test_no_face_was_found_in_any_picture() -> None:
 
 def test_a_rate_that_the_comparisons_cannot_support_is_refused_with_the_number_needed() -> None:
     comparisons = some(0, 1000)
-    with pytest.raises(
-        EdgefrError, match=r"at least 3,000,000 impostor comparisons .* found \d\d\d\. Give more people"
-    ):
+    with pytest.raises(EdgefrError, match=r"at least 3,000,000 impostor comparisons .* found \d\d\d\. Give more"):
         tar_at_far(comparisons, 1e-5)
     just = np.arange(3100) < 100
     enough = Comparisons(np.linspace(-0.5, 1, 3100, dtype=np.float32), just, np.arange(6200).reshape(-1, 2))

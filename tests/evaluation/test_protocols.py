@@ -145,7 +145,7 @@ def test_pictures_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
     folder = open_faces(write_zip(tmp_path / "x.zip", {"A/a.png": np.zeros((90, 80, 3), np.uint8)}))
     with pytest.raises(
         EdgefrError,
-        match=r"A/a\.png of 80x90\. Give a detector for photographs, for example -d spot, or align them first",
+        match=r"A/a\.png of 80x90\. Give a detector for photographs",
     ):
         aligned_crops(folder)("A/a.png", ["clean"])
 
