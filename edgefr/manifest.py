@@ -31,14 +31,8 @@ DEFAULT_FMR = 1e-3
 
 @dataclass(frozen=True)
 class Threshold:
-    """A decision threshold on cosine similarity.
-
-    Attributes:
-        fmr: False match rate that it was measured at, None if it was chosen otherwise.
-        value: The threshold. Pairs that reach it count as the same person.
-        ci95: 95 % interval of `value`.
-        measured_on: The data it was measured on, in words.
-        precision: Precision of the model when it was measured.
+    """A decision threshold on cosine similarity: pairs that reach `value` count as the same person. `fmr` is the
+    false match rate it was measured at (None if it was chosen otherwise), `measured_on` the data in words.
     """
 
     fmr: float | None
@@ -84,12 +78,8 @@ class QualityLimit:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The people that a model was not trained on: everyone in some folds of a pairs file.
-
-    Attributes:
-        pairs: SHA-256 of the pairs file, None if nobody was held out.
-        folds: The folds whose people were held out.
-        faces: Digest of the collection that the model was trained on.
+    """The people that a model was not trained on: everyone in the `folds` of the pairs file with the SHA-256
+    `pairs`, which is None if nobody was held out. `faces` is the digest of the collection it was trained on.
     """
 
     pairs: str | None
@@ -132,14 +122,7 @@ class Manifest:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def thresholds_for(self, precision: str) -> list[Threshold]:
-        """The thresholds for a precision.
-
-        Args:
-            precision: "fp32", "bf16", "fp16" or "int8".
-
-        Returns:
-            Those that were measured in this precision, or those for FP32 if there are none.
-        """
+        """The thresholds that were measured in this precision, or those for FP32 if there are none."""
         own = [entry for entry in self.thresholds if entry.precision == precision]
         return own or [entry for entry in self.thresholds if entry.precision == "fp32"]
 
@@ -161,14 +144,7 @@ class Manifest:
         return next(exact, known[0] if known and fmr is None else None)
 
     def with_thresholds(self, measured: tuple[Threshold, ...]) -> Manifest:
-        """A manifest with new thresholds.
-
-        Args:
-            measured: They replace the thresholds of the same rate and precision; all others stay.
-
-        Returns:
-            The new manifest.
-        """
+        """A manifest in which `measured` replaces the thresholds of the same rate and precision."""
         replaced = {(entry.fmr, entry.precision) for entry in measured}
         kept = tuple(entry for entry in self.thresholds if (entry.fmr, entry.precision) not in replaced)
         return replace(self, thresholds=kept + measured)
@@ -178,14 +154,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Manifest:
-        """Read what `to_json` wrote.
-
-        Args:
-            text: The JSON text.
-            source: The file it comes from, for messages.
-
-        Returns:
-            The manifest.
+        """Read what `to_json` wrote; `source` is the file it comes from, for messages.
 
         Raises:
             EdgefrError: The text is not a manifest of this version.
@@ -286,13 +255,7 @@ def _no_model(model: Path, error: Exception) -> WrongModelError:
 
 
 def model_digest(model: Path) -> str:
-    """SHA-256 of a model that stays the same when the model is calibrated.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Hexadecimal digits: of the whole file, or of an ONNX file without the manifest in it.
+    """SHA-256 of a model that stays the same when it is calibrated: of an ONNX file without the manifest in it.
 
     Raises:
         WrongModelError: The file is not an ONNX model or cannot be read.

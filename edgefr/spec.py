@@ -90,14 +90,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any], source: str) -> ModelSpec:
-        """Read what `to_dict` returned.
-
-        Args:
-            raw: JSON values.
-            source: The file they come from, for messages.
-
-        Returns:
-            The description.
+        """Read what `to_dict` returned; `source` is the file it comes from, for messages.
 
         Raises:
             EdgefrError: A field is unknown, missing or out of range.

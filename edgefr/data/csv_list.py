@@ -14,14 +14,10 @@ MAX_LIST_BYTES = 1 << 30
 
 
 def read_list(path: Path) -> dict[str, str]:
-    """Read a list of pictures.
+    """Read a list of pictures: name -> path in the list's folder, sorted by name.
 
-    Args:
-        path: The CSV file. Its first line may be the header `path,person`.
-
-    Returns:
-        Name -> path in the list's folder, sorted by name. The name is the path with the person as its last folder,
-        `person/picture.jpg`; a picture that is already in a folder of its person keeps its path.
+    The name is the path with the person as its last folder, `person/picture.jpg`; a picture that is already in a folder
+    of its person keeps its path.
 
     Raises:
         EdgefrError: A line is malformed, leaves the list's folder, or repeats a picture. The line is named.

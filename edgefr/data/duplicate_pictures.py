@@ -41,18 +41,12 @@ def equal_groups(hashes: npt.NDArray[np.uint64]) -> list[Ints]:
 
 
 def near_pairs(hashes: Bits) -> Ints:
-    """Find nearly equal pictures.
+    """Find the pairs (P, 2) of hashes (N, 32) that differ in at most `NEAR` bits, each pair once, in order.
 
-    Comparing all with all would take years for millions of pictures. Instead, the hashes are sorted eight times, each
-    time by another four of their bytes first, and each hash is compared with the next few: hashes that differ in few
-    bits have a band in which they are equal. A pair that differs in every band, or that is in a long run of similar
-    hashes, can be missed.
-
-    Args:
-        hashes: (N, 32) uint8 of `difference_hash`.
-
-    Returns:
-        (P, 2) indices of the pairs that differ in at most `NEAR` bits, each pair once, in order.
+    Comparing all with all would take years for millions of pictures. Instead, the hashes are sorted eight times,
+    each time by another four of their bytes first, and each hash is compared with the next few: hashes that differ
+    in few bits have a band in which they are equal. A pair that differs in every band, or that is in a long run of
+    similar hashes, can be missed.
     """
     pairs = [np.zeros((0, 2), np.int64)]
     for shift in range(0, hashes.shape[1], BAND):

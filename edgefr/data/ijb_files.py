@@ -56,13 +56,7 @@ class Crops:
 
 @dataclass(frozen=True)
 class TemplatePairs:
-    """P comparisons of templates.
-
-    Attributes:
-        first: (P,) int64, the number of the first template.
-        second: (P,) int64, the number of the second template.
-        same: (P,) bool, whether both show the same person.
-    """
+    """P comparisons of template `first` with `second`, (P,) numbers; `same` is (P,)."""
 
     first: Ints
     second: Ints
@@ -71,37 +65,21 @@ class TemplatePairs:
 
 @dataclass(frozen=True)
 class Subjects:
-    """The people of M templates.
-
-    Attributes:
-        template: (M,) int64, the numbers of the templates, each once and rising.
-        subject: (M,) int64, the number of the person that each shows.
-    """
+    """M templates, each once and rising, and the number of the person that each shows, (M,)."""
 
     template: Ints
     subject: Ints
 
 
 class Search(NamedTuple):
-    """The 1:N protocol.
-
-    Attributes:
-        galleries: Two galleries that have no person in common.
-        probes: Templates to search for in both.
-    """
+    """The 1:N protocol: two galleries without a common person, and probes to search for in both."""
 
     galleries: tuple[Subjects, Subjects]
     probes: Subjects
 
 
 def read_crops(path: Path) -> Crops:
-    """Read the list of pictures, `*_face_tid_mid.txt` and `*_name_5pts_score.txt`.
-
-    Args:
-        path: The folder that holds `meta` and `loose_crop`.
-
-    Returns:
-        The pictures. They are decoded when they are read from `faces`.
+    """Read the list of pictures, `*_face_tid_mid.txt` and `*_name_5pts_score.txt` in `path`/meta.
 
     Raises:
         EdgefrError: A file is missing or too large, a line is malformed (it is named), or the two files list different
@@ -137,14 +115,7 @@ def read_crops(path: Path) -> Crops:
 
 
 def read_template_pairs(path: Path, crops: Crops) -> TemplatePairs:
-    """Read the pairs of the 1:1 protocol, `*_template_pair_label.txt`.
-
-    Args:
-        path: The folder that holds `meta` and `loose_crop`.
-        crops: The pictures of the same folder.
-
-    Returns:
-        The pairs.
+    """Read the pairs of the 1:1 protocol, lines `template template label` in `*_template_pair_label.txt`.
 
     Raises:
         EdgefrError: The file is missing, too large or empty, a line is malformed, or a template has no pictures.
@@ -174,20 +145,10 @@ def has_search(path: Path) -> bool:
 
 
 def read_search(path: Path, crops: Crops) -> Search:
-    """Read the 1:N protocol.
-
-    Its files are `*_1N_gallery_G1.csv`, `*_1N_gallery_G2.csv` (`_S1` and `_S2` in IJB-B) and `*_1N_probe_mixed.csv`.
-
-    Args:
-        path: The folder that holds `meta` and `loose_crop`.
-        crops: The pictures of the same folder.
-
-    Returns:
-        The galleries and the probes.
+    """Read the 1:N protocol: `*_1N_gallery_G1.csv` and `_G2` (`_S1` and `_S2` in IJB-B) and `*_1N_probe_mixed.csv`.
 
     Raises:
-        EdgefrError: As for `read_template_pairs`; or a template has two people, or a probe is not in exactly one
-            gallery exactly once.
+        EdgefrError: As for `read_template_pairs`; or a template has two people, or a probe is not in one gallery once.
     """
     known = np.unique(crops.template)
     one, two = (

@@ -12,14 +12,7 @@ MAX_LINES = 1_000_000
 
 @dataclass(frozen=True)
 class NamedPair:
-    """Two pictures to compare.
-
-    Attributes:
-        first: Name of a picture, `person/picture.jpg`.
-        second: Name of another picture.
-        same: Whether both show the same person.
-        fold: The fold that the pair belongs to, from 1.
-    """
+    """Two pictures by name, whether they show the same person, and the fold (from 1) that the pair belongs to."""
 
     first: str
     second: str

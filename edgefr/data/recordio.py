@@ -208,13 +208,7 @@ def _unpack(payload: bytes) -> tuple[int, float, bytes]:
 
 
 def read_index(path: Path) -> tuple[Ints, Ints]:
-    """Read an index.
-
-    Args:
-        path: A file of lines `key<tab>offset`.
-
-    Returns:
-        The keys, sorted, and the offsets of their records.
+    """Keys, sorted, and the offsets of their records, from lines of `key<tab>offset`.
 
     Raises:
         EdgefrError: The file is missing, a line is malformed (it is named), or a key occurs twice.

@@ -17,27 +17,15 @@ BLOCK = 1 << 20
 
 
 class Block(NamedTuple):
-    """Some whole lines of a file.
-
-    Attributes:
-        path: The file, for messages.
-        lines: The lines.
-        number: Number of the first line, from 1.
-    """
+    """Some whole lines of a file, and the number of the first, from 1."""
 
     path: Path
     lines: list[bytes]
     number: int
 
     def match_lines(self, pattern: bytes, description: str) -> dict[int, tuple[bytes, ...]]:
-        """Match every line with a regular expression.
-
-        Args:
-            pattern: The format of a line without the space around it.
-            description: The format in words, for messages.
-
-        Returns:
-            Number of the line -> groups of the pattern, for every line that is not blank.
+        """Groups of a regular expression for every line that is not blank, by number; `description` is the format in
+        words.
 
         Raises:
             EdgefrError: A line has another format. The first one is named.
@@ -51,13 +39,8 @@ class Block(NamedTuple):
         return found
 
     def parse_integers(self, columns: int) -> Ints | None:
-        """Parse lines of plain whole numbers, much faster than `match_lines`.
-
-        Args:
-            columns: Whole numbers in every line.
-
-        Returns:
-            (L, columns), or None if any of the L lines has another format.
+        """Parse L lines of whole numbers to (L, columns), much faster than `match_lines`; None if a line has another
+        format.
         """
         text = b"".join(self.lines)
         codes = np.frombuffer(text, np.uint8)
@@ -74,14 +57,7 @@ class Block(NamedTuple):
 
 
 def read_blocks(path: Path, header: bool = False) -> Iterator[Block]:
-    """Read a file block by block.
-
-    Args:
-        path: The file.
-        header: Whether to skip the first line.
-
-    Yields:
-        Blocks of whole lines.
+    """Read a file as blocks of whole lines, without its first line if that is a header.
 
     Raises:
         EdgefrError: A line is longer than a block.

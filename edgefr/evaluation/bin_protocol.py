@@ -23,15 +23,10 @@ THRESHOLDS = np.arange(0, 4, 0.01)
 
 @dataclass(frozen=True)
 class BinResult:
-    """The result of the ten folds.
+    """Accuracy over the folds, the squared distance (10,) that decided each fold, and the similarities of all pairs.
 
-    The files do not say who the people are. Each pair stands for a person of its own, so the intervals are those of a
-    bootstrap over pairs. They are somewhat too narrow, because pictures and people occur in several pairs.
-
-    Attributes:
-        accuracy: Mean over the folds, with their population standard deviation.
-        threshold: (10,) the squared distance that decided each fold.
-        comparisons: The similarities of all pairs.
+    The files do not say who the people are. Each pair stands for a person of its own, so the intervals are those of
+    a bootstrap over pairs. They are somewhat too narrow, because pictures and people occur in several pairs.
     """
 
     accuracy: Accuracy
@@ -42,13 +37,7 @@ class BinResult:
 def kfold(first: Floats, second: Floats, same: Bools) -> BinResult:
     """Decide ten folds, not shuffled, each with the threshold that is best on the other nine (the lowest of equals).
 
-    Args:
-        first: (P, K) embeddings of any length.
-        second: (P, K) embeddings of any length.
-        same: (P,) whether both show the same person.
-
-    Returns:
-        The accuracy, thresholds and comparisons.
+    `first` and `second` (P, K) are embeddings of any length; `same` is (P,).
 
     Raises:
         EdgefrError: There are fewer than ten pairs.

@@ -36,13 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairWeights:
-    """The weights of P pairs in a resample, as the product of two factors from `draws`.
-
-    Attributes:
-        count: Number of people.
-        first: (P,) index of the first factor.
-        second: (P,) index of the second factor.
-    """
+    """Where to look up both factors of the weight of each pair, (P,) each, in what `draws` gives for `count` people."""
 
     count: int
     first: Ints
@@ -50,14 +44,7 @@ class PairWeights:
 
     @classmethod
     def of(cls, people: npt.NDArray[Any]) -> PairWeights:
-        """The weights of pairs of people.
-
-        Args:
-            people: (P, 2), anything that identifies the two people of each pair.
-
-        Returns:
-            The indices of the factors.
-        """
+        """The weights of pairs of `people` (P, 2), which are identified by anything."""
         distinct = np.unique(people)
         first, second = (np.searchsorted(distinct, people[:, column]) for column in (0, 1))
         # The draws of one person must not be squared: the second factor is then the entry behind the last, which is 1.
@@ -73,16 +60,7 @@ class PairWeights:
 
 
 def draws(count: int, resamples: int, seed: int = 0) -> Iterator[Floats]:
-    """Draw people with replacement.
-
-    Args:
-        count: Number of people.
-        resamples: Number of resamples.
-        seed: Seed of the random numbers.
-
-    Yields:
-        (count + 1,): how often each person was drawn, followed by a 1.
-    """
+    """How often each of `count` people is drawn in each resample, followed by a 1: (count + 1,)."""
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         drawn = np.bincount(rng.integers(0, count, count), minlength=count + 1)
@@ -91,16 +69,7 @@ def draws(count: int, resamples: int, seed: int = 0) -> Iterator[Floats]:
 
 
 def resampled_sums(columns: npt.NDArray[Any], people: npt.NDArray[Any], seed: int = 0) -> Doubles:
-    """The weighted sums of columns in every resample.
-
-    Args:
-        columns: (P, C), a row for each pair.
-        people: (P, 2), the two people of each pair.
-        seed: Seed of the random numbers.
-
-    Returns:
-        (DECISIONS, C).
-    """
+    """The weighted sum of every column in every resample: (P, C) and the people (P, 2) -> (DECISIONS, C)."""
     pairs = PairWeights.of(people)
     rows = np.ascontiguousarray(columns.T, np.float64)  # (C, P)
     return np.stack([rows @ pairs.weights(drawn) for drawn in draws(pairs.count, DECISIONS, seed)])
@@ -112,16 +81,7 @@ def resampled_share(hits: npt.NDArray[Any], people: npt.NDArray[Any], seed: int 
 
 
 def resampled_shares(hits: npt.NDArray[Any], people: npt.NDArray[Any], seed: int = 0) -> list[Estimate]:
-    """The means of values per pair, with their intervals over people.
-
-    Args:
-        hits: (P, C) bool or number.
-        people: (P, 2), the two people of each pair.
-        seed: Seed of the random numbers.
-
-    Returns:
-        An estimate for each of the C columns.
-    """
+    """The mean of each of C columns (P, C), with its interval over the people (P, 2) of the pairs."""
     sums = resampled_sums(np.column_stack([hits, np.ones(len(hits))]), people, seed)
     shares = share(sums[:, :-1], sums[:, -1:])
     return [Estimate(float(hits[:, column].mean()), interval(shares[:, column])) for column in range(hits.shape[1])]
@@ -134,14 +94,8 @@ def share(part: Doubles, whole: Doubles) -> Doubles:
 
 
 def interval(values: Doubles) -> tuple[float, float]:
-    """The middle 95 % of resampled values.
-
-    Args:
-        values: (R,), one for each resample. NaN, for an undefined value, is left out.
-
-    Returns:
-        Both ends, each a value that occurred, rounded outwards: a mean with an infinite value would be meaningless.
-        NaN if there are no values.
+    """The middle 95 % of resampled values (R,). NaN, for an undefined value, is left out. Both ends are values that
+    occurred, rounded outwards: a mean with an infinite value would be meaningless.
     """
     known = np.sort(values[~np.isnan(values)])
     if len(known) == 0:

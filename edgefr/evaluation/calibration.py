@@ -35,14 +35,7 @@ DISCARD = 0.01
 
 @dataclass(frozen=True)
 class CalibrationFaces:
-    """The pictures to calibrate on.
-
-    Attributes:
-        folder: The collection.
-        names: The pictures of it to use.
-        description: Who is on them, in words.
-        warnings: Why the figures can be wrong.
-    """
+    """The pictures of a collection to calibrate on, who is on them in words, and why the figures can be wrong."""
 
     folder: FaceFolder
     names: tuple[str, ...]
@@ -52,13 +45,8 @@ class CalibrationFaces:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured and written into the manifest of a model.
-
-    Attributes:
-        description: The model as it was run.
-        images: Number of pictures.
-        thresholds: The threshold at each false match rate.
-        quality: The quality limit, if it was asked for.
+    """What was measured: the model as it was run, the number of pictures, the thresholds, and the quality limit, if
+    any.
     """
 
     description: Description

@@ -46,17 +46,7 @@ class ErrorCurve:
 
     @classmethod
     def of(cls, similarity: Floats, same: Bools, people: Ints, seed: int = 0) -> ErrorCurve:
-        """Sort and resample comparisons.
-
-        Args:
-            similarity: (P,).
-            same: (P,). Both kinds must occur.
-            people: (P, 2).
-            seed: Seed of the random numbers.
-
-        Returns:
-            The curve.
-        """
+        """Sort and resample comparisons (P,), (P,) and (P, 2). Both kinds must occur."""
         pairs = PairWeights.of(people)
         order = np.argsort(similarity, kind="stable")
         genuine, impostor = order[same[order]], order[~same[order]]

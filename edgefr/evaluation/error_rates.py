@@ -74,12 +74,8 @@ class Comparisons:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right decisions.
-
-    Attributes:
-        estimate: The share and its interval.
-        fold_std: Population standard deviation over the folds.
-        right: (P,) which decisions are right.
+    """Share of right decisions, its population standard deviation over the folds, and which decisions are right
+    (P,).
     """
 
     estimate: Estimate
@@ -89,14 +85,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class TarAtFar:
-    """Share of genuine comparisons that are accepted at a false match rate.
-
-    Attributes:
-        far: The highest false match rate.
-        tar: The share and its interval.
-        threshold: The threshold that was used.
-        impostors: Number of impostor comparisons.
-    """
+    """Share of genuine comparisons accepted (1 - FNMR) at the lowest threshold whose FMR is at most `far`."""
 
     far: float
     tar: Estimate
@@ -114,16 +103,8 @@ class DetCurve:
 
 
 def accuracy(comparisons: Comparisons, folds: Ints) -> Accuracy:
-    """Accuracy by the LFW protocol (Huang et al. 2007): each fold uses the threshold that is best on the others.
-
-    The interval keeps the decisions fixed: it is over people and does not include the choice of thresholds.
-
-    Args:
-        comparisons: P comparisons.
-        folds: (P,) the fold of each.
-
-    Returns:
-        The accuracy.
+    """Accuracy by the LFW protocol (Huang et al. 2007): each of the folds (P,) uses the threshold that is best on the
+    others. The interval does not include the choice of thresholds.
 
     Raises:
         InvalidArgumentError: There are fewer than two folds.
@@ -219,14 +200,8 @@ def det_curve(comparisons: Comparisons) -> DetCurve:
 
 
 def compare_all(embedding: Floats, labels: Ints) -> Comparisons:
-    """Compare all pictures with all others, each pair once.
-
-    Args:
-        embedding: (N, K) of unit length. A row of NaN stands for a picture in which no face was found.
-        labels: (N,) the person of each.
-
-    Returns:
-        N (N - 1) / 2 comparisons.
+    """Compare all pictures with all others, each pair once: (N, K) embeddings of unit length and (N,) people -> N (N -
+    1) / 2 comparisons. A row of NaN stands for a picture in which no face was found.
 
     Raises:
         InvalidArgumentError: There are more than 14,142 pictures.

@@ -84,18 +84,8 @@ def discard_curve(
 def area_difference(
     comparisons: Comparisons, quality: Floats, other: Floats, threshold: float, upto: float = UPTO, seed: int = 0
 ) -> Estimate:
-    """The area under the curve of one signal minus that of another, by a paired bootstrap over people.
-
-    Args:
-        comparisons: P comparisons.
-        quality: (P,) the one signal.
-        other: (P,) the other signal.
-        threshold: Genuine comparisons below it fail.
-        upto: Highest share to discard.
-        seed: Seed of the random numbers.
-
-    Returns:
-        The difference, below zero if `quality` is better.
+    """The area under the curve of `quality` minus that of `other`, (P,) each, by a paired bootstrap over people; below
+    zero if `quality` is better.
 
     Raises:
         EdgefrError: As for `discard_curve`.
@@ -119,14 +109,7 @@ def threshold_at_fnmr(comparisons: Comparisons, fnmr: float) -> float:
 
 
 def quality_limit(quality: Floats, discard: float = 0.01) -> float:
-    """The quality that all but a share of faces reach: a limit for verification, from clean faces.
-
-    Args:
-        quality: (N,) the quality of each face.
-        discard: The share that does not reach the limit.
-
-    Returns:
-        The limit.
+    """The quality that all but the share `discard` of faces (N,) reach: a limit for verification, from clean faces.
 
     Raises:
         InvalidArgumentError: There are too few faces, by the rule of 30.

@@ -34,20 +34,11 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate.
+    """What to evaluate: a model and `others` to compare it with, on data sets.
 
-    Attributes:
-        model: The candidate.
-        datasets: Collections of faces, .bin files, or folders of IJB.
-        others: Models to compare it with.
-        pairs: LFW's pairs file. Without it, pictures are compared all against all.
-        folds: The folds of the pairs. None takes those that training held out, or all.
-        protocols: Names of protocols, see `select_conditions`. Empty means all.
-        detector: Face detector for photographs.
-        face: Which of several faces to take.
-        runtime: Name of the runtime, or "auto".
-        precision: "fp32", "bf16" or "auto".
-        limit: Draw so many pairs (or faces) with a fixed seed.
+    `pairs` is LFW's pairs file; without it, pictures are compared all against all. `folds` None takes those that
+    training held out, or all. `protocols` are names for `select_conditions`, empty for all. `limit` draws so many
+    pairs (or faces) with a fixed seed. `detector` is needed for photographs.
     """
 
     model: Path

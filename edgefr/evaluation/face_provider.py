@@ -36,14 +36,7 @@ class FaceProvider:
 
     @classmethod
     def open(cls, detector: Path | None, policy: FacePolicy) -> FaceProvider:
-        """Open a detector.
-
-        Args:
-            detector: Its name or file. None takes $EDGEFR_DETECTOR, or no detector if that is not set.
-            policy: Which of several faces to take.
-
-        Returns:
-            The provider.
+        """Open the detector in this file, or the one in $EDGEFR_DETECTOR; without either there is no detector.
 
         Raises:
             EdgefrError: The file is not a detector.

@@ -26,13 +26,7 @@ Pair = tuple[str, str] | None
 
 @dataclass(frozen=True)
 class BackboneComparison:
-    """A system compared with the two backbones.
-
-    Attributes:
-        ratio: Its errors divided by those of the better backbone.
-        better: Name of the better backbone.
-        gain: Its accuracy minus that of the concatenation.
-    """
+    """A system's errors divided by those of the better backbone, and its accuracy minus that of the concatenation."""
 
     ratio: Estimate
     better: str
@@ -41,13 +35,7 @@ class BackboneComparison:
 
 @dataclass(frozen=True)
 class CandidateComparison:
-    """The candidate compared with another system on the same decisions.
-
-    Attributes:
-        model: Name of the candidate.
-        ratio: Its errors divided by those of the system.
-        gain: Its accuracy minus that of the system.
-    """
+    """The candidate's errors divided by those of another system, and its accuracy minus that system's."""
 
     model: str
     ratio: Estimate
@@ -56,16 +44,8 @@ class CandidateComparison:
 
 @dataclass(frozen=True)
 class SystemFigures:
-    """The figures of one system in one trial.
-
-    Attributes:
-        system: Its name.
-        accuracy: Accuracy, if the trial has folds.
-        against: Comparison with the backbones, if there are any.
-        judged: Comparison of the candidate with this system; None for the candidate itself.
-        eer: Equal error rate.
-        tar: FAR -> true accept rate, None if there are too few impostors.
-        others: Figures that only this protocol has.
+    """The figures of one system in one trial. `tar` has None if there are too few impostors. `against` is None
+    without backbones, `judged` (the candidate compared with this system) for the candidate itself.
     """
 
     system: str
@@ -79,16 +59,7 @@ class SystemFigures:
 
 @dataclass(frozen=True)
 class PooledFigures:
-    """The figures of one system over all degraded trials, each decided with the thresholds of its own trial.
-
-    Attributes:
-        system: Its name.
-        errors: Number of wrong decisions.
-        decisions: Number of decisions.
-        accuracy: Share of right decisions.
-        against: As in `SystemFigures`.
-        judged: As in `SystemFigures`.
-    """
+    """The figures of one system over all degraded trials, each decided with the thresholds of its own trial."""
 
     system: str
     errors: int
@@ -107,15 +78,7 @@ class SignalFigures:
 
 
 def trial_figures(trial: Trial, pair: Pair, progress: Callable[[int], None]) -> list[SystemFigures]:
-    """The figures of every system in a trial.
-
-    Args:
-        trial: The trial.
-        pair: The two backbones.
-        progress: Called with 1 for every system.
-
-    Returns:
-        The figures, those of the candidate first.
+    """The figures of every system in a trial, those of the candidate first. `progress` counts systems.
 
     Raises:
         EdgefrError: The trial has no genuine or no impostor comparison.
@@ -162,13 +125,8 @@ def pooled_figures(trials: Sequence[Trial], pair: Pair) -> list[PooledFigures]:
 
 
 def degraded_decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Ints]:
-    """The decisions of all degraded trials with folds.
-
-    Args:
-        trials: Trials, of which at least one is degraded and has folds.
-
-    Returns:
-        System -> which of its P decisions are right; and the people (P, 2) of the decisions.
+    """Which of its P decisions over all degraded trials with folds are right for each system, and their people (P,
+    2).
     """
     degraded = [trial for trial in trials if trial.degraded and trial.accuracy]
     right = {name: np.concatenate([trial.accuracy[name].right for trial in degraded]) for name in degraded[0].accuracy}
@@ -176,15 +134,8 @@ def degraded_decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Ints]
 
 
 def compare_with_backbones(right: dict[str, Bools], people: Ints, pair: Pair) -> dict[str, BackboneComparison]:
-    """Compare every system with the better backbone and with the concatenation.
-
-    Args:
-        right: System -> which of its P decisions are right.
-        people: (P, 2).
-        pair: Names of the backbones.
-
-    Returns:
-        System -> comparison; empty without backbones.
+    """Compare every system with the better backbone and the concatenation on the same decisions. `right` has for
+    each system which of its P decisions are right, `people` (P, 2) the people. Empty without backbones.
     """
     if pair is None or not right:
         return {}
@@ -200,15 +151,7 @@ def compare_with_backbones(right: dict[str, Bools], people: Ints, pair: Pair) ->
 
 
 def compare_candidate(right: dict[str, Bools], people: Ints) -> dict[str, CandidateComparison]:
-    """Compare the candidate with every other system.
-
-    Args:
-        right: System -> which of its P decisions are right, the candidate first.
-        people: (P, 2).
-
-    Returns:
-        System -> comparison, for all but the candidate.
-    """
+    """Compare the first system with every other one on the same decisions (P,) of `people` (P, 2)."""
     first = next(iter(right), "")
     return {
         name: CandidateComparison(
@@ -220,14 +163,8 @@ def compare_candidate(right: dict[str, Bools], people: Ints) -> dict[str, Candid
 
 
 def signal_figures(trials: Sequence[Trial], candidate: str) -> list[SignalFigures]:
-    """Error against discard of every quality signal.
-
-    Args:
-        trials: The trials. Genuine comparisons of two faces in the degraded ones count.
-        candidate: The system whose comparisons count.
-
-    Returns:
-        The figures of the signals that all degraded trials have; empty if there are none, or if no comparison fails.
+    """Error against discard of every quality signal that all degraded trials have, over genuine comparisons of two
+    faces. Empty if there is no signal, or if no comparison of the candidate fails.
     """
     degraded = [trial for trial in trials if trial.degraded and trial.quality]
     if not degraded:

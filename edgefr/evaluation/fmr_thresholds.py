@@ -26,14 +26,8 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class ImpostorThreshold:
-    """A threshold at a false match rate.
-
-    Attributes:
-        fmr: The highest false match rate.
-        value: The threshold.
-        ci95: 95 % interval of `value` over people.
-        pairs: Number of impostor pairs that it was measured on.
-        people: Number of people that it was measured on.
+    """A threshold at a false match rate, its 95 % interval over people, and the numbers of pairs and people
+    measured.
     """
 
     fmr: float
@@ -105,17 +99,10 @@ def threshold_at_fmr(embedding: Floats, labels: Ints, fmr: float, seed: int = 0)
 
 
 def count_impostor_pairs(labels: Ints, fmr: float) -> int:
-    """The number of pairs of different people.
-
-    Args:
-        labels: (N,) the person of each picture.
-        fmr: A false match rate that must be measurable with them.
-
-    Returns:
-        The number of pairs.
+    """The number of pairs of different people (N,), which must be enough to measure `fmr`.
 
     Raises:
-        InvalidArgumentError: There are too few pairs to measure `fmr`.
+        InvalidArgumentError: They are too few.
     """
     counts = np.unique(labels, return_counts=True)[1]
     total = (len(labels) ** 2 - int((counts**2).sum())) // 2

@@ -22,11 +22,8 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Identities:
-    """Embeddings of people.
-
-    Attributes:
-        embedding: (N, K) of unit length. A row of NaN is an image in which no face was found.
-        person: (N,) the person of each.
+    """Embeddings (N, K) of unit length and the person (N,) of each. A row of NaN is an image in which no face was
+    found.
 
     Raises:
         EdgefrError: The two differ in number.
@@ -46,13 +43,7 @@ class Identities:
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of a labelled collection.
-
-    Attributes:
-        gallery: The images that are enrolled.
-        mated: Probes whose person is enrolled.
-        non_mated: Probes whose person is not enrolled.
-    """
+    """Indices of the enrolled images, of the mated probes and of the other probes of a labelled collection."""
 
     gallery: Ints
     mated: Ints
@@ -61,13 +52,8 @@ class Split:
 
 @dataclass(frozen=True)
 class ClosedSet:
-    """How often an enrolled person is found.
-
-    Attributes:
-        rank1: Share of probes whose person is the most similar.
-        rank5: Share of probes whose person is among the five most similar.
-        cmc: (M,) the same for every rank in a gallery of M (cumulative match characteristic).
-        probes: Number of probes.
+    """How often the enrolled person is the most similar, among the five most similar, and within every rank
+    (cumulative match characteristic, (M,) for a gallery of M).
     """
 
     rank1: Estimate
@@ -97,14 +83,8 @@ class OpenSet:
 
 
 def split(labels: Ints, seed: int = 0) -> Split:
-    """Enrol one image, drawn at random, of every person who has several. The others are probes.
-
-    Args:
-        labels: (N,) the person of each image.
-        seed: Seed of the random numbers.
-
-    Returns:
-        Indices of the images.
+    """Enrol one image, drawn at random, of every person who has several; the others are probes: (N,) people ->
+    indices.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     _, first, index, count = np.unique(labels[order], return_index=True, return_inverse=True, return_counts=True)
@@ -117,16 +97,8 @@ def split(labels: Ints, seed: int = 0) -> Split:
 
 
 def closed_set(gallery: Identities, probes: Identities) -> ClosedSet:
-    """Rank the person of every probe in the gallery.
-
-    People who are equally similar come first, and a probe or an enrolled image without a face is never found.
-
-    Args:
-        gallery: The enrolled people, each once.
-        probes: Images of them.
-
-    Returns:
-        How often they are found.
+    """Rank the person of every probe in the gallery. People who are equally similar come first, and a probe or an
+    enrolled image without a face is never found.
 
     Raises:
         EdgefrError: A person is enrolled twice, or a probe's person is not enrolled.
@@ -146,18 +118,10 @@ def closed_set(gallery: Identities, probes: Identities) -> ClosedSet:
 
 
 def open_set(gallery: Identities, probes: Identities, fpir: float) -> OpenSet:
-    """FNIR at a false positive identification rate.
-
-    Args:
-        gallery: The enrolled people, each once.
-        probes: Images of enrolled people (mated) and of others.
-        fpir: Highest share of the others that may match anybody.
-
-    Returns:
-        How often enrolled people are missed.
+    """FNIR at a false positive identification rate of at most `fpir`. Probes of enrolled people are the mated ones.
 
     Raises:
-        EdgefrError: A person is enrolled twice, no probe is mated, or fewer than 30 / `fpir` are of others.
+        EdgefrError: A person is enrolled twice, no probe is mated, or fewer than 30 / `fpir` probes are not mated.
     """
     found = _search(gallery, probes)
     mated = int(found.mated.sum())
@@ -174,12 +138,8 @@ def open_set(gallery: Identities, probes: Identities, fpir: float) -> OpenSet:
 
 @dataclass(frozen=True)
 class _Searches:
-    """The searches of all probes.
-
-    Attributes:
-        mated: Whether the person is enrolled.
-        rank: Rank of the person among M enrolled ones, M + 1 if the person cannot be found.
-        best: Highest similarity to anybody.
+    """Of every probe: whether its person is enrolled, the rank of that person (M + 1 if it cannot be found), and the
+    highest similarity to anybody.
     """
 
     mated: Bools

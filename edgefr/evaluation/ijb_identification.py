@@ -44,11 +44,8 @@ class TpirRow:
 
 @dataclass(frozen=True)
 class IdentificationFigures:
-    """The figures of the 1:N protocol.
-
-    Attributes:
-        rank: For each of RANKS, the share of probes whose mate is at least that similar in both galleries together.
-        rows: The rates near each of FPIRS.
+    """The share of probes whose mate is within each of RANKS in both galleries together, and the rates near each of
+    FPIRS.
     """
 
     rank: tuple[Estimate, ...]
@@ -56,15 +53,7 @@ class IdentificationFigures:
 
 
 def search_templates(templates: Templates, search: Search) -> IdentificationFigures:
-    """Search for every probe in both galleries, one of which has its person.
-
-    Args:
-        templates: The templates of one system.
-        search: The galleries and probes.
-
-    Returns:
-        The figures.
-    """
+    """Search for every probe in both galleries, one of which has its person."""
     galleries = [_embedded(templates, gallery) for gallery in search.galleries]
     probes = _embedded(templates, search.probes)
     found = _against_all(galleries, probes)
@@ -91,12 +80,8 @@ def _ranks(ahead: Ints, people: Ints) -> tuple[Estimate, ...]:
 
 @dataclass(frozen=True)
 class _Found:
-    """The searches of Q probes.
-
-    Attributes:
-        mate: (Q,) similarity to the probe's mate.
-        ahead: (Q,) number of others who are at least as similar.
-        highest: Highest similarities to others, falling.
+    """Of Q probes: the similarity (Q,) to the mate and how many others are at least as similar; and the highest
+    similarities to others, falling.
     """
 
     mate: Floats

@@ -23,12 +23,7 @@ WeightFunction = Callable[[Ints], Floats]
 
 @dataclass(frozen=True)
 class Templates:
-    """The fused templates of one system.
-
-    Attributes:
-        number: (T,) int64, the numbers of the templates, rising.
-        embedding: (T, K) of unit length.
-    """
+    """The rising numbers (T,) of the templates of one system, and their embeddings (T, K) of unit length."""
 
     number: Ints
     embedding: Floats
@@ -65,15 +60,7 @@ def certainty_weights(system: System) -> WeightFunction:
 
 
 def fuse_templates(system: System, crops: Crops, weights: WeightFunction) -> Templates:
-    """Fuse pictures: the mean within a medium, summed over the media of a template, at unit length.
-
-    Args:
-        system: Embeddings of the N pictures.
-        crops: The template and medium of each picture.
-        weights: Weights of the pictures.
-
-    Returns:
-        T templates.
+    """Fuse N pictures to T templates: the mean within a medium, summed over the media of a template, at unit length.
 
     Raises:
         EdgefrError: The pictures of a template have no weight, or cancel. The template is named.

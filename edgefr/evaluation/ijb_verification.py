@@ -21,14 +21,8 @@ FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 @dataclass(frozen=True)
 class TarRow:
-    """True accept rate (TAR) near one FAR.
-
-    Attributes:
-        far: The false accept rate.
-        nearest_far: The FAR of the curve that is nearest to it.
-        nearest_tar: The TAR there, as upstream prints it whatever the number of impostors.
-        strict: TAR at a FAR of at most `far`, None if the impostors are fewer than `needed`.
-        needed: Impostor comparisons that are needed, by the rule of 30.
+    """TAR near one FAR: `nearest_tar` where the curve comes nearest to it, as upstream prints it whatever the number
+    of impostors, and `strict` at or below it; None if there are fewer impostors than the `needed`.
     """
 
     far: float
@@ -47,16 +41,8 @@ class VerificationFigures:
 
 
 def verify_templates(templates: Templates, pairs: TemplatePairs) -> VerificationFigures:
-    """Compare templates.
-
-    The list of pairs does not say who the people are. Templates that match count as one person.
-
-    Args:
-        templates: The templates of one system.
-        pairs: The pairs to compare.
-
-    Returns:
-        The figures.
+    """Compare templates. The list of pairs does not say who the people are; templates that match count as one
+    person.
     """
     indices = Pairs(templates.index(pairs.first), templates.index(pairs.second), pairs.same)
     person = _people(len(templates.number), indices)

@@ -92,17 +92,7 @@ def lfw_trials(
     progress: Advance,
 ) -> list[Trial]:
     """The trials of pairs in several conditions. Thresholds are chosen on the other folds of the same condition.
-
-    Args:
-        dataset: Name of the data set.
-        named: The pairs.
-        read_crops: Reads the faces.
-        chosen: The conditions.
-        models: The models.
-        progress: Called with the number of pictures of every batch.
-
-    Returns:
-        A trial for each condition.
+    `progress` counts pictures.
 
     Raises:
         EdgefrError: The pairs are of a single fold, which is checked before any picture is read; or as for

@@ -66,16 +66,9 @@ def _add(one: System, other: System) -> System:
 
 
 def fusion_baselines(a: System, b: System) -> list[System]:
-    """Fusions that need no training: sum and concatenation of two systems' embeddings, at unit length.
-
-    The cosine of concatenated unit vectors is the mean of both cosines, so concatenation is also the score average.
-
-    Args:
-        a: A system.
-        b: Another system.
-
-    Returns:
-        The sum, if both have equally long embeddings, and the concatenation.
+    """Fusions without training: the sum (of equally long embeddings) and the concatenation of two systems, at unit
+    length. The cosine of concatenated unit vectors is the mean of both cosines, so concatenation is also the score
+    average.
     """
     found = [System(CONCATENATION, normalise_rows(np.concatenate([a.embedding, b.embedding], 1)).astype(np.float32))]
     if a.embedding.shape == b.embedding.shape:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.types import Bools, Doubles, Floats, Ints
+from edgefr.types import Bools, Floats, Ints
 
 CHUNK = 1 << 16
 """Pairs compared at once: protocols have millions, whose embeddings would fill the memory."""
@@ -43,14 +43,7 @@ class Pairs:
 
 
 def similarities(embedding: Floats, pairs: Pairs) -> Floats:
-    """Cosine similarity of every pair.
-
-    Args:
-        embedding: (N, K) of unit length.
-        pairs: P pairs.
-
-    Returns:
-        (P,) float32.
+    """Cosine similarity (P,) of every pair of embeddings (N, K) of unit length.
 
     Raises:
         EdgefrError: A pair has an index beyond N.
@@ -68,18 +61,3 @@ def similarities(embedding: Floats, pairs: Pairs) -> Floats:
         part = slice(start, start + CHUNK)
         found[part] = np.einsum("pk,pk->p", embedding[pairs.first[part]], embedding[pairs.second[part]])
     return found
-
-
-def cosine_similarity(a: Floats, b: Floats) -> Doubles:
-    """Cosine similarity of two embeddings of each face, which need not have unit length.
-
-    Args:
-        a: (N, K).
-        b: (N, K).
-
-    Returns:
-        (N,) float64.
-    """
-    left, right = a.astype(np.float64), b.astype(np.float64)
-    cosine: Doubles = (left * right).sum(1) / np.sqrt((left * left).sum(1) * (right * right).sum(1))
-    return cosine

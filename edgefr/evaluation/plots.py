@@ -40,15 +40,7 @@ PANEL = (4.6, 3.9)
 
 @dataclass(frozen=True)
 class Series:
-    """A line.
-
-    Attributes:
-        name: Its name in the legend.
-        x: (N,).
-        y: (N,).
-        low: (N,) lower edge of a band around it.
-        high: (N,) upper edge of the band.
-    """
+    """A line through (x, y), (N,) each, with a band from `low` to `high` if they are given."""
 
     name: str
     x: Doubles
@@ -96,17 +88,10 @@ def plot_line_panels(
 
 
 def plot_det_curves(target: Target, panels: Sequence[tuple[str, dict[str, DetCurve]]]) -> None:
-    """Plot detection error trade-offs on normal deviate axes, in several panels.
+    """Plot detection error trade-offs on normal deviate axes: a panel for every title, a curve for every system.
 
     Source: Martin et al. 1997, The DET curve in assessment of detection task performance. Rates of 0 are not drawn,
     because they are infinitely far away on such axes.
-
-    Args:
-        target: Where to write.
-        panels: Titles and curves by system.
-
-    Raises:
-        EdgefrError: As for `plot_line_panels`.
     """
     _write(target, [_det_panel(title, curves) for title, curves in panels], min(3, len(panels)))
 
@@ -136,15 +121,8 @@ def _det_panel(title: str, curves: dict[str, DetCurve]) -> Callable[[Axes], None
 
 
 def plot_score_histogram(target: Target, title: str, comparisons: Comparisons) -> None:
-    """Plot the distributions of genuine and impostor similarities, each with an area of 1.
-
-    Args:
-        target: Where to write.
-        title: Title of the plot.
-        comparisons: The comparisons. Those without a face are left out.
-
-    Raises:
-        EdgefrError: As for `plot_line_panels`.
+    """Plot the distributions of genuine and impostor similarities, each with an area of 1, without failures to find
+    a face.
     """
 
     def draw(axes: Axes) -> None:

@@ -104,14 +104,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class EmbeddedRenderings:
-    """N pictures in every rendering.
-
-    Attributes:
-        names: Names of the pictures.
-        read_crops: Reads the faces again, for thumbnails.
-        present: Rendering -> (N,) whether a face was found.
-        systems: Rendering -> what every system computed; NaN if no face was found.
-        signals: Rendering -> signal -> (N,); NaN if no face was found.
+    """N pictures in every rendering: whether a face is `present` (N,), what every system computed, and the signals
+    (N,); NaN if no face was found. `read_crops` reads the faces again, for thumbnails.
     """
 
     names: Sequence[str]
@@ -165,15 +159,7 @@ def aligned_crops(folder: FaceFolder, signals: Signals = MappingProxyType({})) -
 
 
 def degraded_crops(read: Callable[[str], Image | None], signals: Signals = MappingProxyType({})) -> CropReader:
-    """Read aligned faces and degrade them as they are.
-
-    Args:
-        read: Name -> aligned face, or None.
-        signals: Quality signals to measure of each rendering.
-
-    Returns:
-        The reader.
-    """
+    """Read aligned faces with `read`, and degrade them as they are. `signals` are measured of each rendering."""
 
     def read_crops(name: str, wanted: Sequence[str]) -> list[FaceCrop | None]:
         face = read(name)
@@ -188,17 +174,7 @@ def degraded_crops(read: Callable[[str], Image | None], signals: Signals = Mappi
 def embed_renderings(
     names: Sequence[str], read_crops: CropReader, wanted: Sequence[str], models: ModelSet, progress: Advance
 ) -> EmbeddedRenderings:
-    """Read and embed pictures in several renderings, 64 pictures at a time.
-
-    Args:
-        names: Names of the pictures.
-        read_crops: Reads their faces.
-        wanted: The renderings.
-        models: The models.
-        progress: Called with the number of pictures of every batch.
-
-    Returns:
-        What every system computed.
+    """Read and embed pictures in the wanted renderings, 64 pictures at a time. `progress` counts pictures.
 
     Raises:
         NoFaceError: No picture shows a face.

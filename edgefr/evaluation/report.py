@@ -67,12 +67,7 @@ class HardPair:
 
 
 def write_report(path: Path, evaluation: Evaluation, extra: Sequence[Table] = ()) -> None:
-    """Write an evaluation as one HTML file. Without matplotlib it has no plots.
-
-    Args:
-        path: The file to write.
-        evaluation: The evaluation.
-        extra: More tables for the end of the page, such as those of an ablation.
+    """Write an evaluation as one HTML file, with `extra` tables at its end. Without matplotlib it has no plots.
 
     Raises:
         UnavailableError: The file cannot be written.

@@ -24,14 +24,7 @@ NONE = "—"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of figures.
-
-    Attributes:
-        title: Its title.
-        header: Names of the columns. The first column is text, the others are numbers.
-        rows: The cells.
-        notes: What the numbers mean.
-    """
+    """Rows of cells under a header, and notes. The first column is text, the others are numbers."""
 
     title: str
     header: list[str]

@@ -10,28 +10,13 @@ from edgefr.manifest import HeldOut, model_manifest
 
 
 def common_folds(known: Mapping[str, HeldOut], pairs: str) -> tuple[int, ...]:
-    """The folds that all models held out in training.
-
-    Args:
-        known: Name of a model -> the people it was not trained on.
-        pairs: SHA-256 of the pairs file; models that were trained with another one do not count.
-
-    Returns:
-        The folds, empty if there are none.
-    """
+    """The folds that all models held out, of those that were trained with the pairs file of this SHA-256."""
     folds = [set(held_out.folds) for held_out in known.values() if held_out.pairs == pairs]
     return tuple(sorted(set.intersection(*folds))) if folds else ()
 
 
 def known_held_out(models: Mapping[str, Path]) -> dict[str, HeldOut]:
-    """The people that models were not trained on.
-
-    Args:
-        models: Name -> file of a model.
-
-    Returns:
-        Name -> the people, for the models whose manifest states them.
-    """
+    """The people that models were not trained on, by name of the model, as far as their manifests state them."""
     manifests = {name: model_manifest(path) for name, path in models.items()}
     return {name: entry.held_out for name, entry in manifests.items() if entry is not None and entry.held_out}
 

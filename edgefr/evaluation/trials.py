@@ -56,23 +56,11 @@ def all_against_all(
     progress: Advance,
 ) -> list[Trial]:
     """Compare all pictures with all, each pair once, and search for the people in a gallery of one picture of each.
-
     Both pictures of a comparison have the same quality, so mixed conditions are left out.
 
-    Args:
-        dataset: Name of the data set.
-        names: Names of the pictures.
-        read_crops: Reads their faces.
-        chosen: The conditions.
-        models: The models.
-        progress: Called with the number of pictures of every batch.
-
-    Returns:
-        A trial for each condition.
-
     Raises:
-        InvalidArgumentError: There are more pictures than the memory can hold comparisons of, or not several people
-            with several pictures. Both are checked before any picture is read.
+        InvalidArgumentError: There are too many pictures for the memory, or not several people with several pictures.
+            Both are checked before any picture is read.
         EdgefrError: As for `protocols.embed_renderings`.
     """
     chosen = [condition for condition in chosen if condition.first == condition.second]
@@ -135,16 +123,7 @@ def _identification(embedding: Floats, labels: Ints, parts: Split) -> dict[str, 
 
 
 def bin_trial(dataset: str, pairs: BinPairs, models: ModelSet, progress: Advance) -> Trial:
-    """Upstream's ten folds, with each picture and its mirror image.
-
-    Args:
-        dataset: Name of the data set.
-        pairs: The pairs.
-        models: The models.
-        progress: Called with the number of pictures of every batch.
-
-    Returns:
-        The trial.
+    """Upstream's ten folds, with each picture and its mirror image. `progress` counts pictures.
 
     Raises:
         EdgefrError: A picture is not an aligned face, or a model fails.
@@ -177,20 +156,9 @@ def bin_trial(dataset: str, pairs: BinPairs, models: ModelSet, progress: Advance
 def ijb_trial(
     dataset: str, path: Path, crops: Crops, align: AlignFunction, models: ModelSet, progress: Advance
 ) -> Trial:
-    """IJB's templates, 1:1, and 1:N if its files are there.
+    """IJB's templates, 1:1, and 1:N if its files are there. `progress` counts pictures.
 
     The systems, fused as upstream fuses pictures, are followed by those with an uncertainty, fused by it.
-
-    Args:
-        dataset: Name of the data set.
-        path: The folder that holds `meta` and `loose_crop`.
-        crops: The pictures of the same folder.
-        align: Aligns a face.
-        models: The models.
-        progress: Called with the number of pictures of every batch.
-
-    Returns:
-        The trial.
 
     Raises:
         EdgefrError: The files are not IJB's, or a model fails.

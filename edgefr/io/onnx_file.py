@@ -52,15 +52,7 @@ def read_metadata(model: memoryview) -> dict[str, str]:
 
 
 def with_metadata(model: memoryview, key: str, value: str) -> Iterator[memoryview | bytes]:
-    """Replace one entry of the metadata of an ONNX model.
-
-    Args:
-        model: The bytes of the model.
-        key: Key of the entry.
-        value: Its new text.
-
-    Yields:
-        The new model in pieces. All other bytes stay as they are.
+    """An ONNX model in pieces, with one entry of its metadata replaced and all other bytes as they are.
 
     Raises:
         ValueError: The bytes are not a model, or end too early.

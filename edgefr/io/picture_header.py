@@ -29,16 +29,10 @@ MAX_TILE = 1 << 26
 
 @dataclass(frozen=True)
 class PhotoHeader:
-    """Size and kind of a picture as its file states them.
+    """Size and kind of a picture as its file states them, before any EXIF rotation.
 
-    Attributes:
-        format: "JPEG", "PNG", "GIF", "WebP", "BMP" or "TIFF".
-        width: Stored width in pixels, before any EXIF rotation.
-        height: Stored height in pixels, before any EXIF rotation.
-        bits: Bits per channel.
-        channels: Number of channels. A palette counts as three channels of 8 bits.
-        frames: 1 for a still picture. Pages of a TIFF are counted up to two.
-        cmyk: Whether the colours are CMYK.
+    `bits` are per channel; a palette counts as three channels of 8 bits. `frames` is 1 for a still picture; pages of
+    a TIFF are counted up to two.
     """
 
     format: str

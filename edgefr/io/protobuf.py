@@ -45,13 +45,7 @@ class Message:
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview, slice]]:
-    """The fields of a protobuf message.
-
-    Args:
-        message: The bytes of the message.
-
-    Yields:
-        The number of a field, its value, and the place of the whole field in the message.
+    """The fields of a protobuf message: number, value, and the place of the whole field in the message.
 
     Raises:
         ValueError: The bytes are not a protobuf message, or end too early.

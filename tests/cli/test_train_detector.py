@@ -12,4 +12,4 @@ def test_a_recipe_that_lacks_something_is_one_sentence(edgefr, tmp_path: Path) -
     pytest.importorskip("skimage")
     recipe = tmp_path / "spot.toml"
     recipe.write_text('name = "few"\n')
-    assert "found that it is missing" in edgefr("train-detector", recipe).sentence
+    assert "found it missing" in edgefr("train-detector", recipe).sentence
