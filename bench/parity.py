@@ -36,7 +36,7 @@ def run(data: Path, checkpoint: Path, model: Path) -> dict[str, Any]:
     faces, pairs = faces_and_pairs(data / "lfw-aligned-112.zip", read_pairs(data / "lfw-pairs.txt"), None)
     reference = CachedRecogniser(open_recogniser(checkpoint, "torch"))
     manifest = model_manifest(model)
-    thresholds = () if manifest is None else manifest.calibrated("fp32")
+    thresholds = () if manifest is None else tuple(sorted(entry.value for entry in manifest.thresholds_for("fp32")))
     rows = {}
     for runtime in available_runtimes():
         if runtime.version is None or runtime.name not in ("onnxruntime", "openvino"):

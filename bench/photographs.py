@@ -22,9 +22,9 @@ from edgefr.data.lfw_pairs import NamedPair, read_pairs
 from edgefr.detection.base import Detector, select_face
 from edgefr.detection.registry import open_detector
 from edgefr.errors import NoFaceError
+from edgefr.evaluation.bootstrap import accuracy_difference
 from edgefr.evaluation.fmr_thresholds import threshold_at_fmr
 from edgefr.evaluation.lfw_protocol import index_pairs
-from edgefr.evaluation.metrics import accuracy_difference
 from edgefr.evaluation.pairs import similarities
 from edgefr.recognition.alignment import align
 from edgefr.recognition.recogniser import Recogniser, open_recogniser

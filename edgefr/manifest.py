@@ -1,7 +1,7 @@
-"""Manifests: every artifact says what it was made from.
+"""Manifests: JSON that states what an artifact was made from, and the thresholds that were measured on it.
 
-An artifact `model.onnx` has its manifest beside it as `model.onnx.json`; an ONNX file also carries the same
-text in its metadata under the key `edgefr`, so that a lone file still knows its thresholds.
+The manifest of `model.onnx` is the file `model.onnx.json` next to it. An ONNX file also carries the same text in its
+metadata under the key `edgefr`, so that a single file is enough.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgefr import __version__
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, WrongModelError
 from edgefr.io.files import atomic_write, sha256_of
-from edgefr.io.protobuf import map_file, read_metadata, with_metadata
+from edgefr.io.onnx_file import map_file, read_metadata, with_metadata
 from edgefr.types import METADATA_KEY
 
 Signal = Literal["certainty", "norm", "detector", "sharpness"]
-"""What may tell a good face from a poor one, each higher for a better face: the negated uncertainty, the norm of the
-embedding before it is made unit, the detector's score, the sharpness of the aligned face."""
+"""Quality signals of a face, each higher for a better face: the negated uncertainty, the length of the embedding before
+it is normalised, the detector's score, the sharpness of the aligned face."""
 
 DEFAULT_FMR = 1e-3
-"""Decisions are made at this false match rate where nobody asks for another and it was measured."""
+"""The false match rate that decisions are made at unless another one is asked for."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A decision threshold on cosine similarity and the false match rate it was measured at, where one was."""
+    """A decision threshold on cosine similarity: pairs that reach `value` count as the same person. `fmr` is the
+    false match rate it was measured at (None if it was chosen otherwise), `measured_on` the data in words.
+    """
 
     fmr: float | None
     value: float
@@ -41,7 +43,7 @@ class Threshold:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Threshold:
-        """Read one of a manifest's thresholds; ValueError, TypeError or KeyError where it is none."""
+        """Read a threshold from JSON; ValueError, TypeError or KeyError if it is none."""
         low, high = raw["ci95"]
         fmr = None if raw["fmr"] is None else float(raw["fmr"])
         interval = (float(low), float(high))
@@ -50,8 +52,14 @@ class Threshold:
 
 @dataclass(frozen=True)
 class QualityLimit:
-    """A face whose `signal` lies below `limit` is too poor to be judged; `measured_on` says whose limit it is, and
-    `detector` whose score it is a limit of, if it is one."""
+    """The least quality that a face needs for a reliable decision.
+
+    Attributes:
+        signal: The quality signal.
+        limit: Faces below this value are too poor.
+        measured_on: The faces it was measured on, in words.
+        detector: The detector whose score it limits, None for other signals.
+    """
 
     signal: Signal
     limit: float
@@ -60,19 +68,18 @@ class QualityLimit:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> QualityLimit:
-        """Read a manifest's limit; ValueError, TypeError or KeyError where it is none."""
+        """Read a limit from JSON; ValueError, TypeError or KeyError if it is none."""
         signal, limit = raw["signal"], float(raw["limit"])
         if signal not in get_args(Signal) or not math.isfinite(limit):
             raise ValueError(f"a quality limit of {signal} {limit}")
-        detector = raw.get("detector")  # absent from limits of before it was told
+        detector = raw.get("detector")  # older manifests do not have it
         return cls(signal, limit, str(raw["measured_on"]), None if detector is None else str(detector))
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Whom a model never saw: everyone in a pair of these `folds` of the pairs file with the SHA-256 `pairs`.
-
-    None and no folds where nobody was held out. `faces` is the digest of the collection that the others are from.
+    """The people that a model was not trained on: everyone in the `folds` of the pairs file with the SHA-256
+    `pairs`, which is None if nobody was held out. `faces` is the digest of the collection it was trained on.
     """
 
     pairs: str | None
@@ -81,18 +88,26 @@ class HeldOut:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> HeldOut:
-        """Read what a manifest says of it; ValueError, TypeError or KeyError where it says something else."""
+        """Read it from JSON; ValueError, TypeError or KeyError if it is something else."""
         pairs = None if raw["pairs"] is None else str(raw["pairs"])
         return cls(pairs, tuple(int(fold) for fold in raw["folds"]), str(raw["faces"]))
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where an artifact comes from and the thresholds that were measured on it.
+    """Where an artifact comes from, and what was measured on it.
 
-    `made_from` maps a role ("backbone a", "checkpoint") to file name and SHA-256 of what went in. `held_out` is None
-    where it is not known whom the model was trained on. `engine` says of an engine what it was built on and for, and
-    what was measured of it (backends/engine_file.py).
+    Attributes:
+        kind: "onnx", "checkpoint", "engine", ...
+        name: Name of the artifact.
+        spec: Description of its network, see `spec.ModelSpec`.
+        made_from: Role ("backbone a", "checkpoint") -> file name and SHA-256 of what it was made from.
+        trained_on: Its training data, in words.
+        thresholds: Calibrated thresholds.
+        versions: Versions of the packages that made it.
+        quality: The least quality of a face, if it was measured.
+        held_out: The people it was not trained on, None if that is not known.
+        engine: For an engine, what it was built on and for, see `runtimes/engine_file.py`.
     """
 
     kind: str
@@ -106,29 +121,32 @@ class Manifest:
     held_out: HeldOut | None = None
     engine: dict[str, Any] = field(default_factory=dict)
 
+    def thresholds_for(self, precision: str) -> list[Threshold]:
+        """The thresholds that were measured in this precision, or those for FP32 if there are none."""
+        own = [entry for entry in self.thresholds if entry.precision == precision]
+        return own or [entry for entry in self.thresholds if entry.precision == "fp32"]
+
     def threshold_for(self, precision: str, fmr: float | None = None) -> Threshold | None:
-        """The threshold measured at `fmr` in this precision, else in FP32, if any.
+        """The threshold to decide by.
 
-        Without `fmr` the one at DEFAULT_FMR, or the first where there is none.
+        Args:
+            precision: Precision of the model.
+            fmr: False match rate that the threshold was measured at. None means DEFAULT_FMR, or the first threshold
+                of the precision if there is none at that rate.
+
+        Returns:
+            The threshold for this precision, or for FP32 if the precision has none; None if there is none at all.
         """
-        for wanted in (precision, "fp32"):
-            known = [entry for entry in self.thresholds if entry.precision == wanted]
-            found = [entry for entry in known if entry.fmr == (DEFAULT_FMR if fmr is None else fmr)]
-            if found or (known and fmr is None):
-                return (found or known)[0]
-        return None
-
-    def calibrated(self, precision: str) -> tuple[float, ...]:
-        """All thresholds measured in this precision, else in FP32, lowest first."""
-        for wanted in (precision, "fp32"):
-            if known := sorted(entry.value for entry in self.thresholds if entry.precision == wanted):
-                return tuple(known)
-        return ()
+        known = self.thresholds_for(precision)
+        if fmr is not None:
+            known += self.thresholds_for("fp32")
+        exact = (entry for entry in known if entry.fmr == (DEFAULT_FMR if fmr is None else fmr))
+        return next(exact, known[0] if known and fmr is None else None)
 
     def with_thresholds(self, measured: tuple[Threshold, ...]) -> Manifest:
-        """With these in place of those of the same rate and precision, and all others kept."""
-        again = {(entry.fmr, entry.precision) for entry in measured}
-        kept = tuple(entry for entry in self.thresholds if (entry.fmr, entry.precision) not in again)
+        """A manifest in which `measured` replaces the thresholds of the same rate and precision."""
+        replaced = {(entry.fmr, entry.precision) for entry in measured}
+        kept = tuple(entry for entry in self.thresholds if (entry.fmr, entry.precision) not in replaced)
         return replace(self, thresholds=kept + measured)
 
     def to_json(self) -> str:
@@ -136,19 +154,21 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Manifest:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote; `source` is the file it comes from, for messages.
 
         Raises:
-            EdgefrError: the text is not a manifest of this version.
+            EdgefrError: The text is not a manifest of this version.
         """
         try:
             raw = json.loads(text)
             thresholds = tuple(Threshold.from_dict(entry) for entry in raw.pop("thresholds"))
-            # Both are absent from manifests of before they were known.
-            known, left = raw.pop("quality", None), raw.pop("held_out", None)
-            quality = None if known is None else QualityLimit.from_dict(known)
-            held_out = None if left is None else HeldOut.from_dict(left)
-            return cls(thresholds=thresholds, quality=quality, held_out=held_out, **raw)
+            quality, held_out = raw.pop("quality", None), raw.pop("held_out", None)  # older manifests lack both
+            return cls(
+                thresholds=thresholds,
+                quality=None if quality is None else QualityLimit.from_dict(quality),
+                held_out=None if held_out is None else HeldOut.from_dict(held_out),
+                **raw,
+            )
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise EdgefrError(
                 f"an edgefr manifest in {source}",
@@ -158,25 +178,38 @@ class Manifest:
 
 
 def manifest_path(artifact: Path) -> Path:
-    """Where the manifest of `artifact` lies."""
+    """The file of an artifact's manifest."""
     return artifact.with_name(artifact.name + ".json")
 
 
 def read_manifest(artifact: Path) -> Manifest | None:
-    """The manifest beside `artifact`, or None where there is none."""
+    """The manifest next to an artifact, None if there is none; EdgefrError if it cannot be read."""
     path = manifest_path(artifact)
     if not path.is_file():
         return None
     return Manifest.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
-def model_manifest(model: Path) -> Manifest | None:
-    """What is known of a model: the manifest in an ONNX file's own metadata, else the one beside it.
+def write_manifest(artifact: Path, manifest: Manifest) -> None:
+    """Write the manifest next to an artifact; UnavailableError if the folder cannot be written."""
+    with atomic_write(manifest_path(artifact)) as temporary:
+        temporary.write_text(manifest.to_json(), encoding="utf-8")
 
-    The one inside comes first, for a file that was copied over another leaves that other's manifest beside it.
+
+def model_manifest(model: Path) -> Manifest | None:
+    """The manifest of a model.
+
+    The one inside an ONNX file comes first. A file that is copied over another one leaves the other's manifest next
+    to it.
+
+    Args:
+        model: An .onnx file, or another model with its manifest next to it.
+
+    Returns:
+        The manifest, None if there is none.
 
     Raises:
-        EdgefrError: a manifest is there but cannot be read.
+        EdgefrError: The manifest cannot be read, or the file is not an ONNX model.
     """
     if model.suffix.lower() != ".onnx":
         return read_manifest(model)
@@ -187,18 +220,18 @@ def model_manifest(model: Path) -> Manifest | None:
     return read_manifest(model) if inside is None else Manifest.from_json(inside, str(model))
 
 
-def write_manifest(artifact: Path, manifest: Manifest) -> None:
-    with atomic_write(manifest_path(artifact)) as temporary:
-        temporary.write_text(manifest.to_json(), encoding="utf-8")
-
-
 def write_model_manifest(model: Path, manifest: Manifest) -> None:
-    """Put a manifest where `model_manifest` looks: into an ONNX file's metadata, and beside the model.
+    """Write the manifest of a model, next to it and into the metadata of an ONNX file.
 
-    An ONNX file is written anew, which needs as much room again; all else in it stays byte for byte.
+    All other bytes of an ONNX file stay as they are. It is written anew, which needs as much disk space again.
+
+    Args:
+        model: The model.
+        manifest: Its new manifest.
 
     Raises:
-        EdgefrError: the model is none, or its folder cannot be written.
+        WrongModelError: The file is not an ONNX model.
+        UnavailableError: The folder cannot be written.
     """
     if model.suffix.lower() == ".onnx":
         with atomic_write(model) as temporary:
@@ -214,19 +247,18 @@ def _copy_with_manifest(model: Path, output: Path, manifest: Manifest) -> None:
             raise _no_model(model, error) from error
 
 
-def _no_model(model: Path, error: Exception) -> EdgefrError:
+def _no_model(model: Path, error: Exception) -> WrongModelError:
     found = getattr(error, "strerror", None) or str(error)
-    return EdgefrError(
+    return WrongModelError(
         f"an ONNX model in {model}", f"another or a damaged file ({found})", "make it again with `edgefr export`"
     )
 
 
 def model_digest(model: Path) -> str:
-    """Tells a model from others: SHA-256 of its file, of an ONNX file without the manifest in it, for one that is
-    calibrated is still the same model.
+    """SHA-256 of a model that stays the same when it is calibrated: of an ONNX file without the manifest in it.
 
     Raises:
-        EdgefrError: an ONNX file is none, or cannot be read.
+        WrongModelError: The file is not an ONNX model or cannot be read.
     """
     if model.suffix.lower() != ".onnx":
         return sha256_of(model)
@@ -240,13 +272,11 @@ def model_digest(model: Path) -> str:
 
 
 def file_reference(path: Path) -> dict[str, str]:
-    """An entry for `Manifest.made_from`."""
+    """File name and SHA-256 for `Manifest.made_from`."""
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
 def package_versions(*packages: str) -> dict[str, str]:
-    """Versions of edgefr, Python, the processor architecture and the packages that made an artifact."""
+    """Versions of edgefr, Python and some packages, and the processor architecture."""
     found = {"edgefr": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for package in packages:
-        found[package] = metadata.version(package)
-    return found
+    return found | {package: metadata.version(package) for package in packages}

@@ -1,27 +1,37 @@
-"""The choices that make up a recognition network: its backbones and the fusion between them."""
+"""The description of a recognition network: its backbones and the fusion between them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, InvalidArgumentError
 
 
 @dataclass(frozen=True)
 class FusionSpec:
-    """Every choice of the fusion network; the defaults are the paper's full model (arXiv 2309.13137).
+    """The options of the fusion network. The defaults are the paper's full model (arXiv 2309.13137).
 
-    Where the paper is silent several readings are reachable:
-    `body`: the paper's two transformers over the feature maps, or, to compare with, an `mlp` on both embeddings.
-    `tap`: feature map after the trunk's last BatchNorm (`bn`) or before it (`conv`).
-    `project`: how both maps' channels in the local block become those of one - a Conv1x1 `after` the block, the
-    block's own last Conv1x1 (`inside`, with a Conv1x1 shortcut as in ResNet), or the sum of both halves (`fold`).
-    `positions`: position codes of the 49 local tokens.
-    `kv`: which map keys and values come from, for a query from the other (`cross`) or the same net (`self`);
-    `split` takes keys from the query's own net and values from the other.
-    `readout`: all tokens (`flatten`) or the mean of the local tokens with both global rows (`mean`).
-    `skip`: `embeddings` adds a linear path from the backbones' own embeddings to mu (an extension of ours).
+    Where the paper leaves a choice open, several readings are available.
+
+    Attributes:
+        body: `transformers`, the paper's two over the feature maps, or `mlp` on both embeddings, for comparison.
+        embedding_dim: Length K of the fused embedding.
+        local_branch: Whether there is a local transformer.
+        global_branch: Whether there is a global transformer.
+        vib: Whether there is a variational information bottleneck.
+        tap: Feature map after the trunk's last BatchNorm (`bn`) or before it (`conv`).
+        project: How the local block turns the channels of both maps into those of one: by a Conv1x1 `after` the
+            block, by the block's own last Conv1x1 (`inside`, with a Conv1x1 shortcut as in ResNet), or by the sum of
+            both halves (`fold`).
+        positions: Position codes of the 49 local tokens.
+        kv: The map that keys and values come from: that of the other net than the query's (`cross`), that of the same
+            net (`self`), or keys from the same net and values from the other (`split`).
+        readout: All tokens (`flatten`), or the mean of the local tokens with both global rows (`mean`).
+        skip: `embeddings` adds a linear path from the embeddings of the backbones to mu, an extension of ours.
+        depth: Number of transformer layers.
+        heads: Number of attention heads.
+        ffn: Width of the feed-forward layers.
     """
 
     body: Literal["transformers", "mlp"] = "transformers"
@@ -40,31 +50,33 @@ class FusionSpec:
     ffn: int = 2048
 
     def __post_init__(self) -> None:
-        choices = {
-            "body": ("transformers", "mlp"),
-            "tap": ("bn", "conv"),
-            "project": ("after", "inside", "fold"),
-            "positions": ("none", "learned", "sincos"),
-            "kv": ("cross", "self", "split"),
-            "readout": ("flatten", "mean"),
-            "skip": ("none", "embeddings"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise EdgefrError(
-                    f"fusion.{name} to be one of {', '.join(allowed)}", f"{getattr(self, name)!r}", "correct the recipe"
+        for name, kind in get_type_hints(FusionSpec).items():
+            value, allowed = getattr(self, name), get_args(kind)
+            if allowed and value not in allowed:
+                raise InvalidArgumentError(
+                    f"fusion.{name} to be one of {', '.join(allowed)}", f"{value!r}", "correct the recipe"
+                )
+            if kind is int and (type(value) is not int or value < 1):
+                raise InvalidArgumentError(
+                    f"fusion.{name} to be a positive whole number", f"{value!r}", "correct the recipe"
                 )
         if not (self.local_branch or self.global_branch):
-            raise EdgefrError("fusion.local_branch or fusion.global_branch to be on", "both off", "correct the recipe")
-        for name in ("embedding_dim", "depth", "heads", "ffn"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise EdgefrError(f"fusion.{name} to be a positive whole number", f"{value!r}", "correct the recipe")
+            raise InvalidArgumentError(
+                "fusion.local_branch or fusion.global_branch to be on", "both off", "correct the recipe"
+            )
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A fused model: the architectures in its two seats, how each was trained, and the fusion between them."""
+    """A fused model.
+
+    Attributes:
+        arch_a: Architecture of backbone A, a name of `nn.architectures`.
+        arch_b: Architecture of backbone B.
+        loss_a: Loss that backbone A was trained with.
+        loss_b: Loss that backbone B was trained with.
+        fusion: The network that fuses them.
+    """
 
     arch_a: str
     arch_b: str
@@ -73,14 +85,15 @@ class ModelSpec:
     fusion: FusionSpec = FusionSpec()
 
     def to_dict(self) -> dict[str, Any]:
+        """The description as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any], source: str) -> ModelSpec:
-        """Read what `to_dict` gave.
+        """Read what `to_dict` returned; `source` is the file it comes from, for messages.
 
         Raises:
-            EdgefrError: a field is unknown, missing or out of range.
+            EdgefrError: A field is unknown, missing or out of range.
         """
         known = {entry.name for entry in fields(FusionSpec)}
         fusion = raw.get("fusion", {})

@@ -1,6 +1,6 @@
-"""Array types, the alignment template and the tensor names that training and runtime share.
+"""Array types, the alignment template and the tensor names that training and runtimes share.
 
-Training and runtime meet only here, in the manifest and in the .onnx file. Nothing here imports torch.
+Training and runtimes have only this file, the manifest and the .onnx file in common. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ Image = npt.NDArray[np.uint8]
 Faces = npt.NDArray[np.uint8]
 """(B, 112, 112, 3) uint8, RGB, aligned."""
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 FACE_SIZE = 112
 """Side of an aligned face in pixels."""
 
 MAP_CHANNELS = 512
 MAP_SIZE = 7
-"""Every published backbone gives a feature map of (512, 7, 7) for an aligned face; our `mini` has fewer channels."""
+"""Published backbones have a feature map of (512, 7, 7) for an aligned face; `mini` has fewer channels."""
 
 TEMPLATE: Floats = np.array(
     [
@@ -31,16 +34,16 @@ TEMPLATE: Floats = np.array(
     ],
     np.float32,
 )
-"""Left eye, right eye, nose, left and right mouth corner in an aligned face, (5, 2) as x, y pixels; "left" is
-the viewer's left. Source: ArcFace (insightface `face_align.py`)."""
+"""Left eye, right eye, nose, left and right mouth corner in an aligned face, (5, 2) as x, y in pixels. "Left" is the
+viewer's left. Source: ArcFace (insightface `face_align.py`)."""
 
 INPUT_NAME = "image"
 EMBEDDING, NORM, UNCERTAINTY = "embedding", "norm", "uncertainty"
 CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME = "input.1", "output"
-"""Names in the classic float graph that insightface's `ArcFaceONNX` takes."""
+"""Names in the float graph that insightface's `ArcFaceONNX` accepts."""
 
 SPOT_OUTPUT, SPOT_STRIDE = "faces", 32
-"""Of the detector `spot`: its output, and what the sides of its pictures are multiples of."""
+"""The output of the detector `spot`, and the number that the sides of its input are multiples of."""
 
 METADATA_KEY = "edgefr"
 """Key of the manifest in an ONNX file's metadata."""

@@ -75,7 +75,7 @@ def _read_faces(faces: Path | None, pairs: Path | None, limit: int | None, calib
     from edgefr.data.lfw_pairs import read_pairs
     from edgefr.data.sample_faces import astronaut_faces
     from edgefr.engines.engine_from_onnx import BuildFaces
-    from edgefr.evaluation.lfw_protocol import draw, faces_and_pairs
+    from edgefr.evaluation.lfw_protocol import draw_indices, faces_and_pairs
 
     if faces is None:
         if pairs is not None:
@@ -96,7 +96,9 @@ def _read_faces(faces: Path | None, pairs: Path | None, limit: int | None, calib
             "its calibration, so that the comparison is too favourable."
         )
     others = others or list(folder.names)
-    return BuildFaces(compared, indexed, folder.read_faces([others[at] for at in draw(len(others), CALIBRATION_FACES)]))
+    return BuildFaces(
+        compared, indexed, folder.read_faces([others[at] for at in draw_indices(len(others), CALIBRATION_FACES)])
+    )
 
 
 def _text(built: BuiltEngine) -> str:

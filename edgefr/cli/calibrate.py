@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +17,11 @@ from edgefr.cli.options import (
     folds_of,
 )
 from edgefr.cli.output import print_json, progress, table, warn
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.manifest import Signal
 
 if TYPE_CHECKING:
-    from edgefr.evaluation.calibration import Chosen
-    from edgefr.manifest import HeldOut, QualityLimit, Threshold
-    from edgefr.runtimes.base import Description
+    from edgefr.evaluation.calibration import Calibration
 
 
 def calibrate(
@@ -32,11 +30,11 @@ def calibrate(
     fmr: Annotated[
         list[float], typer.Option(help="A false match rate to measure the threshold at; may be given several times.")
     ] = [1e-2, 1e-3],  # noqa: B006 - typer reads it, nobody writes to it
-    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to take the people of some folds only.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to take only the people of some folds.")] = None,
     folds: Annotated[str | None, typer.Option(help="Those folds, such as 1-5 or 1,3.")] = None,
     quality: Annotated[
         Signal | None,
-        typer.Option(help="Also measure below which value of this signal a face is too poor to be judged."),
+        typer.Option(help="Also measure the value of this signal below which a face is too poor for a decision."),
     ] = None,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
@@ -44,72 +42,53 @@ def calibrate(
     precision: PrecisionOption = "fp32",
     json: JsonOption = False,
 ) -> None:
-    """Measure thresholds on faces of your own; a model that was trained on these people is warned of.
+    """Measure decision thresholds on your own faces, and write them into the model's manifest.
 
-    They go into the model's manifest, for the precision that they were measured in; `edgefr verify --fmr` uses them,
-    and those of fp32 for a precision that has none. A limit of quality is what all but 1 % of the faces reach, of
-    which there have to be 3,000; `edgefr verify` warns of faces below it. The detector's score is that of photographs.
+    `edgefr verify --fmr` uses the thresholds of the precision it runs in, or those of fp32 if there are none. --quality
+    also measures the limit that all but 1 % of the faces reach, of which there must be 3,000; `edgefr verify` warns of
+    faces below it. The signal `detector` needs photographs. A warning is printed if the model was trained on these
+    people.
     """
-    from edgefr.evaluation.calibration import choose, measure
+    from edgefr.evaluation.calibration import calibrate_model, select_faces
     from edgefr.evaluation.face_provider import FaceProvider
-    from edgefr.manifest import Manifest, model_manifest, write_model_manifest
-    from edgefr.recognition.recogniser import open_recogniser
+    from edgefr.manifest import model_manifest
 
     if not model.is_file():
-        raise EdgefrError("a model file to write thresholds into", f"none at {model}", "check the path")
-    finder = FaceProvider.open(detector, face)
-    if quality == "detector" and finder.detector is None:
-        raise EdgefrError("a detector for --quality detector", "none", "give one with --detector")
-    named = () if folds is None else tuple(sorted(folds_of(folds)))
-    manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
-    chosen = _doubted(choose(faces, pairs, named), pairs, named, model, manifest.held_out)
-    recogniser = open_recogniser(model, runtime, precision, images=len(chosen.names))
+        raise InvalidArgumentError("a model file to write thresholds into", f"none at {model}", "check the path")
+    provider = FaceProvider.open(detector, face)
+    if quality == "detector" and provider.detector is None:
+        raise InvalidArgumentError("a detector for --quality detector", "none", "give one with --detector")
+    chosen_folds = () if folds is None else tuple(sorted(folds_of(folds)))
+    manifest = model_manifest(model)
+    chosen = select_faces(faces, pairs, chosen_folds, model.stem, None if manifest is None else manifest.held_out)
+    for text in chosen.warnings:
+        warn(f"edgefr: {text}")
     with progress("Embedding", len(chosen.names)) as advance:
-        thresholds, limit = measure(recogniser, chosen, finder.within(chosen.folder), fmr, quality, advance)
-    if limit is not None and limit.signal == "detector" and finder.detector is not None:
-        limit = replace(limit, detector=finder.detector.name)
-    manifest = replace(manifest.with_thresholds(thresholds), quality=limit or manifest.quality)
-    write_model_manifest(model, manifest)
-    description = recogniser.description
+        found = calibrate_model(model, chosen, provider, fmr, quality, runtime, precision, advance)
     if json:
         print_json(
             {
                 "model": str(model),
-                "runtime": description.runtime,
-                "precision": description.precision,
-                "images": len(chosen.names),
-                "thresholds": [asdict(entry) for entry in thresholds],
-                "quality": None if limit is None else asdict(limit),
+                "runtime": found.description.runtime,
+                "precision": found.description.precision,
+                "images": found.images,
+                "thresholds": [asdict(entry) for entry in found.thresholds],
+                "quality": None if found.quality is None else asdict(found.quality),
             }
         )
     else:
-        print(_text(model, description, thresholds, limit))
+        print(_text(model, found))
 
 
-def _doubted(
-    chosen: Chosen, pairs: Path | None, folds: tuple[int, ...], model: Path, held_out: HeldOut | None
-) -> Chosen:
-    """The same people, said to be those that the model was trained on if they are; told on stderr before the work."""
-    from edgefr.evaluation.train_test_overlap import overlap_warnings
-    from edgefr.io.files import sha256_of
-
-    if held_out is None:
-        return chosen
-    sha256, folder = None if pairs is None else sha256_of(pairs), chosen.folder
-    found = overlap_warnings(
-        {model.stem: held_out}, sha256, folds, {folder.path.name: folder.path}, lambda _: folder.digest()
-    )
-    for doubt in found:
-        warn(f"edgefr: {doubt}")
-    return replace(chosen, whose=f"{chosen.whose}, who were also trained on") if found else chosen
-
-
-def _text(model: Path, description: Description, thresholds: tuple[Threshold, ...], limit: QualityLimit | None) -> str:
-    rows = [[f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)] for entry in thresholds]
+def _text(model: Path, found: Calibration) -> str:
+    rows = [
+        [f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)] for entry in found.thresholds
+    ]
+    runtime, precision = found.description.runtime, found.description.precision
     lines = [
-        f"{model.name} on {description.runtime} {description.precision}, {thresholds[0].measured_on}",
+        f"{model.name} on {runtime} {precision}, {found.thresholds[0].measured_on}",
         table(["FMR", "threshold", "95 % interval"], rows),
     ]
-    if limit is not None:
-        lines.append(f"A face is too poor with a {limit.signal} below {limit.limit:.3g}, by {limit.measured_on}.")
+    if (limit := found.quality) is not None:
+        lines.append(f"Quality limit: {limit.signal} of at least {limit.limit:.3g}, from {limit.measured_on}.")
     return "\n".join(lines)

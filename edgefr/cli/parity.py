@@ -51,7 +51,7 @@ def parity(
     images, indexed = faces_and_pairs(faces, None if pairs is None else read_pairs(pairs), limit)
     thresholds: tuple[float, ...] = () if threshold is None else (threshold,)
     if threshold is None and (manifest := model_manifest(model)):
-        thresholds = manifest.calibrated(first.description.precision)
+        thresholds = tuple(sorted(entry.value for entry in manifest.thresholds_for(first.description.precision)))
     with progress("Embedding", 2 * len(images)) as advance:
         report = compare_models(first, second, images, indexed, thresholds, advance)
     exceeded = check_bounds(report, looser_bound(first.description.precision, second.description.precision))

@@ -95,7 +95,7 @@ def _draw(path: Path, rows: Sequence[Row], chosen: Sequence[Variant], key: str) 
     """Accuracy over the values in good light and in poor, a line a recipe; 0 stands a decade below the others."""
     import numpy as np
 
-    from edgefr.evaluation.plots import Series, line_panels
+    from edgefr.evaluation.plots import Series, plot_line_panels
 
     by_name = {row.name: row for row in rows}
     numbers = {variant.name: variant.value for variant in chosen if isinstance(variant.value, float)}
@@ -112,4 +112,4 @@ def _draw(path: Path, rows: Sequence[Row], chosen: Sequence[Variant], key: str) 
         ("clean", [line(base, lambda row: row.clean) for base in bases]),
         ("degraded", [line(base, lambda row: row.degraded) for base in bases]),
     ]
-    line_panels(path, panels, f"{key} (0 drawn at {least / 10:g})", "accuracy, %", log_x=True)
+    plot_line_panels(path, panels, f"{key} (0 drawn at {least / 10:g})", "accuracy, %", log_x=True)

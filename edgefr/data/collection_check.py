@@ -1,4 +1,4 @@
-"""What is wrong with a collection of aligned faces, found before days of training are spent on it."""
+"""Checks a collection of aligned faces for faults that would spoil a training."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.data.collections import FaceFolder, found_in, person_of
+from edgefr.data.collections import FaceFolder, person_of
 from edgefr.data.duplicate_pictures import Bits, difference_hash, equal_groups, near_pairs, pixel_hash
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnreadableImageError
 from edgefr.types import FACE_SIZE, Image
 
 CHUNK = 64
-"""Pictures that a worker process looks at before it reports."""
+"""Pictures that a worker process checks before it reports."""
 
 MIDDLE = slice(56, 83), slice(40, 71)
 """First and last row and column of nose and cheeks in an aligned face: skin, hardly ever hair, eyes or background."""
 MARGIN = 5.0
-"""Skin of every colour reflects more red than blue. In MIDDLE the mean of R exceeds that of B by more than 5 of
-255 in 7,663 of LFW's 7,701 aligned faces, and B that of R in 2 (0.03 %, both in blue stage light); the others
-are grey or nearly. The median difference is 55."""
+"""Skin of every colour reflects more red than blue. In MIDDLE, the mean of R exceeds that of B by more than 5 of 255 in
+7,663 of LFW's 7,701 aligned faces; B exceeds R in 2 (0.03 %, both in blue stage light). The others are nearly grey. The
+median difference is 55."""
 STRAY = 0.02
-"""Share of pictures that may look swapped, or not, before a collection counts as mixed."""
+"""Share of pictures that may disagree before a collection counts as mixed."""
 
-LOOK = np.dtype([("width", "i4"), ("height", "i4"), ("pixels", "u8"), ("bits", "u1", 32), ("red", "f4")])
-"""What is kept of a picture: 52 bytes, so that millions fit."""
-Look = tuple[int, int, int, Bits, float]
+STATS = np.dtype([("width", "i4"), ("height", "i4"), ("pixels", "u8"), ("bits", "u1", 32), ("red", "f4")])
+"""What is kept of a picture: 52 bytes, so that millions fit into the memory."""
+ImageStats = tuple[int, int, int, Bits, float]
+"""Width, height, hash of the pixels, difference hash, red minus blue."""
 
 _folder: FaceFolder
-"""In a worker process only: its collection, which is too large to come along with every task."""
+"""In a worker process only: its collection, which is too large to be sent with every task."""
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Whether red and blue are where they should be, by the colour of skin.
+    """Whether red and blue are in the right order, judged by the colour of skin.
 
-    `right` and `swapped` count pictures by MARGIN; grey ones are neither. A collection is `swapped`, or `rgb`, when
-    at most STRAY of them (or two) say otherwise, else `mixed`; it is `unknown` when all are grey. `suspects` are the
-    names of the swapped.
+    Attributes:
+        verdict: `rgb` or `swapped` if at most STRAY of the pictures (or two) disagree, otherwise `mixed`; `unknown` if
+            all pictures are grey.
+        right: Number of pictures with more red than blue by MARGIN.
+        swapped: Number of pictures with more blue than red by MARGIN.
+        suspects: Names of the swapped pictures.
     """
 
     verdict: Literal["rgb", "swapped", "mixed", "unknown"]
@@ -57,11 +61,17 @@ class Channels:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found among `pictures` that were looked at; `people` and `alone` (those with a single picture) count
-    the whole collection.
+    """The result of `check`.
 
-    `corrupt`: name -> what was found. `wrong_size`: name -> (width, height) other than 112x112. `duplicates`: groups
-    of names with the same pixels. `near_duplicates`: names of nearly the same picture under different people.
+    Attributes:
+        pictures: Number of pictures that were checked.
+        people: Number of people in the whole collection.
+        alone: Number of people with a single picture in the whole collection.
+        corrupt: Name -> what was found instead of a picture.
+        wrong_size: Name -> (width, height), if it is not 112x112.
+        duplicates: Groups of names with the same pixels.
+        near_duplicates: Pairs of names of nearly the same picture under different people.
+        channels: The order of red and blue.
     """
 
     pictures: int
@@ -75,48 +85,57 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Nothing to mend. People with one picture and single suspects (blue light) are no fault."""
+        """Whether there is no fault. People with one picture and single suspects (blue light) are not faults."""
         found = self.corrupt or self.wrong_size or self.duplicates or self.near_duplicates
         return not found and self.channels.verdict in ("rgb", "unknown")
 
 
-def check(folder: FaceFolder, names: Sequence[str], workers: int, advance: Callable[[int], None]) -> Report:
-    """Look at each of `names` in `workers` processes and compare them.
+def check(folder: FaceFolder, names: Sequence[str], workers: int, progress: Callable[[int], None]) -> Report:
+    """Check pictures and compare them with each other.
+
+    Args:
+        folder: The collection.
+        names: The pictures to check.
+        workers: Number of processes.
+        progress: Called with 1 for every picture.
+
+    Returns:
+        The faults.
 
     Raises:
-        EdgefrError: a worker process died.
+        EdgefrError: A worker process died.
     """
-    looks = np.zeros(len(names), LOOK)
+    stats = np.zeros(len(names), STATS)
     sound = np.zeros(len(names), bool)
     corrupt: dict[str, str] = {}
-    for place, look in enumerate(_looks(folder, names, workers)):
-        if isinstance(look, str):
-            corrupt[names[place]] = look
+    for index, found in enumerate(_measure_all(folder, names, workers)):
+        if isinstance(found, str):
+            corrupt[names[index]] = found
         else:
-            looks[place], sound[place] = look, True
-        advance(1)
+            stats[index], sound[index] = found, True
+        progress(1)
     kept = np.flatnonzero(sound)
-    looks = looks[kept]
+    stats = stats[kept]
 
     def name(row: SupportsInt) -> str:
         return names[int(kept[int(row)])]
 
-    wrong = np.flatnonzero((looks["width"] != FACE_SIZE) | (looks["height"] != FACE_SIZE))
+    wrong = np.flatnonzero((stats["width"] != FACE_SIZE) | (stats["height"] != FACE_SIZE))
     pictures = Counter(map(person_of, folder.names))
     return Report(
         pictures=len(names),
         people=len(pictures),
         alone=sum(count == 1 for count in pictures.values()),
         corrupt=corrupt,
-        wrong_size={name(row): (int(looks["width"][row]), int(looks["height"][row])) for row in wrong},
-        duplicates=tuple(tuple(map(name, group)) for group in equal_groups(looks["pixels"])),
-        near_duplicates=tuple(_near(looks, name)),
-        channels=_channels(looks["red"], name),
+        wrong_size={name(row): (int(stats["width"][row]), int(stats["height"][row])) for row in wrong},
+        duplicates=tuple(tuple(map(name, group)) for group in equal_groups(stats["pixels"])),
+        near_duplicates=tuple(_near_duplicates(stats, name)),
+        channels=_channels(stats["red"], name),
     )
 
 
 def red_over_blue(image: Image) -> float:
-    """Mean of R less mean of B in the middle of a face, (112, 112, 3) or in proportion."""
+    """Mean of R minus mean of B in the middle of a face (H, W, 3) that is aligned in proportion."""
     height, width = image.shape[:2]
     top, bottom = MIDDLE[0].start * height // FACE_SIZE, MIDDLE[0].stop * height // FACE_SIZE
     left, right = MIDDLE[1].start * width // FACE_SIZE, MIDDLE[1].stop * width // FACE_SIZE
@@ -124,10 +143,10 @@ def red_over_blue(image: Image) -> float:
     return float(mean[0] - mean[2])
 
 
-def _near(looks: npt.NDArray[np.void], name: Callable[[SupportsInt], str]) -> Iterator[tuple[str, str]]:
-    """Near duplicates of different people that are no exact ones."""
-    for first, second in near_pairs(looks["bits"]).tolist():
-        if looks["pixels"][first] != looks["pixels"][second] and person_of(name(first)) != person_of(name(second)):
+def _near_duplicates(stats: npt.NDArray[np.void], name: Callable[[SupportsInt], str]) -> Iterator[tuple[str, str]]:
+    """Near duplicates of different people, without the exact ones."""
+    for first, second in near_pairs(stats["bits"]).tolist():
+        if stats["pixels"][first] != stats["pixels"][second] and person_of(name(first)) != person_of(name(second)):
             yield name(first), name(second)
 
 
@@ -145,41 +164,41 @@ def _channels(red: npt.NDArray[np.float32], name: Callable[[SupportsInt], str]) 
     return Channels(verdict, right, swapped, suspects)
 
 
-def _looks(folder: FaceFolder, names: Sequence[str], workers: int) -> Iterator[Look | str]:
-    """A look at every picture, in order, or what was found instead of one."""
+def _measure_all(folder: FaceFolder, names: Sequence[str], workers: int) -> Iterator[ImageStats | str]:
+    """The statistics of every picture, in order, or what was found instead of a picture."""
     if workers == 1:
-        yield from map(partial(_look, folder), names)
+        yield from map(partial(_measure, folder), names)
         return
     chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
-    # Spawned, because neither OpenCV's threads nor the progress bar's survive a fork.
+    # Spawned, because the threads of OpenCV and of the progress bar do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start, (replace(folder, names=()),)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (replace(folder, names=()),)) as pool:
         try:
-            for rows in pool.map(_look_at_each, chunks):
+            for rows in pool.map(_measure_chunk, chunks):
                 yield from rows
         except BrokenProcessPool as error:
             raise EdgefrError(
-                f"to look at every picture in {folder.path}",
+                f"to check every picture in {folder.path}",
                 "that a worker process died",
-                "run again with --workers 1, or with fewer of them where memory is short",
+                "use --workers 1, or fewer workers if memory is short",
             ) from error
 
 
-def _look(folder: FaceFolder, name: str) -> Look | str:
+def _measure(folder: FaceFolder, name: str) -> ImageStats | str:
     try:
         image = folder.read(name)
-    except EdgefrError as error:
-        return found_in(error)
+    except UnreadableImageError as error:
+        return error.found
     height, width = image.shape[:2]
     return width, height, pixel_hash(image), difference_hash(image), red_over_blue(image)
 
 
-def _start(folder: FaceFolder) -> None:
-    """What a worker process needs once: the collection, and OpenCV without threads of its own."""
+def _start_worker(folder: FaceFolder) -> None:
+    """Prepare a worker process: keep the collection, and use OpenCV without threads of its own."""
     global _folder
     _folder = folder
     cv2.setNumThreads(1)
 
 
-def _look_at_each(names: Sequence[str]) -> list[Look | str]:
-    return [_look(_folder, name) for name in names]
+def _measure_chunk(names: Sequence[str]) -> list[ImageStats | str]:
+    return [_measure(_folder, name) for name in names]

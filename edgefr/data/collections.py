@@ -1,4 +1,4 @@
-"""Collections of faces, whatever they lie in: one picture at a time, by name, in any process."""
+"""Collections of faces in a folder, a zip, a `.rec` or a CSV list: one picture at a time, by name, in any process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ import numpy as np
 from edgefr.data.csv_list import read_list
 from edgefr.data.recordio import RecordPictures
 from edgefr.data.zip_archive import ZipPictures
-from edgefr.errors import EdgefrError, UnreadableImageError
+from edgefr.errors import EdgefrError, InvalidArgumentError, UnreadableImageError
 from edgefr.io.files import sha256_of
-from edgefr.io.jpeg import MAX_PICTURE_BYTES as MAX_PICTURE_BYTES
-from edgefr.io.jpeg import decode_picture
+from edgefr.io.jpeg import MAX_PICTURE_BYTES, decode_picture
 from edgefr.io.picture_header import PICTURE_SUFFIXES
 from edgefr.types import FACE_SIZE, Faces, Image
 
 
 @dataclass(frozen=True)
 class FaceFolder:
-    """Names of pictures, `person/picture.jpg`, in an order that is always the same, and a way to read each.
+    """A collection of pictures. Threads and forked or spawned processes can all read from one.
 
-    `file_of` gives the file of a name, where each picture is one.
-    Threads and forked or spawned processes may all read from one.
+    Attributes:
+        path: The folder or file.
+        names: Names `person/picture.jpg`, always in the same order.
+        read_bytes: Name -> bytes of the picture's file.
+        file_of: Name -> path of the picture, if each picture is a file of its own.
     """
 
     path: Path
@@ -40,55 +42,71 @@ class FaceFolder:
         return [person_of(name) for name in self.names]
 
     def digest(self) -> str:
-        """Tells the collection from others: the SHA-256 of the one file it is, or of the names in a folder."""
+        """A SHA-256 that tells collections apart: of the file if it is one, of the names if it is a folder."""
         if self.path.is_file():
             return self.sha256
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
     @cached_property
     def sha256(self) -> str:
-        """Of the one file that the collection is; read through once, for it may be of hundreds of gigabytes."""
+        """SHA-256 of a collection that is one file. It is kept, because the file can have hundreds of gigabytes."""
         return sha256_of(self.path)
 
     def read(self, name: str, at_least: int | None = None) -> Image:
-        """Decode one picture to (H, W, 3) uint8 RGB, upright.
+        """Decode one picture, upright.
 
-        Large JPEG files come faster and smaller where a short side of `at_least` pixels is enough.
+        Args:
+            name: Name of the picture.
+            at_least: Pixels that the short side must keep, see `decode_picture`. Large JPEG files decode faster with
+                it.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
 
         Raises:
-            EdgefrError: the picture is not there, too large, or cannot be decoded.
+            UnreadableImageError: The picture is missing, too large, or cannot be decoded.
         """
         try:
             return decode_picture(self.read_bytes(name), name, at_least)
         except (EdgefrError, LookupError, ValueError, OSError) as error:
             raise UnreadableImageError(
-                f"a whole picture in {self.path}: {name}", found_in(error), "remove or replace it"
+                f"a whole picture in {self.path}: {name}", _failure_reason(error), "remove or replace it"
             ) from error
 
-    def read_faces(self, names: Sequence[str] | None = None, progress: Callable[[int], None] | None = None) -> Faces:
-        """Decode aligned faces to (N, 112, 112, 3) uint8 RGB; `progress` is told of every face.
+    def read_faces(
+        self,
+        names: Sequence[str] | None = None,
+        progress: Callable[[int], None] | None = None,
+        fix: str = "align the pictures first with `edgefr data align`",
+    ) -> Faces:
+        """Decode aligned faces.
+
+        Args:
+            names: Names of the pictures. None means all.
+            progress: Called with 1 for every face.
+            fix: What the user can do about a picture of another size.
+
+        Returns:
+            (N, 112, 112, 3) uint8 RGB.
 
         Raises:
-            EdgefrError: a picture is not 112x112.
+            EdgefrError: A picture is not 112x112 or cannot be read.
         """
         names = self.names if names is None else names
         faces = np.empty((len(names), FACE_SIZE, FACE_SIZE, 3), np.uint8)
         for index, name in enumerate(names):
             face = self.read(name)
             if face.shape != faces.shape[1:]:
-                raise EdgefrError(
-                    f"aligned faces of 112x112 in {self.path}",
-                    f"{name} of {face.shape[1]}x{face.shape[0]}",
-                    "align the pictures first with `edgefr data align`",
-                )
+                height, width = face.shape[:2]
+                raise EdgefrError(f"aligned faces of 112x112 in {self.path}", f"{name} of {width}x{height}", fix)
             faces[index] = face
             if progress is not None:
                 progress(1)
         return faces
 
 
-def found_in(error: Exception) -> str:
-    """What was found instead of a picture, in the words of who found it."""
+def _failure_reason(error: Exception) -> str:
+    """What was found instead of a picture, in the words of an error that reading it raised."""
     if isinstance(error, EdgefrError):
         return error.found
     if isinstance(error, LookupError):
@@ -97,63 +115,62 @@ def found_in(error: Exception) -> str:
 
 
 def person_of(name: str) -> str:
-    """The person a picture shows: the name of the folder it lies in, wherever that folder lies."""
+    """The person that a picture shows: the name of the innermost folder in the picture's name."""
     return name.rpartition("/")[0].rpartition("/")[2]
 
 
 def open_faces(path: Path) -> FaceFolder:
-    """List the pictures of a folder or zip of `person/picture.jpg`, of a `.rec` with its `.idx` beside it, or of a
-    CSV list of `path,person`.
+    """Open a collection of pictures.
+
+    Args:
+        path: A folder or zip of `person/picture.jpg`, a `.rec` with its `.idx` next to it, or a `.csv` list of
+            `path,person`.
+
+    Returns:
+        The collection.
 
     Raises:
-        EdgefrError: nothing is there, it is damaged, or it holds no pictures.
+        EdgefrError: The path does not exist, is damaged, or holds no pictures.
     """
     if path.is_dir():
         found = (entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file())
-        files = Files(path, None)
-        return _named(path, found, files.read, files.path)
+        files = _Files(path, None)
+        return _sorted_pictures(path, found, files.read, files.path)
     if not path.is_file():
-        raise EdgefrError(f"faces in a folder, .zip, .rec or .csv at {path}", "nothing", "check the path")
+        raise InvalidArgumentError(f"faces in a folder, .zip, .rec or .csv at {path}", "nothing", "check the path")
     suffix = path.suffix.lower()
     if suffix == ".rec":
         records = RecordPictures(path)
         return FaceFolder(path, records.names, records.read)
     if suffix == ".csv":
         listed = read_list(path)
-        files = Files(path.parent, listed)
-        return _named(path, listed, files.read, files.path)
+        files = _Files(path.parent, listed)
+        return _sorted_pictures(path, listed, files.read, files.path)
     pictures = ZipPictures(path)
-    return _named(path, pictures.names, pictures.read)
+    return _sorted_pictures(path, pictures.names, pictures.read)
 
 
 @dataclass(frozen=True)
-class Files:
-    """Pictures as files below `root`; `listed` gives the path of a name where that is another."""
+class _Files:
+    """Pictures as files below `root`. `listed` maps names to paths, if they differ."""
 
     root: Path
     listed: dict[str, str] | None
 
     def path(self, name: str) -> Path:
-        """Where a picture lies; KeyError where none of that name is listed."""
         return self.root / (name if self.listed is None else self.listed[name])
 
     def read(self, name: str) -> bytes:
-        """The bytes of a picture.
-
-        Raises:
-            KeyError, OSError: there is none of that name.
-            ValueError: it is no file, or too large.
-        """
         path = self.path(name)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("something that is no file")
+            raise ValueError("something that is not a file")
         if status.st_size > MAX_PICTURE_BYTES:
             raise ValueError(f"more than {MAX_PICTURE_BYTES >> 20} MiB")
         return path.read_bytes()
 
 
-def _named(
+def _sorted_pictures(
     path: Path,
     found: Iterable[str],
     read_bytes: Callable[[str], bytes],
@@ -163,5 +180,5 @@ def _named(
     pictures = (name for name in found if Path(name).suffix.lower() in PICTURE_SUFFIXES)
     names = tuple(sorted(name for name in pictures if not Path(name).name.startswith("._")))
     if not names:
-        raise EdgefrError(f"pictures as Name/picture.jpg in {path}", "none", "check the path")
+        raise InvalidArgumentError(f"pictures as Name/picture.jpg in {path}", "none", "check the path")
     return FaceFolder(path, names, read_bytes, file_of)

@@ -14,13 +14,13 @@ MAX_LIST_BYTES = 1 << 30
 
 
 def read_list(path: Path) -> dict[str, str]:
-    """Name -> path in the list's folder, sorted by name.
+    """Read a list of pictures: name -> path in the list's folder, sorted by name.
 
-    The name is the path with the person as its last folder, `person/picture.jpg`: a picture that already lies in
-    a folder of its person's name keeps its path.
+    The name is the path with the person as its last folder, `person/picture.jpg`; a picture that is already in a folder
+    of its person keeps its path.
 
     Raises:
-        EdgefrError: a line is malformed, leaves the list's folder, or repeats a picture; the line is named.
+        EdgefrError: A line is malformed, leaves the list's folder, or repeats a picture. The line is named.
     """
     pictures: dict[str, str] = {}
     try:
@@ -46,23 +46,21 @@ def read_list(path: Path) -> dict[str, str]:
 
 
 def _entry(row: list[str]) -> tuple[str, str]:
-    """Name and path of a line; ValueError says what was found instead."""
+    """Name and path of a line; a ValueError has what was found instead."""
     if len(row) != len(HEADER):
         raise ValueError(f"{len(row)} cells")
     picture, person = row[0].strip(), row[1].strip()
     if not person or person in (".", "..") or any(sign in person for sign in "/\\\0"):
-        raise ValueError(f"the person {person[:60]!r}, which could name no folder,")
+        raise ValueError(f"the person {person[:60]!r}, which cannot be the name of a folder,")
     path = PurePosixPath(picture)
     windows = PureWindowsPath(picture)
     if path.is_absolute() or windows.anchor or ".." in windows.parts or "\0" in picture:
         raise ValueError(f"the path {picture[:60]!r}, which leaves the list's folder,")
     if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise ValueError(f"{picture[:60]!r}, which names no picture,")
+        raise ValueError(f"{picture[:60]!r}, which is not a picture,")
     folder = path.parent if path.parent.name == person else path.parent / person
     return str(folder / path.name), str(path)
 
 
 def _malformed(path: Path, found: str) -> EdgefrError:
-    return EdgefrError(
-        f"a list of pictures as 'path,person' in {path}, with paths below its folder", found, "correct the list"
-    )
+    return EdgefrError(f"lines of 'path,person' in {path}, with paths below its folder", found, "correct the list")

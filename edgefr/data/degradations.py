@@ -1,7 +1,8 @@
-"""Pictures made worse, as cameras and networks make them: low resolution, blur, noise, JPEG, occlusion.
+"""Degrades pictures as cameras and networks do: low resolution, blur, noise, JPEG, occlusion.
 
-Used twice: at random in training, and fixed and seeded in evaluation. Each works on (H, W, 3) uint8 RGB; sizes
-and widths are in pixels of a 112x112 face, `scale` says how much larger the picture's faces are.
+Training uses the degradations at random as augmentation; evaluation uses them fixed and seeded. All take and return
+(H, W, 3) uint8 RGB. Sizes and widths are in pixels of a face of 112x112; `scale` is how much larger the picture's face
+is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Rng = np.random.Generator
 
 
 def low_resolution(image: Image, size: float, scale: float = 1.0) -> Image:
-    """As if the face had been `size` pixels wide: shrunk by area, enlarged again cubically."""
+    """Shrink the face to a width of `size` pixels (area), and enlarge it again (cubic)."""
     height, width = image.shape[:2]
     factor = size / (FACE_SIZE * scale)
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -27,24 +28,24 @@ def low_resolution(image: Image, size: float, scale: float = 1.0) -> Image:
 
 
 def blur(image: Image, sigma: float, scale: float = 1.0) -> Image:
-    """Gaussian blur."""
+    """Blur with a Gaussian of `sigma` pixels."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma * scale), np.uint8)
 
 
 def noise(image: Image, sigma: float, rng: Rng) -> Image:
-    """Gaussian noise of `sigma` grey levels."""
+    """Add Gaussian noise of `sigma` grey levels."""
     noisy = image + rng.normal(0, sigma, image.shape).astype(np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def jpeg(image: Image, quality: int) -> Image:
-    """Through a JPEG encoder and back."""
+    """Encode as JPEG of this quality, and decode again."""
     _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def occlusion(image: Image, share: float, rng: Rng, scale: float = 1.0) -> Image:
-    """A rectangle of one colour over about `share` of a face, somewhere in the picture's middle."""
+    """Cover about `share` of the face with a rectangle of one colour, somewhere in the middle of the picture."""
     height, width = image.shape[:2]
     side = min(height, width, round(FACE_SIZE * scale))
     area, aspect = share * side * side, float(rng.uniform(0.5, 2.0))
@@ -58,7 +59,7 @@ def occlusion(image: Image, share: float, rng: Rng, scale: float = 1.0) -> Image
 
 
 def random_degradation(image: Image, rng: Rng) -> Image:
-    """One to three steps at random, for training."""
+    """Apply several degradations at random: augmentation for training."""
     steps: list[Callable[[Image], Image]] = []
     if rng.random() < 0.5:
         steps.append(lambda x: low_resolution(x, float(np.exp(rng.uniform(np.log(10), np.log(56))))))
@@ -83,10 +84,20 @@ PROTOCOLS: dict[str, Callable[[Image, Rng, float], Image]] = {
     "JPEG 8": lambda x, _rng, scale: jpeg(low_resolution(x, 56, scale), 8),
     "occlusion": lambda x, rng, scale: occlusion(x, 0.25, rng, scale),
 }
-"""Fixed degradations for evaluation; each picture's randomness is seeded by its name."""
+"""Fixed degradations for evaluation. The randomness of each picture is seeded by its name."""
 
 
 def degrade(image: Image, protocol: str, name: str, scale: float = 1.0) -> Image:
-    """One picture under one of `PROTOCOLS`, the same every time."""
+    """Degrade a picture for evaluation, the same way every time.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        protocol: A key of `PROTOCOLS`.
+        name: Name of the picture, which seeds the randomness.
+        scale: Size of the face in relation to 112 pixels.
+
+    Returns:
+        The degraded picture, of the same shape.
+    """
     rng = np.random.default_rng(zlib.crc32(f"{protocol}/{name}".encode()))
     return PROTOCOLS[protocol](image, rng, scale)

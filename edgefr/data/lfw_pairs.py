@@ -12,7 +12,7 @@ MAX_LINES = 1_000_000
 
 @dataclass(frozen=True)
 class NamedPair:
-    """Two pictures by name, whether they show the same person, and the fold (from 1) they belong to."""
+    """Two pictures by name, whether they show the same person, and the fold (from 1) that the pair belongs to."""
 
     first: str
     second: str
@@ -21,21 +21,29 @@ class NamedPair:
 
     @property
     def people(self) -> tuple[str, str]:
+        """The people of both pictures."""
         return self.first.partition("/")[0], self.second.partition("/")[0]
 
 
 def read_pairs(path: Path) -> list[NamedPair]:
-    """Read a pairs file: a line `folds pairs`, then per fold as many lines `name i j` as `name i name j`.
+    """Read LFW's pairs file.
+
+    Args:
+        path: A text file of a line `folds pairs`, then for each fold `pairs` lines `name i j` and as many lines
+            `name i name j`.
+
+    Returns:
+        The pairs in the order of the file.
 
     Raises:
-        EdgefrError: the file is missing or a line is malformed; the line is named.
+        EdgefrError: The file is missing, or a line is malformed. The line is named.
     """
     if not path.is_file():
         raise EdgefrError(f"LFW's pairs file at {path}", "no file", "check the path")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise EdgefrError(f"text in {path}", "other bytes", "give LFW's pairs.txt") from error
+        raise EdgefrError(f"text in {path}", "bytes that are not UTF-8", "give LFW's pairs.txt") from error
     if len(lines) > MAX_LINES:
         raise EdgefrError(f"at most {MAX_LINES:,} pairs in {path}", f"{len(lines):,} lines", "split the file")
     folds, size = _header(lines[0] if lines else "", path)
@@ -71,5 +79,5 @@ def _picture(person: str, number: str) -> str:
 
 
 def people_of(pairs: list[NamedPair], folds: tuple[int, ...]) -> set[str]:
-    """Everyone who appears in a pair of these folds."""
+    """The people who are in a pair of these folds."""
     return {person for pair in pairs if pair.fold in folds for person in pair.people}

@@ -1,9 +1,9 @@
-"""MXNet's `.rec` training sets, without MXNet: a file of records and, beside it, an `.idx` of their places.
+"""Reads MXNet's `.rec` training sets without MXNet: a file of records, with an `.idx` of their offsets next to it.
 
-A record is a head (magic number, length) and so many bytes, padded to four: an image header (flag, label, id,
-id2), `flag` labels that replace the one in it, and the encoded picture. Where the magic number happens to be
-among the bytes, the record is cut there into parts. Sources: dmlc-core `recordio.h` (records), MXNet
-`recordio.py` (`IRHeader`, the index), insightface `dataset.py` (what record 0 says).
+A record is a head (magic number, length) and as many bytes, padded to four. The bytes are an image header (flag, label,
+id, id2), `flag` labels that replace the one in the header, and the encoded picture. If the magic number happens to be
+among the bytes, the record is cut there into parts. Sources: dmlc-core `recordio.h` (records), MXNet `recordio.py`
+(`IRHeader`, the index), insightface `dataset.py` (the content of record 0).
 """
 
 from __future__ import annotations
@@ -17,25 +17,23 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
 from edgefr.io.jpeg import MAX_PICTURE_BYTES
 from edgefr.io.shared_file import SharedFile
-
-Integers = npt.NDArray[np.int64]
+from edgefr.types import Bools, Ints
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 LENGTH = (1 << 29) - 1
 WHOLE, START, MIDDLE, END = range(4)
-"""What a part of a record is: the three bits above its length."""
+"""The kinds of parts of a record: the three bits above its length."""
 
 HEAD = struct.Struct("<4sI")
 IMAGE_HEADER = struct.Struct("<IfQQ")
 PREFIX = np.dtype(
     [("magic", "S4"), ("word", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("id", "<u8", 2), ("first", "<f4")]
 )
-"""Both heads and the first of several labels: all that tells whose picture a record is."""
+"""Both heads and the first of several labels: enough to know whose picture a record is."""
 
 LINE = re.compile(rb"(\d{1,18})\t(\d{1,18})\s*")
 NAME = re.compile(r"\d{1,18}/(\d{1,18})\.jpg")
@@ -46,13 +44,13 @@ MAX_PARTS = 1024
 MAX_LABEL = 1 << 31
 BLOCK = 1 << 14
 THREADS = 8
-"""A disk answers many small reads faster when it is asked for several at a time."""
+"""Disks are faster at many small reads if several are outstanding at a time."""
 
 
 class RecordNames(Sequence[str]):
-    """`label/key.jpg` of every record, made when asked for: millions of strings would fill the memory."""
+    """The names `label/key.jpg` of all records, formatted on demand: millions of strings would fill the memory."""
 
-    def __init__(self, keys: Integers, labels: Integers) -> None:
+    def __init__(self, keys: Ints, labels: Ints) -> None:
         self.keys = keys
         self.labels = labels
 
@@ -60,13 +58,13 @@ class RecordNames(Sequence[str]):
         return len(self.keys)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        if isinstance(place, slice):
-            return RecordNames(self.keys[place], self.labels[place])
-        return f"{self.labels[place]}/{self.keys[place]}.jpg"
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return RecordNames(self.keys[index], self.labels[index])
+        return f"{self.labels[index]}/{self.keys[index]}.jpg"
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), BLOCK):
@@ -76,13 +74,16 @@ class RecordNames(Sequence[str]):
 
 
 class RecordPictures:
-    """The pictures of a `.rec`, in the order of their keys; one is read when it is asked for."""
+    """The pictures of a `.rec`, in the order of their keys. A picture is read on demand."""
 
     def __init__(self, path: Path) -> None:
-        """List the records that the `.idx` beside `path` names and check the head of each.
+        """List the records and check the head of each.
+
+        Args:
+            path: The .rec file. Its .idx must be next to it.
 
         Raises:
-            EdgefrError: a file is missing, or a line or record damaged; its number is named.
+            EdgefrError: A file is missing, or a line or a record is damaged. Its number is named.
         """
         self.path = path
         self._keys, self._offsets = read_index(path.with_suffix(".idx"))
@@ -102,30 +103,30 @@ class RecordPictures:
         self.names = RecordNames(self._keys, labels)
 
     def read(self, name: str) -> bytes:
-        """The encoded picture of that name.
+        """The encoded picture of a name.
 
         Raises:
-            KeyError: there is no such record.
-            ValueError: what was found instead of a whole one.
+            KeyError: There is no such record.
+            ValueError: What was found instead of a whole record.
         """
         match = NAME.fullmatch(name)
-        place = int(np.searchsorted(self._keys, int(match[1]))) if match else len(self._keys)
-        if place == len(self._keys) or self.names[place] != name:
+        index = int(np.searchsorted(self._keys, int(match[1]))) if match else len(self._keys)
+        if index == len(self._keys) or self.names[index] != name:
             raise KeyError(name)
         try:
-            return _unpacked(self._payload(int(self._offsets[place])))[2]
+            return _unpack(self._payload(int(self._offsets[index])))[2]
         except ValueError as error:
-            raise ValueError(f"{error} in record {self._keys[place]}") from error
+            raise ValueError(f"{error} in record {self._keys[index]}") from error
 
     def _range_of_pictures(self) -> tuple[int, int]:
         """First key of a picture, and the one after the last.
 
-        Record 0 of insightface's sets has labels of its own and no picture: pictures end before the first of
-        them, and records of people, which are not needed, follow.
+        Record 0 of insightface's sets has labels of its own and no picture. Its first label is the key after the last
+        picture; records that list the pictures of each person follow, which are not needed.
         """
         if self._keys[0] == 0:
             try:
-                flag, label, _ = _unpacked(self._payload(int(self._offsets[0])))
+                flag, label, _ = _unpack(self._payload(int(self._offsets[0])))
                 if flag and not 1 <= label <= MAX_INDEX_BYTES:  # nor NaN
                     raise ValueError(f"an end of the pictures at {label:g}")
             except ValueError as error:
@@ -134,7 +135,7 @@ class RecordPictures:
                 return 1, int(label)
         return 0, MAX_INDEX_BYTES
 
-    def _labels(self, start: int) -> Integers:
+    def _labels(self, start: int) -> Ints:
         """The labels of a block of records."""
         offsets, size = self._offsets[start : start + BLOCK], PREFIX.itemsize
         raw = b"".join(self._file.read(offset, size).ljust(size, b"\0") for offset in offsets.tolist())
@@ -147,18 +148,18 @@ class RecordPictures:
         self._refuse(start, offsets + HEAD.size + length > self._file.size, "an end beyond that of the file")
         self._refuse(start, (part == WHOLE) & (length < needed), "an image header that is cut short")
         labels = np.where(prefix["flag"] > 0, prefix["first"], prefix["label"])
-        for place in np.flatnonzero((part == START) & (length < size - HEAD.size)):
-            labels[place] = self._label_in_parts(start + int(place))
+        for index in np.flatnonzero((part == START) & (length < size - HEAD.size)):
+            labels[index] = self._label_in_parts(start + int(index))
         usable = (labels >= 0) & (labels < MAX_LABEL) & (labels == np.floor(labels))
-        self._refuse(start, ~usable, "a label that is no whole number from 0 on")
+        self._refuse(start, ~usable, "a label that is not a whole number from 0 on")
         return labels.astype(np.int64)
 
-    def _label_in_parts(self, place: int) -> float:
+    def _label_in_parts(self, index: int) -> float:
         """The label of a record whose header has the magic number in it."""
         try:
-            return _unpacked(self._payload(int(self._offsets[place])))[1]
+            return _unpack(self._payload(int(self._offsets[index])))[1]
         except ValueError as error:
-            raise self._damaged(place, str(error)) from error
+            raise self._damaged(index, str(error)) from error
 
     def _payload(self, offset: int) -> bytes:
         """The bytes of a record; the magic numbers between its parts are put back."""
@@ -181,13 +182,13 @@ class RecordPictures:
             offset += HEAD.size + (length + 3) // 4 * 4
         return MAGIC.join(parts)
 
-    def _refuse(self, start: int, wrong: npt.NDArray[np.bool_], found: str) -> None:
-        """Name the first record from `start` on that is `wrong`, if any."""
+    def _refuse(self, start: int, wrong: Bools, found: str) -> None:
+        """Raise an error for the first record from `start` on that is `wrong`, if there is one."""
         if wrong.any():
             raise self._damaged(start + int(wrong.argmax()), found)
 
-    def _damaged(self, place: int, found: str) -> EdgefrError:
-        key = self._keys[place]
+    def _damaged(self, index: int, found: str) -> EdgefrError:
+        key = self._keys[index]
         return EdgefrError(
             f"a whole record in {self.path}",
             f"{found} in record {key}",
@@ -195,8 +196,8 @@ class RecordPictures:
         )
 
 
-def _unpacked(payload: bytes) -> tuple[int, float, bytes]:
-    """Number of labels after the image header, the label, and the picture."""
+def _unpack(payload: bytes) -> tuple[int, float, bytes]:
+    """Number of labels behind the image header, the label, and the encoded picture."""
     flag, label = struct.unpack_from("<If", payload.ljust(IMAGE_HEADER.size, b"\xff"))
     start = IMAGE_HEADER.size + 4 * flag
     if start > len(payload):
@@ -206,11 +207,11 @@ def _unpacked(payload: bytes) -> tuple[int, float, bytes]:
     return flag, label, payload[start:]
 
 
-def read_index(path: Path) -> tuple[Integers, Integers]:
+def read_index(path: Path) -> tuple[Ints, Ints]:
     """Keys, sorted, and the offsets of their records, from lines of `key<tab>offset`.
 
     Raises:
-        EdgefrError: there is no index, a line is malformed (it is named), or a key comes twice.
+        EdgefrError: The file is missing, a line is malformed (it is named), or a key occurs twice.
     """
     numbers = array("q")
     try:
@@ -233,7 +234,7 @@ def read_index(path: Path) -> tuple[Integers, Integers]:
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or str(error)
         raise EdgefrError(
-            f"an index of 'key<tab>offset' in {path}, beside its .rec",
+            f"an index of 'key<tab>offset' in {path}, next to its .rec",
             found,
             "get it again, or make it with MXNet's rec2idx.py",
         ) from error

@@ -1,4 +1,4 @@
-"""Faces to compare models on where the user gives none: a photograph that a well-kept package carries."""
+"""Faces to compare models with if the user gives none: a photograph from a package that is kept up to date."""
 
 from __future__ import annotations
 
@@ -18,24 +18,41 @@ ASTRONAUT_LANDMARKS: Floats = np.array(
 """Eyes, nose and mouth corners of Eileen Collins in scikit-image's `data.astronaut()` (NASA, public domain), as
 OpenCV's YuNet finds them."""
 
-MOST = 256
+MAX_FACES = 256
 
 
 def comparison_faces(path: Path | None) -> Faces:
-    """At most 256 aligned faces (N, 112, 112, 3), evenly spread over `path`, or 32 of the astronaut.
+    """Faces to compare two models with.
+
+    Args:
+        path: A collection of aligned faces. None takes degraded copies of one photograph.
+
+    Returns:
+        (N, 112, 112, 3): at most 256 faces, evenly spread over the collection, or 32 of the astronaut.
 
     Raises:
-        EdgefrError: `path` holds no aligned faces, or scikit-image is not installed.
+        EdgefrError: `path` holds no aligned faces.
+        MissingExtraError: scikit-image is not installed.
     """
     if path is None:
         return astronaut_faces(32)
     folder = open_faces(path)
-    chosen = np.linspace(0, len(folder.names) - 1, min(MOST, len(folder.names))).astype(int)
+    chosen = np.linspace(0, len(folder.names) - 1, min(MAX_FACES, len(folder.names))).astype(int)
     return folder.read_faces([folder.names[index] for index in chosen])
 
 
 def astronaut_faces(count: int) -> Faces:
-    """The astronaut's aligned face and degraded copies of it, (count, 112, 112, 3), the same every time."""
+    """The astronaut's aligned face and degraded copies of it, always the same.
+
+    Args:
+        count: Number of faces, at least 1.
+
+    Returns:
+        (count, 112, 112, 3) uint8 RGB.
+
+    Raises:
+        MissingExtraError: scikit-image is not installed.
+    """
     require_extra("skimage", "train")
     from skimage import data
 

@@ -1,248 +1,169 @@
-"""Upstream's verification files (`lfw.bin`, `cfp_fp.bin`, ...): a pickle of encoded pictures and of which pairs match.
-
-A pickle is a program. The few instructions that such a file consists of are read here as data, and every other one
-is refused: there is nothing in this reader that could import or call what a file names.
-"""
+"""Upstream's verification files (`lfw.bin`, `cfp_fp.bin`, ...): a pickle of encoded pictures and which pairs match."""
 
 from __future__ import annotations
 
 import mmap
-import pickletools
-import struct
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgefr.data.collections import MAX_PICTURE_BYTES, FaceFolder
+from edgefr.data.collections import FaceFolder
 from edgefr.errors import EdgefrError
+from edgefr.io.jpeg import MAX_PICTURE_BYTES
+from edgefr.io.restricted_unpickler import RestrictedUnpickler, check_instructions, refusal_reason
+from edgefr.types import Bools
 
 MAX_BIN_BYTES = 1 << 30
-"""Ten times the largest that upstream publishes."""
+"""Ten times the largest file that upstream publishes."""
 
 MAX_STEPS = 4_000_000
-"""Instructions of a pickle: two for a picture kept as bytes, thirty for one kept as an array."""
+"""Instructions of a pickle. A picture takes two if it is kept as bytes, and thirty if it is kept as an array."""
 
-PLAIN = {
+INSTRUCTIONS = {
+    *("PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE"),
     *("INT", "BININT", "BININT1", "BININT2", "LONG1"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
+    *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
 }
-"""Instructions that put their own argument on the stack."""
-
-PYTHON_2_STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
-NUMPY = ("numpy.core.", "numpy._core.")
-KNOWN = {
-    "_codecs encode": "encode",
-    "numpy ndarray": "ndarray",
-    "numpy dtype": "dtype",
-    **{core + "multiarray _reconstruct": "array" for core in NUMPY},
-    **{core + "multiarray scalar": "scalar" for core in NUMPY},
-    **{core + "numeric _frombuffer": "frombuffer" for core in NUMPY},
-}
-"""What these files name. Each is a word to this reader, not the function."""
+"""All that Python 2, Python 3 and numpy write for bytes, booleans, arrays, lists and tuples of them."""
 
 
 @dataclass(frozen=True)
 class BinPairs:
-    """P pairs: `faces` are their 2 P pictures, pair p showing `record 2p` and `record 2p+1`; `same` is (P,) bool."""
+    """P pairs of pictures.
+
+    Attributes:
+        faces: The 2 P pictures. Pair p shows `record 2p` and `record 2p+1`.
+        same: (P,) bool, whether both pictures show the same person.
+    """
 
     faces: FaceFolder
-    same: npt.NDArray[np.bool_]
+    same: Bools
 
 
 def open_bin(path: Path) -> BinPairs:
-    """Read the pickle `(bins, issame)` of Python 3, or of Python 2 in its binary protocols, which upstream's tools
-    write; pictures are decoded when `faces` is asked for them.
+    """Read a verification file: the pickle `(bins, issame)` of Python 3, or of Python 2 with protocol 1 or 2.
+
+    Args:
+        path: A .bin file as upstream's tools write it.
+
+    Returns:
+        The pairs. Pictures are decoded when they are read from `faces`.
 
     Raises:
-        EdgefrError: no such file, too large, no such pickle, or one that would do more than hold pictures; the record
-            is named where one is to blame.
+        EdgefrError: The file is missing, too large, damaged, or a pickle that would do more than hold pictures. The
+            error names the record if one is to blame.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if len(data) > MAX_BIN_BYTES:
-                raise ValueError(f"{len(data) >> 20} MiB where {MAX_BIN_BYTES >> 20} are the most")
-            pictures, same = _checked(_Reader(encodable=len(data)).read(data))
-    except (OSError, ValueError, struct.error) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                raise ValueError(f"{len(data) >> 20} MiB, more than {MAX_BIN_BYTES >> 20}")
+            check_instructions(data, INSTRUCTIONS, MAX_STEPS)  # type: ignore[arg-type]
+            data.seek(0)
+            pictures, same = _check_content(_BinUnpickler(data, len(data)).load())  # type: ignore[arg-type]
+    except Exception as error:  # a hostile pickle can raise anything that its instructions reach
         raise EdgefrError(
             f"a pickle of (pictures, same or not) in {path}",
-            str(reason.splitlines()[0][:200]),
+            getattr(error, "strerror", None) or refusal_reason(error),
             "get the file from its publisher again",
         ) from error
     named = {f"record {number}": picture for number, picture in enumerate(pictures)}
     return BinPairs(FaceFolder(path, tuple(named), named.__getitem__), same)
 
 
-@dataclass
 class _Array:
-    """A numpy array, as far as it is needed here: its type and its bytes."""
+    """Stands for a numpy array: its type and its bytes. Shapes are not needed, and could ask for any memory."""
 
-    kind: str = ""
-    raw: bytes = b""
+    def __init__(self, kind: str = "", raw: bytes = b"") -> None:
+        self.kind, self.raw = kind, raw
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, _, dtype, _, raw = state
+        self.kind, self.raw = _kind(dtype), bytes(_data(raw))
 
 
-@dataclass(frozen=True)
 class _Dtype:
-    kind: str
+    """Stands for a numpy dtype of single bytes, which have no byte order."""
+
+    def __init__(self, kind: str | bytes, *_: object) -> None:
+        self.kind = kind if isinstance(kind, str) else kind.decode("ascii")
+
+    def __setstate__(self, _state: object) -> None:
+        """Byte order and alignment mean nothing for single bytes."""
 
 
-@dataclass(frozen=True)
-class _Name:
-    word: str
+class _BinUnpickler(RestrictedUnpickler):
+    def __init__(self, file: IO[bytes], encodable: int) -> None:
+        super().__init__(file, encoding="bytes")
+        self._encodable = encodable
+
+    def resolve(self, module: str, name: str) -> Any:
+        functions: dict[tuple[str, str], Callable[..., Any]] = {
+            ("_codecs", "encode"): self._encode,
+            ("numpy", "ndarray"): _Array,
+            ("numpy", "dtype"): _Dtype,
+            ("multiarray", "_reconstruct"): lambda *_: _Array(),
+            ("multiarray", "scalar"): _scalar,
+            ("numeric", "_frombuffer"): lambda raw, dtype, *_: _Array(_kind(dtype), bytes(_data(raw))),
+        }
+        for package in ("numpy.core.", "numpy._core."):
+            module = module.removeprefix(package)
+        return functions.get((module, name))
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        """How Python 3 writes bytes for Python 2. The same text can be encoded over and over, so the sum is bounded."""
+        if encoding != "latin1":
+            raise ValueError(f"text in the encoding {encoding!a}")
+        self._encodable -= len(text)
+        if self._encodable < 0:
+            raise ValueError("more text than the file holds")
+        return text.encode("latin-1")
 
 
-@dataclass
-class _Reader:
-    """The stack machine of `pickletools`, less everything that acts.
-
-    `encodable` bounds the bytes made from text: what is read once from a file can be encoded over and over.
-    """
-
-    encodable: int
-    stack: list[object] = field(default_factory=list)
-    marks: list[int] = field(default_factory=list)
-    memo: dict[object, object] = field(default_factory=dict)
-
-    def read(self, data: mmap.mmap) -> object:
-        """The pickled object; ValueError where there is none."""
-        for step, (op, argument, _) in enumerate(pickletools.genops(data)):  # type: ignore[arg-type]
-            if step >= MAX_STEPS:
-                raise ValueError(f"more than {MAX_STEPS:,} instructions")
-            try:
-                if op.name == "STOP":
-                    return self.stack.pop()
-                self._step(op.name, argument)
-            except LookupError as error:  # of the stack, the marks or the memo
-                raise ValueError(f"nothing that {op.name} could work on") from error
-        raise ValueError("no end")
-
-    def _step(self, name: str, argument: object) -> None:
-        push = self.stack.append
-        match name:
-            case "PROTO" | "FRAME":
-                pass
-            case _ if name in PLAIN:
-                push(bytes(argument) if isinstance(argument, bytearray) else argument)
-            case _ if name in PYTHON_2_STRINGS:
-                push(str(argument).encode("latin-1"))
-            case _ if name in CONSTANTS:
-                push(CONSTANTS[name])
-            case _ if name in TUPLES:
-                push(tuple(self._last(TUPLES[name])))
-            case "MARK":
-                self.marks.append(len(self.stack))
-            case "EMPTY_LIST" | "EMPTY_TUPLE":
-                push([] if name == "EMPTY_LIST" else ())
-            case "LIST" | "TUPLE":
-                items = self._marked()
-                push(items if name == "LIST" else tuple(items))
-            case "APPEND" | "APPENDS":
-                self._extend(self._last(1) if name == "APPEND" else self._marked())
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = self.stack[-1]
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = self.stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                push(self.memo[argument])
-            case "GLOBAL":
-                push(_known(argument))
-            case "STACK_GLOBAL":
-                module, what = self._last(2)
-                push(_known(f"{module} {what}" if isinstance(module, str) and isinstance(what, str) else None))
-            case "REDUCE":
-                what, arguments = self._last(2)
-                push(self._made(what, arguments))
-            case "BUILD":
-                (state,) = self._last(1)
-                _filled(self.stack[-1], state)
-            case _:
-                raise ValueError(f"an instruction that no such file needs, {name}")
-
-    def _last(self, count: int) -> list[object]:
-        if len(self.stack) < count:
-            raise IndexError
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        return items
-
-    def _marked(self) -> list[object]:
-        start = self.marks.pop()
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
-
-    def _extend(self, items: list[object]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, list):
-            raise ValueError("items for something that is no list")
-        target.extend(items)
-
-    def _made(self, what: object, arguments: object) -> object:
-        match what, arguments:
-            case _Name("encode"), (str(text), "latin1"):  # how Python 3 writes bytes for Python 2
-                self.encodable -= len(text)
-                if self.encodable < 0:
-                    raise ValueError("more text than the file holds")
-                return text.encode("latin-1")
-            case _Name("dtype"), ((str() | bytes()) as kind, *_):
-                return _Dtype(kind if isinstance(kind, str) else kind.decode("ascii"))
-            case _Name("array"), (_Name("ndarray"), *_):
-                return _Array()
-            case _Name("frombuffer"), (bytes(raw), _Dtype(kind), *_):
-                return _Array(kind, raw)
-            case _Name("scalar"), (_Dtype("b1"), bytes(raw)):
-                return raw != b"\0"
-        raise ValueError("a call that no such file needs")
+def _scalar(dtype: object, raw: object) -> bool:
+    if _kind(dtype) != "b1":
+        raise ValueError("a number instead of true or false")
+    return _data(raw) != b"\0"
 
 
-def _known(name: object) -> _Name:
-    if not isinstance(name, str) or name not in KNOWN:
-        raise ValueError(f"that it wants to run {str(name or 'what is no name').replace(' ', '.')!a}")
-    return _Name(KNOWN[name])
+def _kind(dtype: object) -> str:
+    if not isinstance(dtype, _Dtype):
+        raise TypeError("an array without a type")
+    return dtype.kind
 
 
-def _filled(target: object, state: object) -> None:
-    """BUILD: the content of an array; the byte order and the like of a type, which one byte has none of."""
-    match target, state:
-        case _Dtype(), tuple():
-            return
-        case _Array(), (int(), tuple(), _Dtype(kind), _, bytes(raw)):
-            target.kind, target.raw = kind, raw
-        case _:
-            raise ValueError("a state for something that has none")
+def _data(raw: object) -> bytes | bytearray:
+    if not isinstance(raw, bytes | bytearray):
+        raise TypeError("an array without bytes")
+    return raw
 
 
-def _checked(content: object) -> tuple[list[bytes], npt.NDArray[np.bool_]]:
-    """The pictures and which pairs match; ValueError where the content is something else."""
+def _check_content(content: object) -> tuple[list[bytes], Bools]:
+    """The pictures and which pairs match; ValueError if the content is something else."""
     match content:
-        case ((list() | tuple()) as bins, (list() | tuple() | _Array("b1")) as issame):
-            same = _truths(issame)
+        case ((list() | tuple()) as bins, (list() | tuple()) as issame):
+            if wrong := [number for number, item in enumerate(issame) if item not in (True, False)]:
+                raise ValueError(f"neither true nor false for pair {wrong[0]}")
+            same = np.array(issame, bool)
+        case ((list() | tuple()) as bins, _Array(kind="b1") as issame):
+            same = np.frombuffer(issame.raw, np.uint8).astype(bool)
         case _:
-            raise ValueError("one of other content")
+            raise ValueError("other content")
     if not len(same) or len(bins) != 2 * len(same):
         raise ValueError(f"{len(bins):,} pictures for {len(same):,} pairs")
-    return [_picture(item, f"record {number}") for number, item in enumerate(bins)], same
+    return [_check_picture(item, f"record {number}") for number, item in enumerate(bins)], same
 
 
-def _truths(issame: list[object] | tuple[object, ...] | _Array) -> npt.NDArray[np.bool_]:
-    if isinstance(issame, _Array):
-        return np.frombuffer(issame.raw, np.uint8).astype(bool)
-    for number, item in enumerate(issame):
-        if item not in (True, False):
-            raise ValueError(f"neither true nor false for pair {number}")
-    return np.array(issame, bool)
-
-
-def _picture(item: object, name: str) -> bytes:
+def _check_picture(item: object, name: str) -> bytes:
     raw = item.raw if isinstance(item, _Array) and item.kind == "u1" else item
-    if not isinstance(raw, bytes):
+    if not isinstance(raw, bytes | bytearray):
         raise ValueError(f"no encoded picture as {name}")
     if len(raw) > MAX_PICTURE_BYTES:
-        raise ValueError(f"{len(raw) >> 20} MiB as {name} where {MAX_PICTURE_BYTES >> 20} are the most")
-    return raw
+        raise ValueError(f"{len(raw) >> 20} MiB as {name}, more than {MAX_PICTURE_BYTES >> 20}")
+    return bytes(raw)

@@ -1,4 +1,4 @@
-"""Pictures in a zip, read by many processes at once."""
+"""Pictures in a zip, which many processes can read at the same time."""
 
 from __future__ import annotations
 
@@ -19,35 +19,41 @@ ENCRYPTED = 1
 
 
 class ZipPictures:
-    """The members of a zip. Python's zipfile lists them; they are read here, for its `ZipFile` is one position in
-    one file behind one lock: nothing that processes can share.
+    """The members of a zip.
+
+    `zipfile` lists them. They are read here, because a `ZipFile` has one position in its file, which forked processes
+    would share, and 500 bytes for each member, which every worker process would hold again.
     """
 
     def __init__(self, path: Path) -> None:
         """List the members.
 
         Raises:
-            EdgefrError: the file is no zip.
+            EdgefrError: The file is not a zip.
         """
         try:
             with zipfile.ZipFile(path) as archive:
                 members = {member.filename: member for member in archive.infolist()}
             self._file = SharedFile(path)
         except (OSError, ValueError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
-            raise EdgefrError(f"a zip of faces in {path}", f"another file ({error})", "check the path") from error
-        self._place = {name: place for place, name in enumerate(members)}
+            raise EdgefrError(
+                "",
+                f"{path} is not a face collection" + (f" ({error})" if path.suffix.lower() == ".zip" else ""),
+                "give a folder, .zip, .rec or .csv of faces",
+            ) from error
+        self._index = {name: index for index, name in enumerate(members)}
         numbers = attrgetter("header_offset", "compress_size", "file_size", "CRC", "compress_type", "flag_bits")
         self._members = np.array([numbers(member) for member in members.values()], np.int64).reshape(-1, 6)
         self.names = tuple(members)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a member (PKWARE APPNOTE, section 4.3.7).
+        """Read a member (PKWARE APPNOTE, section 4.3.7).
 
         Raises:
-            KeyError: there is no such member.
-            ValueError: what was found instead of a whole one.
+            KeyError: There is no such member.
+            ValueError: What was found instead of a whole member.
         """
-        offset, packed, size, checksum, method, flags = self._members[self._place[name]].tolist()
+        offset, packed, size, checksum, method, flags = self._members[self._index[name]].tolist()
         if max(packed, size) > MAX_PICTURE_BYTES:
             raise ValueError(f"more than {MAX_PICTURE_BYTES >> 20} MiB")
         if flags & ENCRYPTED or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -57,15 +63,11 @@ class ZipPictures:
             raise ValueError("no zip member where one should begin")
         name_length, extra_length = struct.unpack_from("<HH", header, 26)
         data = self._file.read(offset + LOCAL_HEADER + name_length + extra_length, packed)
-        if method == zipfile.ZIP_DEFLATED:
-            data = _inflated(data, size)
+        try:
+            if method == zipfile.ZIP_DEFLATED:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)  # 0 would mean without bound
+        except zlib.error as error:
+            raise ValueError(f"damaged compression ({error})") from error
         if len(data) != size or zlib.crc32(data) != checksum:
             raise ValueError("a zip member with a wrong checksum")
         return data
-
-
-def _inflated(data: bytes, size: int) -> bytes:
-    try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)  # 0 would mean without bound
-    except zlib.error as error:
-        raise ValueError(f"damaged compression ({error})") from error

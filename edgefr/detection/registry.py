@@ -11,7 +11,7 @@ from edgefr.detection.scrfd import Scrfd
 from edgefr.detection.spot import Spot
 from edgefr.detection.yunet import YuNet
 from edgefr.errors import WrongModelError
-from edgefr.io.onnx_outputs import graph_outputs
+from edgefr.io.onnx_file import graph_outputs
 from edgefr.models import SPOT, find_model, shipped_model
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Profile
 from edgefr.errors import EdgefrError
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.engine_file import Target
 from edgefr.runtimes.registry import engine_suffixes, local_target
 

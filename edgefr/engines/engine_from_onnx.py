@@ -26,7 +26,7 @@ from edgefr.engines.precision.opset import downgrade_opset
 from edgefr.errors import EdgefrError, WrongModelError, require_extra
 from edgefr.evaluation.pairs import Pairs
 from edgefr.io.files import sha256_of
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.manifest import (
     Manifest,
     file_reference,
@@ -161,7 +161,9 @@ def _run_parity_gate(
 ) -> ParityReport:
     separate = compiled.runs and compiled.path != file
     candidate = open_recogniser(compiled.path) if separate else open_recogniser(file, "onnxruntime")
-    report = compare_models(reference, candidate, faces.faces, faces.pairs, manifest.calibrated("fp32"))
+    report = compare_models(
+        reference, candidate, faces.faces, faces.pairs, sorted(entry.value for entry in manifest.thresholds_for("fp32"))
+    )
     if exceeded := check_bounds(report, bound):
         raise ParityGateError(
             f"an {manifest.engine['key']['precision']} engine that decides like {reference.source} in FP32",

@@ -13,7 +13,7 @@ from edgefr.engines.device_profile import Profile
 from edgefr.engines.tensorrt_settings import BuilderSettings, choose_settings
 from edgefr.engines.timing_cache import load_timing_cache, save_timing_cache, timing_cache_file
 from edgefr.errors import EdgefrError
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.cuda_probe import Gpu, find_gpu
 from edgefr.runtimes.engine_file import ANY_OF_GPUS, OR_LATER, Target
 from edgefr.runtimes.tensorrt.engine_runtime import gpu_target

@@ -1,168 +1,251 @@
-"""Thresholds at false match rates and limits of quality, measured in the precision that they will be used in.
+"""Calibrates thresholds at false match rates and quality limits, in the precision that they will be used in.
 
-They hold for faces like these: whoever calibrates chooses people like those who will be verified, and not those whom
-accuracy is then measured on. Who they were is kept with each threshold (`Threshold.measured_on`).
+They hold for faces like those they were measured on. Calibrate on people like those who will be verified, and not on
+those whom accuracy is measured on afterwards. `Threshold.measured_on` records who they were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.lfw_pairs import people_of, read_pairs
-from edgefr.errors import EdgefrError
-from edgefr.evaluation.error_rates import supported
-from edgefr.evaluation.error_versus_discard import limit_at
-from edgefr.evaluation.fmr_thresholds import Labels, threshold_at_fmr
-from edgefr.evaluation.protocols import CLEAN, FaceCrop, Find
-from edgefr.manifest import QualityLimit, Signal, Threshold
-from edgefr.recognition.recogniser import Embeddings, Recogniser
-from edgefr.types import UNCERTAINTY, Floats
+from edgefr.errors import InvalidArgumentError, NoFaceError, WrongModelError
+from edgefr.evaluation.error_versus_discard import quality_limit
+from edgefr.evaluation.face_provider import FaceProvider
+from edgefr.evaluation.fmr_thresholds import check_supported, count_impostor_pairs, threshold_at_fmr
+from edgefr.evaluation.protocols import CLEAN, CropReader, FaceCrop
+from edgefr.evaluation.train_test_overlap import overlap_warnings
+from edgefr.io.files import sha256_of
+from edgefr.manifest import HeldOut, Manifest, QualityLimit, Signal, Threshold, model_manifest, write_model_manifest
+from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
+from edgefr.runtimes.base import Description
+from edgefr.types import UNCERTAINTY, Floats, Ints
 
 CHUNK = 256
-"""Faces read at once: a collection of many would fill the memory."""
+"""Faces that are read at once: a large collection would fill the memory."""
 
 DISCARD = 0.01
-"""The share of the faces calibrated on that is to lie below a quality limit."""
+"""Share of the calibration faces that is below a quality limit."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The pictures to calibrate on, and who is on them in words."""
+class CalibrationFaces:
+    """The pictures of a collection to calibrate on, who is on them in words, and why the figures can be wrong."""
 
     folder: FaceFolder
     names: tuple[str, ...]
-    whose: str
+    description: str
+    warnings: tuple[str, ...] = ()
 
 
-def choose(faces: Path, pairs: Path | None = None, folds: tuple[int, ...] = ()) -> Chosen:
-    """Everyone in a collection of aligned faces, or everyone who is in a pair of these folds of LFW's pairs file.
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured: the model as it was run, the number of pictures, the thresholds, and the quality limit, if
+    any.
+    """
+
+    description: Description
+    images: int
+    thresholds: tuple[Threshold, ...]
+    quality: QualityLimit | None
+
+
+def select_faces(
+    faces: Path,
+    pairs: Path | None = None,
+    folds: tuple[int, ...] = (),
+    model: str = "",
+    held_out: HeldOut | None = None,
+) -> CalibrationFaces:
+    """Select the pictures to calibrate on.
+
+    Args:
+        faces: A collection of faces.
+        pairs: LFW's pairs file, to take only the people of some folds.
+        folds: Those folds.
+        model: Name of the model, for warnings.
+        held_out: The people that the model was not trained on, if known.
+
+    Returns:
+        The pictures, with a warning if the model was trained on the people they show.
 
     Raises:
-        EdgefrError: a file cannot be read, only one of `pairs` and `folds` is given, or nobody is left.
+        InvalidArgumentError: Only one of `pairs` and `folds` is given, or nobody is left.
+        EdgefrError: A file cannot be read.
     """
     folder = open_faces(faces)
-    if pairs is None and not folds:
-        return Chosen(folder, tuple(folder.names), faces.name)
-    if pairs is None or not folds:
-        raise EdgefrError("a pairs file and folds", "one of them", "give both --pairs and --folds")
-    people = people_of(read_pairs(pairs), folds)
-    names = tuple(name for name in folder.names if person_of(name) in people)
-    listed = ", ".join(map(str, folds))
-    if not names:
-        raise EdgefrError(
-            f"people of folds {listed} of {pairs} in {faces}",
-            "none",
-            "give the faces that belong to the pairs file, or other folds",
-        )
-    return Chosen(folder, names, f"{faces.name} (people of folds {listed} of {pairs.name})")
+    names, description = tuple(folder.names), faces.name
+    if (pairs is None) != (not folds):
+        raise InvalidArgumentError("a pairs file and folds", "one of them", "give both --pairs and --folds")
+    if pairs is not None:
+        people, listed = people_of(read_pairs(pairs), folds), ", ".join(map(str, folds))
+        names = tuple(name for name in names if person_of(name) in people)
+        description = f"{faces.name} (people of folds {listed} of {pairs.name})"
+        if not names:
+            raise InvalidArgumentError(
+                f"people of folds {listed} of {pairs} in {faces}",
+                "none",
+                "give the faces that belong to the pairs file, or other folds",
+            )
+    warnings = overlap_warnings(
+        {} if held_out is None else {model: held_out},
+        None if pairs is None or held_out is None else sha256_of(pairs),
+        folds,
+        {faces.name: faces},
+        lambda _: folder.digest(),
+    )
+    description += ", who were also trained on" if warnings else ""
+    return CalibrationFaces(folder, names, description, tuple(warnings))
 
 
-def measure(
+def calibrate_model(
+    model: Path,
+    chosen: CalibrationFaces,
+    provider: FaceProvider,
+    fmrs: Sequence[float],
+    signal: Signal | None = None,
+    runtime: str = "auto",
+    precision: str = "fp32",
+    progress: Callable[[int], None] | None = None,
+) -> Calibration:
+    """Calibrate a model and write the result into its manifest.
+
+    Args:
+        model: An .onnx file or another model with a manifest.
+        chosen: The pictures to calibrate on.
+        provider: Finds their faces.
+        fmrs: False match rates to measure thresholds at.
+        signal: Quality signal to measure a limit of, if any.
+        runtime: Name of the runtime, or "auto".
+        precision: Precision to run the model in.
+        progress: Called with the number of pictures of every batch.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        EdgefrError: As for `calibrate`, or the manifest cannot be written.
+    """
+    manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
+    recogniser = open_recogniser(model, runtime, precision, images=len(chosen.names))
+    thresholds, limit = calibrate(recogniser, chosen, provider.crops_of(chosen.folder), fmrs, signal, progress)
+    if limit is not None and signal == "detector" and provider.detector is not None:
+        limit = replace(limit, detector=provider.detector.name)
+    write_model_manifest(model, replace(manifest.with_thresholds(thresholds), quality=limit or manifest.quality))
+    return Calibration(recogniser.description, len(chosen.names), thresholds, limit)
+
+
+def calibrate(
     recogniser: Recogniser,
-    chosen: Chosen,
-    find: Find,
+    chosen: CalibrationFaces,
+    read_crops: CropReader,
     fmrs: Sequence[float],
     signal: Signal | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[tuple[Threshold, ...], QualityLimit | None]:
-    """The threshold at each false match rate, and the limit of `signal` that all but 1 % of the faces reach.
+    """Measure thresholds, and the quality limit that all but 1 % of the faces reach.
 
-    A picture in which `find` finds no face is left out. `progress` is told of every batch of pictures.
+    Args:
+        recogniser: The model.
+        chosen: The pictures to calibrate on. A picture in which no face is found is left out.
+        read_crops: Reads their faces.
+        fmrs: False match rates to measure thresholds at.
+        signal: Quality signal to measure a limit of, if any.
+        progress: Called with the number of pictures of every batch.
+
+    Returns:
+        The threshold at each rate, and the limit.
 
     Raises:
-        EdgefrError: these faces are too few, or neither model nor pictures tell the signal: found out before any face
-            is embedded. Or a picture cannot be read.
+        InvalidArgumentError: There are too few faces, or the pictures do not have the signal. It is raised before any
+            face is embedded.
+        WrongModelError: The model does not give the signal.
+        EdgefrError: A picture cannot be read, or no picture shows a face.
     """
-    people = np.array([person_of(name) for name in chosen.names])
-    _, labels, counts = np.unique(people, return_inverse=True, return_counts=True)
+    _, labels = np.unique([person_of(name) for name in chosen.names], return_inverse=True)
     for fmr in fmrs:
-        supported(fmr, (len(labels) ** 2 - int((counts**2).sum())) // 2, "impostor pairs")
+        count_impostor_pairs(labels, fmr)
     if signal is not None:
-        supported(DISCARD, len(labels), "faces")
+        check_supported(DISCARD, len(labels), "faces")
     if signal == "certainty" and UNCERTAINTY not in {info.name for info in recogniser.description.outputs}:
-        raise EdgefrError(
-            "uncertainty beside the embedding, which the signal certainty needs",
-            "a model that gives none",
+        raise WrongModelError(
+            "a model with an uncertainty output, which the signal certainty needs",
+            "one without",
             "calibrate with --quality norm",
         )
-    found = _embed(recogniser, chosen, find, signal, progress)
-    label = labels[found.place].astype(np.int64)
-    return (
-        tuple(_threshold(found.embedding, label, fmr, recogniser, chosen) for fmr in fmrs),
-        None if found.quality is None or signal is None else _limit(found.quality, signal, chosen),
-    )
+    found = _embed(recogniser, chosen, read_crops, signal, progress)
+    label = labels[found.index].astype(np.int64)
+    thresholds = tuple(_threshold(found.embedding, label, fmr, recogniser, chosen) for fmr in fmrs)
+    if found.quality is None or signal is None:
+        return thresholds, None
+    measured_on = f"{len(found.quality):,} faces in {chosen.description}, of which {DISCARD:.0%} lie below"
+    return thresholds, QualityLimit(signal, quality_limit(found.quality, DISCARD), measured_on)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Of N faces the `place` (N,) of their pictures, their unit `embedding` (N, K), and what the signal that is
-    calibrated says of them (N,)."""
+class _Embedded:
+    """N faces: the index (N,) of each picture, the embeddings (N, K) of unit length, and the signal (N,)."""
 
-    place: Labels
+    index: Ints
     embedding: Floats
     quality: Floats | None
 
 
 def _embed(
     recogniser: Recogniser,
-    chosen: Chosen,
-    find: Find,
+    chosen: CalibrationFaces,
+    read_crops: CropReader,
     signal: Signal | None,
     progress: Callable[[int], None] | None,
-) -> _Found:
-    places, embeddings, qualities = [], [], []
+) -> _Embedded:
+    indices, embeddings, qualities = [], [], []
     for start in range(0, len(chosen.names), CHUNK):
         names = chosen.names[start : start + CHUNK]
-        sights = [sight for name in names for sight in find(name, [CLEAN])]
-        seen = [sight for sight in sights if sight is not None]
-        if signal in ("detector", "sharpness") and not all(signal in sight.signals for sight in seen):
-            raise EdgefrError(
-                f"pictures that tell the signal {signal}",
+        crops = [crop for name in names for crop in read_crops(name, [CLEAN])]
+        found = [crop for crop in crops if crop is not None]
+        if signal in ("detector", "sharpness") and not all(signal in crop.signals for crop in found):
+            raise InvalidArgumentError(
+                f"pictures with the signal {signal}",
                 "aligned faces",
-                "give photographs and a detector with --detector",
+                "give photographs, and a detector with --detector",
             )
-        places += [start + index for index, sight in enumerate(sights) if sight is not None]
-        if seen:
-            answer = recogniser.embed(np.stack([sight.face for sight in seen]))
-            embeddings.append(answer.embedding)
+        indices += [start + index for index, crop in enumerate(crops) if crop is not None]
+        if found:
+            output = recogniser.embed(np.stack([crop.face for crop in found]))
+            embeddings.append(output.embedding)
             if signal is not None:
-                qualities.append(_quality(signal, answer, seen))
+                qualities.append(_quality(signal, output, found))
         if progress is not None:
             progress(len(names))
     if not embeddings:
-        raise EdgefrError(
+        raise NoFaceError(
             f"a face in at least one of {len(chosen.names)} pictures",
             "none",
             "give pictures of faces turned to the camera",
         )
     quality = np.concatenate(qualities) if qualities else None
-    return _Found(np.array(places, np.int64), np.concatenate(embeddings), quality)
+    return _Embedded(np.array(indices, np.int64), np.concatenate(embeddings), quality)
 
 
-def _quality(signal: Signal, answer: Embeddings, seen: Sequence[FaceCrop]) -> Floats:
-    """What a signal says of faces (N,), higher for a better one."""
+def _quality(signal: Signal, output: Embeddings, crops: Sequence[FaceCrop]) -> Floats:
+    """The signal of faces (N,), higher for a better one."""
     if signal == "norm":
-        return answer.norm
+        return output.norm
     if signal == "certainty":
-        assert answer.uncertainty is not None  # the model was asked for it
-        return -answer.uncertainty
-    return np.array([sight.signals[signal] for sight in seen], np.float32)
+        assert output.uncertainty is not None  # checked before
+        return -output.uncertainty
+    return np.array([crop.signals[signal] for crop in crops], np.float32)
 
 
-def _threshold(embedding: Floats, labels: Labels, fmr: float, recogniser: Recogniser, chosen: Chosen) -> Threshold:
+def _threshold(
+    embedding: Floats, labels: Ints, fmr: float, recogniser: Recogniser, chosen: CalibrationFaces
+) -> Threshold:
     found = threshold_at_fmr(embedding, labels, fmr)
-    description = recogniser.description
-    measured_on = (
-        f"{found.pairs:,} impostor pairs of {found.people:,} people in {chosen.whose}, with {description.runtime}"
-    )
-    return Threshold(found.fmr, found.value, found.ci95, measured_on, description.precision)
-
-
-def _limit(quality: Floats, signal: Signal, chosen: Chosen) -> QualityLimit:
-    measured_on = f"{len(quality):,} faces in {chosen.whose}, of which {DISCARD:.0%} lie below"
-    return QualityLimit(signal, limit_at(quality, DISCARD), measured_on)
+    runtime, precision = recogniser.description.runtime, recogniser.description.precision
+    measured_on = f"{found.pairs:,} impostor pairs of {found.people:,} people in {chosen.description}, with {runtime}"
+    return Threshold(found.fmr, found.value, found.ci95, measured_on, precision)

@@ -1,9 +1,9 @@
-"""Does a quality signal know which comparisons will fail? Error against discard, as in ISO/IEC 29794-1.
+"""Measures quality signals by error against discard, as in ISO/IEC 29794-1.
 
-The genuine comparisons of the poorest quality are discarded, share by share, and the false non-match rate (FNMR) of
-those that remain is looked at (Grother & Tabassi 2007, Performance of Biometric Quality Measures, IEEE TPAMI 29(4)).
-A perfect signal discards exactly those that fail; one that knows nothing leaves the rate where it was. The quality of
-a comparison is that of its poorer picture. Quality is higher for better pictures throughout.
+The genuine comparisons of the poorest quality are discarded, share by share, and the false non-match rate (FNMR) of the
+others is measured (Grother & Tabassi 2007, Performance of Biometric Quality Measures, IEEE TPAMI 29(4)). A perfect
+signal discards exactly the comparisons that fail; a useless one does not change the rate. The quality of a comparison
+is that of its poorer picture. Quality is always higher for better pictures.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import CURVE, Bools, Doubles, Estimate, Labels, PairWeights, draws, interval, share
-from edgefr.evaluation.error_rates import Comparisons, supported
+from edgefr.evaluation.bootstrap import CURVE, Estimate, PairWeights, draws, interval, share
+from edgefr.evaluation.error_rates import Comparisons
+from edgefr.evaluation.fmr_thresholds import check_supported
 from edgefr.evaluation.pairs import Pairs
-from edgefr.types import Floats
+from edgefr.types import Bools, Doubles, Floats, Ints
 
 UPTO = 0.3
-"""The share of comparisons up to which the area is taken: nobody discards more, so nobody is to gain there (Schlett
-et al. 2023, Considerations on the Evaluation of Biometric Quality Assessment Algorithms)."""
+"""Highest share of comparisons to discard. In practice nobody discards more (Schlett et al. 2023, Considerations on the
+Evaluation of Biometric Quality Assessment Algorithms)."""
 
 STEPS = 100
 
 
 @dataclass(frozen=True)
 class DiscardCurve:
-    """What remains of a false non-match rate when a share of the genuine comparisons is discarded, the poorest first.
+    """FNMR of the comparisons that remain when the poorest are discarded.
 
-    `discarded` (D,) rises from 0 to the share asked for; `fnmr` (D,) of the comparisons that remain; `ideal` (D,) if
-    those that fail had been the first to go. `area` is the mean of `fnmr` over the range, lower is better; `relative`
-    says where it lies between the ideal's (0) and that of a signal that knows nothing (1).
+    Attributes:
+        discarded: (D,) shares that are discarded, rising from 0.
+        fnmr: (D,) FNMR of the comparisons that remain.
+        ideal: (D,) the same if the comparisons that fail were discarded first.
+        area: Mean of `fnmr` over the range; lower is better.
+        relative: `area` in relation to the ideal (0) and to a useless signal (1).
     """
 
     discarded: Doubles
@@ -45,12 +49,22 @@ class DiscardCurve:
 def discard_curve(
     comparisons: Comparisons, quality: Floats, threshold: float, upto: float = UPTO, seed: int = 0
 ) -> DiscardCurve:
-    """The curve of a signal, `quality` (P,) of each comparison, at a fixed `threshold`, with intervals over people.
+    """The curve of a quality signal at a fixed threshold.
 
-    Comparisons of equal quality are discarded in random order: the curve is what to expect of that.
+    Comparisons of equal quality are discarded in random order; the curve is the expectation of that.
+
+    Args:
+        comparisons: P comparisons.
+        quality: (P,) the quality of each.
+        threshold: Genuine comparisons below it fail.
+        upto: Highest share to discard.
+        seed: Seed of the random numbers.
+
+    Returns:
+        The curve with intervals over people.
 
     Raises:
-        EdgefrError: a quality is missing or NaN, or none or all of the genuine comparisons fail at this threshold.
+        EdgefrError: A quality is missing or NaN, or none or all of the genuine comparisons fail.
     """
     order = _Order.of(comparisons, quality, threshold)
     discarded = np.linspace(0, upto, STEPS + 1)
@@ -70,22 +84,21 @@ def discard_curve(
 def area_difference(
     comparisons: Comparisons, quality: Floats, other: Floats, threshold: float, upto: float = UPTO, seed: int = 0
 ) -> Estimate:
-    """The area under the curve of `quality` minus that of `other`, both (P,): below zero where `quality` is better.
-
-    Paired bootstrap over people.
+    """The area under the curve of `quality` minus that of `other`, (P,) each, by a paired bootstrap over people; below
+    zero if `quality` is better.
 
     Raises:
-        EdgefrError: as `discard_curve` does.
+        EdgefrError: As for `discard_curve`.
     """
     discarded = np.linspace(0, upto, STEPS + 1)
     orders = [_Order.of(comparisons, signal, threshold) for signal in (quality, other)]
     values = [_mean(order.remaining(order.once, discarded)[0]) for order in orders]
-    mine, theirs = (_areas(order, discarded, seed)[:, 0] for order in orders)  # the same people drawn for both
-    return Estimate(values[0] - values[1], interval(mine - theirs))
+    ours, theirs = (_areas(order, discarded, seed)[:, 0] for order in orders)  # the same people drawn for both
+    return Estimate(values[0] - values[1], interval(ours - theirs))
 
 
 def pair_quality(quality: Floats, pairs: Pairs) -> Floats:
-    """The poorer quality of both faces of every pair: (N,) -> (P,)."""
+    """The quality of pairs, that of the poorer face: (N,) -> (P,)."""
     lower: Floats = np.minimum(quality[pairs.first], quality[pairs.second])
     return lower
 
@@ -95,13 +108,13 @@ def threshold_at_fnmr(comparisons: Comparisons, fnmr: float) -> float:
     return _reached_by_all_but(fnmr, comparisons.similarity[comparisons.same])
 
 
-def limit_at(quality: Floats, discard: float = 0.01) -> float:
-    """The quality that all but the share `discard` of these faces (N,) reach: a limit for `verify`, from clean faces.
+def quality_limit(quality: Floats, discard: float = 0.01) -> float:
+    """The quality that all but the share `discard` of faces (N,) reach: a limit for verification, from clean faces.
 
     Raises:
-        EdgefrError: too few faces to know the limit, by the rule of 30.
+        InvalidArgumentError: There are too few faces, by the rule of 30.
     """
-    supported(discard, len(quality), "faces")
+    check_supported(discard, len(quality), "faces")
     return _reached_by_all_but(discard, quality)
 
 
@@ -112,12 +125,12 @@ def _reached_by_all_but(share: float, values: Floats) -> float:
 
 @dataclass(frozen=True)
 class _Order:
-    """Genuine comparisons from the poorest to the best: whether each fails, (G,), whose they are, and the last place
-    of every run of equal quality."""
+    """G genuine comparisons from the poorest to the best: whether each fails, their weights, and the last index of
+    every run of equal quality."""
 
     fails: Bools
     people: PairWeights
-    ends: Labels
+    ends: Ints
 
     @classmethod
     def of(cls, comparisons: Comparisons, quality: Floats, threshold: float) -> _Order:
@@ -125,7 +138,7 @@ class _Order:
             raise EdgefrError(
                 f"a quality for each of {len(comparisons.same)} comparisons",
                 f"{np.isnan(quality).sum()} NaN among {quality.shape}",
-                "leave out comparisons without quality",
+                "leave out comparisons without a quality",
             )
         genuine = np.flatnonzero(comparisons.same)
         genuine = genuine[np.argsort(quality[genuine], kind="stable")]
@@ -142,11 +155,11 @@ class _Order:
 
     @property
     def once(self) -> Floats:
-        """Every person drawn once: the comparisons as they are."""
+        """The draw in which every person occurs once."""
         return np.ones(self.people.count + 1, np.float32)
 
     def remaining(self, drawn: Floats, discarded: Doubles) -> tuple[Doubles, Doubles]:
-        """FNMR of what remains, and the ideal's, (D,) each, of people drawn as often as `draws` says."""
+        """FNMR of the comparisons that remain, and the ideal's, (D,) each, for one entry of `draws`."""
         weight = self.people.weights(drawn).astype(np.float64)
         reached = np.append(0, np.cumsum(weight)[self.ends])
         failed = np.append(0, np.cumsum(weight * self.fails)[self.ends])
@@ -157,7 +170,7 @@ class _Order:
 
 
 def _areas(order: _Order, discarded: Doubles, seed: int) -> Doubles:
-    """Area of the signal, of the ideal and of one that knows nothing in every resample: (CURVE, 3)."""
+    """Area of the signal, of the ideal and of a useless signal in every resample: (CURVE, 3)."""
     rows = []
     for drawn in draws(order.people.count, CURVE, seed):
         fnmr, ideal = order.remaining(drawn, discarded)

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgefr.evaluation.bootstrap import Bools, Estimate, Labels, interval, resampled_sums, share
-from edgefr.evaluation.error_rates import (
-    FAILURE,
-    Accuracy,
-    Comparisons,
-    TarAtFar,
-    equal_error_rate,
-    error_ratio,
-    tar_at_far,
-)
+from edgefr.evaluation.bootstrap import Estimate, accuracy_difference, error_ratio, resampled_share
+from edgefr.evaluation.error_rates import FAILURE, Accuracy, Comparisons, TarAtFar, equal_error_rate, tar_at_far
 from edgefr.evaluation.error_versus_discard import DiscardCurve, discard_curve, threshold_at_fnmr
-from edgefr.evaluation.fmr_thresholds import FALSE_MATCHES_NEEDED
-from edgefr.evaluation.metrics import accuracy_difference
+from edgefr.evaluation.fmr_thresholds import comparisons_needed
 from edgefr.evaluation.model_set import CONCATENATION
-from edgefr.evaluation.protocols import Others, Trial
+from edgefr.evaluation.protocols import ExtraFigure, Trial
+from edgefr.types import Bools, Ints
 
 FARS = (1e-2, 1e-3, 1e-4, 1e-5)
 
 FNMR_AT_START = 0.05
-"""Of all comparisons when none is discarded: a discard curve is of those that fail at a fixed threshold."""
+"""FNMR of all comparisons before any is discarded. It fixes the threshold of a discard curve."""
 
 Pair = tuple[str, str] | None
-"""The two systems the better of which has to be beaten."""
+"""The two systems the better of which the candidate has to beat."""
 
 
 @dataclass(frozen=True)
-class Against:
-    """Errors divided by those of the better of the pair, and accuracy less that of the concatenation."""
+class BackboneComparison:
+    """A system's errors divided by those of the better backbone, and its accuracy minus that of the concatenation."""
 
     ratio: Estimate
     better: str
@@ -43,9 +34,8 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """How the judged `model` does against another system on the same decisions: its errors divided by the other's, its
-    accuracy less the other's."""
+class CandidateComparison:
+    """The candidate's errors divided by those of another system, and its accuracy minus that system's."""
 
     model: str
     ratio: Estimate
@@ -53,82 +43,80 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Of one system in one trial; `tar` has None where the impostors are too few, `against` where there is no pair,
-    `judged` for the judged model itself."""
+class SystemFigures:
+    """The figures of one system in one trial. `tar` has None if there are too few impostors. `against` is None
+    without backbones, `judged` (the candidate compared with this system) for the candidate itself.
+    """
 
     system: str
     accuracy: Accuracy | None
-    against: Against | None
-    judged: Judged | None
+    against: BackboneComparison | None
+    judged: CandidateComparison | None
     eer: Estimate
     tar: dict[float, TarAtFar | None]
-    others: dict[str, Others]
+    others: dict[str, ExtraFigure]
 
 
 @dataclass(frozen=True)
-class Pooled:
-    """Of one system, over the decisions of all degraded trials, each made with its own trial's thresholds."""
+class PooledFigures:
+    """The figures of one system over all degraded trials, each decided with the thresholds of its own trial."""
 
     system: str
     errors: int
     decisions: int
     accuracy: Estimate
-    against: Against | None
-    judged: Judged | None
+    against: BackboneComparison | None
+    judged: CandidateComparison | None
 
 
 @dataclass(frozen=True)
-class Discards:
-    """What a quality signal of the judged model's comparisons is worth, pooled over the degraded trials."""
+class SignalFigures:
+    """Error against discard for one quality signal of the candidate's comparisons, over all degraded trials."""
 
     signal: str
     curve: DiscardCurve
 
 
-def measure(trial: Trial, pair: Pair, advance: Callable[[int], None]) -> list[Figures]:
-    """Every system's figures; `advance` is told of each system.
+def trial_figures(trial: Trial, pair: Pair, progress: Callable[[int], None]) -> list[SystemFigures]:
+    """The figures of every system in a trial, those of the candidate first. `progress` counts systems.
 
     Raises:
-        EdgefrError: the trial has no genuine or no impostor comparison.
+        EdgefrError: The trial has no genuine or no impostor comparison.
     """
     right = {name: accuracy.right for name, accuracy in trial.accuracy.items()}
     people = next(iter(trial.comparisons.values())).people
-    against, judged = compare(right, people, pair), judge(right, people)
+    against, judged = compare_with_backbones(right, people, pair), compare_candidate(right, people)
     found = []
     for name, comparisons in trial.comparisons.items():
+        impostors = int((~comparisons.same).sum())
+        tar = {far: tar_at_far(comparisons, far) if impostors >= comparisons_needed(far) else None for far in FARS}
         found.append(
-            Figures(
+            SystemFigures(
                 name,
                 trial.accuracy.get(name),
                 against.get(name),
                 judged.get(name),
                 equal_error_rate(comparisons),
-                {far: _supported_tar(comparisons, far) for far in FARS},
+                tar,
                 trial.others.get(name, {}),
             )
         )
-        advance(1)
+        progress(1)
     return found
 
 
-def impostors_needed(far: float) -> int:
-    """How many impostor comparisons the rule of 30 asks for."""
-    return math.ceil(FALSE_MATCHES_NEEDED / far)
-
-
-def pool(trials: Sequence[Trial], pair: Pair) -> list[Pooled]:
-    """Every system's figures over all degraded trials with folds; none where there is no such trial."""
+def pooled_figures(trials: Sequence[Trial], pair: Pair) -> list[PooledFigures]:
+    """The figures of every system over all degraded trials with folds; empty if there is no such trial."""
     if not any(trial.degraded and trial.accuracy for trial in trials):
         return []
-    right, people = decisions(trials)
-    against, judged = compare(right, people, pair), judge(right, people)
+    right, people = degraded_decisions(trials)
+    against, judged = compare_with_backbones(right, people, pair), compare_candidate(right, people)
     return [
-        Pooled(
+        PooledFigures(
             name,
             int((~decided).sum()),
             len(decided),
-            share_right(decided, people),
+            resampled_share(decided, people),
             against.get(name),
             judged.get(name),
         )
@@ -136,20 +124,24 @@ def pool(trials: Sequence[Trial], pair: Pair) -> list[Pooled]:
     ]
 
 
-def decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Labels]:
-    """Which decisions of every system were right (P,) over all degraded trials with folds, and whose they are."""
+def degraded_decisions(trials: Sequence[Trial]) -> tuple[dict[str, Bools], Ints]:
+    """Which of its P decisions over all degraded trials with folds are right for each system, and their people (P,
+    2).
+    """
     degraded = [trial for trial in trials if trial.degraded and trial.accuracy]
     right = {name: np.concatenate([trial.accuracy[name].right for trial in degraded]) for name in degraded[0].accuracy}
     return right, _people(degraded)
 
 
-def compare(right: dict[str, Bools], people: Labels, pair: Pair) -> dict[str, Against]:
-    """Every system against the better of the pair and against the concatenation, on the same decisions (P,)."""
+def compare_with_backbones(right: dict[str, Bools], people: Ints, pair: Pair) -> dict[str, BackboneComparison]:
+    """Compare every system with the better backbone and the concatenation on the same decisions. `right` has for
+    each system which of its P decisions are right, `people` (P, 2) the people. Empty without backbones.
+    """
     if pair is None or not right:
         return {}
     better = max(pair, key=lambda name: int(right[name].sum()))
     return {
-        name: Against(
+        name: BackboneComparison(
             error_ratio(decided, right[better], people),
             better,
             accuracy_difference(decided, right[CONCATENATION], people),
@@ -158,11 +150,11 @@ def compare(right: dict[str, Bools], people: Labels, pair: Pair) -> dict[str, Ag
     }
 
 
-def judge(right: dict[str, Bools], people: Labels) -> dict[str, Judged]:
-    """The first system against every other, on the same decisions (P,)."""
+def compare_candidate(right: dict[str, Bools], people: Ints) -> dict[str, CandidateComparison]:
+    """Compare the first system with every other one on the same decisions (P,) of `people` (P, 2)."""
     first = next(iter(right), "")
     return {
-        name: Judged(
+        name: CandidateComparison(
             first, error_ratio(right[first], decided, people), accuracy_difference(right[first], decided, people)
         )
         for name, decided in right.items()
@@ -170,14 +162,16 @@ def judge(right: dict[str, Bools], people: Labels) -> dict[str, Judged]:
     }
 
 
-def discards(trials: Sequence[Trial], judged: str) -> list[Discards]:
-    """Error against discard of every signal, over the genuine comparisons of two faces in all degraded trials."""
+def signal_figures(trials: Sequence[Trial], candidate: str) -> list[SignalFigures]:
+    """Error against discard of every quality signal that all degraded trials have, over genuine comparisons of two
+    faces. Empty if there is no signal, or if no comparison of the candidate fails.
+    """
     degraded = [trial for trial in trials if trial.degraded and trial.quality]
     if not degraded:
         return []
     people = _people(degraded)
-    similarity = np.concatenate([trial.comparisons[judged].similarity for trial in degraded])
-    same = np.concatenate([trial.comparisons[judged].same for trial in degraded])
+    similarity = np.concatenate([trial.comparisons[candidate].similarity for trial in degraded])
+    same = np.concatenate([trial.comparisons[candidate].same for trial in degraded])
     kept = same & (similarity > FAILURE)
     comparisons = Comparisons(similarity[kept], same[kept], people[kept])
     threshold = threshold_at_fnmr(comparisons, FNMR_AT_START)
@@ -186,21 +180,10 @@ def discards(trials: Sequence[Trial], judged: str) -> list[Discards]:
     found = []
     for signal in [name for name in degraded[0].quality if all(name in trial.quality for trial in degraded)]:
         quality = np.concatenate([trial.quality[signal] for trial in degraded])[kept]
-        found.append(Discards(signal, discard_curve(comparisons, quality, threshold)))
+        found.append(SignalFigures(signal, discard_curve(comparisons, quality, threshold)))
     return found
 
 
-def _people(trials: Sequence[Trial]) -> Labels:
-    """Whose comparisons these are (P, 2): in all trials of a pairs file a number is the same person."""
+def _people(trials: Sequence[Trial]) -> Ints:
+    """The people (P, 2) of all comparisons. In all trials of a pairs file, a number is the same person."""
     return np.concatenate([next(iter(trial.comparisons.values())).people for trial in trials])
-
-
-def _supported_tar(comparisons: Comparisons, far: float) -> TarAtFar | None:
-    impostors = int((~comparisons.same).sum())
-    return tar_at_far(comparisons, far) if impostors >= impostors_needed(far) else None
-
-
-def share_right(right: Bools, people: Labels) -> Estimate:
-    """Accuracy of the decisions (P,)."""
-    sums = resampled_sums(np.column_stack([right, np.ones(len(right))]), people)
-    return Estimate(float(right.mean()), interval(share(sums[:, 0], sums[:, 1])))

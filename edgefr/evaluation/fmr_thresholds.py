@@ -1,7 +1,6 @@
-"""Thresholds by false match rate, with the interval that the number of people allows.
+"""Thresholds at false match rates, with an interval over people.
 
-Terms as in ISO/IEC 19795-1: the false match rate (FMR) is the share of impostor pairs whose similarity reaches
-the threshold.
+The false match rate (FMR, ISO/IEC 19795-1) is the share of impostor pairs whose similarity reaches the threshold.
 """
 
 from __future__ import annotations
@@ -12,24 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.errors import EdgefrError
-from edgefr.types import Floats
-
-Labels = npt.NDArray[np.int64]
+from edgefr.errors import InvalidArgumentError
+from edgefr.types import Floats, Ints
 
 FALSE_MATCHES_NEEDED = 30
-"""The rule of 30 (Doddington et al. 2000): with so many errors the rate is known within about 30 %."""
+"""The rule of 30 (Doddington et al. 2000): with 30 errors, a rate is known within about 30 %."""
 
 BOOTSTRAP = 500
 KEPT_SHARE = 20
-"""The highest similarities that are kept for the bootstrap, in multiples of those that the FMR asks for."""
+"""How many of the highest similarities the bootstrap keeps, in multiples of those that the FMR allows."""
 
 BLOCK = 256
 
 
 @dataclass(frozen=True)
 class ImpostorThreshold:
-    """A threshold at (at most) a false match rate, its 95 % interval over people, and what it was measured on."""
+    """A threshold at a false match rate, its 95 % interval over people, and the numbers of pairs and people
+    measured.
+    """
 
     fmr: float
     value: float
@@ -38,16 +37,52 @@ class ImpostorThreshold:
     people: int
 
 
-def threshold_at_fmr(embedding: Floats, labels: Labels, fmr: float, seed: int = 0) -> ImpostorThreshold:
-    """The lowest threshold whose FMR over all pairs of different people is at most `fmr`.
+def comparisons_needed(rate: float) -> int:
+    """How many comparisons are needed to measure a rate, by the rule of 30."""
+    return math.ceil(FALSE_MATCHES_NEEDED / rate)
 
-    `embedding` (N, K) of unit length, `labels` (N,) the person of each. The interval is a percentile bootstrap
-    over people: each resample draws people with replacement and weights a pair by how often both were drawn.
+
+def check_supported(rate: float, count: int, what: str, rate_name: str = "a rate") -> None:
+    """Refuse a rate that cannot be measured, by the rule of 30.
+
+    Args:
+        rate: The rate.
+        count: Number of comparisons.
+        what: What they are, for the message.
+        rate_name: The name of the rate with its article.
 
     Raises:
-        EdgefrError: there are too few impostor pairs to measure this rate.
+        InvalidArgumentError: The rate is not between 0 and 1, or there are too few comparisons.
     """
-    total = impostor_pairs(labels, fmr)
+    if not 0 < rate < 1:
+        raise InvalidArgumentError("a rate between 0 and 1", f"{rate:g}", "give one such as 1e-3")
+    if count < (needed := comparisons_needed(rate)):
+        raise InvalidArgumentError(
+            f"at least {needed:,} {what} to measure {rate_name} of {rate:g}",
+            f"{count:,}",
+            "give more people or a higher rate",
+        )
+
+
+def threshold_at_fmr(embedding: Floats, labels: Ints, fmr: float, seed: int = 0) -> ImpostorThreshold:
+    """The lowest threshold whose FMR over all pairs of different people is at most `fmr`.
+
+    The interval is a percentile bootstrap over people: each resample draws people with replacement, and weights a pair
+    by how often both of its people were drawn.
+
+    Args:
+        embedding: (N, K) of unit length.
+        labels: (N,) the person of each.
+        fmr: The highest false match rate.
+        seed: Seed of the random numbers.
+
+    Returns:
+        The threshold.
+
+    Raises:
+        InvalidArgumentError: There are too few impostor pairs to measure this rate.
+    """
+    total = count_impostor_pairs(labels, fmr)
     people, label = np.unique(labels, return_inverse=True)
     counts = np.bincount(label)
     values, first, second = _highest_impostors(embedding, label, KEPT_SHARE * math.ceil(fmr * total))
@@ -57,31 +92,25 @@ def threshold_at_fmr(embedding: Floats, labels: Labels, fmr: float, seed: int = 
         weight = np.bincount(rng.integers(0, len(people), len(people)), minlength=len(people))
         mass = weight * counts
         drawn_total = (int(mass.sum()) ** 2 - int((mass**2).sum())) / 2
-        found.append(_cut(values, weight[first] * weight[second], fmr * drawn_total))
+        found.append(_lowest_threshold(values, weight[first] * weight[second], fmr * drawn_total))
     low, high = np.percentile(found, (2.5, 97.5))
-    value = _cut(values, np.ones(len(values)), fmr * total)
+    value = _lowest_threshold(values, np.ones(len(values)), fmr * total)
     return ImpostorThreshold(fmr, value, (float(low), float(high)), total, len(people))
 
 
-def impostor_pairs(labels: Labels, fmr: float) -> int:
-    """How many pairs of different people (N,) labels give.
+def count_impostor_pairs(labels: Ints, fmr: float) -> int:
+    """The number of pairs of different people (N,), which must be enough to measure `fmr`.
 
     Raises:
-        EdgefrError: too few to measure `fmr`.
+        InvalidArgumentError: They are too few.
     """
     counts = np.unique(labels, return_counts=True)[1]
     total = (len(labels) ** 2 - int((counts**2).sum())) // 2
-    needed = math.ceil(FALSE_MATCHES_NEEDED / fmr)
-    if total < needed:
-        raise EdgefrError(
-            f"at least {needed:,} impostor pairs to measure an FMR of {fmr:g}",
-            f"{total:,}",
-            "give more people or ask for a higher rate",
-        )
+    check_supported(fmr, total, "impostor pairs", "an FMR")
     return total
 
 
-def _highest_impostors(embedding: Floats, label: Labels, keep: int) -> tuple[Floats, Labels, Labels]:
+def _highest_impostors(embedding: Floats, label: Ints, keep: int) -> tuple[Floats, Ints, Ints]:
     """Similarity and both labels of the `keep` most similar pairs of different people, most similar first."""
     values = np.empty(0, np.float32)
     first, second = np.empty(0, np.int64), np.empty(0, np.int64)
@@ -90,7 +119,7 @@ def _highest_impostors(embedding: Floats, label: Labels, keep: int) -> tuple[Flo
         similarity = embedding[start : start + BLOCK] @ embedding.T  # (BLOCK, N)
         # Each pair once (the later image as column), and of different people.
         later = np.arange(len(label)) > np.arange(start, start + len(rows))[:, None]
-        floor = values.min() if len(values) == keep else -np.inf  # below it nothing can be among the highest
+        floor = values.min() if len(values) == keep else -np.inf  # nothing below it can be among the highest
         row, column = np.nonzero(later & (rows[:, None] != label) & (similarity > floor))
         values = np.concatenate([values, similarity[row, column]])
         first, second = np.concatenate([first, rows[row]]), np.concatenate([second, label[column]])
@@ -101,10 +130,10 @@ def _highest_impostors(embedding: Floats, label: Labels, keep: int) -> tuple[Flo
     return values[order], first[order], second[order]
 
 
-def _cut(values: Floats, weights: npt.NDArray[np.generic], allowed: float) -> float:
-    """The lowest threshold that at most a weight of `allowed` reaches; `values` fall.
+def _lowest_threshold(values: Floats, weights: npt.NDArray[np.generic], allowed: float) -> float:
+    """The lowest threshold that at most a weight of `allowed` reaches. `values` fall.
 
-    It lies midway between the last similarity let in and the first kept out.
+    It is midway between the last similarity that reaches it and the first that does not.
     """
     reached = np.cumsum(weights)
     # Equal similarities pass or fail together: what counts is the weight at the end of each run of equals.

@@ -1,5 +1,4 @@
-"""IJB's templates: the pictures of one person in one, as insightface's `image2template_feature` has them, or weighed
-by what the model says of its certainty."""
+"""Fuses the pictures of IJB's templates, as insightface's `image2template_feature` does or weighted by uncertainty."""
 
 from __future__ import annotations
 
@@ -10,62 +9,61 @@ from itertools import pairwise
 import numpy as np
 
 from edgefr.data.ijb_files import Crops
-from edgefr.data.text_lines import Numbers
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.model_set import System
 from edgefr.recognition.template_fusion import inverse_variance, weighted_mean
-from edgefr.types import Floats, Image
+from edgefr.types import Floats, Image, Ints
 
-Align = Callable[[Image, Floats], Image]
-"""(H, W, 3) and landmarks (5, 2) -> a face of 112 x 112."""
+AlignFunction = Callable[[Image, Floats], Image]
+"""(H, W, 3) and landmarks (5, 2) -> aligned face (112, 112, 3)."""
 
-Weigh = Callable[[Numbers], Floats]
-"""Weights (n,) of a template's pictures, by their places among all."""
+WeightFunction = Callable[[Ints], Floats]
+"""Indices (n,) of the pictures of a template -> their weights (n,)."""
 
 
 @dataclass(frozen=True)
 class Templates:
-    """Ascending `number` (T,) int64 of every template and its unit-length `embedding` (T, K)."""
+    """The rising numbers (T,) of the templates of one system, and their embeddings (T, K) of unit length."""
 
-    number: Numbers
+    number: Ints
     embedding: Floats
 
-    def place(self, number: Numbers) -> Numbers:
-        """Where the templates of these numbers are."""
+    def index(self, number: Ints) -> Ints:
+        """Indices of the templates with these numbers."""
         return np.searchsorted(self.number, number)
 
 
-def aligned(crops: Crops, index: int, align: Align) -> Image:
-    """The aligned face (112, 112, 3) of one picture; an error names it."""
+def align_picture(crops: Crops, index: int, align: AlignFunction) -> Image:
+    """The aligned face (112, 112, 3) of one picture; an EdgefrError names the picture."""
     name = crops.faces.names[index]
     image = crops.faces.read(name)
     try:
         return align(image, crops.landmarks[index])
     except EdgefrError as error:
         raise EdgefrError(
-            f"five landmarks of a face for picture {index + 1}, {name}", "others", "get the file of points again"
+            f"five landmarks of a face for picture {index + 1}, {name}", "others", "get the file of landmarks again"
         ) from error
 
 
-def by_norm(system: System, crops: Crops) -> Weigh:
-    """Upstream's weights: the norm of the net's output times the detector's score."""
+def norm_weights(system: System, crops: Crops) -> WeightFunction:
+    """Upstream's weights: the norm of the net's output times the score of the detector."""
     assert system.norm is not None  # a model's, with a norm
     weights = system.norm * crops.score
     return lambda index: weights[index]
 
 
-def by_certainty(system: System) -> Weigh:
-    """The inverse of the variance that the model tells of each picture."""
+def certainty_weights(system: System) -> WeightFunction:
+    """The inverse of the variance that the model states for each picture."""
     uncertainty = system.uncertainty
     assert uncertainty is not None
     return lambda index: inverse_variance(uncertainty[index])
 
 
-def templates(system: System, crops: Crops, weigh: Weigh) -> Templates:
-    """Means within a medium, summed over a template's media, to unit length: of N pictures T templates.
+def fuse_templates(system: System, crops: Crops, weights: WeightFunction) -> Templates:
+    """Fuse N pictures to T templates: the mean within a medium, summed over the media of a template, at unit length.
 
     Raises:
-        EdgefrError: a template's pictures have no weight, or cancel; it is named.
+        EdgefrError: The pictures of a template have no weight, or cancel. The template is named.
     """
     order = np.lexsort((crops.media, crops.template))
     number, media = crops.template[order], crops.media[order]
@@ -77,11 +75,11 @@ def templates(system: System, crops: Crops, weigh: Weigh) -> Templates:
     for first, last in pairwise(starts):
         index = order[first:last]
         try:
-            fused.append(weighted_mean(system.embedding[index], weigh(index) * share[first:last]))
+            fused.append(weighted_mean(system.embedding[index], weights(index) * share[first:last]))
         except EdgefrError as error:
             raise EdgefrError(
-                f"pictures of template {number[first]} that make one",
-                "embeddings that cancel or weigh nothing",
-                "get the file of points again, or another model",
+                f"pictures of template {number[first]} that can be fused",
+                "embeddings that cancel or have no weight",
+                "get the file of landmarks again, or use another model",
             ) from error
     return Templates(number[fresh], np.stack(fused))

@@ -1,14 +1,13 @@
-"""Pairs of faces that are the same person's or not, by their place in an array of embeddings."""
+"""Pairs of faces as indices into an array of embeddings, and cosine similarities."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefr.errors import EdgefrError
-from edgefr.types import Floats
+from edgefr.types import Bools, Floats, Ints
 
 CHUNK = 1 << 16
 """Pairs compared at once: protocols have millions, whose embeddings would fill the memory."""
@@ -16,15 +15,20 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Pairs:
-    """`first` and `second` index faces, (P,) int64; `same` says whether both show one person, (P,) bool.
+    """P pairs of faces.
+
+    Attributes:
+        first: (P,) int64, index of a face.
+        second: (P,) int64, index of another face.
+        same: (P,) bool, whether both show the same person.
 
     Raises:
-        EdgefrError: the three differ in length or type, or an index is negative.
+        EdgefrError: The three differ in length or type, or an index is negative.
     """
 
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-    same: npt.NDArray[np.bool_]
+    first: Ints
+    second: Ints
+    same: Bools
 
     def __post_init__(self) -> None:
         found = [(array.dtype.name, array.shape) for array in (self.first, self.second, self.same)]
@@ -39,10 +43,10 @@ class Pairs:
 
 
 def similarities(embedding: Floats, pairs: Pairs) -> Floats:
-    """Cosine similarity of every pair: (N, K) unit-length embeddings -> (P,).
+    """Cosine similarity (P,) of every pair of embeddings (N, K) of unit length.
 
     Raises:
-        EdgefrError: a pair names a face beyond N.
+        EdgefrError: A pair has an index beyond N.
     """
     if len(pairs):
         last = int(max(pairs.first.max(), pairs.second.max()))

@@ -1,4 +1,4 @@
-"""Pictures of figures: DET curves, score histograms, lines with a band. Each goes to a file or, as SVG, into a page."""
+"""Plots of figures: DET curves, score histograms, lines with a band. They go to a file or, as SVG, into a page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from edgefr.errors import EdgefrError, require_extra
-from edgefr.evaluation.bootstrap import Doubles
-from edgefr.evaluation.error_rates import FAILURE, Comparisons, Det
+from edgefr.errors import InvalidArgumentError, require_extra
+from edgefr.evaluation.error_rates import FAILURE, Comparisons, DetCurve
 from edgefr.io.files import atomic_write
+from edgefr.types import Doubles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +26,10 @@ Target = Path | BinaryIO
 """A .png, .svg or .pdf file to write, or a buffer for SVG."""
 
 INK = "#24292f"
-"""Of axes and text; in a page it becomes the page's own colour, light or dark."""
+"""Colour of axes and text. In a page it becomes the colour of the page's text, light or dark."""
 
 COLOURS = ("#e4572e", "#4c8bf5", "#2ca58d", "#b07cd8", "#d99a2b", "#7a8794", "#c2588b", "#5a9e3e")
-"""Readable on white and on black; the first is the judged model's."""
+"""Readable on white and on black. The first is that of the candidate."""
 
 STYLES = ("-", "--", "-.", ":")
 
@@ -40,7 +40,7 @@ PANEL = (4.6, 3.9)
 
 @dataclass(frozen=True)
 class Series:
-    """A line through (x, y), (N,) each, with a band from `low` to `high` where there is one."""
+    """A line through (x, y), (N,) each, with a band from `low` to `high` if they are given."""
 
     name: str
     x: Doubles
@@ -49,18 +49,26 @@ class Series:
     high: Doubles | None = None
 
 
-def lines(target: Target, series: Sequence[Series], xlabel: str, ylabel: str, log_x: bool = False) -> None:
-    """Lines with their intervals as bands, in one panel."""
-    line_panels(target, [("", series)], xlabel, ylabel, log_x)
+def plot_lines(target: Target, series: Sequence[Series], xlabel: str, ylabel: str, log_x: bool = False) -> None:
+    """Plot lines with their bands in one panel, see `plot_line_panels`."""
+    plot_line_panels(target, [("", series)], xlabel, ylabel, log_x)
 
 
-def line_panels(
+def plot_line_panels(
     target: Target, panels: Sequence[tuple[str, Sequence[Series]]], xlabel: str, ylabel: str, log_x: bool = False
 ) -> None:
-    """Lines with their intervals as bands, in panels by title, each with its own scale.
+    """Plot lines with their bands in several panels, each with its own scale.
+
+    Args:
+        target: Where to write.
+        panels: Titles and lines.
+        xlabel: Label of the x axes.
+        ylabel: Label of the y axes.
+        log_x: Whether the x axes are logarithmic.
 
     Raises:
-        EdgefrError: matplotlib is missing, or the file cannot be written.
+        MissingExtraError: matplotlib is not installed.
+        EdgefrError: The file cannot be written.
     """
 
     def draw(axes: Axes, title: str, series: Sequence[Series]) -> None:
@@ -79,19 +87,16 @@ def line_panels(
     _write(target, [partial(draw, title=title, series=series) for title, series in panels], min(2, len(panels)))
 
 
-def det_curves(target: Target, panels: Sequence[tuple[str, dict[str, Det]]]) -> None:
-    """Detection error trade-off, a panel for every title, a curve for every system, on normal deviate axes.
+def plot_det_curves(target: Target, panels: Sequence[tuple[str, dict[str, DetCurve]]]) -> None:
+    """Plot detection error trade-offs on normal deviate axes: a panel for every title, a curve for every system.
 
-    Source: Martin et al. 1997, The DET curve in assessment of detection task performance. Rates of 0, infinitely far
-    away on such axes, are not drawn.
-
-    Raises:
-        EdgefrError: as `lines`.
+    Source: Martin et al. 1997, The DET curve in assessment of detection task performance. Rates of 0 are not drawn,
+    because they are infinitely far away on such axes.
     """
     _write(target, [_det_panel(title, curves) for title, curves in panels], min(3, len(panels)))
 
 
-def _det_panel(title: str, curves: dict[str, Det]) -> Callable[[Axes], None]:
+def _det_panel(title: str, curves: dict[str, DetCurve]) -> Callable[[Axes], None]:
     deviate = NormalDist().inv_cdf
 
     def draw(axes: Axes) -> None:
@@ -115,11 +120,9 @@ def _det_panel(title: str, curves: dict[str, Det]) -> Callable[[Axes], None]:
     return draw
 
 
-def score_histogram(target: Target, title: str, comparisons: Comparisons) -> None:
-    """Similarities of genuine and of impostor comparisons, each of area 1; failures to find a face are not shown.
-
-    Raises:
-        EdgefrError: as `lines`.
+def plot_score_histogram(target: Target, title: str, comparisons: Comparisons) -> None:
+    """Plot the distributions of genuine and impostor similarities, each with an area of 1, without failures to find
+    a face.
     """
 
     def draw(axes: Axes) -> None:
@@ -138,27 +141,28 @@ def score_histogram(target: Target, title: str, comparisons: Comparisons) -> Non
 
 
 def inline_svg(plot: Callable[[BinaryIO], None]) -> str:
-    """What `plot` draws as an <svg> element for a page: text in the page's colour, no address of anything outside."""
+    """A plot as an <svg> element for a page, with text in the colour of the page and without external addresses."""
     buffer = BytesIO()
     plot(buffer)
     svg = buffer.getvalue().decode("utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every plot, and of no use
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # the page's style says how large it is
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # they repeat in every plot and are not used
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)  # the style of the page sets the size
     return svg.replace(INK, "currentColor")
 
 
 def check_plot(path: Path) -> None:
-    """Refuse a plot that could not be written.
+    """Check that a plot can be written, before the work for it starts.
 
     Raises:
-        EdgefrError: matplotlib is missing, or the name ends otherwise than .png, .svg or .pdf.
+        MissingExtraError: matplotlib is not installed.
+        InvalidArgumentError: The name does not end in .png, .svg or .pdf.
     """
     require_extra("matplotlib", "plot")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise EdgefrError("a plot that ends in .png, .svg or .pdf", str(path), "choose another name")
+        raise InvalidArgumentError("a plot that ends in .png, .svg or .pdf", str(path), "choose another name")
 
 
 def _write(target: Target, panels: Sequence[Callable[[Axes], None]], columns: int) -> None:

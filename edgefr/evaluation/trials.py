@@ -1,4 +1,4 @@
-"""Trials of other collections than LFW's pairs: everyone with everyone, upstream's `.bin` files, IJB."""
+"""Trials of other data sets than LFW's pairs: all pictures against all, upstream's `.bin` files, IJB."""
 
 from __future__ import annotations
 
@@ -12,83 +12,102 @@ import numpy as np
 from edgefr.data.collections import person_of
 from edgefr.data.ijb_files import Crops, has_search, read_search, read_template_pairs
 from edgefr.data.verification_bin import BinPairs
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.evaluation.bin_protocol import kfold
-from edgefr.evaluation.error_rates import Comparisons, Labels, everyone
-from edgefr.evaluation.fmr_thresholds import FALSE_MATCHES_NEEDED
+from edgefr.evaluation.error_rates import Comparisons, compare_all
+from edgefr.evaluation.fmr_thresholds import comparisons_needed
 from edgefr.evaluation.identification import Identities, Split, closed_set, open_set, split
-from edgefr.evaluation.ijb_identification import RANKS, Identification, search_templates
-from edgefr.evaluation.ijb_templates import Align, Templates, aligned, by_certainty, by_norm, templates
-from edgefr.evaluation.ijb_verification import Verification, verify_templates
-from edgefr.evaluation.model_set import ModelSet, System, joined
-from edgefr.evaluation.protocols import BATCH, Advance, Condition, Find, Look, Others, Trial, embed, renderings
-from edgefr.types import Floats
+from edgefr.evaluation.ijb_identification import RANKS, IdentificationFigures, search_templates
+from edgefr.evaluation.ijb_templates import (
+    AlignFunction,
+    Templates,
+    align_picture,
+    certainty_weights,
+    fuse_templates,
+    norm_weights,
+)
+from edgefr.evaluation.ijb_verification import VerificationFigures, verify_templates
+from edgefr.evaluation.model_set import ModelSet, System, join_batches
+from edgefr.evaluation.protocols import (
+    BATCH,
+    Advance,
+    Condition,
+    CropReader,
+    ExtraFigure,
+    Thumbnail,
+    Trial,
+    embed_renderings,
+    needed_renderings,
+)
+from edgefr.types import Floats, Ints
 
 FPIRS = (0.1, 0.01)
 
-MOST_SIMILARITIES = 250_000_000
-"""Of all systems in all conditions, everyone with everyone: 1 GB, and as much again sorted."""
+MAX_SIMILARITIES = 250_000_000
+"""Most similarities of all pictures with all, over all systems and conditions: 1 GB, and as much again once sorted."""
 
 
 def all_against_all(
     dataset: str,
     names: Sequence[str],
-    find: Find,
+    read_crops: CropReader,
     chosen: Sequence[Condition],
-    entrants: ModelSet,
-    advance: Advance,
+    models: ModelSet,
+    progress: Advance,
 ) -> list[Trial]:
-    """Everyone with everyone, each pair once, and a search of one picture of everybody for the others.
-
-    Both pictures of a comparison are in the same quality, so that mixed conditions are left out.
+    """Compare all pictures with all, each pair once, and search for the people in a gallery of one picture of each.
+    Both pictures of a comparison have the same quality, so mixed conditions are left out.
 
     Raises:
-        EdgefrError: there are more pictures than memory for their comparisons, or none of one person or of several;
-            both are found out before any is read. Or as `protocols.embed` does.
+        InvalidArgumentError: There are too many pictures for the memory, or not several people with several pictures.
+            Both are checked before any picture is read.
+        EdgefrError: As for `protocols.embed_renderings`.
     """
     chosen = [condition for condition in chosen if condition.first == condition.second]
     if not chosen:
-        raise EdgefrError("--pairs for a mixed protocol", "none", "give LFW's pairs file or another --protocol")
-    most = math.isqrt(2 * MOST_SIMILARITIES // (len(chosen) * entrants.systems))
+        raise InvalidArgumentError(
+            "--pairs for a mixed protocol", "none", "give LFW's pairs file or another --protocol"
+        )
+    most = math.isqrt(2 * MAX_SIMILARITIES // (len(chosen) * models.systems))
     if len(names) > most:
-        raise EdgefrError(
+        raise InvalidArgumentError(
             f"at most {most:,} pictures to compare all against all in {len(chosen)} protocols",
             f"{len(names):,}",
             f"draw some with --limit {most}, choose one --protocol, or give --pairs",
         )
     people, labels = np.unique([person_of(name) for name in names], return_inverse=True)
     if len(people) < 2 or len(people) == len(names):
-        raise EdgefrError(
+        raise InvalidArgumentError(
             "several people, and several pictures of one of them, to compare all against all",
             f"{len(people):,} people in {len(names):,} pictures",
             "give more, or --pairs",
         )
     labels = labels.astype(np.int64)
-    embedded = embed(names, find, renderings(chosen), entrants, advance)
-    ends = np.cumsum(np.arange(len(names) - 1, -1, -1))  # of the comparisons of each picture with those behind it
+    embedded = embed_renderings(names, read_crops, needed_renderings(chosen), models, progress)
+    ends = np.cumsum(np.arange(len(names) - 1, -1, -1))  # of the comparisons of each picture with those after it
 
     def trial(condition: Condition) -> Trial:
         compared: dict[str, Comparisons] = {}
-        others: dict[str, dict[str, Others]] = {}
+        others: dict[str, dict[str, ExtraFigure]] = {}
         for system in embedded.systems[condition.first]:
-            found = everyone(system.embedding, labels)
-            known = next(iter(compared.values()), found)  # who is compared need not be kept for every system
-            compared[system.name] = replace(found, same=known.same, people=known.people)
-            others[system.name] = _identified(system.embedding, labels, split(labels))
+            found = compare_all(system.embedding, labels)
+            first = next(iter(compared.values()), found)  # all systems share one copy of the people
+            compared[system.name] = replace(found, same=first.same, people=first.people)
+            others[system.name] = _identification(system.embedding, labels, split(labels))
 
-        def looks(index: int) -> tuple[Look, Look]:
+        def thumbnails(index: int) -> tuple[Thumbnail, Thumbnail]:
             row = int(np.searchsorted(ends, index, side="right"))
             column = len(names) - int(ends[row] - index)
-            return embedded.look(row, condition.first), embedded.look(column, condition.first)
+            return embedded.thumbnail(row, condition.first), embedded.thumbnail(column, condition.first)
 
         failures = int((~embedded.present[condition.first]).sum())
-        return Trial(dataset, condition.name, len(names), failures, compared, others=others, looks=looks)
+        return Trial(dataset, condition.name, len(names), failures, compared, others=others, thumbnails=thumbnails)
 
     return [trial(condition) for condition in chosen]
 
 
-def _identified(embedding: Floats, labels: Labels, parts: Split) -> dict[str, Others]:
-    """Closed set and open set figures of a split collection; none where nobody has two pictures."""
+def _identification(embedding: Floats, labels: Ints, parts: Split) -> dict[str, ExtraFigure]:
+    """Figures of closed-set and open-set identification; empty if nobody has two pictures."""
     if len(parts.mated) == 0:
         return {}
     gallery, mated, everybody = (
@@ -96,29 +115,29 @@ def _identified(embedding: Floats, labels: Labels, parts: Split) -> dict[str, Ot
         for index in (parts.gallery, parts.mated, np.concatenate([parts.mated, parts.non_mated]))
     )
     closed = closed_set(gallery, mated)
-    told: dict[str, Others] = {"rank 1": closed.rank1, "rank 5": closed.rank5}
+    figures: dict[str, ExtraFigure] = {"rank 1": closed.rank1, "rank 5": closed.rank5}
     for fpir in FPIRS:
-        enough = len(parts.non_mated) * fpir >= FALSE_MATCHES_NEEDED
-        told[f"FNIR at FPIR {fpir:g}"] = open_set(gallery, everybody, fpir).fnir if enough else None
-    return told
+        enough = len(parts.non_mated) >= comparisons_needed(fpir)
+        figures[f"FNIR at FPIR {fpir:g}"] = open_set(gallery, everybody, fpir).fnir if enough else None
+    return figures
 
 
-def bin_trial(dataset: str, pairs: BinPairs, entrants: ModelSet, advance: Advance) -> Trial:
-    """Upstream's ten folds, each picture with its mirror image; `advance` is told of pictures.
+def bin_trial(dataset: str, pairs: BinPairs, models: ModelSet, progress: Advance) -> Trial:
+    """Upstream's ten folds, with each picture and its mirror image. `progress` counts pictures.
 
     Raises:
-        EdgefrError: a picture is no aligned face, or a model fails.
+        EdgefrError: A picture is not an aligned face, or a model fails.
     """
     names = pairs.faces.names
     parts = []
     for start in range(0, len(names), BATCH):
         faces = pairs.faces.read_faces(names[start : start + BATCH])
-        parts.append(entrants.embed_both_flips(faces))
-        advance(len(faces))
-    systems = entrants.with_baselines([joined(column) for column in zip(*parts, strict=True)])
+        parts.append(models.embed_both_flips(faces))
+        progress(len(faces))
+    systems = models.with_baselines([join_batches(column) for column in zip(*parts, strict=True)])
     found = {entry.name: kfold(entry.embedding[::2], entry.embedding[1::2], pairs.same) for entry in systems}
 
-    def looks(index: int) -> tuple[Look, Look]:
+    def thumbnails(index: int) -> tuple[Thumbnail, Thumbnail]:
         first, second = (names[2 * index + side] for side in (0, 1))
         return (first, pairs.faces.read(first)), (second, pairs.faces.read(second))
 
@@ -129,58 +148,62 @@ def bin_trial(dataset: str, pairs: BinPairs, entrants: ModelSet, advance: Advanc
         0,
         {name: result.comparisons for name, result in found.items()},
         accuracy={name: result.accuracy for name, result in found.items()},
-        looks=looks,
+        thumbnails=thumbnails,
         units="pairs",
     )
 
 
-def ijb_trial(dataset: str, path: Path, crops: Crops, align: Align, entrants: ModelSet, advance: Advance) -> Trial:
-    """IJB's templates, 1:1 and, where its files are there, 1:N; `advance` is told of pictures.
+def ijb_trial(
+    dataset: str, path: Path, crops: Crops, align: AlignFunction, models: ModelSet, progress: Advance
+) -> Trial:
+    """IJB's templates, 1:1, and 1:N if its files are there. `progress` counts pictures.
 
-    Behind the systems, fused as upstream fuses pictures, stand those that tell of their uncertainty, fused by it.
+    The systems, fused as upstream fuses pictures, are followed by those with an uncertainty, fused by it.
 
     Raises:
-        EdgefrError: the files are not IJB's, or a model fails.
+        EdgefrError: The files are not IJB's, or a model fails.
     """
     pairs, search = read_template_pairs(path, crops), read_search(path, crops) if has_search(path) else None
-    enrolled = _enrolled(crops, align, entrants, advance)
     compared: dict[str, Comparisons] = {}
-    others: dict[str, dict[str, Others]] = {}
-    for name, found in enrolled.items():
-        verified = verify_templates(found, pairs)
-        compared[name] = verified.comparisons
-        others[name] = _upstream(verified, search_templates(found, search) if search else None)
+    others: dict[str, dict[str, ExtraFigure]] = {}
+    for name, templates in _templates_by_system(crops, align, models, progress).items():
+        verification = verify_templates(templates, pairs)
+        compared[name] = verification.comparisons
+        others[name] = _upstream_figures(verification, search_templates(templates, search) if search else None)
     pictures = len(crops.faces.names)
     return Trial(dataset, "templates", pictures, 0, compared, others=others, units="templates that are said to match")
 
 
-def _enrolled(crops: Crops, align: Align, entrants: ModelSet, advance: Advance) -> dict[str, Templates]:
-    """Every system's templates by its name."""
+def _templates_by_system(
+    crops: Crops, align: AlignFunction, models: ModelSet, progress: Advance
+) -> dict[str, Templates]:
     names = crops.faces.names
     parts: list[list[System]] = []
     for start in range(0, len(names), BATCH):
         batch = range(start, min(start + BATCH, len(names)))
-        faces = np.stack([aligned(crops, index, align) for index in batch])
-        parts.append(entrants.embed_both_flips(faces))
-        advance(len(faces))
-    systems = [joined(column) for column in zip(*parts, strict=True)]
-    fused = {system.name: templates(system, crops, by_norm(system, crops)) for system in systems}
+        faces = np.stack([align_picture(crops, index, align) for index in batch])
+        parts.append(models.embed_both_flips(faces))
+        progress(len(faces))
+    systems = [join_batches(column) for column in zip(*parts, strict=True)]
+    fused = {system.name: fuse_templates(system, crops, norm_weights(system, crops)) for system in systems}
     number = next(iter(fused.values())).number
     known = [System(name, found.embedding) for name, found in fused.items()]
-    whole = {system.name: Templates(number, system.embedding) for system in entrants.with_baselines(known)}
-    certain = {
-        f"{system.name}, fused by certainty": templates(system, crops, by_certainty(system))
+    by_norm = {system.name: Templates(number, system.embedding) for system in models.with_baselines(known)}
+    by_certainty = {
+        f"{system.name}, fused by certainty": fuse_templates(system, crops, certainty_weights(system))
         for system in systems
         if system.uncertainty is not None
     }
-    return whole | certain
+    return by_norm | by_certainty
 
 
-def _upstream(verified: Verification, identified: Identification | None) -> dict[str, Others]:
+def _upstream_figures(
+    verification: VerificationFigures, identification: IdentificationFigures | None
+) -> dict[str, ExtraFigure]:
     """The figures that upstream prints, whatever the number of impostors."""
-    told: dict[str, Others] = {f"TAR nearest to FAR {row.far:g}": row.nearest_tar for row in verified.rows}
-    if identified is not None:
-        told |= {f"rank {rank}": found for rank, found in zip(RANKS, identified.rank, strict=True)}
-        told |= {f"TPIR at FPIR {row.fpir:g}, upstream's": row.upstream for row in identified.rows}
-        told |= {f"TPIR at FPIR {row.fpir:g}": row.strict for row in identified.rows}
-    return told
+    figures: dict[str, ExtraFigure] = {f"TAR nearest to FAR {row.far:g}": row.nearest_tar for row in verification.rows}
+    if identification is not None:
+        figures |= {f"rank {rank}": found for rank, found in zip(RANKS, identification.rank, strict=True)}
+        figures |= {f"TPIR at FPIR {row.fpir:g}, upstream's": row.upstream for row in identification.rows}
+        figures |= {f"TPIR at FPIR {row.fpir:g}": row.strict for row in identification.rows}
+    return figures

@@ -1,4 +1,4 @@
-"""Variants of a model side by side, as `edgefr sweep` finds them: rows, their table, their file."""
+"""Compares variants of a model, as `edgefr sweep` trains them: rows, their table, their file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Any
 
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import Estimate
-from edgefr.evaluation.figures import Against, Judged
-from edgefr.evaluation.tables import Table, judged_cells, judged_header, percent, points, times
+from edgefr.evaluation.figures import BackboneComparison, CandidateComparison
+from edgefr.evaluation.tables import (
+    Table,
+    candidate_cells,
+    candidate_header,
+    format_percent,
+    format_points,
+    format_ratio,
+)
 from edgefr.io.files import atomic_write
 
 MAX_BYTES = 16 << 20
@@ -19,51 +26,65 @@ MAX_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Row:
-    """A system's accuracy on the test folds in good light and pooled over all degraded protocols, and how its errors
-    there compare with those of the better backbone and of the concatenation. `judged` is how the first variant does
-    against this system there, None for itself. `value` is what was set for it, if anything."""
+    """The result of one variant or baseline. The field names are those of the JSON file.
+
+    Attributes:
+        name: Its name.
+        value: The value of the setting that was varied, if any.
+        clean: Accuracy on the test folds without degradation.
+        degraded: Accuracy pooled over all degraded protocols.
+        against: Comparison with the better backbone and the concatenation there.
+        judged: Comparison of the first variant with this one there; None for the first variant itself.
+        by_protocol: Protocol -> accuracy.
+    """
 
     name: str
     value: float | str | None
     clean: Estimate
     degraded: Estimate
-    against: Against
-    judged: Judged | None
+    against: BackboneComparison
+    judged: CandidateComparison | None
     by_protocol: dict[str, Estimate]
 
 
 def rows_table(title: str, rows: Sequence[Row]) -> Table:
-    """One line a row, as `edgefr sweep` prints it and a report shows it."""
+    """The table of rows, as `edgefr sweep` prints it and a report shows it."""
     first = next((row.judged.model for row in rows if row.judged is not None), None)
     header = ["system", "clean, %", "degraded, %", "errors / better backbone's", "gain over concatenation, points"]
-    header += [] if first is None else judged_header(first)
+    header += [] if first is None else candidate_header(first)
     cells = [
-        [row.name, percent(row.clean), percent(row.degraded), times(row.against.ratio), points(row.against.gain)]
-        + ([] if first is None else judged_cells(row.judged))
+        [
+            row.name,
+            format_percent(row.clean),
+            format_percent(row.degraded),
+            format_ratio(row.against.ratio),
+            format_points(row.against.gain),
+        ]
+        + ([] if first is None else candidate_cells(row.judged))
         for row in rows
     ]
-    note = "Over all degraded and mixed protocols but for clean; 95 % intervals, paired, by bootstrap over people."
+    note = "Over all degraded and mixed protocols, except for clean. 95 % intervals by paired bootstrap over people."
     return Table(title, header, cells, (note,))
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Rows as JSON, whole or not at all."""
+    """Write rows as JSON."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """What `write_rows` wrote.
+    """Read what `write_rows` wrote.
 
     Raises:
-        EdgefrError: the file is missing, too large or something else.
+        EdgefrError: The file is missing, too large or something else.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES >> 20} MiB")
         rows = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(rows, list):
-            raise TypeError("no list")
+            raise TypeError("not a list")
         return [_row(raw) for raw in rows]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EdgefrError(
@@ -72,14 +93,14 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _row(raw: dict[str, Any]) -> Row:
-    against, judged = raw["against"], raw.get("judged")  # absent from rows of before it was told
+    against, judged = raw["against"], raw.get("judged")  # older rows do not have it
     return Row(
         str(raw["name"]),
         raw["value"],
         _estimate(raw["clean"]),
         _estimate(raw["degraded"]),
-        Against(_estimate(against["ratio"]), str(against["better"]), _estimate(against["gain"])),
-        judged and Judged(str(judged["model"]), _estimate(judged["ratio"]), _estimate(judged["gain"])),
+        BackboneComparison(_estimate(against["ratio"]), str(against["better"]), _estimate(against["gain"])),
+        judged and CandidateComparison(str(judged["model"]), _estimate(judged["ratio"]), _estimate(judged["gain"])),
         {str(name): _estimate(entry) for name, entry in raw["by_protocol"].items()},
     )
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from edgefr.errors import InvalidArgumentError, WrongModelError
-from edgefr.manifest import Threshold
+from edgefr.manifest import Manifest, Threshold
 from edgefr.recognition.verifier import Verifier
 
 DEFAULT_FPIR = 0.01
@@ -82,9 +82,7 @@ def strictest_threshold(verifier: Verifier) -> Threshold | None:
 
 def _calibrated(verifier: Verifier) -> dict[float, Threshold]:
     """FMR -> threshold, of the model in the precision in use."""
-    known = () if verifier.manifest is None else verifier.manifest.thresholds
-    own = [entry for entry in known if entry.precision == verifier.recogniser.description.precision]
-    known = own or [entry for entry in known if entry.precision == "fp32"]
+    known = (verifier.manifest or Manifest("", "")).thresholds_for(verifier.recogniser.description.precision)
     return {entry.fmr: entry for entry in reversed(known) if entry.fmr is not None}
 
 

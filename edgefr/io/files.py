@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and told from others by their digest."""
+"""Files that appear complete or not at all, and their digests."""
 
 from __future__ import annotations
 
@@ -9,44 +9,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import UnavailableError
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; rename it to `path` on success, remove it on failure.
+    """Write a file that appears complete or not at all.
+
+    Args:
+        path: The file to write. Its folder is made if it is missing.
+
+    Yields:
+        A temporary path in the same folder. It is renamed to `path` on success and removed on failure.
 
     Raises:
-        EdgefrError: the folder cannot be written.
+        UnavailableError: `path` is a folder, or the file cannot be written.
     """
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays, for libraries (numpy, cv2) that choose a format by it or append it.
+        # numpy and OpenCV choose a format by the suffix or append it, so it stays.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; an artifact is not
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, error: OSError) -> EdgefrError:
-    return EdgefrError(
-        f"to write {path}",
-        f"that this cannot be done ({error.strerror or error})",
-        "choose another output path or make room",
-    )
+def unwritable(path: Path, error: OSError, fix: str = "choose another path or free disk space") -> UnavailableError:
+    """The error for a file that cannot be written."""
+    return UnavailableError("", f"{path} cannot be written ({error.strerror or error})", fix)
 
 
 def _umask() -> int:

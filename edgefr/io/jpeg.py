@@ -1,4 +1,4 @@
-"""From a picture's bytes to its pixels, with bounds; JPEG files can be made smaller while they are decoded."""
+"""Decodes pictures within bounds of size. JPEG files can be made smaller while they are decoded."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from edgefr.types import Image
 
 MAX_PICTURE_BYTES = 32 << 20
 MAX_PIXELS = 32_000_000
-"""Decoded: more than any protocol's photograph has."""
+"""Most pixels of a decoded picture: more than a photograph of any protocol has."""
 MAX_STORED_PIXELS = 100_000_000
-"""In the file: a progressive JPEG is held whole, at six bytes a pixel, however small it is decoded."""
+"""Most pixels in the file: a progressive JPEG is held whole, at six bytes a pixel, whatever size it is decoded to."""
 
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 
 def decode_picture(encoded: bytes, source: str, at_least: int | None = None) -> Image:
-    """Decode a picture to (H, W, 3) uint8 RGB, upright.
+    """Decode a picture, upright.
 
-    With `at_least`, a JPEG is reduced by 2, 4 or 8, as far as its short side keeps that many pixels: its decoder
-    then transforms fewer coefficients, and time and memory fall with the pixels. Other kinds come whole.
+    Args:
+        encoded: The bytes of the file.
+        source: Name of the picture for messages.
+        at_least: Pixels that the short side must keep. A JPEG file is then reduced by 2, 4 or 8 where possible, which
+            takes less time and memory because its decoder transforms fewer coefficients. None keeps the whole size.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
 
     Raises:
-        EdgefrError: the bytes are no whole picture of a known kind, in the words of `read_header`.
-        ValueError: what else is wrong, as what was found.
+        UnreadableImageError: The bytes are not a whole picture of a known kind, see `read_header`.
+        ValueError: The picture is too large or cannot be decoded; its text says what was found.
     """
     header = read_header(encoded, source)
     pixels, divisor = header.width * header.height, _divisor(header, at_least)

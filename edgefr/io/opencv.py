@@ -1,4 +1,4 @@
-"""OpenCV without its own words on stderr: what a user must know is said by an EdgefrError."""
+"""OpenCV without messages of its own on stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 
 @contextmanager
 def silence_opencv() -> Iterator[None]:
-    """Silence OpenCV's log for a block; the level the process had before comes back afterwards."""
+    """Silence OpenCV's log for a block. Callers report failures by an EdgefrError."""
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield

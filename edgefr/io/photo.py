@@ -1,4 +1,4 @@
-"""Photographs from files: any size and kind a phone or camera makes, upright, as RGB."""
+"""Reads photographs of any size and kind that phones and cameras make, upright, as RGB."""
 
 from __future__ import annotations
 
@@ -15,29 +15,41 @@ from edgefr.types import Image
 MAX_BYTES = 256 << 20
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_766
-"""OpenCV's warp, which cuts faces out, takes no longer side."""
+"""The longest side that OpenCV's warp accepts, which cuts faces out."""
 MIN_SIDE = 16
 
 
 def read_photograph(path: Path) -> Image:
-    """Read a photograph as (H, W, 3) uint8 RGB, upright: OpenCV's decoder applies the EXIF orientation.
+    """Read a photograph from a file.
 
-    Grey pictures become RGB; transparency is dropped.
+    Args:
+        path: A still picture of 8 bits a channel, grey or RGB, of 16 pixels a side to 100 megapixels.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright: the EXIF orientation is applied by OpenCV's decoder (`cv2.IMREAD_COLOR`). Grey
+        pictures become RGB, and transparency is dropped.
 
     Raises:
-        EdgefrError: the file cannot be read, or holds no still 8-bit grey or RGB picture of 16 pixels a side
-            to 100 megapixels.
+        UnreadableImageError: The file cannot be read, or holds another kind of picture.
     """
     return decode_photograph(_read(path), str(path))
 
 
-def decode_photograph(data: bytes, source: str, most_pixels: int = MAX_PIXELS) -> Image:
-    """A photograph's file in memory as `read_photograph` gives it; `source` names it in errors.
+def decode_photograph(data: bytes, source: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode a photograph from the bytes of its file.
+
+    Args:
+        data: The bytes of the file.
+        source: Name of the picture for messages.
+        max_pixels: Most pixels that it may have.
+
+    Returns:
+        As `read_photograph`.
 
     Raises:
-        EdgefrError: as `read_photograph`, or the picture has more than `most_pixels`.
+        UnreadableImageError: The bytes hold another kind of picture, or a larger one.
     """
-    _check(read_header(data, source), source, most_pixels)
+    _check(read_header(data, source), source, max_pixels)
     try:
         with silence_opencv():
             bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -75,7 +87,7 @@ def _read(path: Path) -> bytes:
     raise UnreadableImageError(f"a photograph at {path}", found, mend)
 
 
-def _check(header: PhotoHeader, source: str, most_pixels: int) -> None:
+def _check(header: PhotoHeader, source: str, max_pixels: int) -> None:
     size = f"{header.width} x {header.height} pixels"
     if header.frames != 1:
         expected, found, mend = "one still picture", f"{header.frames} or more frames", "save one of them"
@@ -85,8 +97,8 @@ def _check(header: PhotoHeader, source: str, most_pixels: int) -> None:
         expected, found, mend = "8 bits per channel", str(header.bits), "save it with 8 bits"
     elif min(header.width, header.height) < MIN_SIDE:
         expected, found, mend = f"at least {MIN_SIDE} pixels a side", size, "give a larger photograph"
-    elif header.width * header.height > most_pixels or max(header.width, header.height) > MAX_SIDE:
-        expected = f"at most {most_pixels // 1_000_000} megapixels and {MAX_SIDE} pixels a side"
+    elif header.width * header.height > max_pixels or max(header.width, header.height) > MAX_SIDE:
+        expected = f"at most {max_pixels // 1_000_000} megapixels and {MAX_SIDE} pixels a side"
         found, mend = size, "save it smaller"
     else:
         return

@@ -1,8 +1,8 @@
-"""What a picture file says about itself, read before any pixel is decoded.
+"""Reads the header of a picture file before any pixel is decoded.
 
-A few hundred bytes can claim a picture of gigabytes, so sizes are known here, in plain Python, before a
-decoder written in C is allowed to believe them. The readers also notice files that end too early: some
-decoders fill the missing part with grey instead of refusing.
+A few hundred bytes can claim a picture of gigabytes. Sizes are therefore checked here, in Python, before a decoder
+written in C allocates memory for them. The readers also notice files that end too early, because some decoders fill
+the missing part with grey instead of refusing the file.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from dataclasses import dataclass
 from edgefr.errors import UnreadableImageError
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-"""Of files that are taken for pictures when a folder is searched."""
+"""Suffixes of the files that count as pictures in a folder."""
 
 MAX_BLOCKS = 1 << 20
-"""Blocks, chunks or segments a file may have: more than any of 100 megapixels needs, few enough to walk."""
+"""Most blocks, chunks or segments of a file: more than 100 megapixels need, few enough to walk."""
 
 MAX_SCANS = 100
-"""Scans of a JPEG. Each may touch every pixel, so that thousands in a small file would keep a decoder busy
-for hours; encoders write about ten."""
+"""Most scans of a JPEG. Each can touch every pixel, so thousands of them in a small file would keep a decoder busy for
+hours. Encoders write about ten."""
 
 MAX_TILE = 1 << 26
-"""Pixels in a tile of a TIFF, which a decoder holds as a whole."""
+"""Most pixels in a tile of a TIFF, which a decoder holds as a whole."""
 
 
 @dataclass(frozen=True)
 class PhotoHeader:
-    """Size and kind of a picture, as its file tells them.
+    """Size and kind of a picture as its file states them, before any EXIF rotation.
 
-    `bits` are per channel; a palette counts as three channels of 8 bits. `frames` is one for a still picture
-    (pages of a TIFF are counted up to two). `width` and `height` are those stored, before any EXIF rotation.
+    `bits` are per channel; a palette counts as three channels of 8 bits. `frames` is 1 for a still picture; pages of
+    a TIFF are counted up to two.
     """
 
     format: str
@@ -45,10 +45,17 @@ class PhotoHeader:
 
 
 def read_header(data: bytes, source: str) -> PhotoHeader:
-    """Read the header of a JPEG, PNG, GIF, WebP, BMP or TIFF file given whole; `source` names it in errors.
+    """Read the header of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+
+    Args:
+        data: The bytes of the whole file.
+        source: Name of the picture for messages.
+
+    Returns:
+        Size and kind of the picture.
 
     Raises:
-        EdgefrError: the file is of no such kind, damaged, or ends too early.
+        UnreadableImageError: The file is of another kind, damaged, or ends too early.
     """
     readers = {
         b"\xff\xd8\xff": _jpeg,

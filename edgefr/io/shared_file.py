@@ -1,4 +1,4 @@
-"""A file that every thread and process may read at once."""
+"""A file that many threads and processes can read at the same time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 
 
 class SharedFile:
-    """Reads carry their own offset (pread), so that nobody can move a position that another relies on.
+    """A file that is read at given offsets (pread), so that its readers share no position.
 
-    A forked worker goes on with the same descriptor; one that is spawned opens the path again.
-
-    Raises:
-        OSError: the file cannot be opened or read.
+    Forked processes inherit the descriptor; spawned ones open the path again.
     """
 
     def __init__(self, path: Path) -> None:
+        """Open a file. Opening and reading raise OSError."""
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
@@ -26,5 +24,5 @@ class SharedFile:
         return SharedFile, (self.path,)
 
     def read(self, offset: int, count: int) -> bytes:
-        """`count` bytes from `offset` on; fewer where the file ends."""
+        """Read `count` bytes from `offset`, or fewer at the end of the file."""
         return os.pread(self._descriptor, count, offset)

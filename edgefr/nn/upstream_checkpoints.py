@@ -20,7 +20,7 @@ from edgefr.errors import EdgefrError
 from edgefr.nn.architectures import ARCHITECTURES, build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.fused_model import load_strictly
-from edgefr.nn.restricted_unpickler import unpickle
+from edgefr.nn.torch_unpickler import load_torch_file
 
 Colour = Literal["rgb", "bgr"]
 
@@ -58,7 +58,7 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise EdgefrError(f"a backbone checkpoint at {path}", "no file", "check the path in the recipe")
     if path.suffix != ".safetensors":
-        return unpickle(path)
+        return load_torch_file(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.errors import MissingExtraError, install_command
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.base import (
     Array,
     Description,

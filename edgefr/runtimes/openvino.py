@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgefr.errors import WrongModelError, install_command, require_extra
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.base import (
     Array,
     Description,

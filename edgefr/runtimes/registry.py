@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from edgefr.errors import InvalidArgumentError
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.base import Backend, Runtime
 from edgefr.runtimes.engine_file import Target
 from edgefr.runtimes.processor import processor

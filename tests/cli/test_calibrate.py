@@ -1,4 +1,4 @@
-"""`edgefr calibrate` writes thresholds where `edgefr verify --fmr` finds them, and touches nothing else."""
+"""`edgefr calibrate` writes thresholds where `edgefr verify --fmr` finds them, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def copied(model: Path, tmp_path: Path) -> Path:  # noqa: F811
     return path
 
 
-def test_thresholds_go_into_the_model_and_beside_it(edgefr, copied: Path, faces: Path) -> None:  # noqa: F811
+def test_thresholds_are_written_into_the_model_and_its_manifest_file(edgefr, copied: Path, faces: Path) -> None:  # noqa: F811
     write_model_manifest(copied, Manifest("onnx", "mine", trained_on="LFW", thresholds=(OLD, KEPT)))
     told = edgefr("calibrate", copied, faces, "--fmr", "1e-2", "--fmr", "0.003", "--runtime", "onnxruntime", "--json")
     assert told.code == 0
@@ -58,7 +58,7 @@ def test_thresholds_go_into_the_model_and_beside_it(edgefr, copied: Path, faces:
     assert model_manifest(copied) == manifest
 
 
-def test_a_model_without_a_manifest_gets_one_and_people_a_table(
+def test_a_model_without_a_manifest_gets_one_and_a_table_is_printed(
     edgefr,
     copied: Path,
     faces: Path,  # noqa: F811
@@ -77,13 +77,13 @@ def test_a_model_without_a_manifest_gets_one_and_people_a_table(
     manifest = model_manifest(copied)
     assert (manifest.kind, manifest.name) == ("onnx", "model")
     assert row.split()[:2] == ["0.02", f"{manifest.thresholds[0].value:.4f}"]
-    assert "a norm below" in poor
+    assert poor.startswith("Quality limit: norm of at least ")
     assert manifest.quality.signal == "norm"
     told = edgefr("calibrate", copied, faces, "--fmr", "0.05")
     assert model_manifest(copied).quality == manifest.quality, "what was measured before stays"
 
 
-def test_the_detectors_score_is_calibrated_on_photographs_and_for_this_detector(
+def test_a_limit_of_the_detector_score_needs_photographs_and_holds_for_this_detector(
     edgefr,
     copied: Path,
     faces: Path,  # noqa: F811
@@ -109,7 +109,7 @@ def test_the_detectors_score_is_calibrated_on_photographs_and_for_this_detector(
         other.quality_warnings([])
 
 
-def test_a_gallery_goes_on_when_its_model_is_calibrated_anew(
+def test_a_gallery_stays_valid_when_its_model_is_calibrated_again(
     edgefr,
     copied: Path,
     faces: Path,  # noqa: F811
@@ -126,7 +126,7 @@ def test_a_gallery_goes_on_when_its_model_is_calibrated_anew(
     assert (told.code, told.json["answers"][0]["name"]) == (0, "ada"), told.err
 
 
-def test_people_whom_the_model_was_trained_on_are_told_of_and_kept_in_mind(
+def test_calibrating_on_training_people_is_warned_of_and_recorded(
     edgefr,
     copied: Path,
     faces: Path,  # noqa: F811
@@ -145,7 +145,7 @@ def test_people_whom_the_model_was_trained_on_are_told_of_and_kept_in_mind(
         assert ", who were also trained on" in model_manifest(copied).thresholds[0].measured_on
 
 
-def test_what_does_not_work_changes_nothing(edgefr, copied: Path, faces: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_failed_calibration_changes_nothing(edgefr, copied: Path, faces: Path, tmp_path: Path) -> None:  # noqa: F811
     before = copied.read_bytes()
     assert "at least 30,000,000" in edgefr("calibrate", copied, faces, "--fmr", "1e-6").sentence
     assert "such as 6-10 or 1,3" in edgefr("calibrate", copied, faces, "--folds", "one").sentence
@@ -157,7 +157,7 @@ def test_what_does_not_work_changes_nothing(edgefr, copied: Path, faces: Path, t
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_verify_takes_the_threshold_at_the_rate_asked_for() -> None:
+def test_verify_uses_the_threshold_at_the_requested_rate() -> None:
     measured = tuple(Threshold(fmr, 1 - fmr, (0, 1), "x", "fp32") for fmr in (1e-2, 1e-3, 1e-4))
     ready: Future = Future()
     ready.set_result(open_recogniser(FAKE))
@@ -172,7 +172,7 @@ def test_verify_takes_the_threshold_at_the_rate_asked_for() -> None:
 
 def test_a_rate_and_a_threshold_at_once_are_refused(edgefr) -> None:
     told = edgefr("verify", "a.jpg", "b.jpg", "--model", "fake", "--fmr", "1e-3", "--threshold", "0.3")
-    assert "give one of them" in told.sentence
+    assert "Give one of them" in told.sentence
 
 
 @pytest.mark.shared

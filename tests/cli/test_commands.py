@@ -157,7 +157,7 @@ def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("torch")
     from edgefr.cli.bench import _int8_candidates
-    from edgefr.io.onnx_precision import graph_precision
+    from edgefr.io.onnx_file import graph_precision
 
     pair = tmp_path / "pair.onnx"
     shutil.copy(shipped_model(MINI), pair)

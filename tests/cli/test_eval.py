@@ -45,13 +45,13 @@ def test_one_command_evaluates_all_protocols_and_writes_a_report(edgefr, faces: 
     assert cv2.imread(str(det)).std() > 0
 
 
-def test_the_model_that_ships_is_known_by_its_name(edgefr, faces: Path, pairs: Path) -> None:
+def test_a_shipped_model_can_be_given_by_name(edgefr, faces: Path, pairs: Path) -> None:
     told = edgefr("eval", "mini", faces, "--pairs", pairs, "--protocol", "clean", "--runtime", "onnxruntime", "--json")
     assert told.code == 0
     assert [entry["sha256"] for entry in told.json["models"]] == [sha256_of(shipped_model(MINI))]
 
 
-def test_people_read_tables(edgefr, faces: Path, pairs: Path) -> None:
+def test_without_json_tables_are_printed(edgefr, faces: Path, pairs: Path) -> None:
     told = edgefr("eval", "fake", faces, "--pairs", pairs, "--protocol", "clean", "--protocol", "mixed, JPEG 8")
     assert told.code == 0
     assert "Pooled over all degraded and mixed protocols" in told.out
@@ -61,7 +61,7 @@ def test_people_read_tables(edgefr, faces: Path, pairs: Path) -> None:
     assert "\nversions: edgefr " in told.out
 
 
-def test_only_the_folds_that_are_named(edgefr, faces: Path, pairs: Path) -> None:
+def test_folds_and_a_limit_select_pairs(edgefr, faces: Path, pairs: Path) -> None:
     options = ("--pairs", pairs, "--protocol", "clean", "--json")
     for folds, count in (("1,3", 16), ("2-3", 16), ("1-3", 24)):
         (trial,) = edgefr("eval", "fake", faces, *options, "--folds", folds).json["trials"]
@@ -70,7 +70,7 @@ def test_only_the_folds_that_are_named(edgefr, faces: Path, pairs: Path) -> None
     assert drawn["genuine"] + drawn["impostors"] == 20
 
 
-def test_without_pairs_everyone_meets_everyone(edgefr, faces: Path) -> None:
+def test_without_pairs_all_pictures_are_compared_with_all(edgefr, faces: Path) -> None:
     (trial,) = edgefr("eval", "fake", faces, "--protocol", "clean", "--json").json["trials"]
     assert (trial["genuine"], trial["impostors"]) == (12, 24 * 23 // 2 - 12)
     assert trial["systems"][0]["accuracy"] is None
@@ -92,12 +92,12 @@ def test_without_pairs_everyone_meets_everyone(edgefr, faces: Path) -> None:
         (["--precision", "int3"], "found int3"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(edgefr, faces: Path, pairs: Path, options: list[str], sentence: str) -> None:
+def test_invalid_options_are_refused(edgefr, faces: Path, pairs: Path, options: list[str], sentence: str) -> None:
     assert sentence in edgefr("eval", "fake", faces, "--pairs", pairs, *options).sentence
 
 
 def held_out(path: Path, folds: tuple[int, ...], faces: Path, pairs: Path) -> None:
-    """A manifest beside the model `fake`, looked for in the current folder."""
+    """Write a manifest for the model `fake` into the current folder."""
     told = HeldOut(sha256_of(pairs), folds, sha256_of(faces))
     write_manifest(path / "fake", Manifest("onnx", "fake", held_out=told))
 
@@ -111,11 +111,11 @@ def test_a_model_is_evaluated_on_people_it_was_not_trained_on(
     told = edgefr("eval", "fake", *options)
     (trial,) = told.json["trials"]
     assert trial["genuine"] + trial["impostors"] == 16, "the two folds that were held out"
-    assert told.err == "edgefr: only folds 2-3, whose people training held out; name others with --folds\n"
+    assert told.err == "edgefr: using only folds 2-3, which training held out. Choose others with --folds\n"
     assert (told.json["doubts"], told.json["origin"]["pairs"]) == ([], "pairs.txt, folds 2-3")
 
 
-def test_one_that_was_trained_on_them_is_doubted_everywhere(
+def test_a_model_that_was_trained_on_the_people_is_warned_of_everywhere(
     edgefr, faces: Path, pairs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -132,7 +132,7 @@ def test_one_that_was_trained_on_them_is_doubted_everywhere(
     assert everyone.err.removeprefix("edgefr: ") in everyone.out
 
 
-def test_data_sets_of_one_name_are_told_apart_and_none_is_counted_twice(edgefr, faces: Path, pairs: Path) -> None:
+def test_data_sets_of_one_name_are_shown_by_path_and_none_is_counted_twice(edgefr, faces: Path, pairs: Path) -> None:
     (faces.parent / "more").mkdir()
     other = write_zip(faces.parent / "more/faces.zip", collection(12, 2, noise=60))
     told = edgefr("eval", "fake", faces, other, "--pairs", pairs, "--protocol", "JPEG 8", "--json")
@@ -142,7 +142,7 @@ def test_data_sets_of_one_name_are_told_apart_and_none_is_counted_twice(edgefr, 
 
 
 @pytest.mark.parametrize("detected", [False, True], ids=["aligned", "photographs"])
-def test_signals_at_hand_are_measured_against_errors(
+def test_available_signals_are_measured_against_errors(
     edgefr, faces: Path, pairs: Path, monkeypatch, detected: bool
 ) -> None:
     if detected:
@@ -155,17 +155,22 @@ def test_signals_at_hand_are_measured_against_errors(
     assert signals == {"norm", "certainty", "sharpness"} | ({"detector"} if detected else set())
 
 
-def test_data_that_do_not_fit_are_one_sentence(edgefr, faces: Path, pairs: Path, tmp_path: Path) -> None:
+def test_unsuitable_data_are_refused_in_one_sentence(edgefr, faces: Path, pairs: Path, tmp_path: Path) -> None:
     assert "expected --pairs with --folds 1" in edgefr("eval", "fake", faces, "--folds", "1").sentence
     assert "gone.zip" in edgefr("eval", "fake", tmp_path / "gone.zip").sentence
     (tmp_path / "x.bin").write_text("no pickle")
     assert "x.bin" in edgefr("eval", "fake", tmp_path / "x.bin").sentence
-    assert "leave these options out" in edgefr("eval", "fake", tmp_path / "x.bin", "--limit", "5").sentence
+    assert "Leave these options out" in edgefr("eval", "fake", tmp_path / "x.bin", "--limit", "5").sentence
     few = write_zip(tmp_path / "few.zip", collection(3, 2))
     assert "found 18 missing (P10/P10_0001.jpg)" in edgefr("eval", "fake", few, "--pairs", pairs).sentence
     names = ("A/a.jpg", "A/b.jpg", "B/a.jpg")
     large = write_zip(tmp_path / "large.zip", {name: np.zeros((200, 150, 3), np.uint8) for name in names})
-    assert "`edgefr data align`" in edgefr("eval", "fake", large).sentence
+    fix = "Give a detector for photographs, for example -d spot, or align them first with `edgefr data align`."
+    assert fix in edgefr("eval", "fake", large).sentence
+    (tmp_path / "a.jpg").write_bytes(b"a photograph")
+    refused = edgefr("eval", "fake", tmp_path / "a.jpg")
+    assert refused.code == 2
+    assert "a.jpg is not a face collection. Give a folder, .zip, .rec or .csv" in refused.err
 
 
 @pytest.mark.shared

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from edgefr.cli.sweep import _draw
 from edgefr.evaluation.bootstrap import Estimate
-from edgefr.evaluation.figures import Against
+from edgefr.evaluation.figures import BackboneComparison
 from edgefr.evaluation.plots import Series
 from edgefr.evaluation.variants import Row
 from edgefr.training.recogniser.recipe_sweep import variants
@@ -47,7 +47,7 @@ def test_every_recipe_is_a_line_that_rises_in_its_values(recipe: Path, tmp_path:
     other.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
     chosen = variants([recipe, other], "distill.pairwise=10,0,1", STAGE)
     exactly = Estimate(0.5, (0.4, 0.6))
-    against = Against(exactly, "A", exactly)
+    against = BackboneComparison(exactly, "A", exactly)
 
     def row(name: str, value: float) -> Row:
         clean = Estimate(value / 100, (0, 1))
@@ -55,7 +55,7 @@ def test_every_recipe_is_a_line_that_rises_in_its_values(recipe: Path, tmp_path:
 
     drawn: list[tuple[str, list[Series]]] = []
     monkeypatch.setattr(
-        "edgefr.evaluation.plots.line_panels", lambda _path, panels, *_more, **_named: drawn.extend(panels)
+        "edgefr.evaluation.plots.plot_line_panels", lambda _path, panels, *_more, **_named: drawn.extend(panels)
     )
     rows = [row("backbone A", 0), *(row(variant.name, float(variant.value)) for variant in chosen)]
     _draw(tmp_path / "a.png", rows, chosen, "distill.pairwise")

@@ -91,7 +91,7 @@ def swapped(files: dict[str, Image | bytes], names: Iterable[str]) -> dict[str, 
 @pytest.mark.parametrize(
     ("share", "verdict"), [(0, "rgb"), (2, "rgb"), (3, "mixed"), (20, "mixed"), (37, "mixed"), (38, "swapped")]
 )
-def test_swapped_channels_are_a_fault_of_the_collection(tmp_path: Path, share: int, verdict: str) -> None:
+def test_swapped_channels_are_a_fault_of_the_whole_collection(tmp_path: Path, share: int, verdict: str) -> None:
     """Up to two pictures of forty may be in blue light."""
     files = faces(40)
     names = sorted(files)[:share]
@@ -101,7 +101,7 @@ def test_swapped_channels_are_a_fault_of_the_collection(tmp_path: Path, share: i
     assert found.clean == (verdict == "rgb")
 
 
-def test_grey_pictures_tell_nothing_of_channels(tmp_path: Path) -> None:
+def test_grey_pictures_say_nothing_about_channels(tmp_path: Path) -> None:
     grey = {name: np.repeat(np.asarray(picture)[..., :1], 3, 2) for name, picture in faces(6).items()}
     found = report(tmp_path, grey)
     assert (found.channels.verdict, found.channels.right, found.channels.swapped) == ("unknown", 0, 0)
@@ -109,7 +109,7 @@ def test_grey_pictures_tell_nothing_of_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [50, 112, 250])
-def test_the_middle_of_a_picture_of_any_size_is_looked_at(size: int) -> None:
+def test_the_middle_of_a_picture_of_any_size_is_measured(size: int) -> None:
     picture = np.full((size, size + 1, 3), (10, 20, 200), np.uint8)
     picture[size // 2 : size * 3 // 4 + 1, size // 3 : size * 2 // 3 + 1] = SKIN
     assert red_over_blue(picture) > 0

@@ -54,20 +54,20 @@ def test_names_people_and_rgb_pixels(collection) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", png((1, 2, 3))[:60]])
-def test_a_damaged_picture_is_named(collection, content: bytes) -> None:
+def test_a_damaged_picture_is_reported_by_name(collection, content: bytes) -> None:
     folder = open_faces(collection({"Ann/Ann_0001.png": content}))
     with pytest.raises(EdgefrError, match=r"Ann/Ann_0001\.png"):
         folder.read_faces()
 
 
-def test_people_are_the_folders_pictures_lie_in_wherever_those_lie(tmp_path: Path) -> None:
+def test_the_person_is_the_innermost_folder(tmp_path: Path) -> None:
     (tmp_path / "lfw/Ann").mkdir(parents=True)
     (tmp_path / "lfw/Ann/Ann_0001.png").write_bytes(png((1, 2, 3)))
     (tmp_path / "lfw/Ann/._Ann_0001.png").write_bytes(b"shadow")
     assert open_faces(tmp_path).people() == ["Ann"]
 
 
-def test_a_zip_member_with_a_wrong_checksum_is_named(tmp_path: Path) -> None:
+def test_a_zip_member_with_a_wrong_checksum_is_reported_by_name(tmp_path: Path) -> None:
     path = tmp_path / "faces.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("Ann/Ann_0001.png", png((1, 2, 3)))
@@ -90,8 +90,11 @@ def test_nothing_to_read_is_an_error(collection, tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match="found nothing"):
         open_faces(tmp_path / "nowhere")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(EdgefrError, match="another file"):
+    with pytest.raises(EdgefrError, match=r"text\.zip is not a face collection \(File is not a zip file\)\."):
         open_faces(tmp_path / "text.zip")
+    (tmp_path / "a.jpg").write_bytes(png((1, 2, 3)))
+    with pytest.raises(EdgefrError, match=r"a\.jpg is not a face collection\. Give a folder, \.zip, \.rec or \.csv"):
+        open_faces(tmp_path / "a.jpg")
 
 
 COLOURS = {f"person{n % 5}/{n}.png": (n, 2 * n, 255 - n) for n in range(40)}
@@ -125,7 +128,7 @@ def colour(name: str) -> list[int]:
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_processes_that_read_at_once_get_the_right_pictures(tmp_path: Path, start: str) -> None:
+def test_processes_that_read_at_the_same_time_get_the_right_pictures(tmp_path: Path, start: str) -> None:
     folders = [open_faces(path) for path in write_everywhere(tmp_path)]
     assert [read_all(folder, 0) for folder in folders] == [[], [], [], []]  # opened before the workers are
     with multiprocessing.get_context(start).Pool(2 if start == "spawn" else 4) as pool:
@@ -133,7 +136,7 @@ def test_processes_that_read_at_once_get_the_right_pictures(tmp_path: Path, star
         assert pool.starmap(read_all, tasks, chunksize=1) == [[]] * len(tasks)
 
 
-def test_forked_processes_may_use_what_their_parent_opened(tmp_path: Path) -> None:
+def test_forked_processes_can_use_collections_that_their_parent_opened(tmp_path: Path) -> None:
     """As a DataLoader's workers do: nothing is pickled, the open file is inherited. Its position must not matter."""
     folders = [open_faces(path) for path in write_everywhere(tmp_path)[1:]]
     encoded = [{name: folder.read_bytes(name) for name in folder.names} for folder in folders]

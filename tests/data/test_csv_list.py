@@ -47,14 +47,14 @@ def test_pictures_are_named_by_their_person_in_sorted_order(tmp_path: Path, head
         ("/etc/secret.jpg,Ann", "leaves the list's folder, in line 2"),
         ("C:\\secret.jpg,Ann", "leaves the list's folder, in line 2"),
         ("\\\\server\\secret.jpg,Ann", "leaves the list's folder, in line 2"),
-        ("a.jpg,..", "the person '..', which could name no folder, in line 2"),
-        ("a.jpg,A/nn", "the person 'A/nn', which could name no folder, in line 2"),
-        ("a.jpg,", "the person '', which could name no folder, in line 2"),
+        ("a.jpg,..", "the person '..', which cannot be the name of a folder, in line 2"),
+        ("a.jpg,A/nn", "the person 'A/nn', which cannot be the name of a folder, in line 2"),
+        ("a.jpg,", "the person '', which cannot be the name of a folder, in line 2"),
         ("a.jpg", "1 cells in line 2"),
         ("a.jpg,Ann,3", "3 cells in line 2"),
-        ("passwd,Ann", "'passwd', which names no picture, in line 2"),
-        (",Ann", "'', which names no picture, in line 2"),
-        ("path,person", "'path', which names no picture, in line 2"),
+        ("passwd,Ann", "'passwd', which is not a picture, in line 2"),
+        (",Ann", "'', which is not a picture, in line 2"),
+        ("path,person", "'path', which is not a picture, in line 2"),
         ("./first.jpg,Ann", "'first.jpg' a second time in line 2"),
         ('"a.jpg,Ann', "unexpected end of data in line 2"),
         ('"a"b.jpg,Ann', "in line 2"),
@@ -72,7 +72,7 @@ def test_a_picture_that_is_listed_but_not_there_is_named(tmp_path: Path) -> None
     folder = open_faces(write(tmp_path, "gone.jpg,Ann\nfolder.jpg,Ann\n"))
     with pytest.raises(EdgefrError, match=r"Ann/gone\.jpg, found No such file"):
         folder.read("Ann/gone.jpg")
-    with pytest.raises(EdgefrError, match=r"Ann/folder\.jpg, found something that is no file"):
+    with pytest.raises(EdgefrError, match=r"Ann/folder\.jpg, found something that is not a file"):
         folder.read("Ann/folder.jpg")
     with pytest.raises(EdgefrError, match="no picture of that name"):
         folder.read("gone.jpg")

@@ -1,4 +1,4 @@
-"""IJB's files: read as upstream writes them, fast and slow alike, and refused by line where they are damaged."""
+"""IJB's files are read as upstream writes them, and a damaged line is reported with its number."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_galleries_may_be_called_s1_and_s2(tmp_path: Path) -> None:
     assert read_search(path, read_crops(path)).galleries[1].subject.tolist() == [200]
 
 
-def test_a_folder_without_the_search_is_one_without(tmp_path: Path) -> None:
+def test_a_folder_without_the_search_protocol_is_recognised(tmp_path: Path) -> None:
     path = make(tmp_path, **{name: None for name in TEXTS if name.endswith("csv")})
     assert not has_search(path)
     with pytest.raises(EdgefrError, match=r"ijbb_1N_gallery_G1\.csv or .*_S1\.csv or ijbc_.*found neither"):
@@ -132,7 +132,7 @@ def test_a_folder_without_the_search_is_one_without(tmp_path: Path) -> None:
         ("1N_probe_mixed.csv", "11,100", "11,300", "found otherwise for 300"),
     ],
 )  # fmt: skip
-def test_damage_is_named_by_line(name: str, old: str, new: str, complaint: str, tmp_path: Path) -> None:
+def test_damage_is_reported_with_its_line(name: str, old: str, new: str, complaint: str, tmp_path: Path) -> None:
     assert old in TEXTS[name]
     path = make(tmp_path, **{name: TEXTS[name].replace(old, new)})
     with pytest.raises(EdgefrError, match=complaint) as caught:
@@ -140,7 +140,7 @@ def test_damage_is_named_by_line(name: str, old: str, new: str, complaint: str, 
     assert str(caught.value).isprintable()
 
 
-def test_a_line_is_named_wherever_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_numbered_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "BLOCK", 128)
     good = PAIRS_TEXT * 30
     path = make(tmp_path, **{"template_pair_label.txt": good + "1 11\n" + good})
@@ -161,11 +161,11 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(EdgefrError, match="at most 4 pictures"):
             read_crops(path)
     monkeypatch.setattr(ijb, "MAX_FILE_BYTES", 20)
-    with pytest.raises(EdgefrError, match=r"at most 0 MiB in .*get it again"):
+    with pytest.raises(EdgefrError, match=r"at most 0 MiB in .*Get the file again"):
         read_crops(path)
 
 
-def test_pictures_are_read_when_asked_for_and_named_when_they_cannot_be(
+def test_pictures_are_read_lazily_and_named_if_they_are_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path)
@@ -194,14 +194,14 @@ LINE = st.lists(WORD, min_size=2, max_size=4).map(" ".join)
     st.lists(st.one_of(LINE, st.sampled_from(["1 2 0", "3  4\t1", " 5 6 1 ", "7 8 0\r"])), min_size=1, max_size=6),
     st.booleans(),
 )
-def test_the_fast_way_says_what_the_slow_one_says(texts: list[str], ended: bool) -> None:
+def test_the_fast_parser_agrees_with_the_slow_one(texts: list[str], ended: bool) -> None:
     content = ("\n".join(texts) + "\n" * ended).encode("latin-1")
     block = Block(Path("pairs.txt"), _lines(content), 1)
     if not block.lines:
         return
-    fast = block.plain(3)
+    fast = block.parse_integers(3)
     try:
-        slow = block.words(rb"(\d{1,18})\s+(\d{1,18})\s+(\d{1,18})", "three numbers")
+        slow = block.match_lines(rb"(\d{1,18})\s+(\d{1,18})\s+(\d{1,18})", "three numbers")
     except EdgefrError:
         assert fast is None
     else:

@@ -122,10 +122,10 @@ def test_a_name_that_is_none_of_its_own_is_refused(tmp_path: Path, name: str) ->
         (4, struct.pack("<I", 23), "an image header that is cut short in record 7"),
         (8, struct.pack("<I", 1000), "an image header that is cut short in record 7"),
         (8, struct.pack("<I", 0xFFFFFFFF), "an image header that is cut short in record 7"),
-        (12, struct.pack("<f", float("nan")), "a label that is no whole number from 0 on in record 7"),
-        (12, struct.pack("<f", float("inf")), "a label that is no whole number from 0 on in record 7"),
-        (12, struct.pack("<f", -1), "a label that is no whole number from 0 on in record 7"),
-        (12, struct.pack("<f", 1.5), "a label that is no whole number from 0 on in record 7"),
+        (12, struct.pack("<f", float("nan")), "a label that is not a whole number from 0 on in record 7"),
+        (12, struct.pack("<f", float("inf")), "a label that is not a whole number from 0 on in record 7"),
+        (12, struct.pack("<f", -1), "a label that is not a whole number from 0 on in record 7"),
+        (12, struct.pack("<f", 1.5), "a label that is not a whole number from 0 on in record 7"),
     ],
 )
 def test_a_damaged_record_is_named_when_the_set_is_opened(tmp_path: Path, at: int, content: bytes, found: str) -> None:

@@ -1,4 +1,4 @@
-"""Upstream's .bin files: read from either Python, refused by record where damaged, and never run."""
+"""Upstream's .bin files are read as Python 2 and 3 write them, damage is reported, and no code of theirs runs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_that_pythons_write_is_read(form: str, tmp_path: Path) -> None:
+def test_every_form_that_python_writes_is_read(form: str, tmp_path: Path) -> None:
     pairs = open_bin(write(tmp_path / "lfw.bin", FORMS[form]()))
     assert pairs.same.dtype == bool
     assert pairs.same.tolist() == SAME
@@ -85,17 +85,17 @@ def test_every_form_that_pythons_write_is_read(form: str, tmp_path: Path) -> Non
         ((PICTURES, [True, False, 2]), "neither true nor false for pair 2"),
         (([*PICTURES[:4], "text", PICTURES[5]], SAME), "no encoded picture as record 4"),
         (([*PICTURES[:2], np.zeros(4, np.float32), *PICTURES[3:]], SAME), "no encoded picture as record 2"),
-        (PICTURES, "one of other content"),
-        (None, "one of other content"),
-        ((PICTURES, SAME, 1), "one of other content"),
-        ({"bins": PICTURES}, "no such file needs, EMPTY_DICT"),
-        (([*PICTURES[:5], {1}], SAME), "no such file needs, EMPTY_SET"),
-        (([*PICTURES[:5], np.array([None])], SAME), "no such file needs|that has none"),
+        (PICTURES, "found other content"),
+        (None, "found other content"),
+        ((PICTURES, SAME, 1), "found other content"),
+        ({"bins": PICTURES}, "the instruction EMPTY_DICT, which no such file needs"),
+        (([*PICTURES[:5], {1}], SAME), "the instruction EMPTY_SET, which no such file needs"),
+        (([*PICTURES[:5], np.array([None])], SAME), "no encoded picture as record 5|without bytes"),
     ],
 )
-def test_other_content_is_refused_in_a_sentence(content: object, complaint: str, tmp_path: Path) -> None:
+def test_other_content_is_refused(content: object, complaint: str, tmp_path: Path) -> None:
     path = write(tmp_path / "lfw.bin", pickle.dumps(content, 4))
-    with pytest.raises(EdgefrError, match=rf"lfw\.bin, found .*({complaint})"):
+    with pytest.raises(EdgefrError, match=rf"lfw\.bin, .*({complaint})"):
         open_bin(path)
 
 
@@ -121,7 +121,7 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name, limit, complaint in (
         ("MAX_STEPS", 20, "more than 20 instructions"),
         ("MAX_PICTURE_BYTES", 1000, "as record 0"),
-        ("MAX_BIN_BYTES", 1000, "are the most"),
+        ("MAX_BIN_BYTES", 1000, "more than 0"),
     ):
         with monkeypatch.context() as limited:
             limited.setattr(bin_file, name, limit)
@@ -132,7 +132,7 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "content", [None, b"", b"\x80", b"\x80\x04", b".", b"e.", b"R.", b"\x89b.", b"0", b"t.", b"h\x05."]
 )
-def test_what_is_no_pickle_is_refused(content: bytes | None, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_pickle_is_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "lfw.bin"
     if content is not None:
         path.write_bytes(content)
@@ -185,7 +185,7 @@ RUN_FOR_REAL = {
 
 
 @pytest.mark.parametrize("name", attacks(Path("x")))
-def test_nothing_hostile_runs(name: str, tmp_path: Path) -> None:
+def test_a_hostile_pickle_runs_nothing(name: str, tmp_path: Path) -> None:
     target = tmp_path / "ran"
     content = attacks(target)[name]
     if name in RUN_FOR_REAL:  # the attack is one
@@ -193,7 +193,7 @@ def test_nothing_hostile_runs(name: str, tmp_path: Path) -> None:
             pickle.loads(content)
         assert target.exists()
         target.unlink()
-    with pytest.raises(EdgefrError, match=r"it wants to run '|instruction that no such file needs") as caught:
+    with pytest.raises(EdgefrError, match=r"a call of '|instruction \w+, which no such file needs") as caught:
         open_bin(write(tmp_path / "lfw.bin", content))
     assert not target.exists()
     assert "\n" not in str(caught.value)
@@ -224,7 +224,7 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", bombs())
-def test_bombs_do_not_go_off(name: str, tmp_path: Path) -> None:
+def test_memory_stays_bounded(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / "lfw.bin", bombs()[name])
     tracemalloc.start()
     try:
@@ -250,7 +250,7 @@ MUTABLE = [
     st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 255)), min_size=1, max_size=8),
     st.floats(0.01, 1),
 )
-def test_any_change_of_bytes_gives_pairs_or_a_sentence(
+def test_changed_bytes_are_read_or_refused(
     tmp_path: Path, content: bytes, changes: list[tuple[float, bool, int]], part: float
 ) -> None:
     """Half of the changes are made at the ends, where most instructions are: the rest is mostly pixels."""
@@ -279,7 +279,7 @@ def test_any_change_of_bytes_gives_pairs_or_a_sentence(
         max_size=30,
     )
 )  # fmt: skip
-def test_any_program_of_these_instructions_ends_in_a_sentence(tmp_path: Path, program: list[bytes]) -> None:
+def test_any_program_of_these_instructions_is_read_or_refused(tmp_path: Path, program: list[bytes]) -> None:
     path = write(tmp_path / "program.bin", b"".join(program) + b".")
     with contextlib.suppress(EdgefrError):
         open_bin(path)
@@ -290,7 +290,7 @@ def test_any_program_of_these_instructions_ends_in_a_sentence(tmp_path: Path, pr
     st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300), st.booleans()), min_size=1, max_size=5),
     st.integers(0, 5),
 )
-def test_what_python_pickles_comes_back(tmp_path: Path, pairs: list[tuple[bytes, bytes, bool]], protocol: int) -> None:
+def test_pickled_pictures_are_read_back(tmp_path: Path, pairs: list[tuple[bytes, bytes, bool]], protocol: int) -> None:
     pictures = [b"x" + picture for pair in pairs for picture in pair[:2]]
     same = [pair[2] for pair in pairs]
     stream = io.BytesIO()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgefr.data.lfw_pairs import NamedPair
-from edgefr.evaluation.model_set import Model, ModelSet, of_raw
+from edgefr.evaluation.model_set import Model, ModelSet, system_from_output
 from edgefr.types import Faces, Image
 
 
@@ -53,8 +53,10 @@ def planted(counted: list[int] | None = None) -> ModelSet:
     def embed(faces: Faces) -> list:
         if counted is not None:
             counted.append(len(faces))
-        sides = [of_raw(side, projection(faces, seed)) for seed, side in enumerate(("backbone A", "backbone B"))]
-        whole = of_raw("fused", projection(faces, 2, 64), projection(faces, 3, 1)[:, 0])
+        sides = [
+            system_from_output(side, projection(faces, seed)) for seed, side in enumerate(("backbone A", "backbone B"))
+        ]
+        whole = system_from_output("fused", projection(faces, 2, 64), projection(faces, 3, 1)[:, 0])
         return [whole, *sides]
 
     model = Model("fused", "0" * 64, "planted", "fp32", embed, ("backbone A", "backbone B"))

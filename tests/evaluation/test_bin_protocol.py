@@ -17,7 +17,7 @@ from edgefr.data.verification_bin import open_bin
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bin_protocol import kfold
 from edgefr.evaluation.error_rates import tar_at_far
-from edgefr.evaluation.model_set import open_entrants
+from edgefr.evaluation.model_set import open_models
 from edgefr.evaluation.protocols import Trial
 from edgefr.evaluation.trials import bin_trial
 from edgefr.runtimes.fake import FakeBackend
@@ -81,7 +81,7 @@ def test_accuracies_are_those_of_upstreams_script(count: int, seed: int) -> None
     assert count < 100 or 0.6 < found.accuracy.estimate.value < 0.99  # a test that could come out otherwise
 
 
-def test_folds_and_lengths_are_scikit_learns() -> None:
+def test_folds_and_normalised_rows_are_those_of_scikit_learn() -> None:
     model_selection = pytest.importorskip("sklearn.model_selection")
     preprocessing = pytest.importorskip("sklearn.preprocessing")
     first, second, same = raw_pairs(333, 7)
@@ -107,7 +107,7 @@ def test_ties_are_broken_as_upstream_breaks_them(pairs: list[tuple[int, bool]]) 
     assert found.threshold.tolist() == chosen
 
 
-def test_comparisons_carry_the_cosines_and_a_person_for_each_pair() -> None:
+def test_comparisons_have_the_cosines_and_a_person_for_each_pair() -> None:
     first, second, same = raw_pairs(400, 5)
     found = kfold(first, second, same)
     cosine = cosines(first, second)
@@ -123,7 +123,7 @@ def test_comparisons_carry_the_cosines_and_a_person_for_each_pair() -> None:
     assert row.tar.value == np.mean(found.comparisons.similarity[same] >= row.threshold)
 
 
-def test_a_net_without_an_answer_is_as_far_as_scikit_learn_has_it() -> None:
+def test_an_embedding_of_zeros_has_the_distance_that_scikit_learn_gives() -> None:
     """Zeros stay zeros when normalised: a squared distance of 1 from everything else, of 0 from each other."""
     zeros = np.zeros((20, 4), np.float32)
     ones = np.ones((20, 4), np.float32)
@@ -144,11 +144,11 @@ def face(seed: int, person: int) -> np.ndarray:
 
 
 def trial_of(path: Path, model: Path = Path("fake"), told: list[int] | None = None) -> Trial:
-    return bin_trial(path.name, open_bin(path), open_entrants(model), (told if told is not None else []).append)
+    return bin_trial(path.name, open_bin(path), open_models(model), (told if told is not None else []).append)
 
 
 @pytest.mark.parametrize("batch", [5, 64])
-def test_a_file_is_embedded_both_ways_round_with_the_lengths_kept(tmp_path: Path, monkeypatch, batch: int) -> None:
+def test_both_flips_are_added_before_they_are_normalised(tmp_path: Path, monkeypatch, batch: int) -> None:
     monkeypatch.setattr("edgefr.evaluation.trials.BATCH", batch)
     people = [(pair, pair if pair % 2 else pair + 100) for pair in range(12)]
     faces = [face(2 * pair + side, person) for pair, both in enumerate(people) for side, person in enumerate(both)]
@@ -178,16 +178,16 @@ def test_a_file_is_embedded_both_ways_round_with_the_lengths_kept(tmp_path: Path
     assert not np.allclose(summed, 2 * once, rtol=0.05)  # these faces are not symmetric
 
 
-def test_both_flips_do_not_depend_on_the_batch_nor_on_which_is_the_mirror_image() -> None:
+def test_the_flip_test_depends_neither_on_the_batch_nor_on_the_order_of_flips() -> None:
     faces = np.stack([face(seed, seed) for seed in range(5)])
-    entrants = open_entrants(Path("fake"))
-    (whole,), (mirrored,) = entrants.embed_both_flips(faces), entrants.embed_both_flips(faces[:, :, ::-1])
-    parts = np.concatenate([entrants.embed_both_flips(faces[at : at + 2])[0].raw for at in (0, 2, 4)])
+    models = open_models(Path("fake"))
+    (whole,), (mirrored,) = models.embed_both_flips(faces), models.embed_both_flips(faces[:, :, ::-1])
+    parts = np.concatenate([models.embed_both_flips(faces[at : at + 2])[0].raw for at in (0, 2, 4)])
     assert np.allclose(whole.raw, parts, rtol=1e-5, atol=1e-5)
     assert np.allclose(whole.raw, mirrored.raw, rtol=1e-5, atol=1e-5)
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported_by_number(tmp_path: Path) -> None:
     picture = cv2.imencode(".png", face(0, 0))[1].tobytes()
     path = tmp_path / "faces.bin"
     path.write_bytes(pickle.dumps(([picture] * 21 + [picture[:-500]] + [picture] * 2, [True, False] * 6)))

@@ -10,19 +10,18 @@ import pytest
 
 from edgefr.data.collections import open_faces
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.calibration import Chosen, choose
-from edgefr.evaluation.calibration import measure as measure_with
-from edgefr.evaluation.protocols import FaceCrop, aligned_only
+from edgefr.evaluation.calibration import CalibrationFaces, calibrate, select_faces
+from edgefr.evaluation.protocols import FaceCrop, aligned_crops
 from edgefr.recognition.recogniser import open_recogniser
 from edgefr.runtimes import FAKE
 
 PEOPLE, IMAGES = 60, 3
 
 
-def measure(recogniser, chosen, *more, **named):
-    """On aligned faces, which tell how bright they are for their sharpness."""
-    find = aligned_only(chosen.folder, {"sharpness": lambda face: float(face.mean())})
-    return measure_with(recogniser, chosen, find, *more, **named)
+def calibrate_aligned(recogniser, chosen, *more, **named):
+    """Calibrate on aligned faces, with their brightness as the signal `sharpness`."""
+    read_crops = aligned_crops(chosen.folder, {"sharpness": lambda face: float(face.mean())})
+    return calibrate(recogniser, chosen, read_crops, *more, **named)
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +50,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_threshold_lets_through_the_share_asked_for(faces: Path) -> None:
+def test_the_threshold_keeps_the_false_match_rate(faces: Path) -> None:
     recogniser = open_recogniser(FAKE)
     told: list[int] = []
-    (loose, strict), quality = measure(recogniser, choose(faces), (2e-2, 5e-3), progress=told.append)
+    (loose, strict), quality = calibrate_aligned(recogniser, select_faces(faces), (2e-2, 5e-3), progress=told.append)
     assert quality is None
     assert sum(told) == PEOPLE * IMAGES
     assert (loose.fmr, strict.fmr) == (2e-2, 5e-3)
@@ -69,69 +68,67 @@ def test_the_threshold_lets_through_the_share_asked_for(faces: Path) -> None:
         assert f"{len(impostor):,} impostor pairs of 60 people in {faces.name}" in threshold.measured_on
 
 
-def test_only_the_people_of_the_folds_are_used_and_named(faces: Path, pairs: Path) -> None:
-    chosen = choose(faces, pairs, (2,))
+def test_only_the_people_of_the_folds_are_used(faces: Path, pairs: Path) -> None:
+    chosen = select_faces(faces, pairs, (2,))
     assert {name.partition("/")[0] for name in chosen.names} == {f"P{who}" for who in range(40, 60)}
-    (threshold,), _ = measure(open_recogniser(FAKE), chosen, (0.05,))
+    (threshold,), _ = calibrate_aligned(open_recogniser(FAKE), chosen, (0.05,))
     assert "of 20 people in" in threshold.measured_on
     assert "folds 2 of pairs.txt" in threshold.measured_on
 
 
 def test_a_quality_limit_leaves_the_share_below_it(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgefr.evaluation import calibration as calibrate
-
-    monkeypatch.setattr(calibrate, "DISCARD", 0.25)
+    monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.25)
     recogniser = open_recogniser(FAKE)
     found = recogniser.embed(open_faces(faces).read_faces())
     brightness = open_faces(faces).read_faces().mean((1, 2, 3))
     for signal, values in (("norm", found.norm), ("certainty", -found.uncertainty), ("sharpness", brightness)):
-        _, quality = measure(recogniser, choose(faces), (0.05,), signal)
+        _, quality = calibrate_aligned(recogniser, select_faces(faces), (0.05,), signal)
         assert quality is not None
         assert quality.signal == signal
         assert (values < quality.limit).mean() == pytest.approx(0.25, abs=0.01)
         assert "25% lie below" in quality.measured_on
 
 
-def test_what_cannot_be_measured_is_refused_before_faces_are_read(
+def test_a_rate_or_limit_that_cannot_be_measured_is_refused_before_faces_are_read(
     faces: Path, pairs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     recogniser, told = open_recogniser(FAKE), []
     for fmr, sentence in ((1e-6, r"at least 30,000,000 impostor pairs .* found 15,930"), (0, "between 0 and 1")):
         with pytest.raises(EdgefrError, match=sentence):
-            measure(recogniser, choose(faces), (0.05, fmr), progress=told.append)
+            calibrate_aligned(recogniser, select_faces(faces), (0.05, fmr), progress=told.append)
     with pytest.raises(EdgefrError, match="at least 3,000 faces"):
-        measure(recogniser, choose(faces), (0.05,), "norm", told.append)
+        calibrate_aligned(recogniser, select_faces(faces), (0.05,), "norm", told.append)
     monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.3)
-    with pytest.raises(EdgefrError, match="tell the signal detector, found aligned faces: give photographs"):
-        measure(recogniser, choose(faces), (0.05,), "detector", progress=told.append)
+    with pytest.raises(EdgefrError, match=r"with the signal detector, found aligned faces\. Give photographs"):
+        calibrate_aligned(recogniser, select_faces(faces), (0.05,), "detector", progress=told.append)
     assert told == []
-    with pytest.raises(EdgefrError, match="give both --pairs and --folds"):
-        choose(faces, pairs)
-    with pytest.raises(EdgefrError, match="give both --pairs and --folds"):
-        choose(faces, None, (1,))
+    with pytest.raises(EdgefrError, match="Give both --pairs and --folds"):
+        select_faces(faces, pairs)
+    with pytest.raises(EdgefrError, match="Give both --pairs and --folds"):
+        select_faces(faces, None, (1,))
     with pytest.raises(EdgefrError, match="people of folds 7"):
-        choose(faces, pairs, (7,))
+        select_faces(faces, pairs, (7,))
     with pytest.raises(EdgefrError, match="expected faces"):
-        choose(tmp_path / "nothing")
+        select_faces(tmp_path / "nothing")
 
 
-def test_pictures_without_a_face_are_left_out_of_both(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_without_a_face_are_left_out(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The detector's score is calibrated on those that have one."""
     monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.25)
-    chosen = choose(faces)
+    chosen = select_faces(faces)
     lost, score = set(chosen.names[::9]), dict(zip(chosen.names, np.linspace(0, 1, 180), strict=True))
 
-    def find(name: str, wanted: list[str]) -> list[FaceCrop | None]:
+    def read_crops(name: str, wanted: list[str]) -> list[FaceCrop | None]:
         face = chosen.folder.read(name)
         return [None if name in lost else FaceCrop(face, {"detector": score[name]}) for _ in wanted]
 
     recogniser = open_recogniser(FAKE)
-    (threshold,), quality = measure_with(recogniser, chosen, find, (0.05,), "detector")
+    (threshold,), quality = calibrate(recogniser, chosen, read_crops, (0.05,), "detector")
     known = [score[name] for name in chosen.names if name not in lost]
     assert np.mean(np.array(known) < quality.limit) == pytest.approx(0.25, abs=0.01)
     assert quality.measured_on.startswith(f"{len(known)} faces")
     folder = chosen.folder
-    fewer = Chosen(folder, tuple(name for name in chosen.names if name not in lost), chosen.whose)
-    assert measure(recogniser, fewer, (0.05,))[0] == (threshold,)
+    fewer = CalibrationFaces(folder, tuple(name for name in chosen.names if name not in lost), chosen.description)
+    assert calibrate_aligned(recogniser, fewer, (0.05,))[0] == (threshold,)
     with pytest.raises(EdgefrError, match="a face in at least one of 180 pictures"):
-        measure_with(recogniser, chosen, lambda _name, wanted: [None] * len(wanted), (0.05,))
+        calibrate(recogniser, chosen, lambda _name, wanted: [None] * len(wanted), (0.05,))

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
 from edgefr.evaluation import error_rates as rates
-from edgefr.evaluation.bootstrap import PairWeights, draws, interval
+from edgefr.evaluation.bootstrap import Estimate, PairWeights, draws, error_ratio, interval
 from edgefr.evaluation.error_curve import RANKS
-from edgefr.evaluation.error_rates import FAILURE, Comparisons, accuracy, det, equal_error_rate, error_ratio, tar_at_far
+from edgefr.evaluation.error_rates import (
+    FAILURE,
+    Comparisons,
+    accuracy,
+    det_curve,
+    equal_error_rate,
+    tar_at_far,
+)
 
 
 def some(seed: int, count: int = 3000, people: int = 200, digits: int = 6) -> Comparisons:
@@ -48,7 +55,7 @@ def tar_counted(comparisons: Comparisons, far: float) -> float:
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
 @pytest.mark.parametrize("failures", [0, 0.1])
-def test_rates_are_scikit_learns(digits: int, failures: float) -> None:
+def test_rates_are_those_of_scikit_learn(digits: int, failures: float) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     comparisons = with_failures(some(digits, digits=digits), failures)
     fmr, tar, threshold = metrics.roc_curve(comparisons.same, comparisons.similarity, drop_intermediate=False)
@@ -67,7 +74,7 @@ def test_rates_are_scikit_learns(digits: int, failures: float) -> None:
 @pytest.mark.parametrize("digits", [1, 5])
 def test_rates_are_those_of_a_count_from_scratch(digits: int) -> None:
     comparisons = with_failures(some(5, 400, 40, digits), 0.05)
-    curve = det(comparisons)
+    curve = det_curve(comparisons)
     for threshold, fmr, fnmr in list(zip(curve.threshold, curve.fmr, curve.fnmr, strict=True))[::7]:
         assert counted(comparisons, float(threshold)) == pytest.approx((fmr, fnmr))
     for far in (0.15, 0.5):
@@ -97,7 +104,7 @@ def test_a_face_that_was_not_found_is_no_match_at_any_threshold() -> None:
     clean = some(1)
     failing = with_failures(clean, 0.2)
     lost = failing.similarity == FAILURE
-    curve = det(failing)
+    curve = det_curve(failing)
     assert curve.threshold.min() > FAILURE
     assert curve.fnmr.min() == pytest.approx(lost[failing.same].mean())
     assert curve.fmr.max() == pytest.approx(1 - lost[~failing.same].mean())
@@ -115,16 +122,16 @@ def test_no_threshold_is_chosen_that_would_accept_failures() -> None:
     assert rates.best_threshold(mostly_lost, np.ones(4, bool)) > FAILURE
 
 
-def test_nobody_was_found_at_all() -> None:
+def test_no_face_was_found_in_any_picture() -> None:
     comparisons = with_failures(some(1, 500), 1)
     assert tar_at_far(comparisons, 0.5).tar.value == 0
     assert accuracy(comparisons, np.arange(500) % 5).estimate.value == pytest.approx((~comparisons.same).mean())
-    assert len(det(comparisons).threshold) == 0
+    assert len(det_curve(comparisons).threshold) == 0
 
 
 def test_a_rate_that_the_comparisons_cannot_support_is_refused_with_the_number_needed() -> None:
     comparisons = some(0, 1000)
-    with pytest.raises(EdgefrError, match=r"at least 3,000,000 impostor comparisons .* found \d\d\d:"):
+    with pytest.raises(EdgefrError, match=r"at least 3,000,000 impostor comparisons .* found \d\d\d\. Give more"):
         tar_at_far(comparisons, 1e-5)
     just = np.arange(3100) < 100
     enough = Comparisons(np.linspace(-0.5, 1, 3100, dtype=np.float32), just, np.arange(6200).reshape(-1, 2))
@@ -137,15 +144,15 @@ def test_a_rate_that_the_comparisons_cannot_support_is_refused_with_the_number_n
 
 
 @pytest.mark.parametrize("kind", [True, False])
-def test_one_kind_of_comparisons_alone_is_refused(kind: bool) -> None:
+def test_comparisons_of_one_kind_only_are_refused(kind: bool) -> None:
     one = Comparisons(np.zeros(3, np.float32), np.full(3, kind), np.zeros((3, 2), np.int64))
     with pytest.raises(EdgefrError, match="expected genuine and impostor comparisons"):
         equal_error_rate(one)
     with pytest.raises(EdgefrError, match="expected"):
-        det(one)
+        det_curve(one)
 
 
-def test_comparisons_that_do_not_fit_together_are_refused() -> None:
+def test_arrays_that_do_not_fit_together_are_refused() -> None:
     three, people = np.zeros(3, np.float32), np.zeros((3, 2), np.int64)
     for wrong in (
         (three.astype(np.float64), np.ones(3, bool), people),
@@ -177,7 +184,7 @@ def test_the_curve_is_monotone_and_more_false_matches_allow_more_true_ones(
     seed: int, digits: int, failures: float
 ) -> None:
     comparisons = with_failures(some(seed, 700, 60, digits), failures)
-    curve = det(comparisons)
+    curve = det_curve(comparisons)
     assert len(curve.threshold) <= 500
     assert (np.diff(curve.threshold) > 0).all()
     assert (np.diff(curve.fmr) <= 0).all()
@@ -202,7 +209,7 @@ def test_the_levels_of_the_resampled_curves_lose_nothing_that_matters(monkeypatc
     np.testing.assert_allclose(found[300], found[10_000], atol=2e-3)
 
 
-def test_accuracy_takes_each_fold_at_the_threshold_best_on_the_others() -> None:
+def test_each_fold_is_decided_with_the_threshold_that_is_best_on_the_others() -> None:
     comparisons = some(2, 300)
     folds = np.arange(300) % 3
     found = accuracy(comparisons, folds)
@@ -224,13 +231,13 @@ def test_accuracy_takes_each_fold_at_the_threshold_best_on_the_others() -> None:
         accuracy(comparisons, np.zeros(300, np.int64))
 
 
-def test_everyone_against_everyone_is_each_pair_once() -> None:
+def test_all_pictures_are_compared_with_all_once() -> None:
     rng = np.random.default_rng(0)
     embedding = rng.normal(size=(280, 8)).astype(np.float32)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     labels = rng.integers(5, 50, 280)
     embedding[17] = np.nan
-    found = rates.everyone(embedding, labels)
+    found = rates.compare_all(embedding, labels)
     first, second = np.triu_indices(280, 1)
     expected = {
         (a, b): FAILURE if 17 in (a, b) else float(embedding[a] @ embedding[b])
@@ -245,11 +252,11 @@ def test_everyone_against_everyone_is_each_pair_once() -> None:
 
 
 def test_too_many_images_are_refused_before_any_work() -> None:
-    with pytest.raises(EdgefrError, match="give at most 14,142 images"):
-        rates.everyone(np.zeros((14_143, 1), np.float32), np.zeros(14_143, np.int64))
+    with pytest.raises(EdgefrError, match="Give at most 14,142 images"):
+        rates.compare_all(np.zeros((14_143, 1), np.float32), np.zeros(14_143, np.int64))
 
 
-def test_a_pair_weighs_as_often_as_its_people_were_drawn_together() -> None:
+def test_a_pair_weighs_as_often_as_both_people_were_drawn() -> None:
     people = np.array([[7, 7], [7, 90], [90, 3]])
     pairs = PairWeights.of(people)
     for drawn in draws(pairs.count, 50):
@@ -258,7 +265,7 @@ def test_a_pair_weighs_as_often_as_its_people_were_drawn_together() -> None:
         assert pairs.weights(drawn).tolist() == [counts[7], counts[7] * counts[90], counts[90] * counts[3]]
 
 
-def test_intervals_are_of_people_and_not_of_pairs() -> None:
+def test_intervals_are_over_people_and_not_over_pairs() -> None:
     """Each person's images are alike: twenty comparisons of one say hardly more than one of them."""
     rng = np.random.default_rng(0)
     easy = rng.random(60) < 0.8
@@ -291,7 +298,7 @@ def planted(seed: int) -> Comparisons:
     return Comparisons(np.clip(similarity, -0.99, 1).astype(np.float32), np.arange(2080) < 480, people)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_cover_the_truth_in_about_95_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgefr.evaluation import error_curve as curve
 
     monkeypatch.setattr(curve, "CURVE", 200)
@@ -306,7 +313,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch: pytes
         assert widths < 6 * np.std([entry.value for entry in found])  # 3.92 for a normal distribution
 
 
-def test_the_ratio_of_errors_is_the_plain_one_with_an_interval_of_pairs_that_both_decided() -> None:
+def test_the_ratio_of_errors_has_a_paired_interval() -> None:
     rng = np.random.default_rng(0)
     hard = rng.random(2000) < 0.2
     other = ~hard
@@ -317,10 +324,10 @@ def test_the_ratio_of_errors_is_the_plain_one_with_an_interval_of_pairs_that_bot
     assert found.ci95[0] < found.value < found.ci95[1] < 0.6
     back = error_ratio(other, right, people)
     assert back.value == pytest.approx(1 / found.value)
-    assert error_ratio(right, right, people) == rates.Estimate(1.0, (1.0, 1.0))
+    assert error_ratio(right, right, people) == Estimate(1.0, (1.0, 1.0))
 
 
-def test_a_ratio_to_no_errors_is_said_as_it_is() -> None:
+def test_a_ratio_to_no_errors_is_infinite_or_unknown() -> None:
     perfect, people = np.ones(50, bool), np.arange(100).reshape(50, 2)
     none = error_ratio(perfect, perfect, people)
     assert np.isnan(none.value)
@@ -333,7 +340,7 @@ def test_a_ratio_to_no_errors_is_said_as_it_is() -> None:
     assert sure.ci95 == (0, np.inf), "where the one pair was not drawn, nothing is known"
 
 
-def test_an_interval_leaves_out_what_is_not_known() -> None:
+def test_an_interval_ignores_unknown_values() -> None:
     assert interval(np.array([np.nan, 1, 2, 3])) == (1, 3)
     assert np.isnan(interval(np.array([np.nan]))).all()
     low, high = interval(np.arange(1001) / 1000)

@@ -15,8 +15,8 @@ from edgefr.evaluation.error_rates import Comparisons
 from edgefr.evaluation.error_versus_discard import (
     area_difference,
     discard_curve,
-    limit_at,
     pair_quality,
+    quality_limit,
     threshold_at_fnmr,
 )
 from edgefr.evaluation.pairs import Pairs
@@ -50,7 +50,7 @@ def after_discarding(fails: tuple[bool, ...], quality: list[int], gone: int) -> 
         lambda x: 0 < sum(y for y, _ in x) < 5
     )
 )
-def test_the_curve_is_the_rate_of_what_remains_on_average_over_equals(drawn: list[tuple[bool, int]]) -> None:
+def test_the_curve_is_the_mean_rate_over_the_orders_of_equal_qualities(drawn: list[tuple[bool, int]]) -> None:
     fails, quality = zip(*drawn, strict=True)
     similarity = np.where(fails, 0.2, 0.8)
     curve = discard_curve(genuine(similarity), np.array(quality, np.float32), THRESHOLD, upto=0.8)
@@ -59,7 +59,7 @@ def test_the_curve_is_the_rate_of_what_remains_on_average_over_equals(drawn: lis
         assert found == pytest.approx(after_discarding(fails, list(quality), gone))
 
 
-def test_a_signal_that_knows_what_fails_is_ideal_and_one_that_knows_nothing_is_not() -> None:
+def test_a_perfect_signal_is_ideal_and_a_useless_one_is_not() -> None:
     comparisons, quality = degraded()
     knows = discard_curve(comparisons, comparisons.similarity, THRESHOLD)
     assert knows.relative.value == pytest.approx(0)
@@ -92,7 +92,7 @@ def test_impostors_do_not_matter() -> None:
     assert np.array_equal(alone.fnmr, beside.fnmr)
 
 
-def test_failures_on_one_person_do_not_make_a_sure_area() -> None:
+def test_failures_of_one_person_give_a_wide_interval() -> None:
     similarity, quality = np.where(np.arange(200) < 20, 0.2, 0.8), np.zeros(200, np.float32)
     spread = discard_curve(genuine(similarity), quality, THRESHOLD).area
     gathered = discard_curve(genuine(similarity, np.maximum(np.arange(200), 19)), quality, THRESHOLD).area
@@ -100,7 +100,7 @@ def test_failures_on_one_person_do_not_make_a_sure_area() -> None:
     assert gathered.ci95[0] == 0
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_in_about_95_percent() -> None:
     truth = discard_curve(*degraded(20_000, seed=99), THRESHOLD).area.value
     covered = [
         low <= truth <= high
@@ -150,17 +150,17 @@ def test_at_most_the_share_asked_for_fails_at_the_threshold(similarity: list[flo
 
 def test_a_limit_is_reached_by_all_but_the_share_to_discard() -> None:
     quality = np.random.default_rng(0).normal(size=5000).astype(np.float32)
-    limit = limit_at(quality, 0.01)
+    limit = quality_limit(quality, 0.01)
     assert 0.0095 < np.mean(quality < limit) <= 0.01
-    assert limit_at(np.ones(5000, np.float32)) == 1  # equals pass together
+    assert quality_limit(np.ones(5000, np.float32)) == 1  # equals pass together
     with pytest.raises(EdgefrError, match=r"at least 3,000 faces .* found 2,999"):
-        limit_at(quality[:2999], 0.01)
+        quality_limit(quality[:2999], 0.01)
 
 
 LIMIT = QualityLimit("certainty", 4.5, "a test")
 
 
-def test_a_limit_comes_back_from_a_manifest_and_may_be_absent() -> None:
+def test_a_limit_survives_a_manifest_and_may_be_absent() -> None:
     manifest = Manifest("onnx", "x", quality=LIMIT)
     assert Manifest.from_json(manifest.to_json(), "test") == manifest
     older = json.loads(manifest.to_json())
@@ -169,7 +169,7 @@ def test_a_limit_comes_back_from_a_manifest_and_may_be_absent() -> None:
 
 
 @pytest.mark.parametrize("entry", [{"limit": "NaN"}, {"limit": 10**400}, {"signal": "beauty"}, {"signal": ["norm"]}])
-def test_a_limit_that_is_none_is_refused(entry: dict[str, object]) -> None:
+def test_a_malformed_limit_is_refused(entry: dict[str, object]) -> None:
     """One that is not a number would let every face pass."""
     raw = json.loads(Manifest("onnx", "x", quality=LIMIT).to_json())
     raw["quality"] |= entry

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.fmr_thresholds import _cut, threshold_at_fmr
+from edgefr.evaluation.fmr_thresholds import _lowest_threshold, threshold_at_fmr
 
 
 def people(count: int, images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +32,7 @@ def impostors(embedding: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fmr", [1e-2, 2e-3])
-def test_the_threshold_lets_through_just_the_share_asked_for(fmr: float) -> None:
+def test_the_threshold_keeps_exactly_the_false_match_rate(fmr: float) -> None:
     embedding, labels = people(80, 3)
     found = threshold_at_fmr(embedding, labels, fmr)
     scores = impostors(embedding, labels)
@@ -47,7 +47,7 @@ def test_the_interval_shrinks_with_more_people() -> None:
     assert many.ci95[1] - many.ci95[0] < few.ci95[1] - few.ci95[0]
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_in_about_95_percent() -> None:
     truth = threshold_at_fmr(*people(1500, 1, seed=99), 1e-2).value
     covered = [
         low <= truth <= high for low, high in (threshold_at_fmr(*people(80, 1, seed=s), 1e-2).ci95 for s in range(40))
@@ -65,7 +65,7 @@ def test_a_rate_that_the_pairs_cannot_support_is_refused_with_the_number_needed(
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]), min_size=2, max_size=20), st.floats(0, 20))
 def test_equal_similarities_pass_or_fail_together(scores: list[float], allowed: float) -> None:
     values = np.array(sorted(scores, reverse=True), np.float32)
-    threshold = _cut(values, np.ones(len(values)), allowed)
+    threshold = _lowest_threshold(values, np.ones(len(values)), allowed)
     passing = int((values >= threshold).sum())
     assert passing <= allowed
     lower = values[passing:]

@@ -94,7 +94,7 @@ def test_a_face_that_was_not_found_is_never_found_in_a_gallery() -> None:
     assert closed_set(Identities(not_enrolled, gallery.person), mated).rank1.value == pytest.approx(1 - 3 / 120)
 
 
-def test_a_twin_in_the_gallery_stands_before_the_mate() -> None:
+def test_an_equally_similar_person_ranks_before_the_mate() -> None:
     """Equal similarities flatter nobody."""
     gallery, mated, _ = search(0.0)
     twins = Identities(np.repeat(gallery.embedding, 2, axis=0), np.repeat(gallery.person, 2) + np.tile([0, 1], 40))
@@ -102,23 +102,23 @@ def test_a_twin_in_the_gallery_stands_before_the_mate() -> None:
     assert (found.rank1.value, found.cmc[1]) == (0, 1)
 
 
-def test_a_rate_that_the_strangers_cannot_support_is_refused_with_the_number_needed() -> None:
+def test_a_rate_that_the_non_mated_probes_cannot_support_is_refused() -> None:
     gallery, mated, strangers = search()
     with pytest.raises(EdgefrError, match=r"at least 3,000 probes of people who are not enrolled .* found 320"):
         open_set(gallery, joined(mated, strangers), 0.01)
 
 
-def test_what_is_no_search_is_refused() -> None:
+def test_an_invalid_search_is_refused() -> None:
     gallery, mated, strangers = search()
-    with pytest.raises(EdgefrError, match="measure those as an open set"):
+    with pytest.raises(EdgefrError, match="Measure those as an open set"):
         closed_set(gallery, joined(mated, strangers))
-    with pytest.raises(EdgefrError, match="fuse each"):
+    with pytest.raises(EdgefrError, match="Fuse the embeddings of each person into one"):
         closed_set(joined(gallery, gallery), mated)
-    with pytest.raises(EdgefrError, match="fuse each"):
+    with pytest.raises(EdgefrError, match="Fuse the embeddings of each person into one"):
         closed_set(only(gallery, np.zeros(40, bool)), mated)
     with pytest.raises(EdgefrError, match="expected genuine and impostor"):
         open_set(gallery, strangers, 0.5)
-    with pytest.raises(EdgefrError, match="correct the labels"):
+    with pytest.raises(EdgefrError, match="Correct the labels"):
         Identities(gallery.embedding, gallery.person[:3])
 
 

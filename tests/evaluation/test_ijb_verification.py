@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from edgefr.data.ijb_files import Crops, Search, Subjects, TemplatePairs, read_crops
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.ijb_identification import RANKS, search_templates
-from edgefr.evaluation.ijb_templates import Templates, by_norm, templates
+from edgefr.evaluation.ijb_templates import Templates, fuse_templates, norm_weights
 from edgefr.evaluation.ijb_verification import verify_templates
-from edgefr.evaluation.model_set import of_raw, open_entrants
+from edgefr.evaluation.model_set import open_models, system_from_output
 from edgefr.evaluation.protocols import Trial
-from edgefr.evaluation.tables import facts
+from edgefr.evaluation.tables import describe_trial
 from edgefr.evaluation.trials import ijb_trial
 from edgefr.recognition.alignment import align
 from edgefr.recognition.template_fusion import inverse_variance
@@ -82,8 +82,8 @@ def test_templates_are_sums_over_media_of_means_within() -> None:
     raw = (rng.normal(size=(200, 8)) * rng.uniform(0.1, 20, (200, 1))).astype(np.float32)
     score = rng.uniform(0.3, 1, 200).astype(np.float32)
     crops = Crops(None, np.zeros((200, 5, 2), np.float32), score, template, media)  # type: ignore[arg-type]
-    system = of_raw("x", raw)
-    found = templates(system, crops, by_norm(system, crops))
+    system = system_from_output("x", raw)
+    found = fuse_templates(system, crops, norm_weights(system, crops))
     wanted = slow_templates(raw * score[:, None], template, media)
     assert found.number.tolist() == list(wanted)
     assert found.embedding.dtype == np.float32
@@ -232,7 +232,7 @@ def write_set(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def trial_of(path: Path, told: list[int] | None = None) -> Trial:
     advance = (told if told is not None else []).append
-    return ijb_trial("ijb", path, read_crops(path), align, open_entrants(Path("fake")), advance)
+    return ijb_trial("ijb", path, read_crops(path), align, open_models(Path("fake")), advance)
 
 
 def test_a_small_set_gives_what_upstreams_scripts_would(tmp_path: Path, monkeypatch) -> None:
@@ -259,7 +259,7 @@ def test_a_small_set_gives_what_upstreams_scripts_would(tmp_path: Path, monkeypa
     assert np.allclose(trial.comparisons["fake"].similarity, score, atol=1e-5)
     for far in (1e-6, 1e-3, 0.01, 0.1):
         assert trial.others["fake"][f"TAR nearest to FAR {far:g}"] == pytest.approx(slow_nearest(score, same, far)[1])
-    assert "people unknown: intervals over templates that are said to match" in facts(trial)
+    assert "people unknown: intervals over templates that are said to match" in describe_trial(trial)
 
     # By certainty: each picture's direction weighs as the inverse of its variance, not as long as it is.
     weights = np.concatenate([inverse_variance(np.float32(uncertain)[template == t]) for t in np.unique(template)])
@@ -308,5 +308,5 @@ def test_a_template_of_no_weight_is_named(tmp_path: Path) -> None:
     lines = file.read_text().splitlines()
     lines[0] = lines[0].rpartition(" ")[0] + " 0"
     file.write_text("\n".join(lines))
-    with pytest.raises(EdgefrError, match="pictures of template 0 that make one"):
+    with pytest.raises(EdgefrError, match="pictures of template 0 that can be fused"):
         trial_of(tmp_path)

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.model_set import Model, ModelSet, System, baselines, joined, of_raw, open_entrants
+from edgefr.evaluation.model_set import (
+    Model,
+    ModelSet,
+    System,
+    fusion_baselines,
+    join_batches,
+    open_models,
+    system_from_output,
+)
 from edgefr.types import Faces
 from tests.evaluation.planted import face, planted
 
@@ -21,8 +29,10 @@ FACES = np.stack([face(person, 1) for person in range(5)])
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 1000))
 def test_cosine_on_the_concatenation_is_the_mean_of_both_scores(width: int, other: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    a, b = (of_raw(key, rng.normal(size=(4, k)).astype(np.float32)) for key, k in (("a", width), ("b", other)))
-    found = {system.name: system.embedding for system in baselines(a, b)}
+    a, b = (
+        system_from_output(key, rng.normal(size=(4, k)).astype(np.float32)) for key, k in (("a", width), ("b", other))
+    )
+    found = {system.name: system.embedding for system in fusion_baselines(a, b)}
     scores = [system.embedding @ system.embedding.T for system in (a, b)]
     np.testing.assert_allclose(found["concatenation"] @ found["concatenation"].T, sum(scores) / 2, atol=1e-5)
     assert ("sum" in found) == (width == other)
@@ -30,30 +40,30 @@ def test_cosine_on_the_concatenation_is_the_mean_of_both_scores(width: int, othe
 
 def test_the_sum_points_between_both_and_has_unit_length() -> None:
     a, b = System("a", np.array([[1, 0]], np.float32)), System("b", np.array([[0, 1]], np.float32))
-    total = baselines(a, b)[0]
+    total = fusion_baselines(a, b)[0]
     assert total.name == "sum"
     np.testing.assert_allclose(total.embedding, [[0.5**0.5, 0.5**0.5]], atol=1e-6)
 
 
 def test_a_missing_face_stays_missing() -> None:
     rows = np.array([[1, 0], [np.nan, np.nan]], np.float32)
-    for system in baselines(System("a", rows), System("b", rows)):
+    for system in fusion_baselines(System("a", rows), System("b", rows)):
         assert np.isnan(system.embedding[1]).all()
         assert np.isfinite(system.embedding[0]).all()
 
 
 def test_batches_join_to_what_one_pass_gives() -> None:
-    entrants = planted()
-    whole = entrants.embed(FACES)
-    parts = zip(entrants.embed(FACES[:2]), entrants.embed(FACES[2:]), strict=True)
-    for wanted, found in zip(whole, map(joined, parts), strict=True):
+    models = planted()
+    whole = models.embed(FACES)
+    parts = zip(models.embed(FACES[:2]), models.embed(FACES[2:]), strict=True)
+    for wanted, found in zip(whole, map(join_batches, parts), strict=True):
         assert found.name == wanted.name
         np.testing.assert_allclose(found.embedding, wanted.embedding, atol=1e-6)
         np.testing.assert_allclose(found.norm, wanted.norm, rtol=1e-5)
         assert (found.uncertainty is None) == (wanted.uncertainty is None)
 
 
-def test_both_flips_are_added_before_the_length_is_lost() -> None:
+def test_both_flips_are_added_before_they_are_normalised() -> None:
     from tests.evaluation.planted import projection
 
     found = planted().embed_both_flips(FACES)[1]
@@ -61,25 +71,25 @@ def test_both_flips_are_added_before_the_length_is_lost() -> None:
     np.testing.assert_allclose(found.embedding, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-5)
 
 
-def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
+def test_embeddings_that_are_not_finite_are_refused() -> None:
     def embed(faces: Faces) -> list[System]:
         return [System("broken", np.full((len(faces), 4), np.nan, np.float32))]
 
-    entrants = ModelSet((Model("broken", None, "planted", "fp32", embed),), None)
+    models = ModelSet((Model("broken", None, "planted", "fp32", embed),), None)
     with pytest.raises(EdgefrError, match="finite embeddings from broken"):
-        entrants.embed(FACES)
+        models.embed(FACES)
 
 
-def test_a_model_alone_has_no_baselines() -> None:
-    entrants = open_entrants(Path("fake"))
-    systems = entrants.with_baselines(entrants.embed(FACES))
-    assert (entrants.judged, [system.name for system in systems]) == ("fake", ["fake"])
-    assert entrants.models[0].sha256 is None
+def test_a_single_model_has_no_baselines() -> None:
+    models = open_models(Path("fake"))
+    systems = models.with_baselines(models.embed(FACES))
+    assert (models.candidate, [system.name for system in systems]) == ("fake", ["fake"])
+    assert models.models[0].sha256 is None
 
 
 def test_a_model_given_twice_is_refused() -> None:
     with pytest.raises(EdgefrError, match="expected every model once, found fake 2 times"):
-        open_entrants(Path("fake"), [Path("fake")])
+        open_models(Path("fake"), [Path("fake")])
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +117,7 @@ def test_a_checkpoint_brings_its_backbones_in_one_pass(checkpoints: list[Path], 
     from edgefr.nn.mobilefacenet import MobileFaceNet
     from edgefr.recognition.recogniser import open_recogniser
 
-    entrants = open_entrants(checkpoints[0])
+    models = open_models(checkpoints[0])
     alone = open_recogniser(checkpoints[0]).embed(FACES)
     model = load_fused(checkpoints[0])
     with torch.inference_mode():
@@ -115,39 +125,39 @@ def test_a_checkpoint_brings_its_backbones_in_one_pass(checkpoints: list[Path], 
     passes = []
     forward = MobileFaceNet.forward
     monkeypatch.setattr(MobileFaceNet, "forward", lambda net, image: passes.append(1) or forward(net, image))
-    fused, a, b = entrants.embed(FACES)
+    fused, a, b = models.embed(FACES)
     assert len(passes) == 2
     for wanted, found in ((alone.embedding, fused.embedding), (alone.norm, fused.norm)):
         np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(fused.uncertainty, alone.uncertainty, atol=1e-5)
     for raw, side in zip(sides, (a, b), strict=True):
         np.testing.assert_allclose(side.raw, raw, atol=1e-4, rtol=1e-4)
-    assert [a.name, b.name] == list(entrants.pair)
+    assert [a.name, b.name] == list(models.pair)
     assert [a.name[:10], b.name[:10]] == ["backbone A", "backbone B"]
-    names = [system.name for system in entrants.with_baselines([fused, a, b])]
+    names = [system.name for system in models.with_baselines([fused, a, b])]
     assert names == ["fused.safetensors", a.name, b.name, "sum", "concatenation"]
 
 
 def test_bf16_is_close_and_of_unit_length(checkpoints: list[Path]) -> None:
-    exact, fast = (open_entrants(checkpoints[0], precision=word).embed(FACES) for word in ("fp32", "bf16"))
+    exact, fast = (open_models(checkpoints[0], precision=word).embed(FACES) for word in ("fp32", "bf16"))
     for wanted, found in zip(exact, fast, strict=True):
         np.testing.assert_allclose(np.linalg.norm(found.embedding, axis=1), 1, atol=1e-5)
         assert (wanted.embedding * found.embedding).sum(1).min() > 0.99
         assert not np.array_equal(wanted.embedding, found.embedding)
     with pytest.raises(EdgefrError, match=r"precision auto or fp32 or bf16 .* found int8"):
-        open_entrants(checkpoints[0], precision="int8")
+        open_models(checkpoints[0], precision="int8")
 
 
-def test_models_beside_come_without_their_backbones_and_under_different_names(checkpoints: list[Path]) -> None:
-    entrants = open_entrants(checkpoints[0], checkpoints[1:])
-    names = [system.name for system in entrants.embed(FACES[:1])]
-    assert names == [str(checkpoints[0]), *entrants.pair, *map(str, checkpoints[1:])]
-    assert all(name.startswith("backbone") for name in entrants.pair)
+def test_other_models_come_without_their_backbones_and_with_different_names(checkpoints: list[Path]) -> None:
+    models = open_models(checkpoints[0], checkpoints[1:])
+    names = [system.name for system in models.embed(FACES[:1])]
+    assert names == [str(checkpoints[0]), *models.pair, *map(str, checkpoints[1:])]
+    assert all(name.startswith("backbone") for name in models.pair)
 
 
-def test_two_models_beside_one_without_backbones_are_its_pair(checkpoints: list[Path]) -> None:
-    entrants = open_entrants(Path("fake"), checkpoints[:2])
-    assert entrants.pair == (str(checkpoints[0]), str(checkpoints[1]))
-    systems = entrants.with_baselines(entrants.embed(FACES[:1]))
+def test_two_other_models_are_the_pair_of_a_model_without_backbones(checkpoints: list[Path]) -> None:
+    models = open_models(Path("fake"), checkpoints[:2])
+    assert models.pair == (str(checkpoints[0]), str(checkpoints[1]))
+    systems = models.with_baselines(models.embed(FACES[:1]))
     assert [system.name for system in systems][3:] == ["sum", "concatenation"]
-    assert open_entrants(Path("fake"), checkpoints[:1]).pair is None
+    assert open_models(Path("fake"), checkpoints[:1]).pair is None

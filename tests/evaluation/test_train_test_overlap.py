@@ -29,7 +29,7 @@ def test_the_folds_that_all_models_held_out() -> None:
     assert common_folds({}, "lfw") == ()
 
 
-def test_only_folds_that_were_trained_on_are_doubted_by_name() -> None:
+def test_folds_that_were_trained_on_give_a_warning() -> None:
     assert doubted(KNOWN, "lfw", {7, 8}) == []
     (doubt,) = doubted(KNOWN, "lfw", {6, 7})
     assert doubt.startswith("mlp was trained on people of folds 6,")
@@ -37,7 +37,7 @@ def test_only_folds_that_were_trained_on_are_doubted_by_name() -> None:
     assert len(doubted(KNOWN, "lfw", range(1, 11))) == 2
 
 
-def test_other_pairs_or_none_of_the_same_faces_are_doubted() -> None:
+def test_the_same_faces_without_the_pairs_give_a_warning() -> None:
     for pairs in ("cfp", None):
         doubt = doubted(KNOWN, pairs, {7})[0]
         assert doubt.startswith("fused was trained on people of lfw.zip,")
@@ -47,13 +47,13 @@ def test_other_pairs_or_none_of_the_same_faces_are_doubted() -> None:
     assert "take other people" in doubt
 
 
-def test_a_collection_is_asked_for_its_digest_only_where_it_matters() -> None:
+def test_a_digest_is_computed_only_if_it_is_needed() -> None:
     assert overlap_warnings(KNOWN, "lfw", {7, 8}, SETS, lambda _: pytest.fail("asked")) == []
     assert overlap_warnings({}, None, (), SETS, lambda _: pytest.fail("asked")) == []
 
 
 @settings(deadline=None)
 @given(st.sets(st.integers(1, 20), min_size=1))
-def test_folds_are_told_as_the_option_takes_them(folds: set[int]) -> None:
+def test_formatted_folds_are_accepted_by_the_option(folds: set[int]) -> None:
     assert folds_of(format_folds(folds)) == folds
     assert format_folds({1, 3, 6, 7, 8, 9, 10}) == "1,3,6-10"

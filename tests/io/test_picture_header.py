@@ -102,7 +102,7 @@ def test_a_tiff_of_huge_tiles_is_refused() -> None:
 def test_every_truncation_is_refused(kind: str, data: st.DataObject) -> None:
     whole = STILLS[kind][0]
     length = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(EdgefrError, match=r"^expected .* in x, found .*: .*"):
+    with pytest.raises(EdgefrError, match=r"^expected .* in x, found .*\. [A-Z].*\.$"):
         read_header(whole[:length], "x")
 
 

@@ -14,7 +14,7 @@ from edgefr.engines.precision.fp32_fallback import minimal_fp32_nodes
 from edgefr.engines.precision.int8 import calibrate_graph
 from edgefr.engines.precision.onnx_graph import onnx_session
 from edgefr.errors import InvalidArgumentError, require_extra
-from edgefr.io.onnx_precision import HEAVY
+from edgefr.io.onnx_file import HEAVY
 from edgefr.types import EMBEDDING, INPUT_NAME, Faces, Floats
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefr.errors import require_extra
-from edgefr.io.onnx_precision import HEAVY
+from edgefr.io.onnx_file import HEAVY
 
 if TYPE_CHECKING:
     import onnx

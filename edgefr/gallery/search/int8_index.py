@@ -100,7 +100,7 @@ class Candidates(NamedTuple):
     def best(self, top: int) -> Candidates:
         """The candidates that may be among the best `top`."""
         possible = self.upper >= self.min_similarity(top)
-        return Candidates(*(array[possible] for array in self))
+        return Candidates(self.ids[possible], self.lower[possible], self.upper[possible])
 
 
 class Int8Index:

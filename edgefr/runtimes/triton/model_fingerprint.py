@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefr.errors import InvalidArgumentError
-from edgefr.io.onnx_precision import graph_precision
+from edgefr.io.onnx_file import graph_precision
 from edgefr.manifest import model_digest, read_manifest
 from edgefr.runtimes.engine_file import read_engine
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from edgefr.data.collections import open_faces
 from edgefr.data.lfw_pairs import NamedPair, read_pairs
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.lfw_protocol import check_present, draw, index_pairs, lfw_trials
-from edgefr.evaluation.model_set import Model, ModelSet, System, of_raw
-from edgefr.evaluation.protocols import Trial, aligned_only, conditions
+from edgefr.evaluation.lfw_protocol import check_present, draw_indices, index_pairs, lfw_trials
+from edgefr.evaluation.model_set import Model, ModelSet, System, system_from_output
+from edgefr.evaluation.protocols import Trial, aligned_crops, select_conditions
 from edgefr.nn.fused_model import Features, FusedModel, normalise
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
@@ -36,7 +36,7 @@ def held_out_pairs(data: Data, limit: int | None) -> list[NamedPair]:
     if data.pairs is None:
         raise EdgefrError("data.pairs to test on", "none", "give LFW's pairs file in every recipe")
     named = [pair for pair in read_pairs(data.pairs) if pair.fold in data.test_folds]
-    named = [named[index] for index in draw(len(named), limit)]
+    named = [named[index] for index in draw_indices(len(named), limit)]
     if (folds := len({pair.fold for pair in named})) < 2:
         raise EdgefrError(
             "test pairs of at least two folds, for thresholds come from the others",
@@ -68,8 +68,8 @@ class Examiner:
         entrants = ModelSet((Model(name, None, "torch", "bf16", embed, (A, B)),), (A, B))
         count = len(index_pairs(self.named)[0])
         with self.progress(f"Testing {name}", count) as advance:
-            find = aligned_only(open_faces(self.data.faces))
-            return lfw_trials("LFW", self.named, find, conditions(["all"]), entrants, advance)
+            find = aligned_crops(open_faces(self.data.faces))
+            return lfw_trials("LFW", self.named, find, select_conditions(["all"]), entrants, advance)
 
     @torch.no_grad()
     def _seen(self, model: FusedModel, faces: Faces) -> Features:
@@ -94,7 +94,11 @@ class Examiner:
         uncertainty = None if code.logvar is None else code.logvar.float().mean(1).cpu().numpy()
         halves = seen.embeddings.tensor_split([model.backbone_a.embedding_dim], 1)
         parts: list[Floats] = [F.normalize(half).cpu().numpy() for half in halves]
-        return [of_raw(name, code.mu.float().cpu().numpy(), uncertainty), of_raw(A, parts[0]), of_raw(B, parts[1])]
+        return [
+            system_from_output(name, code.mu.float().cpu().numpy(), uncertainty),
+            system_from_output(A, parts[0]),
+            system_from_output(B, parts[1]),
+        ]
 
 
 def backbones_digest(model: FusedModel) -> bytes:

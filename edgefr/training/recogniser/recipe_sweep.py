@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError
-from edgefr.evaluation.bootstrap import Bools
-from edgefr.evaluation.figures import compare, decisions, judge, share_right
+from edgefr.evaluation.bootstrap import resampled_share
+from edgefr.evaluation.figures import compare_candidate, compare_with_backbones, degraded_decisions
 from edgefr.evaluation.protocols import CLEAN, Trial
 from edgefr.evaluation.variants import Row
 from edgefr.io.toml_dataclass import read_toml
@@ -19,6 +19,7 @@ from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Recipe
 from edgefr.training.recogniser.fusion_training import Run, train_fused
 from edgefr.training.recogniser.holdout_evaluation import A, B, Examiner, backbones_digest, held_out_pairs
+from edgefr.types import Bools
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def sweep(
             continue
         model = load_fused(path).to(world.device)
         trials = examiner.trials(variant.name, model)
-        first = first or {variant.name: decisions(trials)[0][variant.name]}
+        first = first or {variant.name: degraded_decisions(trials)[0][variant.name]}
         found = _rows(trials, variant, first, others=bool(known))
         if (whose := backbones_digest(model)) not in known:
             known.add(whose)
@@ -125,8 +126,8 @@ def _tested_on(variant: Variant) -> tuple[object, ...]:
 
 def _rows(trials: Sequence[Trial], variant: Variant, first: dict[str, Bools], *, others: bool) -> list[Row]:
     """One row a system, the variant's first; the baselines of `others` than the first backbones are told apart."""
-    right, people = decisions(trials)
-    against, judged = compare(right, people, (A, B)), judge(first | right, people)
+    right, people = degraded_decisions(trials)
+    against, judged = compare_with_backbones(right, people, (A, B)), compare_candidate(first | right, people)
     found = []
     for name, decided in right.items():
         by_protocol = {trial.protocol: trial.accuracy[name].estimate for trial in trials}
@@ -136,7 +137,7 @@ def _rows(trials: Sequence[Trial], variant: Variant, first: dict[str, Bools], *,
                 f"{name} of {variant.name}" if others and not mine else name,
                 variant.value if mine else None,
                 by_protocol[CLEAN],
-                share_right(decided, people),
+                resampled_share(decided, people),
                 against[name],
                 judged.get(name),
                 by_protocol,

@@ -9,7 +9,7 @@ import torch
 
 from edgefr.data.collections import person_of
 from edgefr.data.lfw_pairs import people_of, read_pairs
-from edgefr.evaluation.fmr_thresholds import impostor_pairs, threshold_at_fmr
+from edgefr.evaluation.fmr_thresholds import count_impostor_pairs, threshold_at_fmr
 from edgefr.manifest import Threshold
 from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Data
@@ -29,7 +29,7 @@ def check_threshold(faces: TrainingFaces, data: Data) -> None:
     Raises:
         EdgefrError: there are too few pairs of different people.
     """
-    impostor_pairs(faces.labels[_chosen(faces, data)], FMR)
+    count_impostor_pairs(faces.labels[_chosen(faces, data)], FMR)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from edgefr.engines.precision.fp32_fallback import minimal_fp32_nodes  # noqa: E
 from edgefr.engines.precision.int8 import calibrate_graph  # noqa: E402
 from edgefr.engines.precision.onnx_graph import read_graph  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.io.onnx_precision import graph_precision  # noqa: E402
+from edgefr.io.onnx_file import graph_precision  # noqa: E402
 from edgefr.runtimes import open_backend  # noqa: E402
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

@@ -14,8 +14,7 @@ torch = pytest.importorskip("torch")
 
 from edgefr.data.lfw_pairs import read_pairs  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.evaluation.error_rates import error_ratio  # noqa: E402
-from edgefr.evaluation.metrics import accuracy_difference  # noqa: E402
+from edgefr.evaluation.bootstrap import accuracy_difference, error_ratio  # noqa: E402
 from edgefr.evaluation.variants import Row, read_rows, rows_table, write_rows  # noqa: E402
 from edgefr.io.files import sha256_of  # noqa: E402
 from edgefr.manifest import HeldOut, read_manifest  # noqa: E402

@@ -1,14 +1,14 @@
-"""A difference of accuracies is the plain one, and its interval is over people."""
+"""Differences of accuracies have intervals over people."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edgefr.evaluation.metrics import accuracy_difference
+from edgefr.evaluation.bootstrap import accuracy_difference
 
 
-def test_the_difference_is_the_plain_one_and_lies_in_its_interval() -> None:
+def test_the_difference_lies_in_its_interval() -> None:
     rng = np.random.default_rng(0)
     right, other = rng.random(500) < 0.9, rng.random(500) < 0.8
     people = rng.integers(0, 100, (500, 2)).astype(str)
@@ -18,7 +18,7 @@ def test_the_difference_is_the_plain_one_and_lies_in_its_interval() -> None:
     assert found.ci95[0] > 0
 
 
-def test_errors_on_one_person_do_not_make_a_sure_difference() -> None:
+def test_errors_on_one_person_give_a_wide_interval() -> None:
     """The same gain: spread over people it is sure, gathered on one person it may be chance."""
     other = np.ones(400, bool)
     other[:40] = False

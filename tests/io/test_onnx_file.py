@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError
-from edgefr.io.onnx_outputs import MAX_BYTES, graph_outputs
+from edgefr.io.onnx_file import MAX_DETECTOR_BYTES, graph_outputs
 from tests.detection.models import message, model_bytes
 
 MODEL = model_bytes({"a": (1, None, 4), "b": (None, 10), "c": (1, None), "scalar": ()})
@@ -54,7 +54,7 @@ def test_missing_and_huge_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match="cannot be read"):
         graph_outputs(tmp_path)
     with (tmp_path / "huge.onnx").open("wb") as stream:
-        stream.truncate(MAX_BYTES + 1)
+        stream.truncate(MAX_DETECTOR_BYTES + 1)
     with pytest.raises(EdgefrError, match="more than 64 MiB"):
         graph_outputs(tmp_path / "huge.onnx")
 
