@@ -108,7 +108,7 @@ def unpickle(path: Path) -> Any:
     """The content of a torch file, on the CPU.
 
     Raises:
-        EdgefrError: the file is damaged, no torch file, or would run code.
+        EdgefrError: The file is damaged, no torch file, or would run code.
     """
     try:
         with warnings.catch_warnings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edgefr.training.detector.labelled_photographs import Photographs
+from edgefr.training.detector.labelled_photographs import LabelledPhotographs
 from edgefr.types import Floats, Image
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
@@ -26,6 +26,6 @@ def painted(score: float = 0.9) -> tuple[Image, Floats]:
     return picture, np.array([[*BOX, *np.ravel(POINTS), score]], np.float32)
 
 
-def photographs(score: float = 0.9) -> Photographs:
+def photographs(score: float = 0.9) -> LabelledPhotographs:
     picture, find = painted(score)
-    return Photographs([picture], [find])
+    return LabelledPhotographs([picture], [find])

@@ -12,13 +12,19 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.recipes import Mix  # noqa: E402
-from edgefr.training.detector.backgrounds import background, bent, faceless_part, headless, scrambled  # noqa: E402
-from edgefr.training.detector.compositing import lay  # noqa: E402
-from edgefr.training.detector.detector_dataset import STREAM, Composites, as_taken, composite, layout  # noqa: E402
-from edgefr.training.detector.label_averaging import moved  # noqa: E402
-from edgefr.training.detector.labelled_photographs import Photographs  # noqa: E402
-from edgefr.training.detector.teacher_predictions import Answers, corrected  # noqa: E402
+from edgefr.training.common.recipes import CompositeConfig  # noqa: E402
+from edgefr.training.detector.backgrounds import (  # noqa: E402
+    bend,
+    faceless_window,
+    photograph_without_heads,
+    random_background,
+    scrambled_photograph,
+)
+from edgefr.training.detector.compositing import paste_face  # noqa: E402
+from edgefr.training.detector.detector_dataset import STREAM, DetectorDataset, crop, make_composite, random_layout  # noqa: E402
+from edgefr.training.detector.label_averaging import warp_detections  # noqa: E402
+from edgefr.training.detector.labelled_photographs import LabelledPhotographs  # noqa: E402
+from edgefr.training.detector.teacher_predictions import YuNetDense, apply_known_labels  # noqa: E402
 from edgefr.types import Floats  # noqa: E402
 from tests.training.photographs import COLOURS, SKIN, painted, photographs  # noqa: E402
 
@@ -28,7 +34,7 @@ SIDE = 160
 def laid(seed: int, size: float = 60) -> tuple[np.ndarray, Floats]:
     """A canvas with one face in its middle, and the finds."""
     canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    finds = lay(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed), 0.3)
+    finds = paste_face(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed), 0.3)
     return canvas, finds
 
 
@@ -82,7 +88,7 @@ def test_parts_lie_where_their_points_are_to_a_fraction_of_a_pixel() -> None:
 def test_a_face_turned_by_a_right_angle_lies_on_its_side() -> None:
     _, finds = painted()
     turn = np.array([[0.0, -2, 500], [2, 0, 0]])  # x' = 500 - 2 y, y' = 2 x
-    row = moved(finds, turn)[0]
+    row = warp_detections(finds, turn)[0]
     assert row[:4].tolist() == pytest.approx([500 - 2 * 180, 2 * 70, 240, 200])
     assert row[4:6].tolist() == pytest.approx([500 - 200, 190])
 
@@ -90,7 +96,7 @@ def test_a_face_turned_by_a_right_angle_lies_on_its_side() -> None:
 def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
     orders, whole = set(), 0
     for seed in range(40):
-        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed), Mix())
+        window, finds = crop(photographs(), 192, np.random.default_rng(seed), CompositeConfig())
         assert window.shape == (192, 192, 3)
         whole += int((window > 0).all())
         points = finds[0, 4:14].reshape(5, 2)
@@ -98,7 +104,7 @@ def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
             orders.add(tuple(names_of(window, points)))
     assert orders == {(0, 1, 2, 3, 4), (1, 0, 2, 4, 3)}
     assert whole == 0  # the painted eyes have channels of 0
-    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0), Mix())
+    narrow, _ = crop(photographs(), 320, np.random.default_rng(0), CompositeConfig())
     assert (narrow == 0).all(2).mean() > 0.2  # what lies beyond the photograph is black, as a detector pads
 
 
@@ -111,7 +117,9 @@ def test_an_exact_window_is_a_part_of_the_photograph_pixel_by_pixel() -> None:
         return any(np.array_equal(part[y : y + 128, x : x + 128], window) for part, (x, y) in found)
 
     for share in (0.0, 1.0):
-        windows = [as_taken(photographs(), 128, np.random.default_rng(seed), Mix(exact=share))[0] for seed in range(20)]
+        windows = [
+            crop(photographs(), 128, np.random.default_rng(seed), CompositeConfig(exact=share))[0] for seed in range(20)
+        ]
         assert [is_part(window) for window in windows] == [share == 1] * 20
 
 
@@ -119,11 +127,11 @@ def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None
     picture, easy = painted(0.95)
     hard = easy.copy()
     hard[0, :4], hard[0, 14] = (10, 10, 20, 20), 0.7
-    crowd = Photographs([picture], [np.concatenate([easy, hard])])
+    crowd = LabelledPhotographs([picture], [np.concatenate([easy, hard])])
     shown = []
     for seed in range(200):
         canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-        finds = lay(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed), 0.3)
+        finds = paste_face(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed), 0.3)
         middles = finds[:, :2] + finds[:, 2:4] / 2
         shown.append(int(np.abs(middles - SIDE / 2).sum(1).argmin()))
     assert 40 < sum(shown) < 80
@@ -133,13 +141,13 @@ def test_backgrounds_show_no_face() -> None:
     """A painted face is the only thing with its skin's colour and its five marks."""
     rng = np.random.default_rng(0)
     for _ in range(30):
-        part = faceless_part(photographs(), 64, rng)
+        part = faceless_window(photographs(), 64, rng)
         assert (np.abs(part.astype(int) - SKIN).sum(2) < 30).mean() < 0.35
         assert sum((np.abs(part.astype(int) - colour).sum(2) < 60).any() for colour in COLOURS) <= 1
 
 
 def test_scrambled_pictures_keep_their_colours_but_not_their_place() -> None:
-    picture = scrambled(photographs(), 120, np.random.default_rng(1))
+    picture = scrambled_photograph(photographs(), 120, np.random.default_rng(1))
     assert picture.shape == (120, 120, 3)
     skin = np.abs(picture.astype(int) - SKIN).sum(2) < 30
     assert 0.05 < skin.mean() < 0.25
@@ -150,7 +158,7 @@ def test_scrambled_pictures_keep_their_colours_but_not_their_place() -> None:
 
 def test_bent_stripes_are_stripes_of_the_same_colours_elsewhere() -> None:
     stripes = np.repeat(np.tile(np.uint8([0, 200]), 6), 10)[:, None, None] * np.ones((1, 120, 3), np.uint8)
-    cloth = bent(stripes, np.random.default_rng(0))
+    cloth = bend(stripes, np.random.default_rng(0))
     assert cloth.shape == stripes.shape
     assert np.isin(cloth, (0, 200)).mean() > 0.8
     assert 0.1 < (cloth != stripes).mean() < 0.8
@@ -161,18 +169,18 @@ def test_bent_stripes_are_stripes_of_the_same_colours_elsewhere() -> None:
 def test_backgrounds_fill_the_canvas(side: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        picture = background(photographs(), side, rng)
+        picture = random_background(photographs(), side, rng)
         assert picture.shape == (side, side, 3)
         assert picture.dtype == np.uint8
 
 
 def test_heads_are_painted_over_with_what_is_around_them() -> None:
-    picture = headless(photographs(), 192, np.random.default_rng(0))
+    picture = photograph_without_heads(photographs(), 192, np.random.default_rng(0))
     assert (np.abs(picture.astype(int) - 90).max(2) < 20).all()
 
 
 def test_groups_have_many_faces_of_all_sizes_within_reach() -> None:
-    laid = [layout(192, np.random.default_rng(seed)) for seed in range(80)]
+    laid = [random_layout(192, np.random.default_rng(seed)) for seed in range(80)]
     assert min(map(len, laid)) == 1
     assert max(map(len, laid)) > 8
     sizes = [size for faces in laid for _, _, size in faces]
@@ -181,7 +189,7 @@ def test_groups_have_many_faces_of_all_sizes_within_reach() -> None:
 
 
 def test_one_in_seven_pictures_is_known_to_be_faceless() -> None:
-    made = [composite(photographs(), 64, np.random.default_rng(seed), Mix()) for seed in range(300)]
+    made = [make_composite(photographs(), 64, np.random.default_rng(seed), CompositeConfig()) for seed in range(300)]
     faceless = [image for image, faces, no_others in made if no_others and len(faces) == 0]
     assert 25 < len(faceless) < 70
     assert np.mean([(np.abs(image.astype(int) - SKIN).sum(2) < 30).mean() for image in faceless]) < 0.1
@@ -190,16 +198,16 @@ def test_one_in_seven_pictures_is_known_to_be_faceless() -> None:
 def test_a_recipe_says_what_is_shown_how_often() -> None:
     kinds = {"as_taken": (1, 0), "faceless": (0, 1), "laid": (0, 0)}
     for kind, (as_taken_share, faceless_share) in kinds.items():
-        mix = Mix(as_taken_share, faceless=faceless_share)
+        mix = CompositeConfig(as_taken_share, faceless=faceless_share)
         for seed in range(20):
-            _, faces, no_others = composite(photographs(), 64, np.random.default_rng(seed), mix)
+            _, faces, no_others = make_composite(photographs(), 64, np.random.default_rng(seed), mix)
             assert (no_others, len(faces) > 0) == {"as_taken": (False, True), "faceless": (True, False)}.get(
                 kind, (True, True)
             )
 
 
 def test_only_of_photographs_as_taken_it_is_open_whether_they_show_others() -> None:
-    made = [composite(photographs(), 64, np.random.default_rng(seed), Mix()) for seed in range(200)]
+    made = [make_composite(photographs(), 64, np.random.default_rng(seed), CompositeConfig()) for seed in range(200)]
     open_ones = [faces for _, faces, no_others in made if not no_others]
     assert 75 < len(open_ones) < 125
     assert all(len(faces) == 1 for faces in open_ones)
@@ -207,13 +215,15 @@ def test_only_of_photographs_as_taken_it_is_open_whether_they_show_others() -> N
 
 @pytest.mark.shared
 def test_answers_are_the_teachers_corrected_by_where_the_faces_were_laid(yunet: Path) -> None:
-    composites = Composites(photographs(), yunet, 64, seed=1)
-    teacher, kinds = Answers(yunet), set()
+    composites = DetectorDataset(photographs(), yunet, 64, seed=1)
+    teacher, kinds = YuNetDense(yunet), set()
     for number in range(40):
         lesson = composites[number]
-        image, faces, no_others = composite(photographs(), 64, np.random.default_rng((1, STREAM, number)), Mix())
+        image, faces, no_others = make_composite(
+            photographs(), 64, np.random.default_rng((1, STREAM, number)), CompositeConfig()
+        )
         whole = np.array_equal(image, lesson.image.numpy())
-        expected = corrected(teacher.of(image), faces, no_others)
+        expected = apply_known_labels(teacher.of(image), faces, no_others)
         assert np.array_equal(lesson.answers.numpy(), expected) == whole
         kinds.add((len(faces) > 0, no_others, whole))
     assert len(kinds) == 6
@@ -221,7 +231,7 @@ def test_answers_are_the_teachers_corrected_by_where_the_faces_were_laid(yunet: 
 
 @pytest.mark.shared
 def test_the_same_number_is_the_same_composite_whoever_makes_it(yunet: Path) -> None:
-    composites = Composites(photographs(), yunet, 64, seed=1)
+    composites = DetectorDataset(photographs(), yunet, 64, seed=1)
     first, later = composites.batches(4, 0, World()), composites.batches(4, 1, World())
     next(first)
     for a, b in zip(next(first), next(later), strict=True):

@@ -18,17 +18,17 @@ torch = pytest.importorskip("torch")
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.run_lock import run_lock  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
 from edgefr.training.recogniser.feature_shards import (  # noqa: E402
     INDEX,
     LOCK,
     Advance,
     Records,
     Shards,
-    numbers_of,
-    packed,
-    record_type,
-    unpacked,
+    pack_maps,
+    record_dtype,
+    shard_batches,
+    unpack_maps,
 )
 
 SMALL = np.dtype([("embeddings", np.float32, (3,)), ("label", np.int64)])
@@ -36,7 +36,7 @@ SMALL = np.dtype([("embeddings", np.float32, (3,)), ("label", np.int64)])
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD", 4)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 4)
 
 
 def records(count: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def fill(shards: Shards, world: World | None = None, made: list[int] | None = No
             made.append(start)
         return records(shards.count)[start : start + 4]
 
-    shards.fill(("making", "checking"), records_of, silent, world or World())
+    shards.fill(("making", "checking"), records_of, no_progress, world or World())
 
 
 @settings(deadline=None, max_examples=25)
@@ -77,9 +77,9 @@ def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, s
     # Channels of very different size, some of them empty.
     maps *= (10 ** (exponent / 2 + rng.uniform(-2, 2, (1, 2, 512, 1, 1)))).astype(np.float32)
     maps[:, :, rng.integers(0, 512, 5)] = 0
-    kept = np.empty(1, record_type(store, 512, 4))
-    packed(maps, kept)
-    error = np.abs(unpacked(kept) - maps)
+    kept = np.empty(1, record_dtype(store, 512, 4))
+    pack_maps(maps, kept)
+    error = np.abs(unpack_maps(kept) - maps)
     if store == "fp16":  # eleven bits, down to the smallest step of 2^-24
         assert (error <= np.maximum(np.abs(maps) * 2**-11, 2**-25)).all()
     else:  # half a step of each channel's own
@@ -89,13 +89,13 @@ def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, s
 
 
 def test_what_fp16_cannot_hold_is_the_largest_that_it_can() -> None:
-    kept = np.empty(1, record_type("fp16", 512, 4))
-    packed(np.full((1, 2, 512, 7, 7), -1e6, np.float32), kept)
-    assert (unpacked(kept) == -65504).all()
+    kept = np.empty(1, record_dtype("fp16", 512, 4))
+    pack_maps(np.full((1, 2, 512, 7, 7), -1e6, np.float32), kept)
+    assert (unpack_maps(kept) == -65504).all()
 
 
 def test_int8_takes_half_of_fp16() -> None:
-    sizes = [record_type(store, 512, 256).itemsize for store in ("int8", "fp16")]
+    sizes = [record_dtype(store, 512, 256).itemsize for store in ("int8", "fp16")]
     assert sizes[0] < 0.6 * sizes[1]
 
 
@@ -114,7 +114,7 @@ def test_records_read_are_those_written_in_any_order(tmp_path: Path) -> None:
 
 
 def test_the_views_of_all_shards_are_all_views_once() -> None:
-    numbers = [batch.tolist() for start in (0, 4, 8) for batch in numbers_of(start, 10, 3)]
+    numbers = [batch.tolist() for start in (0, 4, 8) for batch in shard_batches(start, 10, 3)]
     assert numbers == [[0, 1, 2], [3], [4, 5, 6], [7], [8, 9]]
 
 
@@ -205,7 +205,7 @@ def test_the_index_names_each_shard_with_its_checksum(tmp_path: Path) -> None:
 
 
 def test_there_may_be_more_shards_than_a_process_may_open_files(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.OPEN", 8)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.MAX_OPEN_SHARDS", 8)
     shards = filled(tmp_path, 160)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - numbers, not files

@@ -14,8 +14,8 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
-from edgefr.training.common.recipes import Data  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
+from edgefr.training.common.recipes import DataConfig  # noqa: E402
 from edgefr.training.recogniser.augmented_views import NOBODY  # noqa: E402
 from edgefr.training.recogniser.face_variations import recolour, swap_part, variation  # noqa: E402
 from edgefr.training.recogniser.teacher import Teacher  # noqa: E402
@@ -28,7 +28,7 @@ SIZE = 100
 
 @pytest.fixture
 def data(faces: Path) -> TrainingFaces:
-    return read_training_faces(Data(faces, limit=20))
+    return read_training_faces(DataConfig(faces, limit=20))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def teacher(nets: None, tmp_path: Path) -> Teacher:
     return Teacher(tiny.write_weights(tmp_path / "teacher.pt", 3), World())
 
 
-def opened(data: TrainingFaces, teacher: Teacher, folder: Path, size: int = SIZE, progress=silent) -> Pool:
+def opened(data: TrainingFaces, teacher: Teacher, folder: Path, size: int = SIZE, progress=no_progress) -> Pool:
     return open_pool(data, size, teacher, folder, progress, World())
 
 
@@ -63,7 +63,7 @@ def test_aims_are_the_teachers_answers_to_face_and_mirror_image(data, teacher, t
 
 
 def test_a_pool_is_made_once_and_goes_on_where_it_was_stopped(data, teacher, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD", 32)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 32)
     whole = opened(data, teacher, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         opened(data, teacher, tmp_path / "stopped", progress=tiny.stopping("Asking", 64))
