@@ -27,7 +27,6 @@ from edgefr.detection.spot import NMS_IOU, SCORE_THRESHOLD, VOTE_SCORE
 from edgefr.errors import EdgefrError
 from edgefr.evaluation.bootstrap import interval, resampled_sums, share
 from edgefr.io.photo import read_photograph
-from edgefr.training.detector.label_averaging import warp_detections
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, Floats, Image
 
 TEST_FOLDS = (6, 7, 8, 9, 10)
@@ -158,7 +157,9 @@ def on_photographs(
             largest = truth(max(known, key=lambda face: face.box[2] * face.box[3]), name)
             for kind, make in KINDS.items():
                 picture, matrix = make(photo)
-                sought = Sought(largest.person, warp_detections(largest.row[None], matrix)[0])
+                sought = Sought(
+                    largest.person, warp_detections(Detections.from_rows(largest.row[None]), matrix).to_rows()[0]
+                )
                 for which, detector in detectors.items():
                     seen = outcome(sought, detector.detect(picture))
                     harder.setdefault((kind, which), []).append((sought, seen))

@@ -1,7 +1,7 @@
-"""An epoch of training from kept feature maps beside one that runs the backbones: the same loop over the same views.
+"""Time of a training epoch from cached feature maps and of one that runs the backbones, over the same images.
 
-The nets have random weights and the faces are noise, for neither changes the time. Shards lie in the memory of the
-operating system, where they were just written.
+The networks have random weights and the faces are noise, which does not change the time. The shards are still in the
+page cache, because they were just written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 from edgefr.nn.fused_model import FusedModel
 from edgefr.nn.margin_heads import build_head
 from edgefr.spec import FusionSpec, ModelSpec
-from edgefr.training.common.loop import StageConfig, Step, train_stage, weight_decay_groups
+from edgefr.training.common.loop import StageConfig, Step, train_stage
+from edgefr.training.common.optimizer import weight_decay_groups
 from edgefr.training.common.parallel import World, join_world
 from edgefr.training.common.progress import no_progress
 from edgefr.training.common.recipes import AugmentationConfig, DataConfig, Schedule, VibConfig
@@ -64,7 +65,7 @@ def run(cases: Sequence[str] = tuple(CASES)) -> dict[str, Any]:
 def _row(name: str, case: Case, folder: Path, here: World) -> dict[str, Any]:
     views = AugmentedDataset(_noise(folder, case.faces), case.views, seed=0)
     model = FusedModel.random(ModelSpec(case.a, case.b, fusion=FusionSpec())).to(here.device).train()
-    online = OnlineFeatures(model, views, here, aimed=False, progress=no_progress)
+    online = OnlineFeatures(model, views, here, with_targets=False, progress=no_progress)
     start = perf_counter()
     cached = CachedFeatures(online, folder / "maps")
     making = perf_counter() - start

@@ -25,8 +25,8 @@ def train_detector(
         from edgefr.io.toml_dataclass import read_toml
         from edgefr.training.detector import detector_training
 
-        settled = read_toml(detector_training.DetectorRecipe, recipe, settings or ())
-        result = detector_training.train_detector(settled, bars, world)
+        parsed = read_toml(detector_training.DetectorRecipe, recipe, settings or ())
+        result = detector_training.train_detector(parsed, bars, world)
     if not world.first:
         return
     from edgefr.export.onnx_from_detector import onnx_from_spot

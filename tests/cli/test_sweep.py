@@ -30,7 +30,7 @@ def recipe(tmp_path: Path) -> Path:
     [
         (["--plot", "a.png"], "expected --over"),
         (["--plot", "a.txt", "--over", "seed=1,2"], "ends in .png, .svg or .pdf"),
-        (["--plot", "a.png", "--over", "name=a,b"], "found a: leave out --plot or the value"),
+        (["--plot", "a.png", "--over", "name=a,b"], "found a. Leave out --plot or the value"),
         (["--plot", "a.png", "--over", "views.clean=0.5,nan"], "0 to 1"),
     ],
 )

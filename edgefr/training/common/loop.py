@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,7 +107,12 @@ def train_stage(
     start = checkpoint.resume()
     if start < steps:
         with deferred_signals(repeatable=world.size == 1) as stop_requested:
-            _run_steps(stage, checkpoint, average, range(start, steps), batches, compute_losses, stop_requested)
+            remaining = batches(start * schedule.accumulate)
+            try:
+                _run_steps(stage, checkpoint, average, range(start, steps), remaining, compute_losses, stop_requested)
+            finally:
+                if isinstance(remaining, Generator):  # stop its loading processes now, although a traceback keeps it
+                    remaining.close()
         world.barrier()
     if average is not None:
         nn.ModuleDict(dict(stage.modules)).load_state_dict(average.module.state_dict(), strict=True)
@@ -118,7 +123,7 @@ def _run_steps(
     checkpoint: _Checkpoint,
     average: AveragedModel | None,
     steps: range,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Iterator[Batch],
     compute_losses: Callable[[Batch], dict[str, Tensor]],
     stop_requested: Callable[[], bool],
 ) -> None:
@@ -127,7 +132,6 @@ def _run_steps(
     # The running statistics of BatchNorm and of margin heads.
     statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
     images = schedule.batch * schedule.accumulate
-    remaining = batches(steps.start * schedule.accumulate)
     if steps.start:
         stage.report(Step(steps.start, steps.stop, images, {}))
     saved = time.monotonic()
@@ -137,7 +141,7 @@ def _run_steps(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         before = [buffer.clone() for buffer in buffers]
-        metrics = _accumulate_gradients(optimizer, remaining, compute_losses, schedule.accumulate)
+        metrics = _accumulate_gradients(optimizer, batches, compute_losses, schedule.accumulate)
         metrics |= {"lr": rate, "gradient": clip_gradients(optimizer, world)}
         if not math.isfinite(world.maximum(0.0 if all(map(math.isfinite, metrics.values())) else math.inf)):
             # The weights are still those of the step before, whose gradient was finite.

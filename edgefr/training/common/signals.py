@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+GRACE_SECONDS = 30
+"""How long a loading process survives SIGTERM."""
+
 
 @contextmanager
 def deferred_signals(repeatable: bool) -> Iterator[Callable[[], bool]]:
@@ -32,7 +35,11 @@ def deferred_signals(repeatable: bool) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def leave_signals_to_parent(_worker: int) -> None:
-    """Make a loading process ignore SIGINT and SIGTERM, so that its parent can finish a step and save its state."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def delay_termination(_worker: int) -> None:
+    """Let a loading process ignore SIGINT and survive SIGTERM for a while, so that its parent can finish a step.
+
+    Both signals often reach all processes of a group. torch raises an error in the parent wherever it is when a loading
+    process dies.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(GRACE_SECONDS))

@@ -24,7 +24,7 @@ from edgefr.detection.base import Detections
 from edgefr.detection.geometry import warp_detections
 from edgefr.training.common.parallel import World
 from edgefr.training.common.recipes import CompositeConfig
-from edgefr.training.common.signals import leave_signals_to_parent
+from edgefr.training.common.signals import delay_termination
 from edgefr.training.detector.backgrounds import photograph_without_heads, random_background
 from edgefr.training.detector.compositing import choose_face, paste_face, paste_occluder
 from edgefr.training.detector.labelled_photographs import LabelledPhotographs
@@ -98,14 +98,13 @@ class DetectorDataset(Dataset[Sample]):
         """
         if self.workers:
             cv2.setNumThreads(1)  # a forked process would wait forever for OpenCV's other threads
-        return iter(
-            DataLoader(
-                self,
-                batch_sampler=_batch_numbers(size, start, world),
-                num_workers=self.workers,
-                worker_init_fn=leave_signals_to_parent,
-            )
+        loader = DataLoader(
+            self,
+            batch_sampler=_batch_numbers(size, start, world),
+            num_workers=self.workers,
+            worker_init_fn=delay_termination,
         )
+        return (sample for sample in iter(loader))  # a generator can be closed, which stops the loading processes
 
 
 def _batch_numbers(size: int, start: int, world: World) -> Iterator[list[int]]:

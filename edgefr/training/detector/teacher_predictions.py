@@ -20,7 +20,7 @@ SAME_FACE_IOU, NEAR_FACE_IOU = 0.5, 0.2
 """Overlaps with a known face from which a prediction is of this face, and from which it may be."""
 
 STRIDES = (8, 16, 32)
-"""Strides of YuNet's grids. Its anchor points are multiples of them, half a stride above and left of those of `spot`."""
+"""Strides of YuNet's grids. Its anchor points lie half a stride above and left of those of `spot`."""
 
 CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 OUTPUTS = tuple(f"{name}_{stride}" for stride in STRIDES for name in CHANNELS)

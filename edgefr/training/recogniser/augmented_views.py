@@ -15,7 +15,7 @@ from edgefr.data.degradations import random_degradation
 from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.training.common.parallel import World
 from edgefr.training.common.recipes import AugmentationConfig, Schedule
-from edgefr.training.common.signals import leave_signals_to_parent
+from edgefr.training.common.signals import delay_termination
 from edgefr.training.recogniser.training_faces import FaceImages, Ints, blend, warp
 from edgefr.types import Image
 
@@ -93,7 +93,7 @@ class AugmentedDataset(Dataset[AugmentedBatch]):
             batch_sampler=(numbers.tolist() for numbers in batches),
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=delay_termination,
         )
         # The iterator draws a random number when it starts. Starting it here and not in a generator keeps that number
         # out of the random stream of a training step.
@@ -123,10 +123,13 @@ def _collate(items: list[AugmentedBatch | EdgefrError]) -> AugmentedBatch | Edge
 
 
 def _raise_errors(batches: Iterator[AugmentedBatch | EdgefrError]) -> Iterator[AugmentedBatch]:
-    for batch in batches:
-        if isinstance(batch, EdgefrError):
-            raise batch
-        yield batch
+    try:
+        for batch in batches:
+            if isinstance(batch, EdgefrError):
+                raise batch
+            yield batch
+    finally:
+        del batches  # stops the loading processes now, although the traceback keeps this frame
 
 
 def check_batch_size(samples: int, schedule: Schedule, world: World) -> None:

@@ -88,7 +88,7 @@ class OnlineFeatures:
     def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[FeatureBatch]]:
         def from_batch(start: int) -> Iterator[FeatureBatch]:
             numbers = shuffled_batches(len(self.dataset), schedule, seed, self.world, start, fresh=True)
-            return map(self.forward, self.dataset.loader(numbers))
+            return (self.forward(batch) for batch in self.dataset.loader(numbers))
 
         return from_batch
 

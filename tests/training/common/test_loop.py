@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.training.common.loop import StageConfig, Step, learning_rate_factor, train_stage, weight_decay_groups  # noqa: E402
+from edgefr.training.common.loop import StageConfig, Step, train_stage  # noqa: E402
+from edgefr.training.common.optimizer import learning_rate_factor, weight_decay_groups  # noqa: E402
 from edgefr.training.common.recipes import Schedule  # noqa: E402
 
 VIEWS = 24
@@ -115,7 +116,7 @@ def test_the_figures_of_a_step_are_means_over_its_batches(tmp_path: Path) -> Non
     train_stage(stage_of(model, tmp_path, schedule, report=told.append), batches, losses_of)
     (step,) = told
     assert (step.step, step.steps, step.images) == (1, 1, 4)
-    assert step.figures == {"x": 2, "twice": 4, "told": 200, "loss": 6, "lr": 1e-3, "gradient": 0}
+    assert step.metrics == {"x": 2, "twice": 4, "told": 200, "loss": 6, "lr": 1e-3, "gradient": 0}
 
 
 def test_the_running_average_is_kept_in_the_end(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from torch import distributed as dist  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.toml_dataclass import read_toml  # noqa: E402
-from edgefr.training.common.loop import StageConfig, train_stage, weight_decay_groups  # noqa: E402
+from edgefr.training.common.loop import StageConfig, train_stage  # noqa: E402
+from edgefr.training.common.optimizer import weight_decay_groups  # noqa: E402
 from edgefr.training.common.parallel import World, threads_beside_workers  # noqa: E402
 from edgefr.training.common.progress import no_progress  # noqa: E402
 from edgefr.training.common.recipes import FusionRecipe, Schedule  # noqa: E402
@@ -101,7 +102,7 @@ def run_rank(rank: int, folder: Path, recipe: Path) -> None:
     world, told = World(rank, 2), {}
     tensors = [torch.full((3,), float(rank)), torch.tensor(float(rank))]
     world.mean(tensors)
-    told["agreed"] = {"mean": tensors[0], "one": tensors[1], "largest": torch.tensor(world.largest(-rank))}
+    told["agreed"] = {"mean": tensors[0], "one": tensors[1], "largest": torch.tensor(world.maximum(-rank))}
     told["fitted"] = fitted(folder, world)
     told["normed"] = normed(folder, world)
     recipes = [read_toml(FusionRecipe, recipe, settings) for settings in (ALIKE, SHARED_CLASSES)]
@@ -184,7 +185,7 @@ def test_states_of_different_steps_are_refused_by_all(told) -> None:
     for rank in told:
         (sentence,) = rank["refused"]
         assert "states of all processes" in sentence
-        assert "to start anew" in sentence
+        assert "to start again" in sentence
 
 
 def torchrun(recipe: Path, settings: tuple[str, ...], stop: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,9 +1,11 @@
-"""A detector's training: it learns, goes on where it was stopped, and says what it was made from."""
+"""Training of a detector: it learns, resumes after a stop, and its manifest names what it was made from."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
+from edgefr.detection.base import Detections  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.files import sha256_of  # noqa: E402
 from edgefr.io.toml_dataclass import read_toml  # noqa: E402
@@ -21,7 +24,12 @@ from edgefr.training.common.parallel import World  # noqa: E402
 from edgefr.training.common.progress import no_progress  # noqa: E402
 from edgefr.training.common.recipes import DataConfig, Schedule  # noqa: E402
 from edgefr.training.detector.detector_dataset import DetectorDataset  # noqa: E402
-from edgefr.training.detector.detector_training import DetectorRecipe, losses_of, recalibrate_batchnorm, train_detector  # noqa: E402
+from edgefr.training.detector.detector_training import (  # noqa: E402
+    DetectorRecipe,
+    make_losses,
+    recalibrate_batchnorm,
+    train_detector,
+)
 from edgefr.training.detector.labelled_photographs import LabelledPhotographs  # noqa: E402
 from tests.training import tiny  # noqa: E402
 from tests.training.photographs import photographs  # noqa: E402
@@ -30,7 +38,7 @@ Make = Callable[..., DetectorRecipe]
 
 
 @pytest.fixture(autouse=True)
-def settling(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_statistics_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.training.detector.detector_training.STATISTICS_BATCHES", 6)
 
 
@@ -61,28 +69,29 @@ ema = 0.5
 
 
 @pytest.mark.shared
-def test_all_parts_of_the_loss_fall_on_what_was_seen_before(yunet: Path) -> None:
+def test_every_loss_falls_on_a_repeated_batch(yunet: Path) -> None:
     from skimage import data
 
     torch.manual_seed(0)
     face = np.array([[72, 44, 72, 100, 92, 82, 126, 82, 110, 104, 94, 120, 124, 120, 0.9]], np.float32)
-    astronaut = LabelledPhotographs([np.ascontiguousarray(data.astronaut()[20:220, 110:330])], [face])
+    picture = np.ascontiguousarray(data.astronaut()[20:220, 110:330])
+    astronaut = LabelledPhotographs([picture], [Detections.from_rows(face)])
     batch = next(DetectorDataset(astronaut, yunet, 96, seed=2).batches(8, 0, World()))
     net = Spot()
     optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
-    of = losses_of(net, World())
-    first = {name: float(value.detach()) for name, value in of(batch).items()}
+    compute = make_losses(net, World())
+    first = {name: float(value.detach()) for name, value in compute(batch).items()}
     for _ in range(15):
         optimizer.zero_grad()
-        torch.stack(list(of(batch).values())).sum().backward()
+        torch.stack(list(compute(batch).values())).sum().backward()
         optimizer.step()
-    for name, value in of(batch).items():
+    for name, value in compute(batch).items():
         assert float(value.detach()) < 0.75 * first[name], name
 
 
 @pytest.mark.shared
-def test_statistics_are_those_of_the_pictures_whatever_they_were(yunet: Path) -> None:
-    """A net whose average still holds what it began with says the same as one that never averaged."""
+def test_recalibrated_statistics_do_not_depend_on_the_old_ones(yunet: Path) -> None:
+    """A network with wrong statistics gives the same output afterwards as one with right ones."""
     torch.manual_seed(0)
     net, spoilt = Spot(), Spot()
     spoilt.load_state_dict(net.state_dict())
@@ -90,7 +99,9 @@ def test_statistics_are_those_of_the_pictures_whatever_they_were(yunet: Path) ->
         if name.endswith("running_var"):
             buffer.fill_(30.0)
     for each in (net, spoilt):
-        recalibrate_batchnorm(each, DetectorDataset(photographs(), yunet, 64, seed=2).batches(4, 0, World()), World())
+        batches = DetectorDataset(photographs(), yunet, 64, seed=2).batches(4, 0, World())
+        images = (batch.image.permute(0, 3, 1, 2).float() for batch in islice(batches, 6))
+        recalibrate_batchnorm(each, images, World())
         each.eval()
     batch = next(DetectorDataset(photographs(), yunet, 64, seed=3).batches(4, 0, World()))
     pixels = batch.image.permute(0, 3, 1, 2).float()
@@ -101,7 +112,7 @@ def test_statistics_are_those_of_the_pictures_whatever_they_were(yunet: Path) ->
 
 
 @pytest.mark.shared
-def test_the_checkpoint_is_a_detectors_and_says_what_it_was_made_from(make: Make) -> None:
+def test_the_checkpoint_is_a_detector_with_a_manifest(make: Make) -> None:
     recipe = make()
     result = train_detector(recipe, no_progress, World())
     from safetensors.torch import load_file
@@ -115,7 +126,7 @@ def test_the_checkpoint_is_a_detectors_and_says_what_it_was_made_from(make: Make
 
 
 @pytest.mark.shared
-def test_a_second_training_goes_on_from_the_first_ones_weights(make: Make) -> None:
+def test_a_second_training_starts_from_the_weights_of_the_first(make: Make) -> None:
     from safetensors.torch import load_file
 
     first = train_detector(make("name=first"), no_progress, World())
@@ -127,14 +138,14 @@ def test_a_second_training_goes_on_from_the_first_ones_weights(make: Make) -> No
     manifest = read_manifest(second)
     assert manifest is not None
     assert manifest.made_from["begin"]["sha256"] == sha256_of(first)
-    with pytest.raises(EdgefrError, match="expected a detector's checkpoint in"):
+    with pytest.raises(EdgefrError, match="expected the checkpoint of a detector in"):
         train_detector(make(f"begin={first.parent / 'log.jsonl'}"), no_progress, World())
-    with pytest.raises(EdgefrError, match="found no file: train it first"):
+    with pytest.raises(EdgefrError, match=r"found no file\. Train it first"):
         train_detector(make(f"begin={first.parent / 'none.safetensors'}"), no_progress, World())
 
 
 @pytest.mark.shared
-def test_a_training_goes_on_from_a_graph(make: Make, yunet: Path) -> None:
+def test_a_training_starts_from_a_graph_and_shows_that_it_measures_statistics(make: Make, yunet: Path) -> None:
     pytest.importorskip("onnxscript")
     from edgefr.export.onnx_from_detector import onnx_from_spot
     from edgefr.nn.spot_network import load_spot
@@ -142,7 +153,16 @@ def test_a_training_goes_on_from_a_graph(make: Make, yunet: Path) -> None:
     first = train_detector(make("name=first", "side=128", "schedule.batch=8"), no_progress, World())
     graph = onnx_from_spot(first, first.with_suffix(".onnx")).path
     recipe = make("name=second", f"begin={graph}", "schedule.lr=1e-9", "side=128", "schedule.batch=8")
-    second = train_detector(recipe, no_progress, World())
+    titles: list[str] = []
+
+    def record(title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        titles.append(title)
+        return no_progress(title, total)
+
+    second = train_detector(recipe, record, World())
+    measuring = "Measuring BatchNorm statistics"
+    assert titles.count(measuring) == 2
+    assert titles.index(measuring) < titles.index("Spotting")
     pictures = next(DetectorDataset(photographs(), yunet, 128, seed=3).batches(4, 0, World())).image
     pixels = pictures.permute(0, 3, 1, 2).float()
     anew = train_detector(make("name=anew", "seed=5"), no_progress, World())
@@ -158,7 +178,7 @@ def test_a_training_goes_on_from_a_graph(make: Make, yunet: Path) -> None:
 
 
 @pytest.mark.shared
-def test_weights_that_know_the_people_held_out_are_no_beginning(make: Make, shared: Path) -> None:
+def test_weights_trained_on_the_people_held_out_are_refused(make: Make, shared: Path) -> None:
     held_out = (f"data.pairs={shared / 'lfw-pairs.txt'}", "data.test_folds=[6]")
     everybody = train_detector(make("name=everybody"), no_progress, World())
     with pytest.raises(EdgefrError, match="trained on those of folds 6"):
@@ -168,7 +188,7 @@ def test_weights_that_know_the_people_held_out_are_no_beginning(make: Make, shar
     assert second is not None
     assert second.held_out is not None
     assert second.held_out.folds == (6,)
-    (others.parent / "unknown.safetensors").write_bytes(others.read_bytes())  # nobody says whom it knows
+    (others.parent / "unknown.safetensors").write_bytes(others.read_bytes())  # without a manifest
     unknown = f"begin={others.parent / 'unknown.safetensors'}"
     third = read_manifest(train_detector(make("name=third", unknown, *held_out), no_progress, World()))
     assert third is not None
@@ -176,13 +196,13 @@ def test_weights_that_know_the_people_held_out_are_no_beginning(make: Make, shar
 
 
 @pytest.mark.shared
-def test_a_teacher_that_is_not_there_is_told_of(make: Make, tmp_path: Path) -> None:
+def test_a_missing_teacher_is_reported(make: Make, tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match=r"expected YuNet as teacher at .*found no file"):
         train_detector(make(f"teacher={tmp_path / 'none.onnx'}"), no_progress, World())
 
 
 @pytest.mark.shared
-def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_gives_the_same_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
     recipe = make()
     whole = train_detector(recipe, no_progress, World()).read_bytes()
@@ -203,7 +223,7 @@ def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch: pyte
         ("schedule={epochs=3}", "schedule.steps"),
     ],
 )
-def test_what_cannot_work_is_refused(make: Make, setting: str, found: str) -> None:
+def test_invalid_settings_are_refused(make: Make, setting: str, found: str) -> None:
     with pytest.raises(EdgefrError, match=found):
         make(setting)
 
@@ -211,6 +231,6 @@ def test_what_cannot_work_is_refused(make: Make, setting: str, found: str) -> No
 @pytest.mark.parametrize(
     ("name", "seed", "found"), [("spot", -1, "seed to be 0 to"), ("../../x", 0, "name to be the name of a folder")]
 )
-def test_a_name_or_a_seed_that_is_none_is_refused(name: str, seed: int, found: str) -> None:
+def test_an_invalid_name_or_seed_is_refused(name: str, seed: int, found: str) -> None:
     with pytest.raises(EdgefrError, match=found):
         DetectorRecipe(name, DataConfig(Path("few.zip")), Path("yunet.onnx"), Schedule(steps=3), seed=seed)

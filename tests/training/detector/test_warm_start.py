@@ -64,7 +64,7 @@ def size_of(conv: torch.nn.Module) -> float:
 
 
 def test_what_is_no_graph_of_a_detector_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgefrError, match="expected a detector's graph"):
+    with pytest.raises(EdgefrError, match="expected the graph of a detector"):
         unfold_batchnorm(shipped_model(MINI), pictures(), World())
     (tmp_path / "text.onnx").write_text("not a graph")
     for path in (tmp_path / "text.onnx", tmp_path / "none.onnx"):

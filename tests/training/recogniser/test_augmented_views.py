@@ -48,8 +48,8 @@ def test_a_view_is_always_alike_and_no_two_are(data: TrainingFaces) -> None:
     other = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.3), seed=8)
     shown = [views[number] for number in range(60)]
     assert all(alike(view, again[number]) for number, view in reversed(list(enumerate(shown))))
-    assert not any(torch.equal(view.seen, other[number].seen) for number, view in enumerate(shown))
-    assert not any(torch.equal(view.seen, views[number + 120].seen) for number, view in enumerate(shown)), "new epoch"
+    assert not any(torch.equal(view.image, other[number].image) for number, view in enumerate(shown))
+    assert not any(torch.equal(view.image, views[number + 120].image) for number, view in enumerate(shown)), "new epoch"
     assert len(views) == 120
 
 
@@ -59,13 +59,13 @@ from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from edgefr.training.recogniser.training_faces import read_training_faces
-from edgefr.training.common.recipes import Data, Views
-from edgefr.training.recogniser.augmented_views import ViewSet
+from edgefr.training.common.recipes import AugmentationConfig, DataConfig
+from edgefr.training.recogniser.augmented_views import AugmentedDataset
 
 warnings.filterwarnings("ignore", "This DataLoader will create")  # where there is one core
-data = read_training_faces(Data(Path(sys.argv[1]), limit=40))
+data = read_training_faces(DataConfig(Path(sys.argv[1]), limit=40))
 numbers = [np.array([3, 70, 8]), np.array([44, 5]), np.array([119, 200, 0]), np.array([6])]
-views = ViewSet(data, Views(variants=3, blends=0.5), 7, int(sys.argv[2]))
+views = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.5), 7, int(sys.argv[2]))
 for shown in views.loader(iter(numbers)):
     print(len(shown.label), *(sha256(part.numpy().tobytes()).hexdigest() for part in shown))
 """
@@ -86,8 +86,8 @@ def test_workers_change_nothing(faces: Path) -> None:
 def test_a_batch_is_its_views(data: TrainingFaces) -> None:
     views = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.5), 7)
     (batch,) = views.loader(iter([np.array([3, 70])]))
-    assert batch.seen.shape == batch.clean.shape == (2, 112, 112, 3)
-    assert batch.seen.dtype == torch.uint8
+    assert batch.image.shape == batch.clean.shape == (2, 112, 112, 3)
+    assert batch.image.dtype == torch.uint8
     assert alike(AugmentedBatch(*(column[1] for column in batch)), views[70])
 
 
@@ -103,14 +103,14 @@ def test_so_many_views_are_clean_and_the_rest_degraded(data: TrainingFaces) -> N
     plain, mixed, poor = (
         AugmentedDataset(data, AugmentationConfig(variants=10, clean=clean), 7) for clean in (1.0, 0.4, 0.0)
     )
-    same = [torch.equal(plain[number].seen, mixed[number].seen) for number in range(160)]
+    same = [torch.equal(plain[number].image, mixed[number].image) for number in range(160)]
     assert 0.3 < np.mean(same) < 0.5
-    assert not any(torch.equal(plain[number].seen, poor[number].seen) for number in range(40))
+    assert not any(torch.equal(plain[number].image, poor[number].image) for number in range(40))
     for number in range(20):
         view = plain[number]
-        assert distance(view.seen, view.clean) < 25, "clean views are only warped a little"
+        assert distance(view.image, view.clean) < 25, "clean views are only warped a little"
         assert torch.equal(view.clean, torch.from_numpy(data.read([number])[0]))
-        assert (view.face, view.label) == (number, data.labels[number])
+        assert (view.index, view.label) == (number, data.labels[number])
 
 
 def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> None:
@@ -118,10 +118,10 @@ def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> No
     shown = [views[number] for number in range(200)]
     blends = [(number, view) for number, view in enumerate(shown) if view.label == NOBODY]
     assert 0.2 < len(blends) / 200 < 0.4
-    assert all((view.face == NOBODY) == (view.label == NOBODY) for view in shown)
+    assert all((view.index == NOBODY) == (view.label == NOBODY) for view in shown)
     far = []
     for number, view in blends:
-        assert distance(view.seen, view.clean) < 25, "different faces are some 50 apart"
+        assert distance(view.image, view.clean) < 25, "different faces are some 50 apart"
         far.append(distance(view.clean, torch.from_numpy(data.read([number % 40])[0])))
     assert np.mean(np.array(far) > 12) > 0.9, "mixed with another face"
 
@@ -135,7 +135,7 @@ def test_mirrored_views_are_each_face_and_its_mirror_image(data: TrainingFaces) 
             assert alike(
                 views[number], AugmentedBatch(face, face, torch.tensor(place), torch.tensor(data.labels[place]))
             )
-        assert torch.equal(views[place + 40].seen, face.flip(1))
+        assert torch.equal(views[place + 40].image, face.flip(1))
         assert torch.equal(views[place + 40].clean, face)
 
 

@@ -26,7 +26,7 @@ from edgefr.training.common.parallel import World  # noqa: E402
 from edgefr.training.common.progress import no_progress  # noqa: E402
 from edgefr.training.common.recipes import AugmentationConfig, DataConfig  # noqa: E402
 from edgefr.training.recogniser.augmented_views import AugmentedDataset  # noqa: E402
-from edgefr.training.recogniser.distillation import Aims, DistillationRecipe, _write, distill_student  # noqa: E402
+from edgefr.training.recogniser.distillation import DistillationRecipe, Targets, _write, distill_student  # noqa: E402
 from edgefr.training.recogniser.face_tensors import to_input  # noqa: E402
 from edgefr.training.recogniser.teacher import Teacher  # noqa: E402
 from edgefr.training.recogniser.training_faces import read_training_faces  # noqa: E402
@@ -60,9 +60,9 @@ lr = 1e-3
     return lambda *settings: read_toml(DistillationRecipe, path, settings)
 
 
-def aims_of(recipe: DistillationRecipe, views: AugmentedDataset, dim: int) -> Aims:
+def aims_of(recipe: DistillationRecipe, views: AugmentedDataset, dim: int) -> Targets:
     teacher = Teacher(recipe.teacher, World())
-    return Aims(teacher, teacher.embed_all(views.faces, no_progress), dim)
+    return Targets(teacher, teacher.embed_all(views.faces, no_progress), dim)
 
 
 def test_the_student_is_a_backbones_checkpoint_with_a_threshold(make: Make) -> None:
@@ -108,8 +108,8 @@ def test_training_brings_the_student_nearer_to_the_teacher(make: Make) -> None:
         (shown,) = views.loader(iter([np.arange(64)]))
         aims = aims_of(recipe, views, 8)
         with torch.no_grad():
-            embedding = backbone_from_checkpoint(path)(to_input(shown.seen, World())).embedding
-        return float(F.cosine_similarity(embedding, aims.of(shown)).mean())
+            embedding = backbone_from_checkpoint(path)(to_input(shown.image, World())).embedding
+        return float(F.cosine_similarity(embedding, aims(shown)).mean())
 
     recipe = make("schedule.steps=40", "schedule.lr=5e-3")
     before = cosine(recipe, recipe.student)
@@ -156,7 +156,7 @@ def test_a_teacher_or_start_that_knows_the_people_held_out_is_refused(make: Make
     recipe = make(f"data.pairs={pairs}", "data.test_folds=[9, 10]")
     known = HeldOut(sha256_of(pairs), (9,), "faces")
     write_manifest(getattr(recipe, role), Manifest("checkpoint", role, held_out=known))
-    with pytest.raises(EdgefrError, match=rf"{getattr(recipe, role).name} .*folds 10: train it"):
+    with pytest.raises(EdgefrError, match=rf"{getattr(recipe, role).name} .*folds 10\. Train it"):
         distill_student(recipe, no_progress, World())
 
 
@@ -171,9 +171,9 @@ def test_a_student_may_have_a_longer_embedding_than_its_teacher_or_there_are_fac
     recipe = make()
     views = AugmentedDataset(read_training_faces(DataConfig(recipe.data.faces, limit=2 * people)), recipe.views, 1)
     (shown,) = views.loader(iter([np.arange(2)]))
-    aims = aims_of(recipe, views, 300).of(shown)
+    aims = aims_of(recipe, views, 300)(shown)
     assert aims.shape == (2, 300)
-    own = aims_of(recipe, views, 16).of(shown)
+    own = aims_of(recipe, views, 16)(shown)
     torch.testing.assert_close(F.normalize(aims) @ F.normalize(aims).T, F.normalize(own) @ F.normalize(own).T)
 
 
@@ -188,8 +188,8 @@ def test_a_short_student_keeps_the_similarities_as_well_as_it_can(make: Make) ->
     recipe = make()
     views = AugmentedDataset(read_training_faces(recipe.data), AugmentationConfig(variants=1), 1)
     aims = aims_of(recipe, views, 4)
-    whole = aims_of(recipe, views, 16).known
-    kept = aims.known.square().sum()
+    whole = aims_of(recipe, views, 16).clean
+    kept = aims.clean.square().sum()
     for seed in range(5):
         other = torch.linalg.qr(torch.randn(16, 4, generator=torch.Generator().manual_seed(seed))).Q
         assert kept > (whole @ other).square().sum()

@@ -24,6 +24,7 @@ from edgefr.training.recogniser.feature_shards import (  # noqa: E402
     LOCK,
     Advance,
     Records,
+    ShardReader,
     Shards,
     pack_maps,
     record_dtype,
@@ -102,12 +103,11 @@ def test_int8_takes_half_of_fp16() -> None:
 def test_records_read_are_those_written_in_any_order(tmp_path: Path) -> None:
     shards = Shards(tmp_path, "k", 10, SMALL)
     assert shards.missing() == shards.starts() == [0, 4, 8]
-    assert shards.views_of([0, 8]) == 6
     for start in (8, 0, 4):
         shards.write(start, records(10)[start : start + 4])
     assert shards.missing() == []
     assert verified(shards) == 10
-    read = shards.open()
+    read = ShardReader(shards)
     for numbers in ([9, 0, 4, 3, 9], [7], list(range(10))):
         assert (read(np.array(numbers)) == records(10)[numbers]).all()
     assert (shards.column("label") == np.arange(10)).all()
@@ -126,7 +126,7 @@ def test_a_damaged_shard_is_refused_and_the_next_run_makes_it_anew(tmp_path: Pat
         path.unlink()
     else:
         path.write_bytes(whole[:-9] if damage == "cut" else whole[:-9] + b"\xff" + whole[-8:])
-    with pytest.raises(EdgefrError, match=r"00001\.npy as they were written, found others: run the same"):
+    with pytest.raises(EdgefrError, match=r"00001\.npy as they were written, found others. Run the same"):
         verified(shards)
     assert shards.missing() == [4]
     assert verified(filled(tmp_path, 10)) == 10
@@ -165,7 +165,7 @@ def test_maps_that_the_disk_has_no_room_for_are_refused_before_any_is_made(tmp_p
 def test_one_process_alone_reads_all_maps_to_check_them(tmp_path: Path, monkeypatch) -> None:
     fill(Shards(tmp_path, "k", 10, SMALL))
     (tmp_path / "00001.npy").write_bytes(b"damage")
-    monkeypatch.setattr(World, "wait", lambda self: None)  # for a process that is not there
+    monkeypatch.setattr(World, "barrier", lambda self: None)  # for a process that is not there
     fill(Shards(tmp_path, "k", 10, SMALL), World(1, 2))
     with pytest.raises(EdgefrError, match="found others"):
         fill(Shards(tmp_path, "k", 10, SMALL), World(0, 2))
@@ -173,7 +173,7 @@ def test_one_process_alone_reads_all_maps_to_check_them(tmp_path: Path, monkeypa
 
 def test_maps_of_something_else_are_refused(tmp_path: Path) -> None:
     filled(tmp_path, 10)
-    with pytest.raises(EdgefrError, match="this recipe's backbones and views"):
+    with pytest.raises(EdgefrError, match=r"records of this recipe in .* found those of another"):
         Shards(tmp_path, "other", 10, SMALL).missing()
 
 
@@ -182,7 +182,7 @@ def test_maps_of_something_else_are_refused(tmp_path: Path) -> None:
 )
 def test_another_index_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX).write_text(content)
-    with pytest.raises(EdgefrError, match="remove the folder"):
+    with pytest.raises(EdgefrError, match="Remove the folder"):
         Shards(tmp_path, "k", 10, SMALL).missing()
 
 
@@ -190,7 +190,7 @@ def test_records_of_another_kind_are_refused(tmp_path: Path) -> None:
     filled(tmp_path, 10)
     other = Shards(tmp_path, "k", 10, np.dtype([("label", np.int64)]))
     with pytest.raises(EdgefrError, match="records of 8 bytes"):
-        other.open()(np.array([3]))
+        ShardReader(other)(np.array([3]))
 
 
 def test_the_index_names_each_shard_with_its_checksum(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_there_may_be_more_shards_than_a_process_may_open_files(tmp_path: Path, 
     used = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - numbers, not files
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limit[1]))
     try:
-        assert (shards.open()(np.arange(160))["label"] == np.arange(160)).all()
+        assert (ShardReader(shards)(np.arange(160))["label"] == np.arange(160)).all()
         assert (shards.column("label") == np.arange(160)).all()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)

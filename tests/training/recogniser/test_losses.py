@@ -89,7 +89,7 @@ def test_the_log_variance_learns_its_own_error_and_leaves_mu_alone() -> None:
 def test_distillation_aims_at_the_skips_image_of_the_clean_embeddings(model: FusedModel) -> None:
     losses_of = distillation_losses(model, DistillConfig(ONE), World())
     seen = batch(0, 1, 2, 3)
-    wanted = imitation_losses(encode(model, seen, World()), model.bottleneck.skip(seen.aims), DistillConfig(ONE))
+    wanted = imitation_losses(encode(model, seen, World()), model.bottleneck.skip(seen.targets), DistillConfig(ONE))
     found = losses_of(seen)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -132,15 +132,15 @@ def test_blends_take_no_part_in_the_labels_but_in_the_rest(nets: None) -> None:
     model, head = fused(vib=False), build_head("softmax", 16, 5)
     losses_of = label_losses(model, head.loss, VibConfig(ONE, anchor=2.0), World())
     seen = batch(0, -1, 2, -1)
-    rows = seen.seen.embeddings.clone().requires_grad_()
-    losses = losses_of(seen._replace(seen=seen.seen._replace(embeddings=rows)))
+    rows = seen.features.embeddings.clone().requires_grad_()
+    losses = losses_of(seen._replace(features=seen.features._replace(embeddings=rows)))
     (labels,) = torch.autograd.grad(losses["labels"], rows, retain_graph=True)
     (anchor,) = torch.autograd.grad(losses["anchor"], rows)
     assert (labels.abs().sum(1) > 0).tolist() == [True, False, True, False]
     assert (anchor.abs().sum(1) > 0).all()
     plain = batch(0, -1, 2, -1)
     known = FeatureBatch(
-        BackboneFeatures(*(part[[0, 2]] for part in plain.seen)), plain.aims[[0, 2]], plain.labels[[0, 2]]
+        BackboneFeatures(*(part[[0, 2]] for part in plain.features)), plain.targets[[0, 2]], plain.labels[[0, 2]]
     )
     torch.testing.assert_close(losses["labels"], losses_of(known)["labels"], atol=1e-3, rtol=1e-3)  # bf16
 
@@ -153,7 +153,7 @@ def test_the_anchor_is_zero_only_at_the_aims(nets: None) -> None:
     assert losses_of(seen)["anchor"] > 0.1
     assert not model.bottleneck.skip.weight.requires_grad
     torch.nn.init.zeros_(model.bottleneck.mu.weight)
-    at_aims = seen._replace(aims=seen.seen.embeddings)
+    at_aims = seen._replace(targets=seen.features.embeddings)
     assert losses_of(at_aims)["anchor"].item() == pytest.approx(0, abs=1e-2)  # bf16
 
 

@@ -84,10 +84,10 @@ def test_the_first_variant_stands_against_every_other_by_paired_intervals(recipe
     chosen = expand_variants([recipe], "distill.pairwise=0,10", STAGE)
     rows = sweep(chosen, None, no_progress, lambda _rows: None)
     data, named = chosen[0].recipe.data, [pair for pair in read_pairs(tmp_path / "pairs.txt") if pair.fold <= 2]
-    examiner, right = HoldoutEvaluator(data, named, World(), no_progress), {}
+    evaluator, right = HoldoutEvaluator(data, named, World(), no_progress), {}
     for variant in chosen:
         model = load_fused(tmp_path / "runs" / variant.recipe.name / "fused.safetensors")
-        trials = [trial for trial in examiner.trials(variant.name, model) if trial.degraded]
+        trials = [trial for trial in evaluator.trials(variant.name, model) if trial.degraded]
         people = np.concatenate([trial.comparisons[A].people for trial in trials])
         for name in trials[0].accuracy:
             right[name] = np.concatenate([trial.accuracy[name].right for trial in trials])
@@ -132,11 +132,11 @@ def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe
     named = [pair for pair in read_pairs(variant.recipe.data.pairs) if pair.fold <= 2][::8]
     monkeypatch.setattr("edgefr.training.recogniser.holdout_evaluation.CACHE_BYTES", kept)
     seen, see = [], type(model).backbone_features
-    monkeypatch.setattr(type(model), "see", lambda net, image: seen.append(len(image)) or see(net, image))
-    examiner = HoldoutEvaluator(variant.recipe.data, named, World(), no_progress)
-    first, again = (examiner.trials("x", model)[3].comparisons["x"].similarity for _ in range(2))
+    monkeypatch.setattr(type(model), "backbone_features", lambda net, image: seen.append(len(image)) or see(net, image))
+    evaluator = HoldoutEvaluator(variant.recipe.data, named, World(), no_progress)
+    first, again = (evaluator.trials("x", model)[3].comparisons["x"].similarity for _ in range(2))
     assert np.array_equal(first, again)
-    assert sum(part.nbytes for seen in examiner._memory.values() for part in seen) <= kept
+    assert sum(part.nbytes for seen in evaluator._cache.values() for part in seen) <= kept
     asked = len({name for pair in named for name in (pair.first, pair.second)}) * 6
     assert sum(seen) == (asked if kept == 1 << 30 else 2 * asked)
 
@@ -147,7 +147,7 @@ def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe
         ("data.test_folds=[1],[2]", (), None, "the same data.faces, data.pairs and data.test_folds"),
         ("vib.beta=0,1", ("data.test_folds=[]",), None, "test pairs of at least two folds"),
         ("vib.beta=0,1", ("data.test_folds=[1]",), None, "at least two folds, .* found 32 of 1"),
-        ("vib.beta=0,1", (), 1, "found 1 of 1: .* --limit"),
+        ("vib.beta=0,1", (), 1, "found 1 of 1. .* --limit"),
         ("distill.schedule.batch=8,4096", (), None, "4096"),
     ],
 )

@@ -69,7 +69,7 @@ def test_one_file_is_read_through_once_and_by_no_worker(faces: Path, monkeypatch
 
 def test_a_listed_picture_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "p3/1.png").unlink()
-    with pytest.raises(EdgefrError, match=r"p3/1\.png, found none .*off the list"):
+    with pytest.raises(EdgefrError, match=r"p3/1\.png, found none .*from the list"):
         read_training_faces(DataConfig(folder.parent / "faces.csv")).digest()
 
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_knows_the_people_held_out_is_refused(chosen, tmp_path
         (HeldOut(None, (), ours.faces), "9-10"),
         (HeldOut("other pairs", (9, 10), ours.faces), "9-10"),
     ):
-        with pytest.raises(EdgefrError, match=rf"net\.safetensors .* trained on those of folds {seen}: train it"):
+        with pytest.raises(EdgefrError, match=rf"net\.safetensors .* trained on those of folds {seen}\. Train it"):
             faces.check_no_leakage(data, [trained(net, theirs)])
 
 
