@@ -21,7 +21,7 @@ from edgefr.cli.output import progress
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.detection.base import Detections, Detector, Face
-from edgefr.detection.geometry import box_iou
+from edgefr.detection.geometry import box_iou, warp_detections
 from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import NMS_IOU, SCORE_THRESHOLD, VOTE_SCORE
 from edgefr.errors import EdgefrError

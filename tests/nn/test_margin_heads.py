@@ -344,5 +344,5 @@ def test_a_new_head_is_a_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) ->
         expected = -torch.tensor([64 * 0.3, 64 * 0.8, 0.0]).log_softmax(0)[0]
         torch.testing.assert_close(head.loss(torch.tensor([[0.6, 0.8, 0.0]]), torch.tensor([0])), expected)
     monkeypatch.delitem(MARGINS, "halved")
-    with pytest.raises(InvalidArgumentError, match="vib.head to be one of softmax, sphereface, .*, found 'halved'"):
+    with pytest.raises(InvalidArgumentError, match=r"vib\.head to be one of softmax, sphereface, .*, found 'halved'"):
         VibConfig(Schedule(steps=1), head="halved")

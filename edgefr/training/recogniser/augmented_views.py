@@ -32,13 +32,13 @@ class AugmentedBatch(NamedTuple):
     Attributes:
         image: (B, 112, 112, 3) uint8, the augmented image.
         clean: (B, 112, 112, 3) uint8, the clean image, whose embedding is the distillation target.
-        index: (B,) index among the training faces, -1 for a blend.
+        face_index: (B,) index among the training faces, -1 for a blend.
         label: (B,) label of the person, -1 for a blend.
     """
 
     image: Tensor
     clean: Tensor
-    index: Tensor
+    face_index: Tensor
     label: Tensor
 
 

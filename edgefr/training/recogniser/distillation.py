@@ -228,8 +228,8 @@ class Targets:
 
     def __call__(self, batch: AugmentedBatch) -> Tensor:
         """Targets of B augmented images, (B, dim)."""
-        targets = self.clean[batch.index.to(self.clean.device)]
-        blends = batch.index == NOBODY
+        targets = self.clean[batch.face_index.to(self.clean.device)]
+        blends = batch.face_index == NOBODY
         if blends.any():
             targets[blends.to(targets.device)] = self._teacher(batch.clean[blends]) @ self._axes
         return targets

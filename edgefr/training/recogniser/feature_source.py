@@ -103,8 +103,8 @@ class OnlineFeatures:
         labels = batch.label.to(self.world.device)
         if not self.with_targets:
             return FeatureBatch(features, features.embeddings.float(), labels)
-        targets = self.targets[batch.index]
-        blends = batch.index == NOBODY
+        targets = self.targets[batch.face_index]
+        blends = batch.face_index == NOBODY
         if blends.any():
             targets[blends] = self._embed(batch.clean[blends])
         return FeatureBatch(features, targets.to(self.world.device), labels)

@@ -110,7 +110,7 @@ def test_so_many_views_are_clean_and_the_rest_degraded(data: TrainingFaces) -> N
         view = plain[number]
         assert distance(view.image, view.clean) < 25, "clean views are only warped a little"
         assert torch.equal(view.clean, torch.from_numpy(data.read([number])[0]))
-        assert (view.index, view.label) == (number, data.labels[number])
+        assert (view.face_index, view.label) == (number, data.labels[number])
 
 
 def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> None:
@@ -118,7 +118,7 @@ def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> No
     shown = [views[number] for number in range(200)]
     blends = [(number, view) for number, view in enumerate(shown) if view.label == NOBODY]
     assert 0.2 < len(blends) / 200 < 0.4
-    assert all((view.index == NOBODY) == (view.label == NOBODY) for view in shown)
+    assert all((view.face_index == NOBODY) == (view.label == NOBODY) for view in shown)
     far = []
     for number, view in blends:
         assert distance(view.image, view.clean) < 25, "different faces are some 50 apart"
