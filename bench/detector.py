@@ -21,13 +21,12 @@ from bench.lfw import YUNET, select_names
 from edgefr.cli.output import progress
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.detection.base import Detections, Detector, Face
-from edgefr.detection.geometry import box_iou
+from edgefr.detection.geometry import box_iou, warp_detections
 from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import NMS_IOU, SCORE_THRESHOLD, VOTE_SCORE
 from edgefr.errors import WrongModelError
 from edgefr.evaluation.bootstrap import interval, resampled_sums, share
 from edgefr.io.photo import read_photograph
-from edgefr.training.detector.label_averaging import moved
 from edgefr.types import INPUT_NAME, SPOT_OUTPUT, Floats, Image
 
 MIN_IOU = 0.5
@@ -152,7 +151,8 @@ def on_photographs(
             largest = expected_face(max(known, key=lambda face: face.box[2] * face.box[3]), name)
             for kind, make in KINDS.items():
                 picture, matrix = make(photo)
-                expected = ExpectedFace(largest.person, moved(largest.row[None], matrix)[0])
+                warped = warp_detections(Detections.from_rows(largest.row[None]), matrix)
+                expected = ExpectedFace(largest.person, warped.to_rows()[0])
                 for which, detector in detectors.items():
                     matched = match(expected, detector.detect(picture))
                     harder.setdefault((kind, which), []).append((expected, matched))

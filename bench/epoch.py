@@ -1,7 +1,7 @@
-"""Compare an epoch of training from cached feature maps with one that runs the backbones on the same views.
+"""Time of a training epoch from cached feature maps and of one that runs the backbones, over the same images.
 
-The networks have random weights and the faces are noise, because neither changes the time. The shards are in the file
-cache of the operating system, because they were just written.
+The networks have random weights and the faces are noise, which does not change the time. The shards are still in the
+page cache, because they were just written.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import numpy as np
 from edgefr.nn.fused_model import FusedModel
 from edgefr.nn.margin_heads import build_head
 from edgefr.spec import FusionSpec, ModelSpec
-from edgefr.training.common.loop import Stage, Step, decayed_apart, descend
-from edgefr.training.common.parallel import World, world
-from edgefr.training.common.progress import silent
-from edgefr.training.common.recipes import Data, Schedule, Vib, Views
-from edgefr.training.recogniser.augmented_views import ViewSet
-from edgefr.training.recogniser.feature_source import Cached, Online, Source
-from edgefr.training.recogniser.losses import labelled
+from edgefr.training.common.loop import StageConfig, Step, train_stage
+from edgefr.training.common.optimizer import weight_decay_groups
+from edgefr.training.common.parallel import World, join_world
+from edgefr.training.common.progress import no_progress
+from edgefr.training.common.recipes import AugmentationConfig, DataConfig, Schedule, VibConfig
+from edgefr.training.recogniser.augmented_views import AugmentedDataset
+from edgefr.training.recogniser.feature_source import CachedFeatures, FeatureSource, OnlineFeatures
+from edgefr.training.recogniser.losses import label_losses
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
 from edgefr.types import FACE_SIZE
 
@@ -41,32 +42,34 @@ class Case:
 
     a: str
     b: str
-    views: Views
+    views: AugmentationConfig
     faces: int
     batch: int
 
 
 CASES = {
-    "r100": Case("iresnet100", "ir_101", Views(kind="mirrored", maps="cache"), faces=64, batch=128),
-    "mobilefacenet": Case("mobilefacenet", "mobilefacenet", Views(variants=4, maps="cache"), faces=32, batch=64),
+    "r100": Case("iresnet100", "ir_101", AugmentationConfig(kind="mirrored", maps="cache"), faces=64, batch=128),
+    "mobilefacenet": Case(
+        "mobilefacenet", "mobilefacenet", AugmentationConfig(variants=4, maps="cache"), faces=32, batch=64
+    ),
 }
 
 
 def run(cases: Sequence[str] = tuple(CASES)) -> dict[str, Any]:
-    """A row for each case: seconds of an epoch online and from shards, of writing the shards once, and the speed-up."""
-    with world() as here, TemporaryDirectory() as folder:
+    """One row a case: seconds of an epoch online and from shards, of making the shards once, and the speed-up."""
+    with join_world() as here, TemporaryDirectory() as folder:
         rows = [_row(name, CASES[name], Path(folder) / name, here) for name in cases]
     return {"rounds": ROUNDS, "rows": rows}
 
 
 def _row(name: str, case: Case, folder: Path, here: World) -> dict[str, Any]:
-    views = ViewSet(_noise(folder, case.faces), case.views, seed=0)
+    views = AugmentedDataset(_noise(folder, case.faces), case.views, seed=0)
     model = FusedModel.random(ModelSpec(case.a, case.b, fusion=FusionSpec())).to(here.device).train()
-    online = Online(model, views, here, aimed=False, progress=silent)
+    online = OnlineFeatures(model, views, here, with_targets=False, progress=no_progress)
     start = perf_counter()
-    cached = Cached(online, folder / "maps")
+    cached = CachedFeatures(online, folder / "maps")
     making = perf_counter() - start
-    sources: dict[str, Source] = {"online": online, "cached": cached}
+    sources: dict[str, FeatureSource] = {"online": online, "cached": cached}
     seconds = {kind: _epoch(model, source, views, case.batch, folder / kind, here) for kind, source in sources.items()}
     return {
         "backbones": name,
@@ -83,22 +86,24 @@ def _row(name: str, case: Case, folder: Path, here: World) -> dict[str, Any]:
     }
 
 
-def _epoch(model: FusedModel, source: Source, views: ViewSet, batch: int, folder: Path, here: World) -> float:
-    """Median seconds of an epoch by labels with the loop of `edgefr train`. The first epoch is a warm-up."""
+def _epoch(
+    model: FusedModel, source: FeatureSource, views: AugmentedDataset, batch: int, folder: Path, here: World
+) -> float:
+    """Median seconds of an epoch by labels, as `edgefr train` takes its steps; the first one warms up."""
     schedule = Schedule(epochs=ROUNDS + 1, batch=batch, optimizer="sgd", lr=1e-3)
-    a_epoch = schedule.steps_of_an_epoch(len(views))
+    a_epoch = schedule.steps_per_epoch(len(views))
     head = build_head("softmax", model.spec.fusion.embedding_dim, views.faces.people).to(here.device)
     modules = {"fusion": model.fusion, "bottleneck": model.bottleneck, "head": head}
-    groups = [group for module in modules.values() for group in decayed_apart(module)]
+    groups = [group for module in modules.values() for group in weight_decay_groups(module)]
     ends: list[float] = []
 
     def report(step: Step) -> None:
         if step.step % a_epoch == 0:
             ends.append(perf_counter())
 
-    stage = Stage(modules, groups, schedule, len(views), 0, "", folder / "state.safetensors", report, here)
-    losses_of = labelled(model, head.loss, Vib(schedule), here)
-    descend(stage, source.batches(schedule, 0), losses_of)
+    stage = StageConfig(modules, groups, schedule, len(views), 0, "", folder / "state.safetensors", report, here)
+    losses_of = label_losses(model, head.loss, VibConfig(schedule), here)
+    train_stage(stage, source.batches(schedule, 0), losses_of)
     return median(later - earlier for earlier, later in pairwise(ends))
 
 
@@ -110,4 +115,4 @@ def _noise(folder: Path, count: int) -> TrainingFaces:
         for person in range(count):
             face = rng.integers(0, 256, (FACE_SIZE, FACE_SIZE, 3), np.uint8)
             archive.writestr(f"{person:03d}/0.jpg", cv2.imencode(".jpg", face)[1].tobytes())
-    return read_training_faces(Data(folder / "faces.zip"))
+    return read_training_faces(DataConfig(folder / "faces.zip"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgefr.data.collections import FaceFolder
 from edgefr.detection.base import Detector, Face
-from edgefr.training.detector.backgrounds import THINGS, pattern
+from edgefr.training.detector.backgrounds import OBJECT_PICTURES, random_pattern
 from edgefr.types import Image
 
 OTHER_THINGS = ("coffee", "rocket", "moon", "text", "hubble_deep_field", "immunohistochemistry", "colorwheel", "logo")
@@ -22,9 +22,9 @@ PAINT_SCALE = 1.5
 
 def make_faceless_pictures(folder: FaceFolder, names: list[str], detector: Detector, count: int) -> list[Image]:
     """The same `count` pictures (H, W, 3) every time. `detector` finds the faces in the photographs."""
-    assert not set(OTHER_THINGS) & set(THINGS)
+    assert not set(OTHER_THINGS) & set(OBJECT_PICTURES)
     rng = np.random.default_rng(0)
-    pictures = [*_things(), *(pattern(int(rng.integers(100, 400)), rng) for _ in range(count // 4))]
+    pictures = [*_things(), *(random_pattern(int(rng.integers(100, 400)), rng) for _ in range(count // 4))]
     chosen = np.linspace(0, len(names) - 1, count - len(pictures)).astype(int)
     pictures += [_painted_over(folder.read(names[index]), detector) for index in chosen]
     return pictures

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from edgefr.cli.options import JsonOption
-from edgefr.cli.output import print_json, progress
-from edgefr.cli.train import SetOption, tell
+from edgefr.cli.train import SetOption, print_result, training_world
 
 
 def distill(
@@ -19,19 +18,12 @@ def distill(
 ) -> None:
     """Train one small net to imitate a fused model or a backbone.
 
-    A run that was stopped goes on where it was.
+    The same command resumes a stopped run.
     """
-    from edgefr.errors import require_extra
+    with training_world() as (world, bars):
+        from edgefr.io.toml_dataclass import read_toml
+        from edgefr.training.recogniser.distillation import DistillationRecipe, distill_student
 
-    require_extra("torch", "train")
-    require_extra("safetensors", "train")
-    from edgefr.io.toml_dataclass import read_toml
-    from edgefr.training.common.parallel import world
-    from edgefr.training.common.progress import silent
-    from edgefr.training.recogniser.distillation import Student, distill_student
-
-    with world() as here:
-        student = read_toml(Student, recipe, settings or ())
-        result = distill_student(student, progress if here.first else silent, here)
-    if here.first:
-        tell(result, print_json if json else None)
+        result = distill_student(read_toml(DistillationRecipe, recipe, settings or ()), bars, world)
+    if world.first:
+        print_result(result, json)

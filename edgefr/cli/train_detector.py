@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from edgefr.cli.options import JsonOption
-from edgefr.cli.output import print_json, progress
-from edgefr.cli.train import SetOption
+from edgefr.cli.output import print_json
+from edgefr.cli.train import SetOption, training_world
 
 
 def train_detector(
@@ -19,20 +19,15 @@ def train_detector(
 ) -> None:
     """Train a face detector by a recipe and export it as one ONNX file.
 
-    A run that was stopped goes on where it was.
+    The same command resumes a stopped run.
     """
-    from edgefr.errors import require_extra
+    with training_world("skimage") as (world, bars):
+        from edgefr.io.toml_dataclass import read_toml
+        from edgefr.training.detector import detector_training
 
-    for library in ("torch", "safetensors", "skimage"):
-        require_extra(library, "train")
-    from edgefr.io.toml_dataclass import read_toml
-    from edgefr.training.common.parallel import world
-    from edgefr.training.common.progress import silent
-    from edgefr.training.detector.detector_training import SpotRecipe, train_spot
-
-    with world() as here:
-        result = train_spot(read_toml(SpotRecipe, recipe, settings or ()), progress if here.first else silent, here)
-    if not here.first:
+        parsed = read_toml(detector_training.DetectorRecipe, recipe, settings or ())
+        result = detector_training.train_detector(parsed, bars, world)
+    if not world.first:
         return
     from edgefr.export.onnx_from_detector import onnx_from_spot
 

@@ -58,6 +58,10 @@ class Detections(Sequence[Face]):
         rows = np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
         return cls(rows[:, :4], rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
 
+    def to_rows(self) -> Floats:
+        """The inverse of `from_rows`: (N, 15) float32."""
+        return np.hstack([self.boxes, self.landmarks.reshape(-1, 10), self.scores[:, None]]).astype(np.float32)
+
     @classmethod
     def from_faces(cls, faces: Sequence[Face]) -> Detections:
         """Stack faces in the same order."""

@@ -1,4 +1,4 @@
-"""Every backbone by name."""
+"""Backbones by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.ir import IRNet
 from edgefr.nn.iresnet import IResNet
@@ -34,13 +34,19 @@ ARCHITECTURES: dict[str, Callable[[], Backbone]] = {
 
 
 def build_backbone(arch: str, tap: Literal["bn", "conv"] = "bn") -> Backbone:
-    """A backbone with random weights, in eval mode.
+    """Make a backbone with random weights, in eval mode.
+
+    Args:
+        arch: A key of `ARCHITECTURES`.
+        tap: Where the feature map is taken: after (`bn`) or before (`conv`) the last BatchNorm.
 
     Raises:
-        EdgefrError: no such architecture.
+        InvalidArgumentError: There is no such architecture.
     """
     if arch not in ARCHITECTURES:
-        raise EdgefrError(f"an architecture among {', '.join(ARCHITECTURES)}", f"{arch!r}", "name one of these")
+        raise InvalidArgumentError(
+            f"an architecture among {', '.join(ARCHITECTURES)}", f"{arch!r}", "name one of these"
+        )
     backbone = ARCHITECTURES[arch]()
     backbone.arch, backbone.tap = arch, tap
     return backbone.eval()

@@ -1,4 +1,4 @@
-"""The post-norm transformer encoder of the paper's Fig. 2; with `query` given apart, of its Fig. 1c too."""
+"""The post-norm transformer encoder of arXiv 2309.13137, Fig. 2; with a separate query also that of Fig. 1c."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention, written out so that the exported graph stays plain matrix products."""
+    """Multi-head attention, written out so that the exported graph consists of plain matrix products."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Attention(nn.Module):
 class EncoderLayer(nn.Module):
     """`x = LN(query + MHA)`, `out = LN(x + FFN(x))`.
 
-    The maps' Conv1x1 of the paper *are* the projections W_q, W_k, W_v: on tokens they are Linear layers.
+    The paper's Conv1x1 on the maps are the projections W_q, W_k, W_v: on tokens they are linear layers.
     """
 
     def __init__(self, width: int, heads: int, ffn: int) -> None:

@@ -1,4 +1,4 @@
-"""What every backbone has in common: an aligned face in, a feature map and an embedding out."""
+"""Base class of backbones: an aligned face -> a feature map and an embedding."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ BN_EPS = 1e-5
 
 
 class BackboneOutput(NamedTuple):
-    """`map` (B, C, 7, 7), before its last BatchNorm (`conv`) or after it (`bn`); `embedding` (B, D), not
-    normalised."""
+    """Output of a backbone.
+
+    Attributes:
+        map: (B, C, 7, 7), before (`conv`) or after (`bn`) the last BatchNorm.
+        embedding: (B, D), not normalised.
+    """
 
     map: Tensor
     embedding: Tensor
@@ -28,7 +32,7 @@ class Backbone(nn.Module):
     """
 
     first_conv: str
-    """State-dict key of the first convolution, where the colour order is settled."""
+    """State-dict key of the first convolution, whose input channels define the colour order."""
 
     map_channels: int = MAP_CHANNELS
     embedding_dim: int
@@ -42,6 +46,7 @@ class Backbone(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward")  # an abstract method
 
     def tapped(self, conv: Tensor, bn: Tensor) -> Tensor:
+        """The map (B, C, 7, 7) that `tap` selects."""
         return bn if self.tap == "bn" else conv
 
 

@@ -1,4 +1,4 @@
-"""The variational information bottleneck: a mean, a log-variance, and what they cost (Alemi et al. 2017)."""
+"""The variational information bottleneck (Alemi et al. 2017): mean, log-variance and KL divergence of a code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.spec import FusionSpec
 
 LOGVAR_RANGE = (-12.0, 8.0)
@@ -15,7 +15,7 @@ LOGVAR_START = -5.0
 
 
 class Code(NamedTuple):
-    """`mu` (B, K); `logvar` (B, K), None where the bottleneck is off."""
+    """A Gaussian code: `mu` (B, K) and `logvar` (B, K), which is None if the bottleneck is off."""
 
     mu: Tensor
     logvar: Tensor | None
@@ -24,17 +24,22 @@ class Code(NamedTuple):
 class Bottleneck(nn.Module):
     """mu and log-variance of the code, each a linear map of the fused vector.
 
-    With `skip="embeddings"` mu also receives a linear map of the backbones' own unit-length embeddings. It
-    starts with orthonormal columns and the rest of the head at zero, so that before training cosine on mu
-    equals cosine on the concatenated embeddings: training can only add to what the backbones know. Where K is the
-    length of each embedding it starts as their sum: right only for two backbones that one teacher taught alike.
+    With `skip="embeddings"` a linear map of the backbones' own unit embeddings is added to mu. It starts with
+    orthonormal columns and the rest of the head at zero. Before training, cosine on mu therefore equals cosine on the
+    concatenated embeddings, and training starts from the accuracy of the backbones. If K is the length of each
+    embedding, it starts as their sum; this is right only for two backbones that were distilled from one teacher.
     """
 
     def __init__(self, spec: FusionSpec, width: int, dims: tuple[int, int]) -> None:
-        """`width` of the fused vector; `dims` of both backbones' embeddings.
+        """Initialise the weights.
+
+        Args:
+            spec: The choices of the fusion.
+            width: Length of the fused vector.
+            dims: Lengths of both backbones' embeddings.
 
         Raises:
-            EdgefrError: K is neither enough for both embeddings side by side nor the length of each.
+            InvalidArgumentError: K is too short for the concatenated embeddings and not the length of each.
         """
         super().__init__()
         self.mu = nn.Linear(width, spec.embedding_dim)
@@ -47,13 +52,10 @@ class Bottleneck(nn.Module):
         if spec.skip == "embeddings":
             summed = dims == (spec.embedding_dim, spec.embedding_dim)
             if spec.embedding_dim < sum(dims) and not summed:
-                raise EdgefrError(
-                    (
-                        f'fusion.embedding_dim of at least {sum(dims)} for skip = "embeddings" (both '
-                        "backbones' embeddings side by side)"
-                    ),
+                raise InvalidArgumentError(
+                    f"fusion.embedding_dim of at least {sum(dims)}, the length of both concatenated embeddings",
                     str(spec.embedding_dim),
-                    'raise it or set skip = "none"',
+                    'increase it or set fusion.skip = "none"',
                 )
             self.skip = nn.Linear(sum(dims), spec.embedding_dim, bias=False)
             if summed:
@@ -65,7 +67,7 @@ class Bottleneck(nn.Module):
             nn.init.zeros_(self.mu.bias)
 
     def forward(self, fused: Tensor, embeddings: Tensor) -> Code:
-        """Fused vector (B, width) and unit embeddings side by side (B, D_a + D_b) -> code (B, K)."""
+        """Fused vector (B, width) and concatenated unit embeddings (B, D_a + D_b) -> code (B, K)."""
         mu = self.mu(fused)
         if self.skip is not None:
             mu = mu + self.skip(embeddings)
@@ -74,14 +76,14 @@ class Bottleneck(nn.Module):
 
 
 def sample(code: Code) -> Tensor:
-    """z = mu + sigma * eps, (B, K); mu itself where the bottleneck is off."""
+    """Sample z = mu + sigma * eps, (B, K); mu itself if the bottleneck is off."""
     if code.logvar is None:
         return code.mu
     return code.mu + (0.5 * code.logvar).exp() * torch.randn_like(code.mu)
 
 
 def kl_divergence(code: Code) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, I)) per sample in nats, (B,); zero where the bottleneck is off."""
+    """KL(N(mu, sigma^2) || N(0, I)) per sample in nats, (B,); zero if the bottleneck is off."""
     if code.logvar is None:
         return code.mu.new_zeros(len(code.mu))
     return 0.5 * (code.mu.square() + code.logvar.exp() - 1 - code.logvar).sum(1)

@@ -1,4 +1,4 @@
-"""The fused model: two frozen backbones, the fusion and the bottleneck; and the file that holds it."""
+"""The fused model (two frozen backbones, fusion and bottleneck) and its file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, WrongModelError
 from edgefr.io.files import atomic_write
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
@@ -23,8 +23,8 @@ from edgefr.spec import ModelSpec
 from edgefr.types import METADATA_KEY
 
 
-class Features(NamedTuple):
-    """What both frozen backbones say of a face: maps (B, C, 7, 7), unit embeddings side by side (B, D)."""
+class BackboneFeatures(NamedTuple):
+    """Output of both frozen backbones: maps (B, C, 7, 7), concatenated unit embeddings (B, D)."""
 
     map_a: Tensor
     map_b: Tensor
@@ -32,7 +32,8 @@ class Features(NamedTuple):
 
 
 class Output(NamedTuple):
-    """`embedding` (B, K) of unit length, `norm` (B,) of mu, `uncertainty` (B,): mean log-variance of the code."""
+    """Output of the model: `embedding` (B, K) of unit length, `norm` (B,) of mu, `uncertainty` (B,), the mean
+    log-variance of the code."""
 
     embedding: Tensor
     norm: Tensor
@@ -40,19 +41,24 @@ class Output(NamedTuple):
 
 
 class FusedModel(nn.Module):
-    """Two backbones and what joins them; the paper's network (arXiv 2309.13137, Fig. 1)."""
+    """Two backbones, fusion and bottleneck (arXiv 2309.13137, Fig. 1)."""
 
     def __init__(self, spec: ModelSpec, backbone_a: Backbone, backbone_b: Backbone) -> None:
-        """Seat two backbones.
+        """Freeze two backbones and add a new fusion.
+
+        Args:
+            spec: The choices of the model.
+            backbone_a: First backbone.
+            backbone_b: Second backbone.
 
         Raises:
-            EdgefrError: they or the fusion's options do not fit together.
+            EdgefrError: The backbones or the options of the fusion do not fit together.
         """
         super().__init__()
         channels = backbone_a.map_channels
         if backbone_b.map_channels != channels:
-            raise EdgefrError(
-                "two backbones whose maps have as many channels",
+            raise WrongModelError(
+                "two backbones whose maps have the same number of channels",
                 f"{spec.arch_a} with {channels} and {spec.arch_b} with {backbone_b.map_channels}",
                 "name other checkpoints in [a] and [b]",
             )
@@ -68,29 +74,30 @@ class FusedModel(nn.Module):
 
     @classmethod
     def random(cls, spec: ModelSpec) -> FusedModel:
-        """Random weights, in eval mode: for counting, timing and tests."""
+        """A model with random weights in eval mode, for counting, timing and tests."""
         return cls(spec, build_backbone(spec.arch_a), build_backbone(spec.arch_b)).eval()
 
     def train(self, mode: bool = True) -> FusedModel:
-        """Backbones are frozen: they stay in eval mode whatever the rest does."""
+        """Set the mode of fusion and bottleneck; the frozen backbones stay in eval mode."""
         super().train(mode)
         self.backbone_a.eval()
         self.backbone_b.eval()
         return self
 
-    def backbone_features(self, image: Tensor) -> Features:
-        """(B, 3, 112, 112) RGB in [-1, 1] -> what the backbones say."""
+    def backbone_features(self, image: Tensor) -> BackboneFeatures:
+        """(B, 3, 112, 112) RGB in [-1, 1] -> maps (B, C, 7, 7) and embeddings (B, D)."""
         a, b = self.backbone_a(image), self.backbone_b(image)
         embeddings = torch.cat([F.normalize(a.embedding), F.normalize(b.embedding)], 1)  # (B, D)
-        return Features(a.map, b.map, embeddings)
+        return BackboneFeatures(a.map, b.map, embeddings)
 
-    def encode(self, seen: Features) -> Code:
-        """What the backbones say -> the bottleneck's code, mu and logvar (B, K)."""
-        code: Code = self.bottleneck(self.fusion(seen.map_a, seen.map_b, seen.embeddings), seen.embeddings)
+    def encode(self, features: BackboneFeatures) -> Code:
+        """Features of B faces -> the code, mu and logvar (B, K)."""
+        fused = self.fusion(features.map_a, features.map_b, features.embeddings)
+        code: Code = self.bottleneck(fused, features.embeddings)
         return code
 
     def forward(self, image: Tensor) -> Output:
-        """uint8 (B, 112, 112, 3) RGB -> embedding, norm, uncertainty; matching is by cosine on the embedding."""
+        """uint8 (B, 112, 112, 3) RGB -> embedding (B, K), norm (B,), uncertainty (B,); faces are compared by cosine."""
         mu, logvar = self.encode(self.backbone_features(normalise(image)))
         uncertainty = None if logvar is None else logvar.mean(1)
         norm = mu.norm(dim=1)
@@ -103,7 +110,7 @@ def normalise(image: Tensor) -> Tensor:
 
 
 def save_fused(model: FusedModel, path: Path) -> None:
-    """Write weights and description as one safetensors file, whole or not at all."""
+    """Write weights and description as one safetensors file."""
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     header = {METADATA_KEY: json.dumps(asdict(model.spec))}
     with atomic_write(path) as temporary:
@@ -111,7 +118,7 @@ def save_fused(model: FusedModel, path: Path) -> None:
 
 
 def is_fused(path: Path) -> bool:
-    """Whether a file is safetensors with edgefr's description, as `save_fused` writes them."""
+    """Whether a file was written by `save_fused`."""
     try:
         with safe_open(path, "pt") as file:
             return METADATA_KEY in (file.metadata() or {})
@@ -120,10 +127,16 @@ def is_fused(path: Path) -> bool:
 
 
 def load_fused(path: Path) -> FusedModel:
-    """Read a fused checkpoint, in eval mode.
+    """Load a fused checkpoint.
+
+    Args:
+        path: A file that `save_fused` wrote.
+
+    Returns:
+        The model in eval mode.
 
     Raises:
-        EdgefrError: the file is missing, damaged, not a fused checkpoint, or has missing or extra tensors.
+        EdgefrError: The file is missing, damaged, not a fused checkpoint, or has missing or extra tensors.
     """
     if not path.is_file():
         raise EdgefrError(f"a fused checkpoint at {path}", "no file", "make one with `edgefr train`")
@@ -134,21 +147,21 @@ def load_fused(path: Path) -> FusedModel:
     except (SafetensorError, OSError) as error:
         raise EdgefrError(
             f"a fused checkpoint in {path}",
-            f"a file that is no safetensors ({error})",
+            f"a file that is not safetensors ({error})",
             "make it again with `edgefr train`",
         ) from error
     if header is None:
-        raise EdgefrError(
+        raise WrongModelError(
             f"a fused checkpoint in {path}",
             "safetensors without edgefr's description",
-            "a backbone goes into a recipe's [a] or [b], see train/README.md",
+            "if it is a backbone, name it in [a] or [b] of a recipe (train/README.md)",
         )
-    model = FusedModel.random(_spec_of(header, path))
+    model = FusedModel.random(_read_spec(header, path))
     load_strictly(model, state, str(path))
     return model
 
 
-def _spec_of(header: str, path: Path) -> ModelSpec:
+def _read_spec(header: str, path: Path) -> ModelSpec:
     try:
         raw = json.loads(header)
     except ValueError:
@@ -161,10 +174,15 @@ def _spec_of(header: str, path: Path) -> ModelSpec:
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """`load_state_dict(strict=True)` whose error is one sentence.
+    """Load a state dict with a short error instead of torch's list.
+
+    Args:
+        module: Receives the tensors.
+        state: The tensors by name.
+        source: Name of the file for messages.
 
     Raises:
-        EdgefrError: tensors are missing, left over or of another shape.
+        WrongModelError: Tensors are missing, left over or of another shape.
     """
     wanted = module.state_dict()
     faults = {
@@ -176,9 +194,9 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
     }
     found = [f"{len(keys)} {fault} ({', '.join(keys[:2])})" for fault, keys in faults.items() if keys]
     if found:
-        raise EdgefrError(
+        raise WrongModelError(
             f"the {len(wanted)} tensors of {type(module).__name__} in {source}",
-            str(" and ".join(found)),
-            "give the checkpoint of this architecture",
+            " and ".join(found),
+            "give a checkpoint of this architecture",
         )
     module.load_state_dict(state, strict=True)

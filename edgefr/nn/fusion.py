@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.nn.attention import EncoderLayer
 from edgefr.nn.backbone import batch_norm
 from edgefr.spec import FusionSpec
@@ -23,9 +23,9 @@ def tokens(maps: Tensor) -> Tensor:
 
 
 class LocalAggregation(nn.Module):
-    """Both maps side by side through a convolutional block, then a transformer over their 49 tokens.
+    """A convolutional block over the concatenated maps, then a transformer over their 49 tokens.
 
-    The block is that of the paper's reference [28], CeiT's LeFF: Conv1x1, depth-wise Conv3x3, Conv1x1.
+    The block is LeFF of CeiT, the paper's reference [28]: Conv1x1, depth-wise Conv3x3, Conv1x1.
     """
 
     def __init__(self, spec: FusionSpec, channels: int) -> None:
@@ -66,7 +66,8 @@ class LocalAggregation(nn.Module):
 
 
 class GlobalAggregation(nn.Module):
-    """The mean of one net's map asks, tokens of a map answer; twice, with separate weights."""
+    """Cross-attention: the mean of one map is the query, the tokens of a map are keys and values; both ways, with
+    separate weights."""
 
     def __init__(self, spec: FusionSpec, channels: int) -> None:
         """`channels` of each map."""
@@ -79,12 +80,12 @@ class GlobalAggregation(nn.Module):
         """Two maps (B, C, 7, 7) -> global rows (B, 2, C)."""
         mean_x, mean_y = (maps.mean((2, 3)).unsqueeze(1) for maps in (x, y))  # (B, 1, C)
         tokens_x, tokens_y = tokens(x), tokens(y)  # (B, 49, C)
-        first = self._ask(self.ask_y, mean_y, own=tokens_y, other=tokens_x)
-        second = self._ask(self.ask_x, mean_x, own=tokens_x, other=tokens_y)
+        first = self._attend(self.ask_y, mean_y, own=tokens_y, other=tokens_x)
+        second = self._attend(self.ask_x, mean_x, own=tokens_x, other=tokens_y)
         return torch.cat([first, second], 1)  # (B, 2, C)
 
-    def _ask(self, layers: nn.ModuleList, query: Tensor, own: Tensor, other: Tensor) -> Tensor:
-        """(B, 1, C) asks own and other tokens (B, 49, C) -> (B, 1, C)."""
+    def _attend(self, layers: nn.ModuleList, query: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        """Query (B, 1, C), own and other tokens (B, 49, C) -> (B, 1, C)."""
         keys = other if self.kv == "cross" else own
         values = own if self.kv == "self" else other
         for layer in layers:
@@ -93,7 +94,7 @@ class GlobalAggregation(nn.Module):
 
 
 class EmbeddingMlp(nn.Module):
-    """What the feature maps have to beat: three layers on both backbones' embeddings side by side."""
+    """Baseline without feature maps: three layers on the concatenated embeddings."""
 
     width = 2048
 
@@ -104,24 +105,28 @@ class EmbeddingMlp(nn.Module):
         self.layers = nn.Sequential(*(layer for pair in pairs for layer in (nn.Linear(*pair), nn.GELU())))
 
     def forward(self, _x: Tensor, _y: Tensor, embeddings: Tensor) -> Tensor:
-        """Unit embeddings side by side (B, D_a + D_b) -> (B, 2048)."""
-        # Unit length leaves components of a size that would keep GELU in its flat part.
+        """Concatenated unit embeddings (B, D_a + D_b) -> (B, 2048); the maps are ignored."""
+        # The components of unit vectors are so small that GELU would be almost linear.
         fused: Tensor = self.layers(embeddings * math.sqrt(embeddings.shape[1] / 2))
         return fused
 
 
 class Fusion(nn.Module):
-    """Local and global aggregation, read out as one vector."""
+    """Local and global aggregation, concatenated to one vector."""
 
     def __init__(self, spec: FusionSpec, channels: int) -> None:
-        """`channels` of each map.
+        """Make both branches.
+
+        Args:
+            spec: The choices of the fusion.
+            channels: Channels of each map.
 
         Raises:
-            EdgefrError: the attention's heads cannot share them.
+            InvalidArgumentError: The attention heads cannot divide the channels.
         """
         super().__init__()
         if channels % spec.heads:
-            raise EdgefrError(
+            raise InvalidArgumentError(
                 f"fusion.heads to divide the {channels} channels of the backbones' maps",
                 str(spec.heads),
                 "correct the recipe",
@@ -144,7 +149,7 @@ class Fusion(nn.Module):
 
 
 def _positions(spec: FusionSpec, channels: int) -> Tensor | None:
-    """Position codes of the local tokens (1, 49, C), if any."""
+    """Position codes of the local tokens (1, 49, C) or None."""
     if spec.positions == "none":
         return None
     if spec.positions == "learned":
@@ -153,9 +158,9 @@ def _positions(spec: FusionSpec, channels: int) -> Tensor | None:
 
 
 def sincos_positions(channels: int) -> Tensor:
-    """Fixed position codes (1, 49, C): half of the width for the row, half for the column.
+    """Fixed position codes (1, 49, C): half of the channels for the row, half for the column.
 
-    Sines and cosines of geometric frequencies (Vaswani et al. 2017, section 3.5), as MAE uses them on a grid.
+    Sines and cosines of geometric frequencies (Vaswani et al. 2017, section 3.5), on a grid as in MAE.
     """
     quarter = channels // 4
     frequency = torch.exp(-math.log(10_000) * torch.arange(quarter) / quarter)  # (C / 4,)

@@ -1,6 +1,6 @@
-"""IR and IR-SE nets of AdaFace (`net.py`), which CVLFace shares.
+"""IR and IR-SE networks of AdaFace (`net.py`), also used by CVLFace.
 
-Not interchangeable with iresnet: where a block keeps its width the shortcut is a strided subsampling here, a
+Not interchangeable with iresnet: if a block keeps its width, the shortcut is a strided subsampling here, and a
 Conv1x1 with BatchNorm there.
 """
 
@@ -18,7 +18,7 @@ SE_REDUCTION = 16
 
 
 class SEModule(nn.Module):
-    """Squeeze and excitation: channels weighted by what their own means say."""
+    """Squeeze and excitation: channels weighted by a function of their means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

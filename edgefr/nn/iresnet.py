@@ -9,7 +9,7 @@ from edgefr.types import MAP_CHANNELS, MAP_SIZE
 
 
 class IBasicBlock(nn.Module):
-    """BN, conv, BN, PReLU, conv (stride), BN, add: no activation behind the sum."""
+    """BN, conv, BN, PReLU, conv (stride), BN, add: no activation after the sum."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -60,6 +60,6 @@ class IResNet(Backbone):
 
 
 def _stage(inputs: int, outputs: int, count: int) -> nn.Sequential:
-    """`count` blocks; the first one halves the map and changes the width."""
+    """`count` blocks; the first halves the map and changes the width."""
     rest = [IBasicBlock(outputs, outputs, 1) for _ in range(count - 1)]
     return nn.Sequential(IBasicBlock(inputs, outputs, 2), *rest)

@@ -57,7 +57,7 @@ class Residual(nn.Module):
         self.layers = nn.Sequential(*(DepthWise(channels, channels, width, 1, True) for _ in range(count)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> the same."""
+        """(B, channels, H, W) -> (B, channels, H, W)."""
         y: Tensor = self.layers(x)
         return y
 
@@ -81,7 +81,7 @@ class GDC(nn.Module):
 
 
 class MBF(Backbone):
-    """`mbf` is blocks (1, 4, 6, 2) at scale 2, `mbf_large` (2, 8, 12, 4) at scale 4."""
+    """`mbf` has blocks (1, 4, 6, 2) at scale 2, `mbf_large` (2, 8, 12, 4) at scale 4."""
 
     first_conv = "layers.0.layers.0.weight"
 
@@ -89,7 +89,7 @@ class MBF(Backbone):
         super().__init__()
         self.embedding_dim = embedding_dim
         narrow, wide = 64 * scale, 128 * scale
-        # With one block the second layer has 64 groups over 64 * scale channels: not depth-wise. Upstream's way.
+        # With one block the second layer has 64 groups over 64 * scale channels, as in the published code.
         second = ConvBlock(narrow, narrow, 3, groups=64) if blocks[0] == 1 else Residual(narrow, blocks[0], 128)
         self.layers = nn.ModuleList(
             [

@@ -1,8 +1,8 @@
-"""Mini: a residual net small enough to be trained from scratch on a processor.
+"""Mini: a residual network small enough to be trained from scratch on a CPU.
 
-Dense 3x3 convolutions at small sizes: on two cores it trains five times as fast as a MobileFaceNet of as many
-multiplications, whose depth-wise convolutions wait for memory. Every BatchNorm follows a convolution, so an exported
-graph has none left.
+It has dense 3x3 convolutions at small sizes. On two cores it trains five times as fast as a MobileFaceNet with as many
+multiplications, whose depth-wise convolutions are limited by memory. Every BatchNorm follows a convolution, so that an
+exported graph has none left.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ REPEATS = 2
 
 
 def conv_bn_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
     return nn.Sequential(conv3x3(inputs, outputs, stride), batch_norm(outputs), nn.ReLU())
 
 
@@ -61,7 +62,7 @@ class Mini(Backbone):
         self.blocks = nn.Sequential(*blocks)
         self.conv = conv1x1(inputs, self.map_channels)
         self.bn = nn.Sequential(batch_norm(self.map_channels), nn.ReLU())
-        # One 7x7 filter a channel, as in MobileFaceNet: what a face says depends on the place.
+        # One 7x7 filter for each channel, as in MobileFaceNet, because features depend on their place in the face.
         pool = nn.Conv2d(self.map_channels, self.map_channels, MAP_SIZE, groups=self.map_channels, bias=False)
         self.pool = nn.Sequential(pool, batch_norm(self.map_channels))
         self.embedding = nn.Sequential(conv1x1(self.map_channels, self.embedding_dim), batch_norm(self.embedding_dim))

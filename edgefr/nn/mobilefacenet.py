@@ -1,7 +1,7 @@
 """MobileFaceNet with MobileNetV2 blocks, as trained by foamliu/MobileFaceNet (128-d, ReLU6).
 
-Its weights expect ImageNet-normalised pixels. The net takes RGB in [-1, 1] like every other and converts:
-padding is zero in *normalised* pixels, so the offset must not move into the first convolution.
+Its weights expect ImageNet-normalised pixels. This network takes RGB in [-1, 1] like all others and converts them. The
+offset must not move into the first convolution, because padding is zero in normalised pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SeparableConv(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter, project; a shortcut where the shape stays."""
+    """Expand, filter, project; a shortcut if the shape stays the same."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class InvertedResidual(nn.Module):
 
 
 class GlobalDepthwise(nn.Module):
-    """One 7x7 filter a channel."""
+    """One 7x7 filter for each channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class MobileFaceNet(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        # On the CPU whatever is the default: a number divided by a meta tensor loads torch's compiler, for a second.
+        # Always on the CPU: dividing a number by a meta tensor loads torch's compiler, which takes a second.
         mean, std = (torch.tensor(values, device="cpu") for values in (IMAGENET_MEAN, IMAGENET_STD))
         # ((x + 1) / 2 - mean) / std, as one multiplication and one addition
         self.register_buffer("scale", (0.5 / std).view(1, 3, 1, 1), persistent=False)

@@ -1,7 +1,7 @@
-"""The face detector `spot`: a small anchor-free network, box, five landmarks and a score at every place of three grids.
+"""The face detector `spot`: a small anchor-free network with a box, five landmarks and a score at every anchor point.
 
-Dense convolutions where the maps are shrunk, depth-wise ones between: on one core a dense 3x3 makes better use of its
-arithmetic than the wider separable one of equal cost. Each place speaks of itself in units of its stride.
+Convolutions that halve the maps are dense, those between are depth-wise: on one core a dense 3x3 uses the arithmetic
+units better than the wider separable one of equal cost. Offsets are in units of the stride.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from edgefr.nn.backbone import batch_norm, conv1x1, conv3x3
 from edgefr.types import SPOT_STRIDE
 
 STRIDES = (8, 16, SPOT_STRIDE)
-"""Of the three grids; a picture's sides must be multiples of the last."""
+"""Strides of the three grids of anchor points; the sides of a picture must be multiples of the last."""
 
-ROW = 15
-"""Values of a face: box as x, y, width, height, five points as x, y, score (OpenCV's order of `FaceDetectorYN`)."""
+XY, SIZE, LANDMARKS, SCORE = slice(0, 2), slice(2, 4), slice(4, 14), 14
+"""Columns of the 15 values of a face: top left corner, width and height, five points as x, y, and score (the order of
+OpenCV's `FaceDetectorYN`). In the output of the network XY is the centre of the box."""
 
+VALUES = SCORE + 1
 WIDTH = 64
-RARE = -4.6
-"""Logit of 0.01, the score that a net starts with everywhere: faces are rare."""
 
-LONGEST = 6.0
-"""Bound on the logarithm of a side in strides, so that an untrained net overflows nowhere."""
+INITIAL_LOGIT = -4.6
+"""Score logit of a new network, a probability of 0.01, because faces are rare."""
+
+MAX_LOG_SIZE = 6.0
+"""Bound on the logarithm of a side in strides, so that an untrained network does not overflow."""
 
 
 class Shrink(nn.Sequential):
@@ -40,7 +43,7 @@ class Shrink(nn.Sequential):
 
 
 class Block(nn.Module):
-    """A depth-wise and a point-wise convolution around a shortcut."""
+    """A depth-wise and a point-wise convolution with a shortcut."""
 
     def __init__(self, width: int, kernel: int = 3) -> None:
         super().__init__()
@@ -55,17 +58,17 @@ class Block(nn.Module):
 
 
 class Head(nn.Sequential):
-    """What a level says: blocks, then 15 values at each place."""
+    """The head of one grid: blocks, then 15 values at each anchor point."""
 
     def __init__(self, blocks: int) -> None:
-        last = nn.Conv2d(WIDTH, ROW, 1)
+        last = nn.Conv2d(WIDTH, VALUES, 1)
         nn.init.normal_(last.weight, std=0.01)
-        last.bias = nn.Parameter(torch.tensor([0.0] * (ROW - 1) + [RARE]))
+        last.bias = nn.Parameter(torch.tensor([0.0] * SCORE + [INITIAL_LOGIT]))
         super().__init__(*(Block(WIDTH) for _ in range(blocks)), last)
 
 
 class Spot(nn.Module):
-    """Three grids of answers from one pass; coarse maps are added to finer ones on the way (Lin et al. 2017)."""
+    """Backbone, feature pyramid (Lin et al. 2017) and the heads of three grids."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,67 +79,77 @@ class Spot(nn.Module):
         self.heads = nn.ModuleList(Head(blocks) for blocks in (1, 2, 2))  # coarse grids are cheap
 
     def forward(self, image: Tensor) -> Tensor:
-        """float (B, 3, H, W) RGB from 0 to 255, sides multiples of 32 -> what each place says (B, P, 15).
+        """Predict offsets at every anchor point.
 
-        As offsets: of the box's centre, logarithm of its sides, of the points - in strides from the place - and the
-        score's logit. `decoded` gives them their meaning.
+        Args:
+            image: (B, 3, H, W) float RGB from 0 to 255, sides multiples of 32.
+
+        Returns:
+            (B, P, 15): centre of the box relative to the anchor point, logarithm of its sides and landmarks relative
+            to the anchor point, all in strides, and the logit of the score. `decode` turns them into pixels.
         """
         fine = self.eighth(image / 255)
         middle = self.sixteenth(fine)
         maps = [lateral(x) for lateral, x in zip(self.lateral, (fine, middle, self.thirtysecond(middle)), strict=True)]
         maps[1] = maps[1] + F.interpolate(maps[2], scale_factor=2.0)
         maps[0] = maps[0] + F.interpolate(maps[1], scale_factor=2.0)
-        answers = [head(torch.relu(x)).flatten(2) for head, x in zip(self.heads, maps, strict=True)]
-        return torch.cat(answers, 2).transpose(1, 2)  # (B, P, 15)
+        offsets = [head(torch.relu(x)).flatten(2) for head, x in zip(self.heads, maps, strict=True)]
+        return torch.cat(offsets, 2).transpose(1, 2)  # (B, P, 15)
 
 
 def load_spot(checkpoint: Path) -> Spot:
-    """The detector in a file that `edgefr train-detector` wrote.
+    """Load a detector.
+
+    Args:
+        checkpoint: A file that `edgefr train-detector` wrote.
+
+    Returns:
+        The network in training mode.
 
     Raises:
-        EdgefrError: there is no such file, or it is another one.
+        EdgefrError: The file is missing or is something else.
     """
     net = Spot()
     try:
         net.load_state_dict(load_file(checkpoint), strict=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise EdgefrError(
-            f"a detector's checkpoint in {checkpoint}",
+            f"the checkpoint of a detector in {checkpoint}",
             "another file or none",
             "make one with `edgefr train-detector train/spot-first.toml`",
         ) from error
     return net
 
 
-def places(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Centres and strides (P, 3) of all places in a picture of this size, x, y and stride in pixels."""
-    levels = []
+def anchor_points(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Centres and strides (P, 3) of all anchor points of a picture of this size: x, y and stride in pixels."""
+    grids = []
     for stride in STRIDES:
         y, x = (torch.arange(side // stride, device=device) * float(stride) + stride / 2 for side in (height, width))
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), 2).reshape(-1, 2)  # (rows * columns, 2)
-        levels.append(F.pad(grid, (0, 1), value=stride))
-    return torch.cat(levels)
+        grids.append(F.pad(grid, (0, 1), value=stride))
+    return torch.cat(grids)
 
 
-def decoded(answers: Tensor, places: Tensor) -> Tensor:
-    """Answers (B, P, 15) -> faces (B, P, 15) in pixels, their scores still as logits."""
-    at, stride = places[:, :2], places[:, 2:]
-    centre = at + answers[..., :2] * stride
-    size = answers[..., 2:4].clamp(max=LONGEST).exp() * stride
-    points = at.repeat(1, 5) + answers[..., 4:14] * stride
-    return torch.cat([centre - size / 2, size, points, answers[..., 14:]], -1)
+def decode(offsets: Tensor, points: Tensor) -> Tensor:
+    """Offsets (B, P, 15) of `Spot` and `anchor_points` (P, 3) -> faces (B, P, 15) in pixels, scores as logits."""
+    xy, stride = points[:, :2], points[:, 2:]
+    centre = xy + offsets[..., XY] * stride
+    size = offsets[..., SIZE].clamp(max=MAX_LOG_SIZE).exp() * stride
+    landmarks = xy.repeat(1, 5) + offsets[..., LANDMARKS] * stride
+    return torch.cat([centre - size / 2, size, landmarks, offsets[..., SCORE:]], -1)
 
 
 class SpotContract(nn.Module):
-    """A detector as edgefr's runtime takes it."""
+    """The detector with the input and output of the exported graph."""
 
     def __init__(self, net: Spot) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, image: Tensor) -> Tensor:
-        """uint8 (1, H, W, 3) RGB, sides multiples of 32 -> every place's face (P, 15) in pixels, scores 0 to 1."""
+        """uint8 (1, H, W, 3) RGB, sides multiples of 32 -> faces (P, 15) in pixels, scores 0 to 1."""
         height, width = image.shape[1:3]
-        answers = self.net(image.permute(0, 3, 1, 2).float())
-        faces = decoded(answers, places(height, width, image.device))[0]
-        return torch.cat([faces[:, :14], faces[:, 14:].sigmoid()], 1)
+        offsets = self.net(image.permute(0, 3, 1, 2).float())
+        faces = decode(offsets, anchor_points(height, width, image.device))[0]
+        return torch.cat([faces[:, :SCORE], faces[:, SCORE:].sigmoid()], 1)

@@ -135,15 +135,15 @@ class FusedPass:
             raise inference_error(RUNTIME, error) from error
 
     def _forward(self, faces: Faces) -> Parts:
-        from edgefr.nn.fused_model import Features, normalise
+        from edgefr.nn.fused_model import BackboneFeatures, normalise
 
         torch, model = self._torch, self._model
         unit = torch.nn.functional.normalize
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             image = normalise(torch.tensor(faces)).contiguous(memory_format=torch.channels_last)
             a, b = model.backbone_a(image), model.backbone_b(image)  # `backbone_features` would drop their lengths
-            features = Features(a.map, b.map, torch.cat([unit(a.embedding), unit(b.embedding)], 1))
-            mu, logvar = model.encode(features)
+            seen = BackboneFeatures(a.map, b.map, torch.cat([unit(a.embedding), unit(b.embedding)], 1))
+            mu, logvar = model.encode(seen)
         uncertainty = None if logvar is None else logvar.float().mean(1).numpy()
         return Parts(mu.float().numpy(), uncertainty, a.embedding.float().numpy(), b.embedding.float().numpy())
 

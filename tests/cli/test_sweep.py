@@ -14,7 +14,7 @@ from edgefr.evaluation.bootstrap import Estimate
 from edgefr.evaluation.figures import BackboneComparison
 from edgefr.evaluation.plots import Series
 from edgefr.evaluation.variants import Row
-from edgefr.training.recogniser.recipe_sweep import variants
+from edgefr.training.recogniser.recipe_sweep import expand_variants
 from tests.training import tiny
 
 STAGE = ("distill.schedule.steps=1", "distill.schedule.batch=8")
@@ -30,7 +30,7 @@ def recipe(tmp_path: Path) -> Path:
     [
         (["--plot", "a.png"], "expected --over"),
         (["--plot", "a.txt", "--over", "seed=1,2"], "ends in .png, .svg or .pdf"),
-        (["--plot", "a.png", "--over", "name=a,b"], "found a: leave out --plot or the value"),
+        (["--plot", "a.png", "--over", "name=a,b"], "found a. Leave out --plot or the value"),
         (["--plot", "a.png", "--over", "views.clean=0.5,nan"], "0 to 1"),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_plot_that_cannot_be_is_refused_before_faces_are_even_looked_for(
 def test_every_recipe_is_a_line_that_rises_in_its_values(recipe: Path, tmp_path: Path, monkeypatch) -> None:
     other = recipe.with_name("other.toml")
     other.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
-    chosen = variants([recipe, other], "distill.pairwise=10,0,1", STAGE)
+    chosen = expand_variants([recipe, other], "distill.pairwise=10,0,1", STAGE)
     exactly = Estimate(0.5, (0.4, 0.6))
     against = BackboneComparison(exactly, "A", exactly)
 

@@ -264,5 +264,5 @@ def test_impossible_choices_are_refused_by_name() -> None:
         {"local_branch": False, "global_branch": False},
         {"depth": 0},
     ):
-        with pytest.raises(EdgefrError, match="correct the recipe"):
+        with pytest.raises(EdgefrError, match="Correct the recipe"):
             FusionSpec(**options)

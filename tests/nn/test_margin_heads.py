@@ -10,10 +10,21 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.nn.margin_heads import HEADS, AdaFace, CurricularFace, MarginHead, build_head  # noqa: E402
+from edgefr.errors import EdgefrError, InvalidArgumentError  # noqa: E402
+from edgefr.nn.margin_heads import (  # noqa: E402
+    MARGINS,
+    AdaFace,
+    CurricularFace,
+    Margin,
+    MarginHead,
+    build_head,
+    head_names,
+)
+from edgefr.nn.partial_fc import SampledHead  # noqa: E402
+from edgefr.training.common.recipes import LabelLossConfig, Schedule, VibConfig  # noqa: E402
 
-MARGIN_HEADS = [name for name in HEADS if name != "softmax"]
+HEADS = head_names()
+MARGIN_HEADS = list(MARGINS)
 CLASSES, WIDTH = 5, 8
 
 
@@ -200,7 +211,7 @@ def test_adafaces_margin_follows_quality_from_the_first_batch_whatever_the_norms
     """Statistics of the batch itself: of two faces, the better one's angle is made larger, the other's smaller."""
     head = build_head("adaface", 4, 3)
     norm = length * torch.tensor([[0.5], [1.5]])
-    moved = head.margin.move(torch.full((2, 1), 0.5), norm)
+    moved = head.margin.target_logit(torch.full((2, 1), 0.5), norm)
     assert head.margin.norm_mean.item() == pytest.approx(length)
     assert head.margin.norm_std.item() == pytest.approx(length / math.sqrt(2))
     z = 0.333 * torch.tensor([-0.5, 0.5]) * length / (length / math.sqrt(2) + 1e-3)
@@ -210,7 +221,7 @@ def test_adafaces_margin_follows_quality_from_the_first_batch_whatever_the_norms
 
 def test_adaface_takes_every_face_for_an_average_one_before_it_has_seen_a_batch() -> None:
     head = build_head("adaface", 4, 3).eval()
-    moved = head.margin.move(torch.tensor([[0.5], [0.1]]), torch.tensor([[3.0], [90.0]]))
+    moved = head.margin.target_logit(torch.tensor([[0.5], [0.1]]), torch.tensor([[3.0], [90.0]]))
     torch.testing.assert_close(moved, torch.tensor([[0.1], [-0.3]]))
 
 
@@ -257,7 +268,7 @@ def test_magface_makes_norms_grow_within_its_range_and_asks_more_of_long_ones() 
     assert norm.grad[1] < norm.grad[2] < 0
     assert norm.grad[3].item() == pytest.approx(0, abs=1e-7)  # the minimum is at the upper end
     own = torch.full((5, 1), 0.8)
-    moved = head.margin.move(own, norm).squeeze(1)
+    moved = head.margin.target_logit(own, norm).squeeze(1)
     margins = (moved.acos() - own.squeeze(1).acos()).tolist()
     assert margins == pytest.approx([0.45, 0.45, 0.625, 0.8, 0.8], abs=1e-5)
 
@@ -316,3 +327,22 @@ def test_a_row_without_its_class_keeps_its_cosines(name) -> None:
 def test_an_unknown_head_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EdgefrError, match=r"expected a margin head among sphereface.*found 'arc'"):
         build_head("arc", 4, 3)
+
+
+def test_a_new_head_is_a_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Halved(Margin):
+        """Half the cosine."""
+
+        def target_logit(self, cosine, norm):
+            return cosine / 2
+
+    monkeypatch.setitem(MARGINS, "halved", Halved)
+    assert VibConfig(Schedule(steps=1), head="halved").head == "halved"
+    assert LabelLossConfig(head="halved").head == "halved"
+    for head in (build_head("halved", 3, 3), SampledHead("halved", 3, 3)):
+        head.weight.data = torch.eye(3)
+        expected = -torch.tensor([64 * 0.3, 64 * 0.8, 0.0]).log_softmax(0)[0]
+        torch.testing.assert_close(head.loss(torch.tensor([[0.6, 0.8, 0.0]]), torch.tensor([0])), expected)
+    monkeypatch.delitem(MARGINS, "halved")
+    with pytest.raises(InvalidArgumentError, match=r"vib\.head to be one of softmax, sphereface, .*, found 'halved'"):
+        VibConfig(Schedule(steps=1), head="halved")

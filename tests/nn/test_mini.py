@@ -64,7 +64,7 @@ def test_a_code_as_long_as_each_embedding_starts_as_their_sum() -> None:
     model = fused(skip="embeddings")
     first, second = F.normalize(torch.randn(2, 5, 128), dim=2)
     maps = torch.zeros(5, 128, 7, 7)
-    from edgefr.nn.fused_model import Features
+    from edgefr.nn.fused_model import BackboneFeatures
 
-    mu = model.encode(Features(maps, maps, torch.cat([first, second], 1))).mu
+    mu = model.encode(BackboneFeatures(maps, maps, torch.cat([first, second], 1))).mu
     torch.testing.assert_close(F.normalize(mu), F.normalize(first + second))

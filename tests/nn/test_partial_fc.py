@@ -13,10 +13,10 @@ from torch import distributed as dist  # noqa: E402
 from torch import multiprocessing  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.nn.margin_heads import HEADS, build_head  # noqa: E402
+from edgefr.nn.margin_heads import MARGINS, build_head  # noqa: E402
 from edgefr.nn.partial_fc import SampledHead  # noqa: E402
 
-MARGIN_HEADS = [name for name in HEADS if name != "softmax"]
+MARGIN_HEADS = list(MARGINS)
 CLASSES, WIDTH, PIXELS, STEPS = 7, 6, 9, 3
 
 
@@ -128,7 +128,9 @@ def test_each_rank_samples_its_own_classes(ranks) -> None:
 
 def test_fewer_classes_than_processes_are_refused(ranks) -> None:
     for rank in ranks:
-        assert list(rank["refused"]) == ["expected at least a class for each of the 2 processes, found 1: start fewer"]
+        assert list(rank["refused"]) == [
+            "expected at least one class for each of the 2 processes, found 1. Start fewer processes."
+        ]
 
 
 @pytest.mark.parametrize("name", MARGIN_HEADS)

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgefr.nn.spot_network import Spot, SpotContract, decoded, places  # noqa: E402
+from edgefr.nn.spot_network import Spot, SpotContract, anchor_points, decode  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def test_it_is_small(net: Spot) -> None:
 def test_every_place_answers_whatever_the_size(net: Spot, height: int, width: int) -> None:
     with torch.no_grad():
         answers = net(torch.zeros(2, 3, height, width))
-    grid = places(height, width)
+    grid = anchor_points(height, width)
     assert answers.shape == (2, len(grid), 15)
     assert len(grid) == sum(height * width // stride**2 for stride in (8, 16, 32))
 
 
 def test_places_are_the_centres_of_their_squares() -> None:
-    grid = places(64, 96).numpy()
+    grid = anchor_points(64, 96).numpy()
     finest = grid[grid[:, 2] == 8]
     assert finest[0].tolist() == [4, 4, 8]
     assert finest[13].tolist() == [12, 12, 8]  # 12 squares in a row
@@ -39,7 +39,7 @@ def test_places_are_the_centres_of_their_squares() -> None:
 
 def test_answers_are_in_strides_from_the_place() -> None:
     answer = torch.tensor([[0.5, -1, np.log(2), np.log(3), 1, 0, 0, 1, -1, 0, 0, -1, 2, 2, -0.7]], dtype=torch.float32)
-    row = decoded(answer[None], torch.tensor([[48.0, 80.0, 32.0]]))[0, 0]
+    row = decode(answer[None], torch.tensor([[48.0, 80.0, 32.0]]))[0, 0]
     box, points, logit = row[:4], row[4:14].reshape(5, 2), row[14]
     assert box.tolist() == pytest.approx([64 - 32, 48 - 48, 64, 96])
     assert points.tolist() == [[80, 80], [48, 112], [16, 80], [48, 48], [112, 144]]
@@ -53,7 +53,7 @@ def test_what_lies_elsewhere_does_not_change_a_fine_place(net: Spot) -> None:
     changed[:, :, 960:] = 0
     with torch.no_grad():
         before, after = (SpotContract(net)(image) for image in (picture, changed))
-    x = places(64, 1024)[:, 0]
+    x = anchor_points(64, 1024)[:, 0]
     moved = (before - after).abs().amax(1)
     assert moved[x > 960].min() > 0
     assert moved[x < 300].max() < 1e-4

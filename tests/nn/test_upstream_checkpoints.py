@@ -1,4 +1,4 @@
-"""Checkpoints of others: every wrapping is understood, colour is settled, nothing hostile runs."""
+"""Checkpoints of other projects: wrappings, colour order, damage, and hostile pickles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.errors import EdgefrError, WrongModelError  # noqa: E402
 from edgefr.nn.architectures import build_backbone  # noqa: E402
 from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint  # noqa: E402
 
@@ -87,6 +87,42 @@ def test_resume_files_and_old_files_without_counters_load(mobilefacenet, tmp_pat
     assert backbone_from_checkpoint(path).arch == "mobilefacenet"
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "model.", "model.module.", "backbone."],
+)
+def test_prefixes_of_wrapping_modules_are_removed(mobilefacenet, prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(under(prefix, mobilefacenet) | {"optimizer_step": torch.zeros(1)}, path)
+    assert torch.equal(first_conv(path), mobilefacenet["conv1.0.weight"])
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("container", ["net", "model_state_dict", "ema", "state_dict", "model"])
+def test_state_dicts_are_found_in_their_containers(mobilefacenet, container: str, prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"epoch": 3, "optimizer": {"lr": 0.1}, container: under(prefix, mobilefacenet)}, path)
+    assert torch.equal(first_conv(path), mobilefacenet["conv1.0.weight"])
+
+
+def test_a_compiled_adaface_network_is_still_bgr_and_a_wrapped_cvlface_one_rgb(ir18, tmp_path: Path) -> None:
+    wanted = ir18["input_layer.0.weight"]
+    torch.save({"state_dict": under("model._orig_mod.", ir18)}, tmp_path / "adaface.ckpt")
+    assert torch.equal(first_conv(tmp_path / "adaface.ckpt"), wanted.flip(1))
+    torch.save(under("module.model.net.", ir18), tmp_path / "cvlface.pt")
+    assert torch.equal(first_conv(tmp_path / "cvlface.pt"), wanted)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_as_the_cause(mobilefacenet, value: float, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(mobilefacenet | {"conv3.bias": torch.full_like(mobilefacenet["conv3.bias"], value)}, path)
+    with pytest.raises(
+        WrongModelError, match=r"finite weights in .*NaN or infinity in 1 of \d+ tensors \(conv3.bias\)"
+    ):
+        backbone_from_checkpoint(path)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_both_formats_of_torch_save_load(mobilefacenet, legacy: bool, tmp_path: Path) -> None:
     path = tmp_path / "net.ckpt"
@@ -152,7 +188,7 @@ def test_missing_and_extra_tensors_are_named(mobilefacenet, tmp_path: Path) -> N
     torch.save(state, path)
     with pytest.raises(EdgefrError, match=r"1 missing \(conv3.bias\) and 1 extra \(surplus.weight\)"):
         backbone_from_checkpoint(path, arch="mobilefacenet")
-    with pytest.raises(EdgefrError, match="name the architecture"):
+    with pytest.raises(EdgefrError, match="Name the architecture"):
         backbone_from_checkpoint(path)
 
 

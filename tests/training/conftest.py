@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from edgefr.nn.architectures import ARCHITECTURES  # noqa: E402
 from edgefr.nn.fusion import EmbeddingMlp  # noqa: E402
-from edgefr.training.common.recipes import Recipe  # noqa: E402
+from edgefr.training.common.recipes import FusionRecipe  # noqa: E402
 from tests.training import tiny  # noqa: E402
 
 
@@ -30,6 +30,6 @@ def nets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def recipe(nets: None, faces: Path, tmp_path: Path) -> Callable[..., Recipe]:
+def recipe(nets: None, faces: Path, tmp_path: Path) -> Callable[..., FusionRecipe]:
     """`recipe("vib.schedule.steps=3", ...)`: a recipe of tiny nets."""
     return lambda *settings: tiny.tiny_recipe(tmp_path, faces, *settings)

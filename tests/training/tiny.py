@@ -19,7 +19,7 @@ from edgefr.nn.architectures import ARCHITECTURES
 from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm
 from edgefr.nn.fusion import EmbeddingMlp
 from edgefr.training.common import loop
-from edgefr.training.common.recipes import Recipe
+from edgefr.training.common.recipes import FusionRecipe
 
 PEOPLE = 124
 """With two pictures each: just enough impostor pairs for the threshold."""
@@ -101,8 +101,8 @@ skip = "embeddings"
     return path
 
 
-def tiny_recipe(folder: Path, faces: Path, *settings: str) -> Recipe:
-    return read_toml(Recipe, write_recipe(folder, faces), settings)
+def tiny_recipe(folder: Path, faces: Path, *settings: str) -> FusionRecipe:
+    return read_toml(FusionRecipe, write_recipe(folder, faces), settings)
 
 
 def stopping(title: str, images: int) -> Callable[[str, int], AbstractContextManager[Callable[[int], None]]]:

@@ -1,4 +1,4 @@
-"""Data-parallel training under `torchrun`: who this process is, and what all processes agree on."""
+"""Data-parallel training under `torchrun`: the rank of this process, and what all processes share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from torch import distributed as dist
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size`, and the device it computes on."""
+    """The processes that train together.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        size: Number of processes.
+        device: Device of this process.
+    """
 
     rank: int = 0
     size: int = 1
@@ -23,26 +29,28 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes what all have in common."""
+        """Whether this process writes the files that all share."""
         return self.rank == 0
 
     @property
     def key(self) -> tuple[int, ...]:
-        """What a state depends on: the number of processes, where there are several."""
+        """Part of the key of a saved state: the number of processes if there are several."""
         return () if self.size == 1 else (self.size,)
 
     @property
     def machine(self) -> str:
-        """What computes, in words."""
+        """The hardware in words, for manifests."""
         kind = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
         return kind if self.size == 1 else f"{self.size} processes, {kind}"
 
     def autocast(self) -> torch.autocast:
-        """bf16 where it is safe; it needs no loss scaling. A processor that has no instructions for it takes ten times
-        as long as in FP32, so it computes in that."""
+        """A context that computes in bf16, which needs no loss scaling.
+
+        A CPU without bf16 instructions computes in FP32, because bf16 takes ten times as long there.
+        """
         with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        able = self.device.type != "cpu" or (with_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=able)
+        supported = self.device.type != "cpu" or (with_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=supported)
 
     def mean(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over all processes."""
@@ -52,23 +60,23 @@ class World:
             dist.all_reduce(tensor)
             tensor /= self.size
 
-    def largest(self, value: float) -> float:
-        """The largest of all processes' values: every process then decides alike."""
+    def maximum(self, value: float) -> float:
+        """The largest value of all processes, so that they decide alike."""
         if self.size == 1:
             return value
         tensor = torch.tensor([value], device=self.device, dtype=torch.float64)
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return float(tensor)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def barrier(self) -> None:
+        """Wait until all processes reach this call."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """The processes that `torchrun` started, or this one alone; on GPUs where there are any."""
+def join_world() -> Iterator[World]:
+    """Join the processes that `torchrun` started, or train in this process alone; on GPUs if there are any."""
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
@@ -86,9 +94,11 @@ def world() -> Iterator[World]:
 
 
 @contextmanager
-def cores_left_by(workers: int) -> Iterator[None]:
-    """Compute on the cores that so many loading processes leave. Where both want all of them, each waits for the
-    other: on two cores a detector learned from 50 pictures a second beside one worker, and from 72 on one thread."""
+def threads_beside_workers(workers: int) -> Iterator[None]:
+    """Limit torch to the cores that the loading processes leave free.
+
+    On two cores, a detector trains on 50 pictures a second with two threads next to one worker, and on 72 with one.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - workers))
     try:

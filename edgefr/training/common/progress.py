@@ -1,4 +1,4 @@
-"""How what lasts tells of itself: `with progress(title, total) as advance: advance(1)`."""
+"""Protocol of progress bars: `with progress(title, total) as advance: advance(1)`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
-def silent(_title: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """A progress that nobody sees."""
+def no_progress(_title: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A progress bar that shows nothing."""
     return nullcontext(lambda _count: None)

@@ -1,4 +1,7 @@
-"""What a training recipe says; `train/*.toml` are instances of `Recipe`."""
+"""The tables of training recipes. A recipe in `train/*.toml` is read into one of these dataclasses.
+
+The names of fields are the keys of the TOML files. They are part of the keys of saved states and must not change.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.spec import FusionSpec
-
-HeadName = Literal["softmax", "sphereface", "cosface", "arcface", "adaface", "curricularface", "magface"]
 
 
 @dataclass(frozen=True)
-class Data:
-    """Aligned faces by person: a folder, a zip, a .rec or a .csv; and who is left out.
+class DataConfig:
+    """The training faces, `[data]`.
 
-    `pairs` is LFW's pairs file and `test_folds` the folds whose people are never trained on. `limit` takes only
-    that many faces, evenly spread, for a quick run. `workers` are processes that decode and degrade.
+    Attributes:
+        faces: Aligned faces by person: a folder, a zip, a .rec or a .csv.
+        pairs: LFW's pairs file.
+        test_folds: Folds of `pairs` whose people are never trained on.
+        limit: Use only this many faces, evenly spread, for a quick run.
+        workers: Processes that decode and augment.
     """
 
     faces: Path
@@ -27,21 +32,24 @@ class Data:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        known = set(range(1, 11))
-        folds = set(self.test_folds)
-        require(folds < known, "data.test_folds", "some of the folds 1 to 10, but not all", self.test_folds)
-        require(self.limit is None or self.limit >= 2, "data.limit", "at least 2", self.limit)
-        require(0 <= self.workers <= 256, "data.workers", "0 to 256", self.workers)
+        folds = "some of the folds 1 to 10, but not all"
+        check_setting(set(self.test_folds) < set(range(1, 11)), "data.test_folds", folds, self.test_folds)
+        check_setting(self.limit is None or self.limit >= 2, "data.limit", "at least 2", self.limit)
+        check_setting(0 <= self.workers <= 256, "data.workers", "0 to 256", self.workers)
 
 
 @dataclass(frozen=True)
-class Views:
-    """How each face is shown to the backbones.
+class AugmentationConfig:
+    """Data augmentation of the training faces, `[views]`.
 
-    `mirrored`: as it is and mirrored. `degraded`: in so many `variants`, warped a little; a share of `clean` is
-    left at that, the rest is degraded; a share of `blends` is first mixed with another person's face.
-    `maps`: run the backbones at every step (`online`: fresh views each epoch) or once, keeping their feature maps
-    in shards (`cache`), as `fp16` or `int8`.
+    Attributes:
+        kind: `mirrored`: each face as it is and mirrored. `degraded`: each face in several variants, slightly warped.
+        variants: Number of degraded variants of a face in one epoch.
+        clean: Share of the variants that are only warped; the others are degraded, too.
+        blends: Share of the variants that are first blended with the face of another person.
+        maps: `online` runs the backbones at every step, with new variants in each epoch. `cache` runs them once and
+            keeps their feature maps on disk.
+        store: Format of cached feature maps.
     """
 
     kind: Literal["mirrored", "degraded"] = "degraded"
@@ -52,16 +60,22 @@ class Views:
     store: Literal["fp16", "int8"] = "fp16"
 
     def __post_init__(self) -> None:
-        require(1 <= self.variants <= 1000, "views.variants", "1 to 1000", self.variants)
-        require(0 <= self.clean <= 1, "views.clean", "0 to 1", self.clean)
-        require(0 <= self.blends <= 1, "views.blends", "0 to 1", self.blends)
+        check_setting(1 <= self.variants <= 1000, "views.variants", "1 to 1000", self.variants)
+        check_setting(0 <= self.clean <= 1, "views.clean", "0 to 1", self.clean)
+        check_setting(0 <= self.blends <= 1, "views.blends", "0 to 1", self.blends)
 
 
 @dataclass(frozen=True)
-class Mix:
-    """What a detector is shown, as shares: pictures nearly `as_taken` and `faceless` ones, all others composites; of
-    those as taken, the ones that are `exact`, neither scaled nor tilted (but spoiled and turned like others); of all,
-    those `turned` as a whole; of the photographs in them, those chosen for a face that is `hard` to find."""
+class CompositeConfig:
+    """Shares of the kinds of training pictures of a detector, `[mix]`. All others are composites.
+
+    Attributes:
+        as_taken: Windows of photographs, mirrored or not.
+        exact: Of these, the share that is neither scaled nor tilted.
+        faceless: Pictures without a face.
+        turned: Of all pictures, the share that is rotated as a whole.
+        hard: Of the photographs, the share that is selected for a face that the teacher is unsure of.
+    """
 
     as_taken: float = 0.5
     exact: float = 0.3
@@ -71,18 +85,26 @@ class Mix:
 
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
-            require(0 <= share <= 1, f"mix.{name}", "0 to 1", share)
-        both = self.as_taken + self.faceless
-        require(both <= 1, "mix.as_taken and mix.faceless", "at most 1 together", both)
+            check_setting(0 <= share <= 1, f"mix.{name}", "0 to 1", share)
+        total = self.as_taken + self.faceless
+        check_setting(total <= 1, "mix.as_taken and mix.faceless", "at most 1 together", total)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How far and how fast: `steps`, or `epochs` over all views.
+    """Length, batch size and optimiser of a stage.
 
-    The learning rate rises over the first twentieth and falls as a cosine to zero; with `drops` it starts at
-    `lr` and falls to a tenth after each of these epochs. A step takes `accumulate` batches. `ema` is the decay of
-    the weights' running average that is kept in the end, 0 for none.
+    Attributes:
+        steps: Number of steps. Give this or `epochs`.
+        epochs: Number of passes over all samples.
+        batch: Samples of a batch, over all processes.
+        accumulate: Batches of a step.
+        optimizer: `adamw` or `sgd`.
+        lr: Peak learning rate. It rises over the first twentieth of the steps and falls as a cosine to zero.
+        weight_decay: Weight decay of all but norms and biases.
+        momentum: Momentum of SGD.
+        drops: Instead of the cosine, the learning rate starts at `lr` and falls to a tenth after each of these epochs.
+        ema: Decay of a running average of the weights, which is the result; 0 for none.
     """
 
     steps: int | None = None
@@ -99,32 +121,39 @@ class Schedule:
     def __post_init__(self) -> None:
         length = self.steps if self.epochs is None else self.epochs
         one = (self.steps is None) != (self.epochs is None) and length is not None and length >= 1
-        require(one, "a schedule", "either steps or epochs of at least 1", (self.steps, self.epochs))
-        require(2 <= self.batch <= 65536, "a schedule's batch", "2 to 65536", self.batch)
-        require(1 <= self.accumulate <= 4096, "a schedule's accumulate", "1 to 4096", self.accumulate)
-        require(0 < self.lr < 10, "a schedule's lr", "between 0 and 10", self.lr)
-        require(0 <= self.weight_decay < 1, "a schedule's weight_decay", "at least 0 and below 1", self.weight_decay)
-        require(0 <= self.momentum < 1, "a schedule's momentum", "at least 0 and below 1", self.momentum)
-        require(0 <= self.ema < 1, "a schedule's ema", "at least 0 and below 1", self.ema)
-        known = not self.drops or (self.epochs is not None and list(self.drops) == sorted(set(self.drops)))
-        require(known, "a schedule's drops", "rising epochs of a schedule in epochs", self.drops)
+        check_setting(one, "a schedule", "either steps or epochs of at least 1", (self.steps, self.epochs))
+        check_setting(2 <= self.batch <= 65536, "a schedule's batch", "2 to 65536", self.batch)
+        check_setting(1 <= self.accumulate <= 4096, "a schedule's accumulate", "1 to 4096", self.accumulate)
+        check_setting(0 < self.lr < 10, "a schedule's lr", "between 0 and 10", self.lr)
+        for name in ("weight_decay", "momentum", "ema"):
+            value = getattr(self, name)
+            check_setting(0 <= value < 1, f"a schedule's {name}", "at least 0 and below 1", value)
+        rising = not self.drops or (self.epochs is not None and list(self.drops) == sorted(set(self.drops)))
+        check_setting(rising, "a schedule's drops", "rising epochs of a schedule in epochs", self.drops)
 
-    def length(self, views: int) -> int:
-        """Steps over `views` views; an epoch's last, smaller batch is left out."""
+    def total_steps(self, samples: int) -> int:
+        """Steps of the whole stage if an epoch has so many samples. The last, smaller batch of an epoch is dropped."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
-        return self.epochs * self.steps_of_an_epoch(views)
+        return self.epochs * self.steps_per_epoch(samples)
 
-    def steps_of_an_epoch(self, views: int) -> int:
-        return max(1, views // (self.batch * self.accumulate))
+    def steps_per_epoch(self, samples: int) -> int:
+        """Whole steps of an epoch, at least one."""
+        return max(1, samples // (self.batch * self.accumulate))
 
 
 @dataclass(frozen=True)
-class Seat:
-    """One backbone: its checkpoint and, for a partner made here, how it is fine-tuned with AdaFace loss.
+class BackboneConfig:
+    """One backbone, `[a]` or `[b]`.
 
-    `clean` is the share of images that fine-tuning leaves undegraded.
+    Attributes:
+        checkpoint: File with its weights.
+        loss: Margin loss that it was trained with.
+        arch: Architecture; found from the file if not given.
+        colour: Colour order of the weights; found from the file if not given.
+        finetune: Fine-tune it first with AdaFace loss.
+        clean: Share of images that fine-tuning leaves undegraded.
     """
 
     checkpoint: Path
@@ -135,17 +164,19 @@ class Seat:
     clean: float = 0.5
 
     def __post_init__(self) -> None:
-        tuned = self.finetune is None or self.loss == "adaface"
-        require(tuned, "the loss of a seat with finetune", "adaface, which is what fine-tuning uses", self.loss)
-        require(0 <= self.clean <= 1, "a seat's clean", "0 to 1", self.clean)
+        adaface = self.finetune is None or self.loss == "adaface"
+        check_setting(adaface, "the loss of a backbone with finetune", "adaface, which fine-tuning uses", self.loss)
+        check_setting(0 <= self.clean <= 1, "a backbone's clean", "0 to 1", self.clean)
 
 
 @dataclass(frozen=True)
-class Distill:
-    """Teaching the fusion to give, for a degraded image, what the backbones say of the clean one.
+class DistillConfig:
+    """Distillation, `[distill]`: for a degraded image the fusion learns the embeddings of the clean image.
 
-    `pairwise` is the weight of the similarities within a batch, `likelihood` that of the log-variance's Gaussian
-    likelihood.
+    Attributes:
+        schedule: Length and optimiser.
+        pairwise: Weight of the loss on similarities within a batch.
+        likelihood: Weight of the Gaussian likelihood, which trains the log-variance.
     """
 
     schedule: Schedule
@@ -153,93 +184,143 @@ class Distill:
     likelihood: float = 0.01
 
     def __post_init__(self) -> None:
-        require(self.pairwise >= 0, "distill.pairwise", "at least 0", self.pairwise)
-        require(self.likelihood >= 0, "distill.likelihood", "at least 0", self.likelihood)
+        check_setting(self.pairwise >= 0, "distill.pairwise", "at least 0", self.pairwise)
+        check_setting(self.likelihood >= 0, "distill.likelihood", "at least 0", self.likelihood)
 
 
 @dataclass(frozen=True)
-class Vib:
-    """Teaching by labels: cross-entropy of the sampled code plus `beta` times its KL divergence in nats.
+class VibConfig:
+    """Training by labels through the variational information bottleneck, `[vib]`.
 
-    `head` is the decoder, `classes` the share of classes sampled for each step (PartialFC below 1). `anchor`
-    keeps the aim of distillation beside the labels, with this weight.
+    Attributes:
+        schedule: Length and optimiser.
+        beta: Weight of the KL divergence in nats, next to the cross-entropy of the sampled code.
+        head: Decoder, a name of `nn.margin_heads.MARGINS` or `softmax`.
+        classes: Share of the classes that is sampled for each step (PartialFC below 1).
+        anchor: Weight of the distillation targets next to the labels.
     """
 
     schedule: Schedule
     beta: float = 1e-3
-    head: HeadName = "softmax"
+    head: str = "softmax"
     classes: float = 1.0
     anchor: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.beta >= 0, "vib.beta", "at least 0", self.beta)
-        require(0 < self.classes <= 1, "vib.classes", "above 0 and at most 1", self.classes)
+        check_setting(self.beta >= 0, "vib.beta", "at least 0", self.beta)
+        _check_head("vib.head", self.head)
+        check_setting(0 < self.classes <= 1, "vib.classes", "above 0 and at most 1", self.classes)
         margin = self.classes == 1 or self.head != "softmax"
-        require(margin, "vib.head", "a margin head where classes are sampled", self.head)
-        require(self.anchor >= 0, "vib.anchor", "at least 0", self.anchor)
+        check_setting(margin, "vib.head", "a margin head if classes are sampled", self.head)
+        check_setting(self.anchor >= 0, "vib.anchor", "at least 0", self.anchor)
 
 
 @dataclass(frozen=True)
-class AimsOf:
-    """Aims that are not the backbones' own embeddings of clean faces but those of a `teacher`, the checkpoint of a
-    backbone or a fused model that both were taught to imitate."""
+class TargetConfig:
+    """Distillation targets of a fusion, `[aims]`, other than the backbones' own embeddings of clean faces.
+
+    Attributes:
+        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from.
+    """
 
     teacher: Path
 
 
 @dataclass(frozen=True)
-class Labels:
-    """A loss of the people's labels with this `weight`, beside imitation; faces of nobody take no part."""
+class LabelLossConfig:
+    """Loss on the people's labels next to distillation, `[labels]`. Faces of nobody are left out.
 
-    head: HeadName = "arcface"
+    Attributes:
+        head: A name of `nn.margin_heads.MARGINS` or `softmax`.
+        weight: Weight of the loss.
+    """
+
+    head: str = "arcface"
     weight: float = 0.1
 
     def __post_init__(self) -> None:
-        require(self.weight > 0, "labels.weight", "above 0", self.weight)
+        _check_head("labels.head", self.head)
+        check_setting(self.weight > 0, "labels.weight", "above 0", self.weight)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A whole training, by labels, by distillation, or by both in this order: distillation, then labels.
+class FusionRecipe:
+    """Training of a fused model by distillation, by labels, or by distillation and then labels.
 
-    `name` is that of its folder under `runs`, where the feature maps are cached, too.
+    Attributes:
+        name: Name of its folder under `runs`.
+        data: Training faces.
+        a: First backbone.
+        b: Second backbone.
+        fusion: The network between the backbones and the embedding.
+        views: Data augmentation.
+        distill: Distillation stage, if any.
+        vib: Label stage, if any.
+        aims: Targets of another teacher, if any.
+        seed: Seed of all randomness.
+        runs: Folder of results, states and cached feature maps.
     """
 
     name: str
-    data: Data
-    a: Seat
-    b: Seat
+    data: DataConfig
+    a: BackboneConfig
+    b: BackboneConfig
     fusion: FusionSpec = field(default_factory=FusionSpec)
-    views: Views = field(default_factory=Views)
-    distill: Distill | None = None
-    vib: Vib | None = None
-    aims: AimsOf | None = None
+    views: AugmentationConfig = field(default_factory=AugmentationConfig)
+    distill: DistillConfig | None = None
+    vib: VibConfig | None = None
+    aims: TargetConfig | None = None
     seed: int = 0
     runs: Path = Path("train/runs")
 
     def __post_init__(self) -> None:
-        check_named(self.name, self.seed)
-        if self.distill is None and self.vib is None:
-            require(False, "the recipe", "a table distill or vib, or both", "neither")
-        if self.distill is not None or (self.vib is not None and self.vib.anchor > 0):
+        check_name_and_seed(self.name, self.seed)
+        stages = self.distill is not None or self.vib is not None
+        check_setting(stages, "the recipe", "one with a table distill or vib, or both", "neither")
+        if self.needs_targets:
             skip = self.fusion.skip
-            require(skip == "embeddings", "fusion.skip", '"embeddings", which carries the aims of distillation', skip)
+            check_setting(skip == "embeddings", "fusion.skip", '"embeddings", which maps the targets to mu', skip)
         if self.vib is not None:
             blends = self.views.blends if self.views.kind == "degraded" else 0.0
-            require(blends < 1, "views.blends", "below 1 with a table vib: a blend has no label", blends)
+            check_setting(blends < 1, "views.blends", "below 1 with a table vib, because a blend has no label", blends)
             unit = self.vib.head == "magface" and self.fusion.skip == "embeddings"
-            expected = 'another head with fusion.skip = "embeddings": of unit length, they never reach MagFace\'s norms'
-            require(not unit, "vib.head", expected + ", 10 to 110", self.vib.head)
+            expected = 'another head with fusion.skip = "embeddings", whose unit norms never reach MagFace\'s 10 to 110'
+            check_setting(not unit, "vib.head", expected, self.vib.head)
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether a stage uses distillation targets."""
+        return self.distill is not None or (self.vib is not None and self.vib.anchor > 0)
 
 
-def check_named(name: str, seed: int) -> None:
-    """Refuse a name that is no folder's under `runs`, and a seed that not every random generator takes."""
+def check_name_and_seed(name: str, seed: int) -> None:
+    """Check that a recipe's name can be a folder under `runs`, and that every random generator accepts its seed.
+
+    Raises:
+        InvalidArgumentError: One of them is not allowed.
+    """
     plain = name not in ("", ".", "..") and "/" not in name and "\\" not in name
-    require(plain, "name", "the name of a folder under runs", name)
-    require(0 <= seed < 1 << 31, "seed", "0 to 2**31 - 1", seed)
+    check_setting(plain, "name", "the name of a folder under runs", name)
+    check_setting(0 <= seed < 1 << 31, "seed", "0 to 2**31 - 1", seed)
 
 
-def require(good: bool, key: str, expected: str, found: object) -> None:
-    """Raise an EdgefrError that names the recipe's key unless its value is good."""
-    if not good:
-        raise EdgefrError(f"{key} to be {expected}", f"{found!r}", "correct the recipe or --set it")
+def check_setting(valid: bool, key: str, expected: str, found: object) -> None:
+    """Check a setting of a recipe.
+
+    Args:
+        valid: Whether it is allowed.
+        key: Its key in the recipe.
+        expected: The allowed values, in words.
+        found: Its value.
+
+    Raises:
+        InvalidArgumentError: It is not allowed.
+    """
+    if not valid:
+        raise InvalidArgumentError(f"{key} to be {expected}", f"{found!r}", "correct the recipe or use --set")
+
+
+def _check_head(key: str, name: str) -> None:
+    from edgefr.nn.margin_heads import head_names  # recipes are read before torch is needed
+
+    check_setting(name in head_names(), key, f"one of {', '.join(head_names())}", name)

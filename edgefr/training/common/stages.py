@@ -1,4 +1,4 @@
-"""A recipe's stages: the key that says what one is made from, its state, lock, progress bar and log."""
+"""The stages of a recipe: key, state file, lock, progress bar and log of each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ from typing import Any
 from torch import nn
 
 from edgefr.io.run_lock import run_lock
-from edgefr.training.common.loop import Stage
+from edgefr.training.common.loop import StageConfig
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Schedule
-from edgefr.training.common.stage_log import Log
+from edgefr.training.common.stage_log import StageLog
+
+ConfigureStage = Callable[[Mapping[str, nn.Module], list[dict[str, Any]], Schedule, int], StageConfig]
+"""Makes the configuration of an open stage from modules, parameter groups, schedule and samples of an epoch."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Opens the stages of the recipe `name`; states lie under `runs`, by their keys, and logs in `runs/name`."""
+    """Opens the stages of one recipe.
+
+    Attributes:
+        runs: Folder of all runs. `runs/states` holds the states by their keys, `runs/NAME` the log.
+        name: Name of the recipe.
+        seed: Seed of the recipe.
+        progress: Shows the steps.
+        world: The processes that train together.
+    """
 
     runs: Path
     name: str
@@ -30,31 +41,37 @@ class Stages:
     progress: Progress
     world: World
 
-    def open(self, title: str, made_from: list[Any], stack: ExitStack) -> Callable[..., Stage]:
-        """A function that makes a stage of modules, groups, schedule and views.
+    def open(self, title: str, inputs: list[Any], stack: ExitStack) -> ConfigureStage:
+        """Lock a stage until the stack is closed.
 
-        `made_from` is all that it depends on, files by their digests: paths in it do not count, so that folders may
-        be moved. The stage is this run's own until the stack is closed.
+        Args:
+            title: Title of the progress bar; part of the key.
+            inputs: Everything the stage depends on, files as their digests. Paths in it are ignored, so that folders
+                can be moved.
+            stack: Closes the lock, the bar and the log.
+
+        Returns:
+            A function that makes the configuration of the stage.
 
         Raises:
-            EdgefrError: another run is at this stage.
+            EdgefrError: Another run has locked this stage.
         """
-        told = json.dumps(_without_paths([title, *made_from, self.seed, *self.world.key]), sort_keys=True)
-        key = hashlib.sha256(told.encode()).hexdigest()
+        text = json.dumps(_without_paths([title, *inputs, self.seed, *self.world.key]), sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()
         state = self.runs / "states" / f"{key[:16]}.safetensors"
         if self.world.first:
             stack.enter_context(run_lock(state.with_suffix(".lock")))
 
-        def stage_of(
-            modules: Mapping[str, nn.Module], groups: list[dict[str, Any]], schedule: Schedule, views: int
-        ) -> Stage:
-            images = schedule.length(views) * schedule.batch * schedule.accumulate
+        def configure(
+            modules: Mapping[str, nn.Module], groups: list[dict[str, Any]], schedule: Schedule, samples: int
+        ) -> StageConfig:
+            images = schedule.total_steps(samples) * schedule.batch * schedule.accumulate
             advance = stack.enter_context(self.progress(title, images))
-            report = Log(self.runs / self.name, title, advance, self.world)
-            stack.callback(report.close)
-            return Stage(modules, groups, schedule, views, self.seed, key, state, report, self.world)
+            log = StageLog(self.runs / self.name, title, advance, self.world)
+            stack.callback(log.close)
+            return StageConfig(modules, groups, schedule, samples, self.seed, key, state, log, self.world)
 
-        return stage_of
+        return configure
 
 
 def _without_paths(value: Any) -> Any:

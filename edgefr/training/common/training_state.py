@@ -1,4 +1,4 @@
-"""The state of an unfinished training: modules, optimiser and step in one safetensors file."""
+"""The state of an unfinished training in one safetensors file: modules, optimiser and step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from edgefr.io.files import atomic_write
 def save_state(
     path: Path, key: str, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write everything needed to go on at `step`; `key` says what is being trained."""
+    """Write everything that resuming at `step` needs.
+
+    Args:
+        path: File to write.
+        key: Hash of everything the training depends on.
+        step: Number of finished steps.
+        modules: All that change, by name.
+        optimizer: Its momenta are saved, its settings are not.
+    """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"{name}/{entry}": value for entry, value in module.state_dict().items()}
@@ -30,10 +38,19 @@ def save_state(
 
 
 def load_state(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
-    """Put a saved state back and return the step to go on with; 0 where nothing was saved.
+    """Load a saved state into modules and optimiser.
+
+    Args:
+        path: File that `save_state` wrote; it may be missing.
+        key: Must be the key that the state was saved with.
+        modules: As for `save_state`.
+        optimizer: As for `save_state`.
+
+    Returns:
+        The number of finished steps, 0 if there is no file.
 
     Raises:
-        EdgefrError: the state is damaged or belongs to another recipe.
+        EdgefrError: The state is damaged or belongs to another recipe.
     """
     if not path.is_file():
         return 0
@@ -42,31 +59,31 @@ def load_state(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer
             header = json.loads((file.metadata() or {}).get("state", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise EdgefrError(f"a training state in {path}", str(error), "remove the file to start anew") from error
+        raise EdgefrError(f"a training state in {path}", str(error), "remove the file to start again") from error
     if header.get("key") != key:
         raise EdgefrError(
-            f"the state of this recipe in {path}",
-            "that of another",
-            "remove the file to start anew, or --set name=ANOTHER",
+            f"the training state of this recipe in {path}",
+            "that of another recipe",
+            "remove the file to start again, or --set name=ANOTHER",
         )
     for name, module in modules.items():
-        module.load_state_dict(_under(tensors, f"{name}/"), strict=True)
+        module.load_state_dict(_with_prefix(tensors, f"{name}/"), strict=True)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
     for parameter, entries in optimizer.state.items():
         for entry, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                # The file knows no memory layout, and the fused AdamW goes through memory in the parameter's.
+                # The file stores no memory layout, and the fused AdamW needs that of the parameter.
                 entries[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return int(header["step"])
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under(tensors, "optimizer/").items():
+    for name, value in _with_prefix(tensors, "optimizer/").items():
         index, _, entry = name.partition("/")
         state.setdefault(int(index), {})[entry] = value
     return state

@@ -1,4 +1,4 @@
-"""What faces lie on, and what must not be taken for one: patterns, pictures of things, photographs' faceless parts."""
+"""Faceless pictures: backgrounds for faces, and negatives for the detector."""
 
 from __future__ import annotations
 
@@ -8,79 +8,72 @@ import cv2
 import numpy as np
 
 from edgefr.data.degradations import Rng
+from edgefr.detection.geometry import covered_share
 from edgefr.errors import require_extra
-from edgefr.training.detector.labelled_photographs import Photographs
+from edgefr.training.detector.labelled_photographs import LabelledPhotographs
 from edgefr.types import Floats, Image
 
-THINGS = ("brick", "cell", "chelsea", "clock", "coins", "grass", "gravel", "horse", "page", "retina")
-"""Pictures without a face that scikit-image carries; the others (coffee, rocket, moon ...) are kept for tests."""
+OBJECT_PICTURES = ("brick", "cell", "chelsea", "clock", "coins", "grass", "gravel", "horse", "page", "retina")
+"""Faceless pictures of scikit-image; its others (coffee, rocket, moon ...) are reserved for tests."""
 
-LARGEST_THING = 500
-"""Longest side in pixels that they are brought to."""
+OBJECT_PICTURE_SIDE = 500
+"""Longest side in pixels that they are resized to."""
 
-GROWN = 1.9
-"""Of a face's box, what is painted over: hair and chin, too."""
+HEAD_SCALE = 1.9
+"""Size of the ellipse that hides a head, relative to the box of the face: hair and chin, too."""
 
-TRIES = 8
-INSIDE = 0.1
-"""Of a face's box, at most this share may reach into a part that counts as faceless."""
+WINDOW_TRIES = 8
+MAX_COVERED_SHARE = 0.1
+"""Largest share of a face's box that may lie in a faceless window."""
 
 
-def background(photographs: Photographs, side: int, rng: Rng) -> Image:
-    """A faceless picture (side, side, 3), flat or bent."""
+def random_background(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
+    """A random faceless picture (side, side, 3), flat or bent."""
     kind = rng.random()
     if kind < 0.4:
-        picture = faceless_part(photographs, side, rng)
+        picture = faceless_window(photographs, side, rng)
     elif kind < 0.5:
-        picture = scrambled(photographs, side, rng)
+        picture = scrambled_photograph(photographs, side, rng)
     elif kind < 0.65:
-        picture = thing(side, rng)
+        picture = object_picture(side, rng)
     else:
-        picture = pattern(side, rng)
-    return bent(picture, rng) if rng.random() < 0.3 else picture
+        picture = random_pattern(side, rng)
+    return bend(picture, rng) if rng.random() < 0.3 else picture
 
 
-def bent(picture: Image, rng: Rng) -> Image:
-    """The picture (S, S, 3) as on cloth: folds make round shapes, which flat patterns have not."""
+def bend(picture: Image, rng: Rng) -> Image:
+    """Bend a picture (S, S, 3) like cloth, because folds make round shapes, which flat patterns lack."""
     side, waves = len(picture), int(rng.integers(3, 7))
     bends = rng.normal(0, side * rng.uniform(0.02, 0.1), (waves, waves, 2)).astype(np.float32)
-    at = np.indices((side, side), np.float32)[::-1].transpose(1, 2, 0)  # x and y of each pixel
-    where = at + cv2.resize(bends, (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.uint8)
+    pixels = np.indices((side, side), np.float32)[::-1].transpose(1, 2, 0)  # x and y of each pixel
+    source = pixels + cv2.resize(bends, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.remap(picture, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.uint8)
 
 
-def faceless_part(photographs: Photographs, side: int, rng: Rng) -> Image:
-    """A window of a photograph that misses its faces: shoulders, hair, ears, whatever stood behind; or a pattern where
-    no such window is found."""
+def faceless_window(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
+    """A window (side, side, 3) of a photograph beside its faces: shoulders, hair, ears, background. If no such window
+    is found, it is a pattern."""
     index = int(rng.integers(len(photographs)))
-    picture, boxes = photographs.pictures[index], photographs.finds[index][:, :4]
+    picture, boxes = photographs.pictures[index], photographs.labels[index].boxes
     height, width = picture.shape[:2]
-    for _ in range(TRIES):
+    for _ in range(WINDOW_TRIES):
         size = int(min(height, width) * rng.uniform(0.15, 0.6))
         left, top = int(rng.integers(width - size + 1)), int(rng.integers(height - size + 1))
-        if _reaching(boxes, left, top, size) <= INSIDE:
+        if covered_share(boxes, [(left, top, size, size)]).max(initial=0) <= MAX_COVERED_SHARE:
             part = picture[top : top + size, left : left + size]
             if rng.random() < 0.2:
                 part = part[::-1]
             return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return pattern(side, rng)
+    return random_pattern(side, rng)
 
 
-def _reaching(boxes: Floats, left: int, top: int, size: int) -> float:
-    """The largest share of a box (F, 4) that lies in the window."""
-    low = np.maximum(boxes[:, :2], (left, top))
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], (left + size, top + size))
-    common = np.prod(np.clip(high - low, 0, None), axis=1)
-    return float((common / np.prod(boxes[:, 2:], axis=1)).max(initial=0))
-
-
-def headless(photographs: Photographs, side: int, rng: Rng) -> Image:
-    """A photograph (side, side, 3) whose heads are painted over with what is around them."""
+def photograph_without_heads(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
+    """A photograph (side, side, 3) whose heads are inpainted from their surroundings."""
     index = int(rng.integers(len(photographs)))
-    picture, finds = photographs.pictures[index], photographs.finds[index]
+    picture, labels = photographs.pictures[index], photographs.labels[index]
     mask = np.zeros(picture.shape[:2], np.uint8)
-    for x, y, width, height in finds[:, :4].tolist():
-        reach = round(width * GROWN / 2), round(height * GROWN / 2)
+    for x, y, width, height in labels.boxes.tolist():
+        reach = round(width * HEAD_SCALE / 2), round(height * HEAD_SCALE / 2)
         cv2.ellipse(mask, (round(x + width / 2), round(y + height / 2)), reach, 0, 0, 360, 255, -1)
     small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
     hole = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
@@ -88,8 +81,8 @@ def headless(photographs: Photographs, side: int, rng: Rng) -> Image:
     return np.ascontiguousarray(painted[:, ::-1] if rng.random() < 0.5 else painted, np.uint8)
 
 
-def scrambled(photographs: Photographs, side: int, rng: Rng) -> Image:
-    """A photograph cut into tiles, each smaller than half a face, in another order."""
+def scrambled_photograph(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
+    """A photograph (side, side, 3) cut into tiles, each smaller than half a face, and shuffled."""
     picture = photographs.pictures[int(rng.integers(len(photographs)))]
     count = int(rng.integers(8, 14))
     tile = -(-side // count)
@@ -99,9 +92,9 @@ def scrambled(photographs: Photographs, side: int, rng: Rng) -> Image:
     return np.ascontiguousarray(mixed.reshape(count * tile, count * tile, 3)[:side, :side])
 
 
-def thing(side: int, rng: Rng) -> Image:
-    """A part of a picture of something else, mirrored or turned by right angles."""
-    picture = _thing(THINGS[rng.integers(len(THINGS))])
+def object_picture(side: int, rng: Rng) -> Image:
+    """A part (side, side, 3) of a picture of an object, rotated by right angles."""
+    picture = _load_object_picture(OBJECT_PICTURES[rng.integers(len(OBJECT_PICTURES))])
     size = int(min(picture.shape[:2]) * rng.uniform(0.2, 1))
     left, top = (int(rng.integers(length - size + 1)) for length in picture.shape[1::-1])
     part = cv2.resize(picture[top : top + size, left : left + size], (side, side), interpolation=cv2.INTER_LINEAR)
@@ -109,19 +102,19 @@ def thing(side: int, rng: Rng) -> Image:
 
 
 @cache
-def _thing(name: str) -> Image:
+def _load_object_picture(name: str) -> Image:
     require_extra("skimage", "train")
     from skimage import color, data
     from skimage.util import img_as_ubyte
 
     picture = img_as_ubyte(getattr(data, name)())
     picture = color.gray2rgb(picture) if picture.ndim == 2 else picture[..., :3]
-    scale = LARGEST_THING / max(picture.shape)
+    scale = OBJECT_PICTURE_SIDE / max(picture.shape)
     return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def pattern(side: int, rng: Rng) -> Image:
-    """One colour or a gradient, with coloured noise of several scales, stripes or shapes on it, or nothing."""
+def random_pattern(side: int, rng: Rng) -> Image:
+    """A colour or a gradient (side, side, 3), plain or with coloured noise of several scales, stripes or shapes."""
     count = 1 if rng.random() < 0.3 else 2
     corners = rng.integers(0, 256, (count, count, 3)).astype(np.float32)
     picture = cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR)
@@ -147,7 +140,7 @@ def _clouds(side: int, rng: Rng) -> Floats:
 
 
 def _draw_shapes(picture: Image, rng: Rng) -> None:
-    """Ellipses, rectangles and lines, as eyes, windows and edges have them."""
+    """Draw ellipses, rectangles and lines, the shapes of eyes, windows and edges."""
     side = len(picture)
     for _ in range(int(rng.integers(3, 30))):
         colour = rng.integers(0, 256, 3).tolist()

@@ -1,7 +1,8 @@
-"""Pictures that a detector learns from, the n-th always alike: photographs nearly as they were taken; photographs
-turned, scaled, cut out and laid side by side over faceless backgrounds, partly covered; and faceless ones. In poor
-light, blurred and compressed, some turned as a whole - and what the teacher answers to each, corrected by what is
-known.
+"""Training pictures of a detector, with data augmentation and the teacher's dense predictions.
+
+There are photographs nearly as they were taken; composites of photographs rotated, scaled, cut out and pasted onto
+faceless backgrounds, partly covered; and faceless pictures. They are relit, blurred and compressed, and some are
+rotated as a whole. The predictions are corrected by the known faces.
 """
 
 from __future__ import annotations
@@ -19,102 +20,134 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgefr.data.degradations import Rng, blur, jpeg, low_resolution, noise
+from edgefr.detection.base import Detections
+from edgefr.detection.geometry import warp_detections
 from edgefr.training.common.parallel import World
-from edgefr.training.common.recipes import Mix
-from edgefr.training.detector.backgrounds import background, headless
-from edgefr.training.detector.compositing import chosen, cover, lay
-from edgefr.training.detector.label_averaging import moved
-from edgefr.training.detector.labelled_photographs import Photographs
-from edgefr.training.detector.teacher_predictions import Answers, corrected, turned
+from edgefr.training.common.recipes import CompositeConfig
+from edgefr.training.common.signals import delay_termination
+from edgefr.training.detector.backgrounds import photograph_without_heads, random_background
+from edgefr.training.detector.compositing import choose_face, paste_face, paste_occluder
+from edgefr.training.detector.labelled_photographs import LabelledPhotographs
+from edgefr.training.detector.teacher_predictions import YuNetDense, apply_known_labels, rotate_predictions
 from edgefr.training.recogniser.face_variations import recolour
-from edgefr.types import FACE_SIZE, Floats, Image
+from edgefr.types import FACE_SIZE, Image
 
 STREAM = 5
 """Random stream of a recipe's seed."""
 
-FARTHEST = 50.0
-"""Degrees by which a picture is turned at most as a whole, after the teacher has answered."""
+MAX_ROTATION = 50.0
+"""Degrees by which a picture is rotated at most as a whole, after the teacher's prediction."""
 
 
-class Lesson(NamedTuple):
-    """Pictures (B, S, S, 3) uint8 and the teacher's answers at each of their places (B, P, 15) in pixels."""
+class Sample(NamedTuple):
+    """B training pictures, or one without the axis B.
+
+    Attributes:
+        image: (B, S, S, 3) uint8.
+        predictions: (B, P, 15) the teacher's face at every anchor point in pixels.
+    """
 
     image: Tensor
-    answers: Tensor
+    predictions: Tensor
 
 
 @dataclass(frozen=True)
-class Composites(Dataset[Lesson]):
-    """Composites without end, `side` pixels wide and high, answered by the YuNet file `teacher`."""
+class DetectorDataset(Dataset[Sample]):
+    """Endless training pictures.
 
-    photographs: Photographs
+    Attributes:
+        photographs: Labelled photographs.
+        teacher: File of YuNet.
+        side: Width and height of a picture in pixels.
+        seed: Seed of the recipe.
+        workers: Loading processes.
+        mix: Shares of the kinds of pictures.
+    """
+
+    photographs: LabelledPhotographs
     teacher: Path
     side: int
     seed: int
     workers: int = 0
-    mix: Mix = field(default_factory=Mix)
+    mix: CompositeConfig = field(default_factory=CompositeConfig)
 
     @cached_property
-    def _answers(self) -> Answers:
-        """Opened by the process that asks it."""
-        return Answers(self.teacher)
+    def _yunet(self) -> YuNetDense:
+        """Opened by the process that uses it."""
+        return YuNetDense(self.teacher)
 
-    def __getitem__(self, number: int) -> Lesson:
-        """The composite of this number, always the same."""
+    def __getitem__(self, number: int) -> Sample:
+        """The picture of this number, always the same."""
         rng = np.random.default_rng((self.seed, STREAM, number))
-        image, faces, no_others = composite(self.photographs, self.side, rng, self.mix)
-        answers = corrected(self._answers.of(image), faces, no_others)
+        image, faces, complete = make_composite(self.photographs, self.side, rng, self.mix)
+        predictions = apply_known_labels(self._yunet.predict(image), faces, complete)
         if rng.random() < self.mix.turned:
-            image, answers = turned(image, answers, rng.uniform(-FARTHEST, FARTHEST))
-        return Lesson(torch.from_numpy(image), torch.from_numpy(answers))
+            image, predictions = rotate_predictions(image, predictions, rng.uniform(-MAX_ROTATION, MAX_ROTATION))
+        return Sample(torch.from_numpy(image), torch.from_numpy(predictions.to_rows()))
 
-    def batches(self, size: int, first: int, world: World) -> Iterator[Lesson]:
-        """This process's parts of batches of so many, from the `first` batch on."""
-        numbers = _Endless(size, first, world)
+    def batches(self, size: int, start: int, world: World) -> Iterator[Sample]:
+        """This process's parts of endless batches.
+
+        Args:
+            size: Pictures of a batch, over all processes.
+            start: Number of the first batch.
+            world: The processes that share each batch.
+
+        Returns:
+            The batches from `start` on.
+        """
         if self.workers:
-            cv2.setNumThreads(1)  # a forked process waits forever for OpenCV's other threads, which it has not
-        return iter(DataLoader(self, batch_sampler=numbers, num_workers=self.workers, collate_fn=_stacked))
+            cv2.setNumThreads(1)  # a forked process would wait forever for OpenCV's other threads
+        loader = DataLoader(
+            self,
+            batch_sampler=_batch_numbers(size, start, world),
+            num_workers=self.workers,
+            worker_init_fn=delay_termination,
+        )
+        return (sample for sample in iter(loader))  # a generator can be closed, which stops the loading processes
 
 
-@dataclass(frozen=True)
-class _Endless:
-    """Numbers in batches as DataLoader takes them."""
-
-    size: int
-    first: int
-    world: World
-
-    def __iter__(self) -> Iterator[list[int]]:
-        at = self.first * self.size
-        while True:
-            yield list(range(at + self.world.rank, at + self.size, self.world.size))
-            at += self.size
+def _batch_numbers(size: int, start: int, world: World) -> Iterator[list[int]]:
+    first = start * size
+    while True:
+        yield list(range(first + world.rank, first + size, world.size))
+        first += size
 
 
-def _stacked(lessons: list[Lesson]) -> Lesson:
-    return Lesson(*(torch.stack(column) for column in zip(*lessons, strict=True)))
+def make_composite(
+    photographs: LabelledPhotographs, side: int, rng: Rng, mix: CompositeConfig
+) -> tuple[Image, Detections, bool]:
+    """Make a training picture.
 
+    Args:
+        photographs: Labelled photographs.
+        side: Width and height in pixels.
+        rng: Random generator.
+        mix: Shares of the kinds of pictures.
 
-def composite(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[Image, Floats, bool]:
-    """A picture (side, side, 3), the faces (F, 15) known to be in it, and whether it is known that it has no others."""
+    Returns:
+        The picture (side, side, 3), the faces known to be in it, and whether it is known to have no others.
+    """
     kind = rng.random()
     if kind < mix.as_taken:
-        canvas, faces = as_taken(photographs, side, rng, mix)
-        return (spoiled(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
-    canvas = headless(photographs, side, rng) if rng.random() < 0.3 else background(photographs, side, rng)
-    laid = []
+        canvas, faces = crop(photographs, side, rng, mix)
+        return (degrade(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
+    with_photograph = rng.random() < 0.3
+    canvas = (photograph_without_heads if with_photograph else random_background)(photographs, side, rng)
+    faces = Detections.from_rows(None)
     if kind < 1 - mix.faceless:
-        laid = [lay(photographs, canvas, (x, y), size, rng, mix.hard) for x, y, size in layout(side, rng)]
+        places = random_layout(side, rng)
+        pasted = [paste_face(photographs, canvas, (x, y), size, rng, mix.hard) for x, y, size in places]
+        faces = Detections.concatenate(pasted)
     if rng.random() < 0.35:
         for _ in range(int(rng.integers(1, 4))):
-            cover(photographs, canvas, laid, rng)
-    faces = np.concatenate([np.zeros((0, 15), np.float32), *laid])
-    return spoiled(canvas, faces, rng), faces, True
+            paste_occluder(photographs, canvas, faces, rng)
+    return degrade(canvas, faces, rng), faces, True
 
 
-def as_taken(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[Image, Floats]:
-    """A window (side, side, 3) of a photograph, mirrored or not, exact or a little tilted and scaled, and its finds."""
-    index, _ = chosen(photographs, rng, mix.hard)
+def crop(photographs: LabelledPhotographs, side: int, rng: Rng, mix: CompositeConfig) -> tuple[Image, Detections]:
+    """Crop a window (side, side, 3) of a photograph, mirrored or not, exact or slightly tilted and scaled."""
+    index, _ = choose_face(photographs, rng, mix.hard)
     picture = photographs.pictures[index]
     scale, tilt = 1.0, 0.0
     if rng.random() >= mix.exact:
@@ -125,14 +158,14 @@ def as_taken(photographs: Photographs, side: int, rng: Rng, mix: Mix) -> tuple[I
     height, width = picture.shape[:2]
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) @ matrix[:, :2].T
     low, room = corners.min(0), np.ptp(corners, 0) - side
-    at = rng.uniform(np.minimum(room, 0), np.maximum(room, 0))
-    matrix[:, 2] = -np.rint(low + at)
+    offset = rng.uniform(np.minimum(room, 0), np.maximum(room, 0))
+    matrix[:, 2] = -np.rint(low + offset)
     window = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    return np.asarray(window, np.uint8), moved(photographs.finds[index], matrix)
+    return np.asarray(window, np.uint8), warp_detections(photographs.labels[index], matrix)
 
 
-def layout(side: int, rng: Rng) -> list[tuple[float, float, float]]:
-    """Where faces go in a composite, x, y and size of each: one of any size, or a group of smaller ones."""
+def random_layout(side: int, rng: Rng) -> list[tuple[float, float, float]]:
+    """Centre x, y and size of the faces of a composite: one of any size, or a group of smaller ones."""
     if rng.random() < 0.42:
         size = float(np.exp(rng.uniform(np.log(12), np.log(1.05 * side))))
         x, y = side * rng.uniform(0.05, 0.95, 2)
@@ -143,20 +176,20 @@ def layout(side: int, rng: Rng) -> list[tuple[float, float, float]]:
     usual = np.exp(rng.uniform(np.log(11), np.log(0.9 * cell)))
     return [
         (
-            *(np.array(divmod(place, cells)) + rng.uniform(0.2, 0.8, 2)) * cell,
+            *(np.array(divmod(index, cells)) + rng.uniform(0.2, 0.8, 2)) * cell,
             float(usual * np.exp(rng.normal(0, 0.25))),
         )
-        for place in chosen.tolist()
+        for index in chosen.tolist()
     ]
 
 
-def spoiled(image: Image, faces: Floats, rng: Rng) -> Image:
-    """The picture in other light, and made worse as far as the smallest of its faces (F, 15) bears."""
+def degrade(image: Image, faces: Detections, rng: Rng) -> Image:
+    """Relight a picture at random, and degrade it as far as the smallest face remains visible."""
     if rng.random() < 0.6:
         image = recolour(image, rng)
     if rng.random() < 0.12:
         image = np.asarray(cv2.convertScaleAbs(image, alpha=rng.uniform(0.12, 0.5)), np.uint8)
-    smallest = float(np.sqrt(faces[:, 2:4].prod(1)).min()) if len(faces) else float(len(image))
+    smallest = float(np.sqrt(faces.boxes[:, 2:].prod(1)).min()) if faces else float(len(image))
     if rng.random() < 0.2:
         image = blur(image, rng.uniform(0.3, max(0.6, smallest / 18)))
     elif rng.random() < 0.15 and smallest > 16:

@@ -1,9 +1,8 @@
-"""The training of the face detector `spot`: from nothing or from an earlier one, on composites of photographs, by
-imitating what a teacher answers to each at every place."""
+"""Training of the face detector `spot`, from random or existing weights, by distillation of dense predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -17,145 +16,188 @@ from torch.optim.swa_utils import update_bn
 from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write
 from edgefr.manifest import Manifest, file_reference, package_versions, write_manifest
-from edgefr.nn.spot_network import STRIDES, Spot, decoded, load_spot, places
-from edgefr.training.common.loop import decayed_apart, descend
-from edgefr.training.common.parallel import World, cores_left_by
+from edgefr.nn.spot_network import STRIDES, Spot, anchor_points, decode, load_spot
+from edgefr.training.common.loop import train_stage
+from edgefr.training.common.optimizer import weight_decay_groups
+from edgefr.training.common.parallel import World, threads_beside_workers
 from edgefr.training.common.progress import Progress
-from edgefr.training.common.recipes import Data, Mix, Schedule, check_named, require
+from edgefr.training.common.recipes import CompositeConfig, DataConfig, Schedule, check_name_and_seed, check_setting
 from edgefr.training.common.stages import Stages
-from edgefr.training.detector.detector_dataset import Composites, Lesson
-from edgefr.training.detector.detector_losses import losses
-from edgefr.training.detector.labelled_photographs import labelled
-from edgefr.training.detector.warm_start import unfolded
+from edgefr.training.detector.detector_dataset import DetectorDataset, Sample
+from edgefr.training.detector.detector_losses import detector_losses
+from edgefr.training.detector.labelled_photographs import label_photographs
+from edgefr.training.detector.warm_start import unfold_batchnorm
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
 
-SETTLING = 60
-"""Batches that BatchNorm's statistics are measured on in the end, and of a graph to begin with."""
+STATISTICS_BATCHES = 60
+"""Batches on which the statistics of BatchNorm are measured, for an initial graph and at the end."""
 
 
 @dataclass(frozen=True)
-class SpotRecipe:
-    """A detector's training: `data.faces` are photographs as they were taken, `teacher` is YuNet's file, `side` that of
-    the composites in pixels. `begin` is a detector to go on from, its checkpoint or its ONNX file; else the weights are
-    random."""
+class DetectorRecipe:
+    """Training of a detector.
+
+    Attributes:
+        name: Name of its folder under `runs`.
+        data: `faces` are photographs as they were taken.
+        teacher: File of YuNet.
+        schedule: Length and optimiser.
+        begin: Checkpoint or ONNX file of a detector to start from; random weights if not given.
+        mix: Shares of the kinds of training pictures.
+        side: Width and height of training pictures in pixels.
+        seed: Seed of all randomness.
+        runs: Folder of results, states and labels.
+    """
 
     name: str
-    data: Data
+    data: DataConfig
     teacher: Path
     schedule: Schedule
     begin: Path | None = None
-    mix: Mix = field(default_factory=Mix)
+    mix: CompositeConfig = field(default_factory=CompositeConfig)
     side: int = 192
     seed: int = 0
     runs: Path = Path("train/runs")
 
     def __post_init__(self) -> None:
-        check_named(self.name, self.seed)
+        check_name_and_seed(self.name, self.seed)
         coarsest = STRIDES[-1]
         whole = 64 <= self.side <= 1024 and self.side % coarsest == 0
-        require(whole, "side", f"a multiple of {coarsest} from 64 to 1024", self.side)
-        require(self.schedule.steps is not None, "schedule.steps", "given: composites have no end", self.schedule.steps)
+        check_setting(whole, "side", f"a multiple of {coarsest} from 64 to 1024", self.side)
+        steps = self.schedule.steps
+        check_setting(steps is not None, "schedule.steps", "given, because there are no epochs", steps)
 
 
-def train_spot(recipe: SpotRecipe, progress: Progress, world: World) -> Path:
-    """Train the detector; a run that was stopped goes on where it was.
+def train_detector(recipe: DetectorRecipe, progress: Progress, world: World) -> Path:
+    """Train a detector. A stopped run is resumed.
 
-    Returns its checkpoint, `runs/NAME/spot.safetensors`, with a manifest beside it.
+    Args:
+        recipe: The recipe.
+        progress: Shows the work.
+        world: The processes that train together.
+
+    Returns:
+        Its checkpoint, `runs/NAME/spot.safetensors`, with its manifest next to it.
 
     Raises:
-        EdgefrError: the recipe, its data or its teacher are not as expected, or training diverges.
+        TrainingStoppedError: A signal arrived. The state is saved.
+        EdgefrError: The recipe, its data or its teacher are not usable, or training diverges.
     """
     faces = read_training_faces(recipe.data)
-    insist_on_beginning(recipe, faces)
-    photographs = labelled(faces, recipe.teacher, recipe.runs / "labels", progress)
-    composites = Composites(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
+    check_initial_model(recipe, faces)
+    photographs = label_photographs(faces, recipe.teacher, recipe.runs / "labels", progress)
+    dataset = DetectorDataset(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     torch.manual_seed(recipe.seed)
     made_from = {"teacher": file_reference(recipe.teacher)}
     if recipe.begin is not None:
         made_from["begin"] = file_reference(recipe.begin)
-    schedule, digests = recipe.schedule, [source["sha256"] for source in made_from.values()]
-    asked = [asdict(schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
+    schedule = recipe.schedule
     result = recipe.runs / recipe.name / "spot.safetensors"
     with ExitStack() as stack:
-        stack.enter_context(cores_left_by(recipe.data.workers))
-        net = begun(recipe, composites, world)
+        stack.enter_context(threads_beside_workers(recipe.data.workers))
+        net = initial_model(recipe, dataset, progress, world)
         stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
-        stage_of = stages.open("Spotting", asked, stack)
-        stage = stage_of({"spot": net}, decayed_apart(net), schedule, 1)
-        descend(stage, lambda first: composites.batches(schedule.batch, first, world), losses_of(net, world))
+        configure = stages.open("Spotting", stage_inputs(recipe, made_from, faces), stack)
+        stage = configure({"spot": net}, weight_decay_groups(net), schedule, 1)
+        train_stage(stage, lambda start: dataset.batches(schedule.batch, start, world), make_losses(net, world))
         if world.first:
-            settle(net, composites.batches(schedule.batch, 0, World()), world)
+            recalibrate_batchnorm(net, _statistics_images(recipe, dataset, progress, world), world)
             weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
             with atomic_write(result) as temporary:
                 save_file(weights, temporary)
-            write_manifest(result, told_of(recipe, faces, made_from))
-    world.wait()
+            write_manifest(result, make_manifest(recipe, faces, made_from))
+    world.barrier()
     return result
 
 
-def insist_on_beginning(recipe: SpotRecipe, faces: TrainingFaces) -> None:
-    """Raises EdgefrError where the net to begin with is not there, or was trained on people whom this recipe holds
-    out: before the photographs are labelled, which takes minutes."""
+def check_initial_model(recipe: DetectorRecipe, faces: TrainingFaces) -> None:
+    """Check the weights to start from before photographs are labelled, which takes minutes.
+
+    Args:
+        recipe: The recipe.
+        faces: Its photographs.
+
+    Raises:
+        EdgefrError: The file is missing, or it was trained on the people held out here.
+    """
     if recipe.begin is None:
         return
     if not recipe.begin.is_file():
         raise EdgefrError(
-            f"a detector to go on from in {recipe.begin}",
+            f"a detector to start from in {recipe.begin}",
             "no file",
-            (
-                "train it first by the recipe that its folder is called as, with `edgefr train-detector`, or give "
-                "another with --set begin=FILE"
-            ),
+            "train it first by the recipe with the name of its folder (`edgefr train-detector`), or --set begin=FILE",
         )
-    faces.check_unseen(recipe.data, [recipe.begin])
+    faces.check_no_leakage(recipe.data, [recipe.begin])
 
 
-def told_of(recipe: SpotRecipe, faces: TrainingFaces, made_from: dict[str, dict[str, str]]) -> Manifest:
-    """The checkpoint's manifest."""
-    pictures = recipe.schedule.length(0) * recipe.schedule.batch * recipe.schedule.accumulate
-    told = faces.describe(recipe.data).replace("aligned faces", "photographs")
+def stage_inputs(recipe: DetectorRecipe, made_from: dict[str, dict[str, str]], faces: TrainingFaces) -> list[object]:
+    """Everything the training depends on."""
+    digests = [source["sha256"] for source in made_from.values()]
+    return [asdict(recipe.schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
+
+
+def make_manifest(recipe: DetectorRecipe, faces: TrainingFaces, made_from: dict[str, dict[str, str]]) -> Manifest:
+    """The manifest of the checkpoint."""
+    pictures = recipe.schedule.total_steps(0) * recipe.schedule.batch * recipe.schedule.accumulate
+    photographs = faces.describe(recipe.data).replace("aligned faces", "photographs")
     begin = recipe.begin
     return Manifest(
         kind="detector",
         name=recipe.name,
         made_from=made_from,
-        trained_on=f"{pictures:,} composites of {told}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
+        trained_on=f"{pictures:,} composites of {photographs}, answered by {recipe.teacher.name} (seed {recipe.seed}).",
         versions=package_versions("torch", "numpy", "opencv-python", "scikit-image"),
-        held_out=faces.held_out(recipe.data) if begin is None else faces.held_out_after(recipe.data, begin),
+        held_out=faces.held_out(recipe.data) if begin is None else faces.held_out_with_initial(recipe.data, begin),
     )
 
 
-def begun(recipe: SpotRecipe, composites: Composites, world: World) -> Spot:
-    """The net as the training begins with it."""
+def initial_model(recipe: DetectorRecipe, dataset: DetectorDataset, progress: Progress, world: World) -> Spot:
+    """The network that training starts from: random, or that of `begin`.
+
+    Raises:
+        EdgefrError: `begin` is not a detector of this kind.
+    """
     if recipe.begin is None:
         return Spot().to(world.device)
     if recipe.begin.suffix.lower() != ".onnx":
         return load_spot(recipe.begin).to(world.device)
-    batches = islice(composites.batches(recipe.schedule.batch, 0, World()), SETTLING)
-    return unfolded(recipe.begin, (_pixels(batch.image, world) for batch in batches), world)
+    return unfold_batchnorm(recipe.begin, _statistics_images(recipe, dataset, progress, world), world)
 
 
-def settle(net: Spot, batches: Iterator[Lesson], world: World) -> None:
-    """Measure BatchNorm's statistics anew: averaged weights have others than the average of all that were, and a short
-    training's average still remembers those that it began with."""
+def recalibrate_batchnorm(net: Spot, images: Iterable[Tensor], world: World) -> None:
+    """Measure the statistics of BatchNorm on images (B, 3, H, W) from 0 to 255.
+
+    Averaged weights need other statistics than the average of those of all steps, and the average of a short training
+    still contains the initial ones.
+    """
     with world.autocast():
-        update_bn((_pixels(batch.image, world) for batch in islice(batches, SETTLING)), net)
+        update_bn(images, net)
 
 
-def losses_of(net: Spot, world: World) -> Callable[[Lesson], dict[str, Tensor]]:
-    """What the net loses by what it says of a batch of composites."""
+def make_losses(net: Spot, world: World) -> Callable[[Sample], dict[str, Tensor]]:
+    """Make the function from a batch to its losses, and put the network into training mode."""
     net.train()
 
-    def of(lesson: Lesson) -> dict[str, Tensor]:
-        pixels = _pixels(lesson.image, world)
-        grid = places(pixels.shape[2], pixels.shape[3], world.device)
+    def compute_losses(batch: Sample) -> dict[str, Tensor]:
+        image = _to_input(batch.image, world)
+        points = anchor_points(image.shape[2], image.shape[3], world.device)
         with world.autocast():
-            answers = net(pixels)
-        return losses(decoded(answers.float(), grid), lesson.answers.to(world.device))
+            offsets = net(image)
+        return detector_losses(decode(offsets.float(), points), batch.predictions.to(world.device))
 
-    return of
+    return compute_losses
 
 
-def _pixels(image: Tensor, world: World) -> Tensor:
-    """uint8 (B, S, S, 3) -> float (B, 3, S, S), channels last as they came."""
+def _statistics_images(
+    recipe: DetectorRecipe, dataset: DetectorDataset, progress: Progress, world: World
+) -> Iterator[Tensor]:
+    with progress("Measuring BatchNorm statistics", STATISTICS_BATCHES) as advance:
+        for batch in islice(dataset.batches(recipe.schedule.batch, 0, World()), STATISTICS_BATCHES):
+            yield _to_input(batch.image, world)
+            advance(1)
+
+
+def _to_input(image: Tensor, world: World) -> Tensor:
+    """uint8 (B, S, S, 3) -> float (B, 3, S, S) in the same memory layout, channels last."""
     return image.to(world.device).permute(0, 3, 1, 2).float()

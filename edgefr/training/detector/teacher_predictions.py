@@ -1,5 +1,7 @@
-"""What YuNet answers at every place of a picture: a student that learns all of it learns more from each than where the
-faces are - how sure to be beside one, and of what is nearly one."""
+"""Dense YuNet predictions as distillation targets.
+
+Scores at and near faces and at face-like patterns carry more information about a picture than boxes alone.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +11,38 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefr.detection.geometry import box_iou
+from edgefr.detection.base import Detections
+from edgefr.detection.geometry import box_iou, warp_detections
 from edgefr.errors import EdgefrError
-from edgefr.training.detector.label_averaging import moved
-from edgefr.types import Floats, Image
+from edgefr.types import Image
 
-SAME, NEAR = 0.5, 0.2
-"""Overlap (intersection over union) from which an answer speaks of a known face, and from which it may."""
+SAME_FACE_IOU, NEAR_FACE_IOU = 0.5, 0.2
+"""Overlaps with a known face from which a prediction is of this face, and from which it may be."""
 
 STRIDES = (8, 16, 32)
-"""Of YuNet's grids, whose places lie at multiples of them: half a stride left and above of `spot`'s."""
+"""Strides of YuNet's grids. Its anchor points lie half a stride above and left of those of `spot`."""
 
-PARTS = ("cls", "obj", "bbox", "kps")
-NAMES = tuple(f"{part}_{stride}" for stride in STRIDES for part in PARTS)
+CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+OUTPUTS = tuple(f"{name}_{stride}" for stride in STRIDES for name in CHANNELS)
 
 
-class Answers:
-    """YuNet (2023mar) before its own threshold and choice among neighbours. One object serves one thread."""
+def unusable_teacher(path: Path) -> EdgefrError:
+    """The error for a file that OpenCV cannot run."""
+    return EdgefrError(
+        f"the YuNet detector in {path}",
+        f"that OpenCV {cv2.__version__} cannot run it",
+        "download face_detection_yunet_2023mar.onnx again from OpenCV's model zoo",
+    )
+
+
+class YuNetDense:
+    """YuNet (2023mar) without score threshold and non-maximum suppression. One object serves one thread."""
 
     def __init__(self, path: Path) -> None:
         """Load the network.
+
+        Args:
+            path: The ONNX file.
 
         Raises:
             EdgefrError: OpenCV cannot run it.
@@ -37,83 +51,98 @@ class Answers:
         try:
             self._net = cv2.dnn.readNet(str(path))
         except cv2.error as error:
-            raise self._refused() from error
+            raise unusable_teacher(path) from error
 
-    def of(self, picture: Image) -> Floats:
-        """A face at each place (P, 15) of (H, W, 3) uint8 RGB, sides multiples of 32: box, five points, score.
+    def predict(self, picture: Image) -> Detections:
+        """Predict a face at every anchor point, decoded as in OpenCV's `FaceDetectorYN`.
 
-        Decoded as OpenCV's `FaceDetectorYN` does.
+        Args:
+            picture: (H, W, 3) uint8 RGB, sides multiples of 32.
+
+        Returns:
+            P faces in the order of the anchor points.
 
         Raises:
             EdgefrError: OpenCV cannot run the network.
         """
         try:
             self._net.setInput(cv2.dnn.blobFromImage(picture, swapRB=True))
-            said = dict(zip(NAMES, self._net.forward(NAMES), strict=True))
+            outputs = dict(zip(OUTPUTS, self._net.forward(OUTPUTS), strict=True))
         except cv2.error as error:
-            raise self._refused() from error
-        levels = []
+            raise unusable_teacher(self._path) from error
+        grids = []
         for stride in STRIDES:
-            cls, obj, box, points = (said[f"{part}_{stride}"].reshape(-1, width) for part, width in _WIDTHS)
-            at = _corners(picture.shape[0] // stride, picture.shape[1] // stride)  # (P, 2) in strides
-            centre, size = (at + box[:, :2]) * stride, np.exp(box[:, 2:]) * stride
-            where = (points + np.tile(at, 5)) * stride
+            cls, obj, box, points = (
+                outputs[f"{name}_{stride}"].reshape(-1, channels) for name, channels in CHANNELS.items()
+            )
+            anchors = _grid(picture.shape[0] // stride, picture.shape[1] // stride)  # (P, 2) in strides
+            centre, size = (anchors + box[:, :2]) * stride, np.exp(box[:, 2:]) * stride
+            landmarks = (points + np.tile(anchors, 5)) * stride
             score = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-            levels.append(np.hstack([centre - size / 2, size, where, score]))
-        return np.concatenate(levels).astype(np.float32)
-
-    def _refused(self) -> EdgefrError:
-        return EdgefrError(
-            f"the YuNet detector in {self._path}",
-            f"that OpenCV {cv2.__version__} cannot run it",
-            "download face_detection_yunet_2023mar.onnx again from OpenCV's model zoo",
-        )
+            grids.append(np.hstack([centre - size / 2, size, landmarks, score]))
+        return Detections.from_rows(np.concatenate(grids))
 
 
-def corrected(answers: Floats, faces: Floats, no_others: bool) -> Floats:
-    """The answers (P, 15) with what is known better: where they speak of one of `faces` (F, 15), its box and points are
-    that face's, for YuNet leaves the points of a turned head half upright; with `no_others`, what YuNet sees elsewhere
-    is no face. How sure to be of a known one stays YuNet's: it may be covered.
+def apply_known_labels(predictions: Detections, faces: Detections, complete: bool) -> Detections:
+    """Correct predictions by the faces that are known to be in the picture.
+
+    Predictions of a known face get its box and landmarks, because YuNet leaves the landmarks of a rotated head half
+    upright. They keep their score, because the face may be covered.
+
+    Args:
+        predictions: P predictions.
+        faces: The known faces.
+        complete: Whether there are no other faces, so that predictions elsewhere get the score 0.
+
+    Returns:
+        The P corrected predictions.
     """
-    answers = answers.copy()
-    overlap = box_iou(answers[:, :4], faces[:, :4])  # (P, F)
-    most = overlap.max(1, initial=0)
-    same = most >= SAME
+    overlap = box_iou(predictions.boxes, faces.boxes)  # (P, F)
+    largest = overlap.max(1, initial=0)
+    same = largest >= SAME_FACE_IOU
+    boxes, landmarks, scores = predictions.boxes.copy(), predictions.landmarks.copy(), predictions.scores.copy()
     if same.any():
-        answers[same, :14] = faces[overlap[same].argmax(1), :14]
-    if no_others:
-        answers[most < NEAR, 14] = 0
-    return answers
+        best = overlap[same].argmax(1)
+        boxes[same], landmarks[same] = faces.boxes[best], faces.landmarks[best]
+    if complete:
+        scores[largest < NEAR_FACE_IOU] = 0
+    return Detections(boxes, landmarks, scores)
 
 
-def turned(image: Image, answers: Floats, degrees: float) -> tuple[Image, Floats]:
-    """A picture (S, S, 3) turned about its middle, and the answers (P, 15) to it: each place gives, turned along, what
-    the place answered where its middle lay before; what comes from outside is black, and no face.
+def rotate_predictions(image: Image, predictions: Detections, degrees: float) -> tuple[Image, Detections]:
+    """Rotate a picture about its middle, with its predictions.
 
-    So a student is as sure of a turned head as its teacher of an upright one; asked itself, YuNet sees few beyond 30
-    degrees.
+    Each anchor point gets the rotated prediction of the anchor point where its middle was before. Outside the old
+    picture the image is black and the score 0. The student thus becomes as sure of a rotated head as the teacher is of
+    an upright one; YuNet itself detects few heads beyond 30 degrees.
+
+    Args:
+        image: (S, S, 3).
+        predictions: P predictions.
+        degrees: Angle, counter-clockwise.
+
+    Returns:
+        The rotated picture and its P predictions.
     """
     side = len(image)
     middle = (side - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), degrees, 1)
     back = cv2.invertAffineTransform(matrix)
-    taken, first = [], 0
+    sources, visible, first = [], [], 0
     for stride in STRIDES:
         cells = side // stride
-        centres = (_corners(cells, cells) + 0.5) * stride - 0.5
+        centres = (_grid(cells, cells) + 0.5) * stride - 0.5
         x, y = np.floor((centres @ back[:, :2].T + back[:, 2] + 0.5) / stride).astype(np.int64).T
-        outside = (x < 0) | (x >= cells) | (y < 0) | (y >= cells)
-        rows = answers[first + y.clip(0, cells - 1) * cells + x.clip(0, cells - 1)]  # a copy
-        rows[outside, 14] = 0
-        taken.append(rows)
+        visible.append((x >= 0) & (x < cells) & (y >= 0) & (y < cells))
+        sources.append(first + y.clip(0, cells - 1) * cells + x.clip(0, cells - 1))
         first += cells * cells
+    source = predictions.take(np.concatenate(sources))
+    shown = Detections(source.boxes, source.landmarks, np.where(np.concatenate(visible), source.scores, np.float32(0)))
     picture = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    return np.asarray(picture, np.uint8), moved(np.concatenate(taken), matrix)
+    return np.asarray(picture, np.uint8), warp_detections(shown, matrix)
 
 
-_WIDTHS = (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
-
-
-def _corners(rows: int, columns: int) -> npt.NDArray[np.int64]:
+def _grid(rows: int, columns: int) -> npt.NDArray[np.int64]:
+    """Columns and rows (rows * columns, 2) of the cells of a grid, row by row."""
     y, x = np.divmod(np.arange(rows * columns), columns)
     return np.stack([x, y], 1)

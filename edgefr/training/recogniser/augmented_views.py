@@ -1,4 +1,4 @@
-"""Views: each face shown in several ways, the n-th always alike, in batches that a seed and a number settle."""
+"""Data augmentation of training faces: each number gives the same augmented image, in reproducible batches."""
 
 from __future__ import annotations
 
@@ -7,156 +7,181 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from edgefr.data.degradations import random_degradation
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.training.common.parallel import World
-from edgefr.training.common.recipes import Schedule, Views
-from edgefr.training.recogniser.training_faces import Pictures, blend, warp
+from edgefr.training.common.recipes import AugmentationConfig, Schedule
+from edgefr.training.common.signals import delay_termination
+from edgefr.training.recogniser.training_faces import FaceImages, Ints, blend, warp
+from edgefr.types import Image
 
 NOBODY = -1
 """The label of a blend."""
 
-VIEW_STREAM, ORDER_STREAM = 3, 4
+AUGMENTATION_STREAM, ORDER_STREAM = 3, 4
 """Random streams of a recipe's seed, one for each use."""
 
-Numbers = npt.NDArray[np.int64]
 
+class AugmentedBatch(NamedTuple):
+    """B augmented faces, or one without the axis B.
 
-class Shown(NamedTuple):
-    """What the backbones will see of faces, (B, 112, 112, 3) uint8; the clean picture, whose embedding is the aim; the
-    faces' places among the training faces (B,) and their people's labels (B,), -1 both for blends."""
+    Attributes:
+        image: (B, 112, 112, 3) uint8, the augmented image.
+        clean: (B, 112, 112, 3) uint8, the clean image, whose embedding is the distillation target.
+        face_index: (B,) index among the training faces, -1 for a blend.
+        label: (B,) label of the person, -1 for a blend.
+    """
 
-    seen: Tensor
+    image: Tensor
     clean: Tensor
-    face: Tensor
+    face_index: Tensor
     label: Tensor
 
 
 @dataclass(frozen=True)
-class ViewSet(Dataset[Shown]):
-    """All views of the training faces; numbers beyond their count are those of further epochs."""
+class AugmentedDataset(Dataset[AugmentedBatch]):
+    """Augmented images of the training faces.
 
-    faces: Pictures
-    views: Views
+    Attributes:
+        faces: The training faces.
+        config: Kinds and shares of augmentation.
+        seed: Seed of the recipe.
+        workers: Loading processes.
+    """
+
+    faces: FaceImages
+    config: AugmentationConfig
     seed: int
     workers: int = 0
 
     def __len__(self) -> int:
-        return len(self.faces) * (2 if self.views.kind == "mirrored" else self.views.variants)
+        """Images of one epoch; larger numbers are those of further epochs."""
+        return len(self.faces) * (2 if self.config.kind == "mirrored" else self.config.variants)
 
-    def __getitem__(self, number: int) -> Shown:
-        """The view of this number, always the same."""
-        place = number % len(self.faces)
-        face = self.faces.read([place])[0]
-        label = int(self.faces.labels[place])
-        if self.views.kind == "mirrored":
+    def __getitem__(self, number: int) -> AugmentedBatch:
+        """The image of this number, always the same."""
+        index = number % len(self.faces)
+        face = self.faces.read([index])[0]
+        label = int(self.faces.labels[index])
+        if self.config.kind == "mirrored":
             mirrored = (number // len(self.faces)) % 2
-            return _shown(face[:, ::-1] if mirrored else face, face, place, label)
-        rng = np.random.default_rng((self.seed, VIEW_STREAM, number))
-        if rng.random() < self.views.blends:
+            return _to_tensors(face[:, ::-1] if mirrored else face, face, index, label)
+        rng = np.random.default_rng((self.seed, AUGMENTATION_STREAM, number))
+        if rng.random() < self.config.blends:
             face = blend(face, self.faces.read([int(rng.integers(len(self.faces)))])[0], rng)
-            place = label = NOBODY
-        seen = warp(face, rng)
-        if rng.random() >= self.views.clean:
-            seen = random_degradation(seen, rng)
-        return _shown(seen, face, place, label)
+            index = label = NOBODY
+        image = warp(face, rng)
+        if rng.random() >= self.config.clean:
+            image = random_degradation(image, rng)
+        return _to_tensors(image, face, index, label)
 
-    def loader(self, batches: Iterator[Numbers]) -> Iterator[Shown]:
-        """Batches of views by their numbers, rendered by the workers that the data asks for.
+    def loader(self, batches: Iterator[Ints]) -> Iterator[AugmentedBatch]:
+        """Load batches, in `workers` processes if there are any.
 
-        Raises:
-            EdgefrError: on the way, a picture is damaged.
+        Args:
+            batches: Numbers (B,) of the images of each batch.
+
+        Returns:
+            The batches in order. Iterating raises EdgefrError if a picture is damaged.
         """
         loader = DataLoader(
-            _Guarded(self), batch_sampler=_Lists(batches), num_workers=self.workers, collate_fn=_collate
+            _ErrorsAsItems(self),
+            batch_sampler=(numbers.tolist() for numbers in batches),
+            num_workers=self.workers,
+            collate_fn=_collate,
+            worker_init_fn=delay_termination,
         )
-        # Begun here and not by a generator: it draws a random number, which must not be one of a step's.
+        # The iterator draws a random number when it starts. Starting it here and not in a generator keeps that number
+        # out of the random stream of a training step.
         return _raise_errors(iter(loader))
 
 
-class _Guarded(Dataset[Shown | EdgefrError]):
-    """A data set whose errors are items: torch would put a worker's traceback into the message of an error."""
+class _ErrorsAsItems(Dataset[AugmentedBatch | EdgefrError]):
+    """Returns errors as items, because torch puts the traceback of a worker into the text of an error."""
 
-    def __init__(self, views: ViewSet) -> None:
-        self.views = views
+    def __init__(self, dataset: AugmentedDataset) -> None:
+        self._dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.views)
+        return len(self._dataset)
 
-    def __getitem__(self, number: int) -> Shown | EdgefrError:
+    def __getitem__(self, number: int) -> AugmentedBatch | EdgefrError:
         try:
-            return self.views[number]
+            return self._dataset[number]
         except EdgefrError as error:
             return error
 
 
-def _collate(views: list[Shown | EdgefrError]) -> Shown | EdgefrError:
-    for view in views:
-        if isinstance(view, EdgefrError):
-            return view
-    return _stacked([view for view in views if not isinstance(view, EdgefrError)])
+def _collate(items: list[AugmentedBatch | EdgefrError]) -> AugmentedBatch | EdgefrError:
+    error = next((item for item in items if isinstance(item, EdgefrError)), None)
+    batch: AugmentedBatch | EdgefrError = error or default_collate(items)
+    return batch
 
 
-def _raise_errors(batches: Iterator[Shown | EdgefrError]) -> Iterator[Shown]:
-    for batch in batches:
-        if isinstance(batch, EdgefrError):
-            raise batch
-        yield batch
+def _raise_errors(batches: Iterator[AugmentedBatch | EdgefrError]) -> Iterator[AugmentedBatch]:
+    try:
+        for batch in batches:
+            if isinstance(batch, EdgefrError):
+                raise batch
+            yield batch
+    finally:
+        del batches  # stops the loading processes now, although the traceback keeps this frame
 
 
-class _Lists:
-    """Batches of numbers as DataLoader takes them."""
+def check_batch_size(samples: int, schedule: Schedule, world: World) -> None:
+    """Check that an epoch and the processes suit the batches of a schedule.
 
-    def __init__(self, batches: Iterator[Numbers]) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (numbers.tolist() for numbers in self.batches)
-
-
-def check_batch(count: int, schedule: Schedule, world: World) -> None:
-    """Find out whether `count` views and all processes suit a schedule.
+    Args:
+        samples: Samples of one epoch.
+        schedule: The schedule.
+        world: The processes that share each batch.
 
     Raises:
-        EdgefrError: there are fewer views than a step takes, or processes would have different parts of a batch.
+        InvalidArgumentError: A step takes more samples than there are, or the processes cannot share a batch evenly.
     """
     needed = schedule.batch * schedule.accumulate
-    if count < needed:
-        raise EdgefrError(
-            f"at least {needed} views, those of one step", str(count), "give more faces or --set a smaller batch"
+    if samples < needed:
+        raise InvalidArgumentError(
+            f"at least {needed} views, those of one step", str(samples), "give more faces or --set a smaller batch"
         )
     if schedule.batch % world.size:
-        raise EdgefrError(
+        raise InvalidArgumentError(
             f"a batch that {world.size} processes can share evenly",
             str(schedule.batch),
             "--set another batch or start another number of processes",
         )
 
 
-def shuffled(count: int, schedule: Schedule, seed: int, world: World, start: int, fresh: bool) -> Iterator[Numbers]:
-    """This process's part of every batch from the `start`-th on, (batch / processes,), epoch after epoch.
+def shuffled_batches(
+    samples: int, schedule: Schedule, seed: int, world: World, start: int, fresh: bool
+) -> Iterator[Ints]:
+    """This process's part of every batch, epoch after epoch without end.
 
-    `fresh` counts on from epoch to epoch, for views that are never shown twice.
+    Args:
+        samples: Samples of one epoch.
+        schedule: Batch size.
+        seed: Seed of the order.
+        world: The processes that share each batch.
+        start: Number of the first batch.
+        fresh: Whether numbers go on from epoch to epoch, so that no augmented image is repeated.
+
+    Returns:
+        Numbers (batch / processes,) of each batch.
     """
-    a_epoch = schedule.steps_of_an_epoch(count) * schedule.accumulate
-    epoch, batch = divmod(start, a_epoch)
+    per_epoch = schedule.steps_per_epoch(samples) * schedule.accumulate
+    epoch, batch = divmod(start, per_epoch)
     while True:
-        order = np.random.default_rng((seed, ORDER_STREAM, epoch)).permutation(count)
-        for index in range(batch, a_epoch):
+        order = np.random.default_rng((seed, ORDER_STREAM, epoch)).permutation(samples)
+        for index in range(batch, per_epoch):
             numbers = order[index * schedule.batch : (index + 1) * schedule.batch]
-            yield numbers[world.rank :: world.size] + (epoch * count if fresh else 0)
+            yield numbers[world.rank :: world.size] + (epoch * samples if fresh else 0)
         epoch, batch = epoch + 1, 0
 
 
-def _shown(seen: npt.NDArray[np.uint8], clean: npt.NDArray[np.uint8], face: int, label: int) -> Shown:
-    first, second = (torch.from_numpy(np.ascontiguousarray(picture)) for picture in (seen, clean))
-    return Shown(first, second, torch.tensor(face), torch.tensor(label))
-
-
-def _stacked(shown: list[Shown]) -> Shown:
-    return Shown(*(torch.stack(column) for column in zip(*shown, strict=True)))
+def _to_tensors(image: Image, clean: Image, index: int, label: int) -> AugmentedBatch:
+    first, second = (torch.from_numpy(np.ascontiguousarray(picture)) for picture in (image, clean))
+    return AugmentedBatch(first, second, torch.tensor(index), torch.tensor(label))

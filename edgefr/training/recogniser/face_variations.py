@@ -1,6 +1,7 @@
-"""Face-like pictures without end from few faces: turned and recoloured ones, blends of two, parts of one in another.
+"""Strong augmentation: endless face-like pictures from few faces, rotated, recoloured, blended or with swapped parts.
 
-A teacher answers to any of them, so a student that starts from nothing sees more faces than there are people.
+A teacher has an embedding for any of them. A student that starts from random weights thus sees more faces than there
+are people.
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ PARTS = (
 """Eyes, nose, mouth, upper half, left half and inner face around the template's landmarks: left, top, right, bottom."""
 
 STRENGTH = 4.0
-"""How much farther than a detector errs a variation is turned, scaled and moved."""
+"""Strength of the warp, in units of a detector's error."""
 
 
 def variation(face: Image, other: Image, rng: Rng) -> tuple[Image, bool]:
-    """A picture made from a face, and whether it still shows only this person: else `other` is mixed in."""
+    """Make a random variation of a face.
+
+    Args:
+        face: (112, 112, 3), aligned.
+        other: A face of another person.
+        rng: Random generator.
+
+    Returns:
+        The picture, and whether it shows only the first person; otherwise `other` is mixed in.
+    """
     kind = rng.integers(3)
     if kind == 1:
         face = blend(face, other, rng)
@@ -41,7 +51,7 @@ def variation(face: Image, other: Image, rng: Rng) -> tuple[Image, bool]:
 
 
 def swap_part(face: Image, other: Image, rng: Rng) -> Image:
-    """One part of an aligned face from another, with a soft edge."""
+    """Replace one part of an aligned face by that of another, with a soft edge."""
     left, top, right, bottom = PARTS[rng.integers(len(PARTS))]
     share = np.zeros((FACE_SIZE, FACE_SIZE), np.float32)
     share[top:bottom, left:right] = 1
@@ -50,7 +60,7 @@ def swap_part(face: Image, other: Image, rng: Rng) -> Image:
 
 
 def recolour(face: Image, rng: Rng) -> Image:
-    """Other light: gamma, contrast, brightness and a tint; one in eight grey."""
+    """Change gamma, contrast, brightness and tint at random; one picture in eight becomes grey."""
     if rng.random() < 0.125:
         face = np.asarray(cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
     gamma, contrast = np.exp(rng.normal(0, (0.3, 0.2)))

@@ -1,4 +1,4 @@
-"""Where a stage's batches come from: backbones that run at every step, or feature maps that were kept."""
+"""Backbone features of augmented faces: computed at every step, or read from a cache on disk."""
 
 from __future__ import annotations
 
@@ -15,184 +15,199 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgefr.nn.fused_model import Features, FusedModel
+from edgefr.nn.fused_model import BackboneFeatures, FusedModel
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import Schedule
-from edgefr.training.recogniser.augmented_views import NOBODY, Shown, ViewSet, shuffled
-from edgefr.training.recogniser.face_tensors import BATCH, as_input
+from edgefr.training.recogniser.augmented_views import NOBODY, AugmentedBatch, AugmentedDataset, shuffled_batches
+from edgefr.training.recogniser.face_tensors import BATCH, embed_faces, to_input
 from edgefr.training.recogniser.feature_shards import (
     Advance,
     Records,
+    ShardReader,
     Shards,
-    numbers_of,
-    packed,
-    record_type,
-    unpacked,
+    pack_maps,
+    record_dtype,
+    shard_batches,
+    unpack_maps,
 )
 
 if TYPE_CHECKING:
     from edgefr.training.recogniser.teacher import Teacher
 
 
-class Batch(NamedTuple):
-    """What the backbones say of B views; `aims` (B, D): what they or a teacher say of the clean faces; `labels` (B,),
-    -1 for a blend."""
+class FeatureBatch(NamedTuple):
+    """Backbone features of B augmented faces.
 
-    seen: Features
-    aims: Tensor
+    Attributes:
+        features: Maps and embeddings of the augmented images.
+        targets: (B, D) embeddings of the clean images.
+        labels: (B,) labels of the people, -1 for a blend.
+    """
+
+    features: BackboneFeatures
+    targets: Tensor
     labels: Tensor
 
 
-class Source(Protocol):
-    """`batches(schedule, seed)(n)` gives the batches from the n-th on, on the world's device; `class_aims` the mean aim
-    of each of so many people, (people, D)."""
+class FeatureSource(Protocol):
+    """Gives batches of features on the device of the world."""
 
-    def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[Batch]]: ...
+    def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[FeatureBatch]]:
+        """A function that returns the batches from the n-th on."""
 
-    def class_aims(self, people: int) -> Tensor: ...
+    def class_targets(self, people: int) -> Tensor:
+        """Mean target of each person, (people, D)."""
 
 
-class Online:
-    """Backbones that look at fresh views at every step."""
+class OnlineFeatures:
+    """Runs the backbones at every step, on new augmented images in each epoch."""
 
     def __init__(
         self,
         model: FusedModel,
-        views: ViewSet,
+        dataset: AugmentedDataset,
         world: World,
-        aimed: bool,
+        with_targets: bool,
         progress: Progress,
         teacher: Teacher | None = None,
     ) -> None:
-        """`aimed`: whether aims are wanted; without, the views' own embeddings stand in their place. `teacher`: whose
-        aims they are, unless the backbones' own."""
-        self.model, self.views, self.world, self.aimed, self.progress = model, views, world, aimed, progress
-        self.teacher = teacher
+        """Keep the parts.
 
-    def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[Batch]]:
-        def start(first: int) -> Iterator[Batch]:
-            numbers = shuffled(len(self.views), schedule, seed, self.world, first, fresh=True)
-            return (self.look(shown) for shown in self.views.loader(numbers))
+        Args:
+            model: Its backbones give the features.
+            dataset: Augmented training faces.
+            world: The processes that train together.
+            with_targets: Whether the stages need targets. Otherwise the embeddings of the augmented images stand in.
+            progress: Shows the embedding of clean faces.
+            teacher: Gives the targets instead of the backbones.
+        """
+        self.model, self.dataset, self.world = model, dataset, world
+        self.with_targets, self.progress, self.teacher = with_targets, progress, teacher
 
-        return start
+    def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[FeatureBatch]]:
+        def from_batch(start: int) -> Iterator[FeatureBatch]:
+            numbers = shuffled_batches(len(self.dataset), schedule, seed, self.world, start, fresh=True)
+            return (self.forward(batch) for batch in self.dataset.loader(numbers))
 
-    def class_aims(self, people: int) -> Tensor:
-        return means_by_label(self.aims, torch.from_numpy(self.views.faces.labels), people)
+        return from_batch
+
+    def class_targets(self, people: int) -> Tensor:
+        return mean_by_label(self.targets, torch.from_numpy(self.dataset.faces.labels), people)
 
     @torch.no_grad()
-    def look(self, shown: Shown) -> Batch:
-        """Run the backbones on B views and, for aims that are not known yet, on the clean pictures."""
+    def forward(self, batch: AugmentedBatch) -> FeatureBatch:
+        """Run the backbones on B augmented images and, for blends, on their clean images."""
         with self.world.autocast():
-            seen = self.model.backbone_features(as_input(shown.seen, self.world))
-        labels = shown.label.to(self.world.device)
-        if not self.aimed:
-            return Batch(seen, seen.embeddings.float(), labels)
-        aims = self.aims[shown.face]
-        blends = shown.face == NOBODY
+            features = self.model.backbone_features(to_input(batch.image, self.world))
+        labels = batch.label.to(self.world.device)
+        if not self.with_targets:
+            return FeatureBatch(features, features.embeddings.float(), labels)
+        targets = self.targets[batch.face_index]
+        blends = batch.face_index == NOBODY
         if blends.any():
-            aims[blends] = self._aims(shown.clean[blends])
-        return Batch(seen, aims.to(self.world.device), labels)
+            targets[blends] = self._embed(batch.clean[blends])
+        return FeatureBatch(features, targets.to(self.world.device), labels)
 
     @cached_property
-    def aims(self) -> Tensor:
-        """Aims of all training faces, (N, D)."""
-        faces = self.views.faces
-        rows = []
-        with self.progress("Embedding clean faces", len(faces)) as advance:
-            for start in range(0, len(faces), BATCH):
-                chosen = np.arange(start, min(start + BATCH, len(faces)))
-                rows.append(self._aims(torch.from_numpy(faces.read(chosen))))
-                advance(len(chosen))
-        return torch.cat(rows)
+    def targets(self) -> Tensor:
+        """Targets of all N training faces, (N, D)."""
+        return embed_faces(self._embed, self.dataset.faces, self.progress)
 
     @torch.no_grad()
-    def _aims(self, clean: Tensor) -> Tensor:
-        """Both backbones' unit embeddings, averaged over image and mirror image (test-time flip), side by side; with a
-        teacher, its own twice.
+    def _embed(self, clean: Tensor) -> Tensor:
+        """Targets (B, D) on the CPU of clean images (B, 112, 112, 3) uint8.
 
-        (B, 112, 112, 3) uint8 -> (B, D) on the CPU.
+        They are both backbones' unit embeddings, averaged over image and mirror image (test-time augmentation) and
+        concatenated; or the embedding of the teacher, twice.
         """
         if self.teacher is not None:
             return self.teacher(clean).repeat(1, 2).cpu()
         with self.world.autocast():
-            pictures = torch.cat([clean, clean.flip(2)])
-            straight, mirrored = (
-                self.model.backbone_features(as_input(pictures, self.world)).embeddings.float().chunk(2)
-            )
+            pictures = to_input(torch.cat([clean, clean.flip(2)]), self.world)
+            straight, mirrored = self.model.backbone_features(pictures).embeddings.float().chunk(2)
         halves = (straight + mirrored).tensor_split([self.model.backbone_a.embedding_dim], 1)
         return torch.cat([F.normalize(half) for half in halves], 1).cpu()
 
 
-class Cached:
-    """Feature maps from shards; those that are missing are made first."""
+class CachedFeatures:
+    """Reads features from shards on disk; missing shards are made first."""
 
-    def __init__(self, online: Online, folder: Path) -> None:
-        self.world, self.count = online.world, len(online.views)
+    def __init__(self, online: OnlineFeatures, folder: Path) -> None:
+        """Make the missing shards.
+
+        Args:
+            online: Computes the features.
+            folder: Folder of all caches; each has a folder of its own, named by its key.
+
+        Raises:
+            EdgefrError: The disk is too small, another run is making these shards, or a shard is damaged.
+        """
+        self.world, self.count = online.world, len(online.dataset)
         dims = online.model.backbone_a.embedding_dim + online.model.backbone_b.embedding_dim
-        dtype = record_type(online.views.views.store, online.model.backbone_a.map_channels, dims)
+        dtype = record_dtype(online.dataset.config.store, online.model.backbone_a.map_channels, dims)
         key = cache_key(online)
         self.shards = Shards(folder / key[:16], key, self.count, dtype)
         titles = "Caching feature maps", "Checking feature maps"
-        self.shards.fill(titles, partial(self._records, online), online.progress, self.world)
-        self.read, self.column = self.shards.open(), self.shards.column
+        self.shards.fill(titles, partial(self._make_records, online), online.progress, self.world)
+        self.read = ShardReader(self.shards)
 
-    def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[Batch]]:
-        def start(first: int) -> Iterator[Batch]:
-            numbers = shuffled(self.count, schedule, seed, self.world, first, fresh=False)
+    def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[FeatureBatch]]:
+        def from_batch(start: int) -> Iterator[FeatureBatch]:
+            numbers = shuffled_batches(self.count, schedule, seed, self.world, start, fresh=False)
             return (batch_from_records(self.read(chosen), self.world) for chosen in numbers)
 
-        return start
+        return from_batch
 
-    def class_aims(self, people: int) -> Tensor:
-        aims, labels = (torch.from_numpy(self.column(name)) for name in ("aims", "label"))
-        return means_by_label(aims[labels >= 0], labels[labels >= 0], people)
+    def class_targets(self, people: int) -> Tensor:
+        targets, labels = (torch.from_numpy(self.shards.column(name)) for name in ("aims", "label"))
+        return mean_by_label(targets[labels >= 0], labels[labels >= 0], people)
 
-    def _records(self, online: Online, start: int, advance: Advance) -> Records:
-        """Those of the shard that begins with view `start`."""
+    def _make_records(self, online: OnlineFeatures, start: int, advance: Advance) -> Records:
+        """Records of the shard that begins with sample `start`."""
         rows = []
-        for shown in online.views.loader(numbers_of(start, self.count, BATCH)):
-            rows.append(records_from_batch(online.look(shown), self.shards.dtype))
+        for batch in online.dataset.loader(shard_batches(start, self.count, BATCH)):
+            rows.append(records_from_batch(online.forward(batch), self.shards.dtype))
             advance(len(rows[-1]))
         return np.concatenate(rows)
 
 
-def means_by_label(aims: Tensor, labels: Tensor, people: int) -> Tensor:
-    """Mean of the aims (N, D) of each label (N,), (people, D)."""
-    sums = torch.zeros(people, aims.shape[1]).index_add_(0, labels, aims)
+def mean_by_label(rows: Tensor, labels: Tensor, people: int) -> Tensor:
+    """Mean of rows (N, D) with equal labels (N,) -> (people, D); zero for a label without rows."""
+    sums = torch.zeros(people, rows.shape[1]).index_add_(0, labels, rows)
     return sums / torch.bincount(labels, minlength=people).clamp(min=1).unsqueeze(1)
 
 
-def records_from_batch(batch: Batch, dtype: np.dtype[np.void]) -> Records:
-    """A batch as records (B,)."""
+def records_from_batch(batch: FeatureBatch, dtype: np.dtype[np.void]) -> Records:
+    """Convert a batch to records (B,)."""
     records = np.empty(len(batch.labels), dtype)
-    maps = torch.stack([batch.seen.map_a, batch.seen.map_b], 1).float()  # (B, 2, C, 7, 7)
-    packed(maps.cpu().numpy(), records)
-    records["embeddings"] = batch.seen.embeddings.float().cpu().numpy()
-    records["aims"] = batch.aims.cpu().numpy()
+    maps = torch.stack([batch.features.map_a, batch.features.map_b], 1).float()  # (B, 2, C, 7, 7)
+    pack_maps(maps.cpu().numpy(), records)
+    records["embeddings"] = batch.features.embeddings.float().cpu().numpy()
+    records["aims"] = batch.targets.cpu().numpy()
     records["label"] = batch.labels.cpu().numpy()
     return records
 
 
-def batch_from_records(records: Records, world: World) -> Batch:
-    """Records (B,) as a batch on the world's device."""
-    map_a, map_b = torch.from_numpy(unpacked(records)).to(world.device).unbind(1)
+def batch_from_records(records: Records, world: World) -> FeatureBatch:
+    """Convert records (B,) to a batch on the device of the world."""
+    map_a, map_b = torch.from_numpy(unpack_maps(records)).to(world.device).unbind(1)
     fields = (torch.from_numpy(records[name].copy()).to(world.device) for name in ("embeddings", "aims", "label"))
-    embeddings, aims, labels = fields
-    return Batch(Features(map_a, map_b, embeddings), aims, labels)
+    embeddings, targets, labels = fields
+    return FeatureBatch(BackboneFeatures(map_a, map_b, embeddings), targets, labels)
 
 
-def cache_key(online: Online) -> str:
-    """What cached maps depend on: the backbones' weights, the faces, and how they are shown."""
+def cache_key(online: OnlineFeatures) -> str:
+    """Hash of everything cached features depend on: weights of the backbones, faces, augmentation and targets."""
     digest = hashlib.sha256()
     for backbone in (online.model.backbone_a, online.model.backbone_b):
         digest.update(f"{backbone.arch} {backbone.tap}".encode())
         for name, value in backbone.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    views = online.views
-    told = [asdict(views.views), views.seed, views.faces.digest(), online.aimed]
+    dataset = online.dataset
+    inputs = [asdict(dataset.config), dataset.seed, dataset.faces.digest(), online.with_targets]
     if online.teacher is not None:
-        told.append(online.teacher.digest)
-    digest.update(json.dumps(told, sort_keys=True).encode())
+        inputs.append(online.teacher.digest)
+    digest.update(json.dumps(inputs, sort_keys=True).encode())
     return digest.hexdigest()

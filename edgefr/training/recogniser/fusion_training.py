@@ -1,4 +1,4 @@
-"""From a recipe to a fused checkpoint with its manifest: partner, distillation, labels, threshold."""
+"""Training of a fused model by a recipe: fine-tuning, distillation, labels, threshold, checkpoint and manifest."""
 
 from __future__ import annotations
 
@@ -17,233 +17,260 @@ from edgefr.nn.margin_heads import Head, build_head
 from edgefr.nn.partial_fc import SampledHead
 from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint
 from edgefr.spec import ModelSpec
-from edgefr.training.common.loop import decayed_apart, descend
+from edgefr.training.common.loop import train_stage
+from edgefr.training.common.optimizer import weight_decay_groups
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
-from edgefr.training.common.recipes import Distill, Recipe, Schedule, Seat, Vib, Views
+from edgefr.training.common.recipes import (
+    AugmentationConfig,
+    BackboneConfig,
+    DistillConfig,
+    FusionRecipe,
+    Schedule,
+    VibConfig,
+)
 from edgefr.training.common.stages import Stages
-from edgefr.training.recogniser.augmented_views import ViewSet, check_batch
-from edgefr.training.recogniser.feature_source import Cached, Online, Source
-from edgefr.training.recogniser.finetune_backbone import finetune
-from edgefr.training.recogniser.losses import distillation, labelled
-from edgefr.training.recogniser.teacher import Teacher, aims_teacher
-from edgefr.training.recogniser.trained_threshold import check_threshold, measured_threshold
+from edgefr.training.recogniser.augmented_views import AugmentedDataset, check_batch_size
+from edgefr.training.recogniser.feature_source import CachedFeatures, FeatureSource, OnlineFeatures
+from edgefr.training.recogniser.finetune_backbone import finetune_backbone
+from edgefr.training.recogniser.losses import distillation_losses, label_losses
+from edgefr.training.recogniser.teacher import Teacher, load_target_teacher
+from edgefr.training.recogniser.trained_threshold import check_threshold, measure_threshold
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
 from edgefr.types import Faces, Floats
 
 
-def train_fused(recipe: Recipe, progress: Progress, world: World | None = None) -> Path:
-    """Run a recipe; a run that was stopped goes on where it was, a finished one is only written again.
+def train_fused(recipe: FusionRecipe, progress: Progress, world: World | None = None) -> Path:
+    """Train a fused model. A stopped run is resumed; a finished one is only written again.
 
-    Returns the checkpoint, `runs/NAME/fused.safetensors`.
+    Args:
+        recipe: The recipe.
+        progress: Shows the stages.
+        world: The processes that train together; this one alone if not given.
+
+    Returns:
+        The checkpoint, `runs/NAME/fused.safetensors`, with its manifest next to it.
 
     Raises:
-        EdgefrError: the recipe, its data or its checkpoints are not as expected, or training diverges.
+        TrainingStoppedError: A signal arrived. The state is saved.
+        EdgefrError: The recipe, its data or its checkpoints are not usable, or training diverges.
     """
-    run = Run(recipe, progress, world or World())
-    run.check()
-    model = run.assembled()
+    training = FusionTraining(recipe, progress, world or World())
+    training.check()
+    model = training.build_model()
     if recipe.distill is not None:
-        run.distill(model, recipe.distill)
+        training.distill(model, recipe.distill)
     if recipe.vib is not None:
-        run.label(model, recipe.vib)
+        training.train_by_labels(model, recipe.vib)
     model.eval()
-    in_layout(model, torch.contiguous_format)
-    result = run.folder / "fused.safetensors"
-    if run.world.first:
-        manifest = run.manifest(model)
-        manifest_path(result).unlink(missing_ok=True)  # of an earlier run: it must not speak for this one
+    set_memory_layout(model, torch.contiguous_format)
+    result = recipe.runs / recipe.name / "fused.safetensors"
+    if training.world.first:
+        manifest = training.make_manifest(model)
+        manifest_path(result).unlink(missing_ok=True)  # that of an earlier run must not describe this one
         save_fused(model, result)
         write_manifest(result, manifest)
-    run.world.wait()
+    training.world.barrier()
     return result
 
 
-def in_layout(module: nn.Module, layout: torch.memory_format) -> None:
-    """Convolution weights in the memory layout that convolutions prefer (channels last) or files do."""
+def set_memory_layout(module: nn.Module, layout: torch.memory_format) -> None:
+    """Store convolution weights channels last, which convolutions prefer, or contiguously, as files need them."""
     for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
-class Run:
-    """One recipe on its way: its stages, where their states lie and how they tell of their steps.
+class FusionTraining:
+    """The stages of one recipe.
 
-    States and feature maps are kept by what they were made from, not by the recipe's name: recipes that begin alike
-    share their beginning.
+    States and feature maps are stored by what they were made from, not by the name of the recipe: recipes with equal
+    first stages share them.
     """
 
-    def __init__(self, recipe: Recipe, progress: Progress, world: World) -> None:
+    def __init__(self, recipe: FusionRecipe, progress: Progress, world: World) -> None:
+        """Open the training faces.
+
+        Args:
+            recipe: The recipe.
+            progress: Shows the stages.
+            world: The processes that train together.
+
+        Raises:
+            EdgefrError: The data is missing.
+        """
         self.recipe, self.progress, self.world = recipe, progress, world
-        self.data: TrainingFaces = read_training_faces(recipe.data)
-        self.folder = recipe.runs / recipe.name
-        self.stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
+        self.faces: TrainingFaces = read_training_faces(recipe.data)
+        self._faces_digest = self.faces.digest()
+        self._stages = Stages(recipe.runs, recipe.name, recipe.seed, progress, world)
         inputs = {"backbone a": recipe.a.checkpoint, "backbone b": recipe.b.checkpoint, "faces": recipe.data.faces}
         if recipe.data.pairs is not None:
             inputs["pairs"] = recipe.data.pairs
         if recipe.aims is not None:
             inputs["teacher"] = recipe.aims.teacher
-        self.made_from = {role: file_reference(path) for role, path in inputs.items() if path.is_file()}
-        self.faces = self.data.digest()
-        self._source: Source | None = None
+        self._made_from = {role: file_reference(path) for role, path in inputs.items() if path.is_file()}
+        self._dataset = self._augmented(recipe.views)
+        self._source: FeatureSource | None = None
         self._teacher: Teacher | None = None
 
     def check(self) -> None:
-        """Find out before training what would fail after it.
+        """Check before training what would fail after it.
 
         Raises:
-            EdgefrError: there are fewer views than a step takes, batches that the processes cannot share, too few
-                faces to measure the threshold on, or a checkpoint was trained on people held out.
-        """
-        for seat in (self.recipe.a, self.recipe.b):
-            if seat.finetune is not None:
-                check_batch(len(self.data), seat.finetune, self.world)
-        for stage in (self.recipe.distill, self.recipe.vib):
-            if stage is not None:
-                check_batch(len(self.views(self.recipe.views)), stage.schedule, self.world)
-        check_threshold(self.data, self.recipe.data)
-        teacher = [] if self.recipe.aims is None else [self.recipe.aims.teacher]
-        self.data.check_unseen(self.recipe.data, [self.recipe.a.checkpoint, self.recipe.b.checkpoint, *teacher])
-
-    def views(self, views: Views) -> ViewSet:
-        return ViewSet(self.data, views, self.recipe.seed, self.recipe.data.workers)
-
-    def assembled(self) -> FusedModel:
-        """The fused model before its first stage, with a partner where the recipe wants one.
-
-        Raises:
-            EdgefrError: as `untrained` does, before a partner is trained; or its training fails.
-        """
-        recipe, model = self.recipe, self.untrained()
-        for name, seat, backbone in (("a", recipe.a, model.backbone_a), ("b", recipe.b, model.backbone_b)):
-            if seat.finetune is not None:
-                self.finetune(backbone, name, seat, seat.finetune)
-        return model
-
-    def untrained(self) -> FusedModel:
-        """The fused model before anything of it is trained.
-
-        Raises:
-            EdgefrError: the backbones, the teacher and the fusion do not fit together.
+            EdgefrError: A step takes more images than there are, the processes cannot share a batch, there are too
+                few faces to measure the threshold, or a checkpoint was trained on the people held out.
         """
         recipe = self.recipe
-        a, b = (backbone_from_checkpoint(seat.checkpoint, seat.arch, seat.colour) for seat in (recipe.a, recipe.b))
+        for backbone in (recipe.a, recipe.b):
+            if backbone.finetune is not None:
+                check_batch_size(len(self.faces), backbone.finetune, self.world)
+        for stage in (recipe.distill, recipe.vib):
+            if stage is not None:
+                check_batch_size(len(self._dataset), stage.schedule, self.world)
+        check_threshold(self.faces, recipe.data)
+        teacher = [] if recipe.aims is None else [recipe.aims.teacher]
+        self.faces.check_no_leakage(recipe.data, [recipe.a.checkpoint, recipe.b.checkpoint, *teacher])
+
+    def build_model(self) -> FusedModel:
+        """Build the fused model and fine-tune its backbones if the recipe says so.
+
+        Raises:
+            EdgefrError: As for `build_untrained`, or fine-tuning fails.
+        """
+        recipe, model = self.recipe, self.build_untrained()
+        for name, config, backbone in (("a", recipe.a, model.backbone_a), ("b", recipe.b, model.backbone_b)):
+            if config.finetune is not None:
+                self._finetune(backbone, name, config, config.finetune)
+        return model
+
+    def build_untrained(self) -> FusedModel:
+        """Build the fused model before any training.
+
+        Raises:
+            EdgefrError: The backbones, the teacher and the fusion do not fit together.
+        """
+        recipe = self.recipe
+        a, b = (backbone_from_checkpoint(each.checkpoint, each.arch, each.colour) for each in (recipe.a, recipe.b))
         torch.manual_seed(recipe.seed)
         spec = ModelSpec(a.arch, b.arch, recipe.a.loss, recipe.b.loss, recipe.fusion)
         model = FusedModel(spec, a, b).to(self.world.device)
-        in_layout(model, torch.channels_last)
-        self._teacher = aims_teacher(recipe, model, self.world)
+        set_memory_layout(model, torch.channels_last)
+        self._teacher = load_target_teacher(recipe, model, self.world)
         return model
 
-    def finetune(self, backbone: Backbone, name: str, seat: Seat, schedule: Schedule) -> None:
-        """Make a partner of the backbone in seat `name`."""
-        torch.manual_seed(self.recipe.seed)
-        made_from = [self._digest(f"backbone {name}"), asdict(seat)]
-        with ExitStack() as stack:
-            stage_of = self.stages.open(f"Fine-tuning backbone {name}", [made_from, self.faces], stack)
-            finetune(backbone, self.views(Views(variants=1, clean=seat.clean)), schedule, stage_of, self.world)
-
-    def distill(self, model: FusedModel, distill: Distill) -> None:
-        """Distillation of the clean faces' embeddings."""
-        source = self.source(model)
+    def distill(self, model: FusedModel, config: DistillConfig) -> None:
+        """Train the fusion to give the embeddings of clean faces for degraded ones."""
+        source = self._features(model)
         model.train()
         with ExitStack() as stack:
-            stage_of = self.stages.open("Distilling", [self._begun("distill"), self.faces], stack)
+            configure = self._stages.open("Distilling", [self._inputs("distill"), self._faces_digest], stack)
             modules: dict[str, nn.Module] = {"fusion": model.fusion, "bottleneck": model.bottleneck}
-            losses_of = distillation(model, distill, self.world)
-            groups = fusion_groups(model, distill.schedule)
-            stage = stage_of(modules, groups, distill.schedule, len(self.views(self.recipe.views)))
-            descend(stage, source.batches(distill.schedule, self.recipe.seed), losses_of)
+            compute_losses = distillation_losses(model, config, self.world)
+            groups = parameter_groups(model, config.schedule)
+            stage = configure(modules, groups, config.schedule, len(self._dataset))
+            train_stage(stage, source.batches(config.schedule, self.recipe.seed), compute_losses)
 
-    def label(self, model: FusedModel, vib: Vib) -> None:
-        """Training by labels through the bottleneck."""
-        source = self.source(model)
+    def train_by_labels(self, model: FusedModel, config: VibConfig) -> None:
+        """Train the fusion by labels through the bottleneck."""
+        source = self._features(model)
         model.train()
         torch.manual_seed(self.recipe.seed)
-        sharded = vib.classes < 1
-        dim, people = model.spec.fusion.embedding_dim, self.data.people
-        head = SampledHead(vib.head, dim, people, vib.classes) if sharded else build_head(vib.head, dim, people)
+        sharded = config.classes < 1
+        shape = model.spec.fusion.embedding_dim, self.faces.people
+        head = SampledHead(config.head, *shape, config.classes) if sharded else build_head(config.head, *shape)
         if self.recipe.distill is not None:
-            start_at_aims(head, model, source.class_aims(people))
+            init_class_weights(head, model, source.class_targets(self.faces.people))
         head.to(self.world.device).train()
         with ExitStack() as stack:
-            stage_of = self.stages.open("Training by labels", [self._begun("distill", "vib"), self.faces], stack)
+            inputs = [self._inputs("distill", "vib"), self._faces_digest]
+            configure = self._stages.open("Training by labels", inputs, stack)
             modules: dict[str, nn.Module] = {"fusion": model.fusion, "bottleneck": model.bottleneck, "head": head}
-            losses_of = labelled(model, head.loss, vib, self.world)
-            groups = [*fusion_groups(model, vib.schedule), *decayed_apart(head, sharded=sharded)]
-            stage = stage_of(modules, groups, vib.schedule, len(self.views(self.recipe.views)))
-            descend(stage, source.batches(vib.schedule, self.recipe.seed + 1), losses_of)
+            compute_losses = label_losses(model, head.loss, config, self.world)
+            groups = [*parameter_groups(model, config.schedule), *weight_decay_groups(head, sharded=sharded)]
+            stage = configure(modules, groups, config.schedule, len(self._dataset))
+            train_stage(stage, source.batches(config.schedule, self.recipe.seed + 1), compute_losses)
 
-    def source(self, model: FusedModel) -> Source:
-        """Batches for both stages, from the backbones or from kept feature maps."""
-        if self._source is None:
-            views = self.views(self.recipe.views)
-            aimed = self.recipe.distill is not None or (self.recipe.vib is not None and self.recipe.vib.anchor > 0)
-            online = Online(model, views, self.world, aimed, self.progress, self._teacher)
-            cached = self.recipe.views.maps == "cache"
-            self._source = Cached(online, self.recipe.runs / "maps") if cached else online
-        return self._source
-
-    def manifest(self, model: FusedModel) -> Manifest:
-        """What the model was made from, and its threshold measured on the people it was trained on."""
+    def make_manifest(self, model: FusedModel) -> Manifest:
+        """The manifest of the model, with its threshold measured on the people it was trained on."""
         recipe = self.recipe
-        told = [f"The fusion was trained on {self.data.describe(recipe.data)} (seed {recipe.seed}):"]
+        text = [f"The fusion was trained on {self.faces.describe(recipe.data)} (seed {recipe.seed}):"]
         for verb, stage in (("by distillation", recipe.distill), ("by labels", recipe.vib)):
             if stage is not None:
-                steps = stage.schedule.length(len(self.views(recipe.views)))
-                told.append(f"{steps} steps of {stage.schedule.batch * stage.schedule.accumulate} {verb},")
-        told.append(f"on {self.world.machine}.")
-        for name, seat in (("a", recipe.a), ("b", recipe.b)):
-            if seat.finetune is not None:
-                steps = seat.finetune.length(len(self.data))
-                told.append(
-                    f"Backbone {name} was fine-tuned from {seat.checkpoint.name} with {seat.loss} loss on the same "
-                    f"people ({steps} steps of {seat.finetune.batch})."
+                steps = stage.schedule.total_steps(len(self._dataset))
+                text.append(f"{steps} steps of {stage.schedule.batch * stage.schedule.accumulate} {verb},")
+        text.append(f"on {self.world.machine}.")
+        for name, config in (("a", recipe.a), ("b", recipe.b)):
+            if config.finetune is not None:
+                steps = config.finetune.total_steps(len(self.faces))
+                text.append(
+                    f"Backbone {name} was fine-tuned from {config.checkpoint.name} with {config.loss} loss on the same "
+                    f"people ({steps} steps of {config.finetune.batch})."
                 )
         return Manifest(
             kind="checkpoint",
             name=recipe.name,
             spec=model.spec.to_dict(),
-            made_from=self.made_from,
-            trained_on=" ".join(told),
-            thresholds=(self.threshold(model),),
+            made_from=self._made_from,
+            trained_on=" ".join(text),
+            thresholds=(self._measure_threshold(model),),
             versions=package_versions("torch", "numpy", "opencv-python"),
-            held_out=self.data.held_out(recipe.data),
+            held_out=self.faces.held_out(recipe.data),
         )
 
-    def threshold(self, model: FusedModel) -> Threshold:
+    def _finetune(self, backbone: Backbone, name: str, config: BackboneConfig, schedule: Schedule) -> None:
+        torch.manual_seed(self.recipe.seed)
+        inputs = [[self._digest(f"backbone {name}"), asdict(config)], self._faces_digest]
+        with ExitStack() as stack:
+            configure = self._stages.open(f"Fine-tuning backbone {name}", inputs, stack)
+            dataset = self._augmented(AugmentationConfig(variants=1, clean=config.clean))
+            finetune_backbone(backbone, dataset, schedule, configure, self.world)
+
+    def _augmented(self, config: AugmentationConfig) -> AugmentedDataset:
+        return AugmentedDataset(self.faces, config, self.recipe.seed, self.recipe.data.workers)
+
+    def _features(self, model: FusedModel) -> FeatureSource:
+        """The features for both stages, computed online or cached."""
+        if self._source is None:
+            needed = self.recipe.needs_targets
+            online = OnlineFeatures(model, self._dataset, self.world, needed, self.progress, self._teacher)
+            cached = self.recipe.views.maps == "cache"
+            self._source = CachedFeatures(online, self.recipe.runs / "maps") if cached else online
+        return self._source
+
+    def _measure_threshold(self, model: FusedModel) -> Threshold:
         def embed(faces: Faces) -> Floats:
-            found: Floats = model(torch.from_numpy(faces).to(self.world.device)).embedding.cpu().numpy()
-            return found
+            embedding: Floats = model(torch.from_numpy(faces).to(self.world.device)).embedding.cpu().numpy()
+            return embedding
 
-        return measured_threshold(embed, self.data, self.recipe.data, self.progress)
+        return measure_threshold(embed, self.faces, self.recipe.data, self.progress)
 
-    def _begun(self, *stages: str) -> list[Any]:
-        """What the fusion depends on up to the last of these stages."""
+    def _inputs(self, *stages: str) -> list[Any]:
+        """Everything the fusion depends on up to the last of these stages."""
         recipe = asdict(self.recipe)
-        seats = [self._digest("backbone a"), self._digest("backbone b")]
+        backbones = [self._digest("backbone a"), self._digest("backbone b")]
         teacher = [] if self.recipe.aims is None else [self._digest("teacher")]
-        return [seats, *(recipe[part] for part in ("a", "b", "fusion", "views", *stages)), *teacher]
+        return [backbones, *(recipe[part] for part in ("a", "b", "fusion", "views", *stages)), *teacher]
 
     def _digest(self, role: str) -> str:
-        return self.made_from[role]["sha256"]
+        return self._made_from[role]["sha256"]
 
 
 @torch.no_grad()
-def start_at_aims(head: Head | SampledHead, model: FusedModel, aims: Tensor) -> None:
-    """Class weights at the people's mean aims: with two images a person they would not get there from chance."""
+def init_class_weights(head: Head | SampledHead, model: FusedModel, targets: Tensor) -> None:
+    """Set class weights to the mean targets (people, D): with two images of each person they would not get there."""
     skip = model.bottleneck.skip
     assert skip is not None  # distillation has one
     first = head.first if isinstance(head, SampledHead) else 0
-    weight = nn.functional.normalize(skip(aims.to(skip.weight.device)))[first : first + len(head.weight)]
+    weight = nn.functional.normalize(skip(targets.to(skip.weight.device)))[first : first + len(head.weight)]
     head.weight.copy_(weight.to(head.weight.device))
 
 
-def fusion_groups(model: FusedModel, schedule: Schedule) -> list[dict[str, Any]]:
-    """The optimiser's groups: the fusion, and the bottleneck's heads.
+def parameter_groups(model: FusedModel, schedule: Schedule) -> list[dict[str, Any]]:
+    """Parameter groups of the fusion and of the bottleneck.
 
-    Adam moves every weight equally far, so a head over 26,112 inputs would move its output 51 times as far as one
-    over 512 (Yang et al. 2022): its learning rate shrinks with its width. SGD's steps follow the gradient's size.
+    Adam moves every weight equally far, so a linear map of 26,112 inputs would move its output 51 times as far as one
+    of 512 (Yang et al. 2022). Its learning rate is therefore divided by its width. The steps of SGD follow the size of
+    the gradient.
     """
     scale = model.backbone_a.map_channels / model.fusion.width if schedule.optimizer == "adamw" else 1.0
-    return [*decayed_apart(model.fusion), *decayed_apart(model.bottleneck, scale=scale)]
+    return [*weight_decay_groups(model.fusion), *weight_decay_groups(model.bottleneck, scale=scale)]

@@ -1,4 +1,4 @@
-"""What training asks of the bottleneck's code: by distillation, by labels."""
+"""Losses on the code of the bottleneck: distillation and labels."""
 
 from __future__ import annotations
 
@@ -9,86 +9,106 @@ from torch.nn import functional as F
 
 from edgefr.nn.bottleneck import Code, kl_divergence, sample
 from edgefr.nn.fused_model import FusedModel
-from edgefr.nn.margin_heads import length_of
+from edgefr.nn.margin_heads import embedding_norm, trains_norm
 from edgefr.training.common.parallel import World
-from edgefr.training.common.recipes import Distill, Vib
-from edgefr.training.recogniser.feature_source import Batch
+from edgefr.training.common.recipes import DistillConfig, VibConfig
+from edgefr.training.recogniser.feature_source import FeatureBatch
 
-LossOf = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""A head's loss of embeddings (B, K), labels (B,) and norms (B, 1) in place of the embeddings' own."""
+HeadLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Loss of embeddings (B, K), labels (B,) and norms (B, 1) that replace the norms of the embeddings."""
+
+ComputeLosses = Callable[[FeatureBatch], dict[str, Tensor]]
 
 
-def distillation(model: FusedModel, recipe: Distill, world: World) -> Callable[[Batch], dict[str, Tensor]]:
-    """Losses of a batch whose aims the code should meet; the model's skip carries them into the space of mu.
+def distillation_losses(model: FusedModel, config: DistillConfig, world: World) -> ComputeLosses:
+    """Make the losses of distillation; the skip path maps targets into the space of mu and is frozen.
 
-    Identity labels are not used: on a few thousand images a classifier would forget what the backbones learnt from
-    millions.
+    Labels are not used: on a few thousand images a classifier would lose what the backbones learned from millions.
+
+    Args:
+        model: The fused model, with a skip path.
+        config: Weights of the losses.
+        world: Precision to compute in.
+
+    Returns:
+        A function from a batch to its losses.
     """
     skip = model.bottleneck.skip
     assert skip is not None
     skip.requires_grad_(False)
 
-    def losses_of(batch: Batch) -> dict[str, Tensor]:
-        code = encode(model, batch, world)
-        return imitation(code, skip(batch.aims), recipe)
+    def compute_losses(batch: FeatureBatch) -> dict[str, Tensor]:
+        return imitation_losses(encode(model, batch, world), skip(batch.targets), config)
 
-    return losses_of
+    return compute_losses
 
 
-def labelled(model: FusedModel, head: LossOf, recipe: Vib, world: World) -> Callable[[Batch], dict[str, Tensor]]:
-    """The paper's loss, cross-entropy of the sampled code plus beta times its KL divergence.
+def label_losses(model: FusedModel, head: HeadLoss, config: VibConfig, world: World) -> ComputeLosses:
+    """Make the paper's losses: cross-entropy of the sampled code, plus beta times its KL divergence.
 
-    With `anchor`, mu stays near the aims of distillation, too: the skip, which carries them, stays as it is; without,
-    it learns. Blends, labelled -1, take part in the rest. `kl` is told in nats; what it costs is `beta kl`.
+    With `anchor`, mu also stays near the distillation targets, and the skip path, which maps them, is frozen;
+    otherwise it is trained. Blends, labelled -1, count for all but the cross-entropy. `kl` is logged in nats; `beta kl`
+    is its part of the loss.
+
+    Args:
+        model: The fused model.
+        head: Loss of the classification head.
+        config: Weights of the losses.
+        world: Precision to compute in.
+
+    Returns:
+        A function from a batch to its losses.
     """
     skip = model.bottleneck.skip
     if skip is not None:
-        skip.requires_grad_(recipe.anchor == 0)
+        skip.requires_grad_(config.anchor == 0)
 
-    def losses_of(batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(batch: FeatureBatch) -> dict[str, Tensor]:
         code = encode(model, batch, world)
-        # The norm of a sample is mostly noise. MagFace, which shapes the norm, needs its own.
-        norm = None if recipe.head == "magface" else length_of(code.mu.detach())
+        # The norm of a sample is mostly noise, so the head gets that of mu, unless its loss trains the norm.
+        norm = None if trains_norm(config.head) else embedding_norm(code.mu.detach())
         losses = {"labels": head(sample(code), batch.labels, norm)}
         if code.logvar is not None:
             nats = kl_divergence(code).mean()
-            losses |= {"beta kl": recipe.beta * nats, "kl": nats.detach()}
-        if recipe.anchor and skip is not None:
-            mu, aim = F.normalize(code.mu), F.normalize(skip(batch.aims))
-            losses["anchor"] = recipe.anchor * (cosine_distance(mu, aim) + 10 * pairwise_distance(mu, aim))
+            losses |= {"beta kl": config.beta * nats, "kl": nats.detach()}
+        if config.anchor and skip is not None:
+            mu, target = F.normalize(code.mu), F.normalize(skip(batch.targets))
+            losses["anchor"] = config.anchor * (cosine_distance(mu, target) + 10 * pairwise_distance(mu, target))
         return losses
 
-    return losses_of
+    return compute_losses
 
 
-def encode(model: FusedModel, batch: Batch, world: World) -> Code:
-    """The code of a batch, in float32."""
+def encode(model: FusedModel, batch: FeatureBatch, world: World) -> Code:
+    """The code (B, K) of a batch, in float32."""
     with world.autocast():
-        code = model.encode(batch.seen)
+        code = model.encode(batch.features)
     return Code(code.mu.float(), None if code.logvar is None else code.logvar.float())
 
 
-def imitation(code: Code, aims: Tensor, recipe: Distill) -> dict[str, Tensor]:
-    """Cosine to the aim, similarities within the batch, and the log-variance's likelihood; aims are (B, K).
+def imitation_losses(code: Code, targets: Tensor, config: DistillConfig) -> dict[str, Tensor]:
+    """Distillation losses of codes and targets (B, K).
 
-    The log-variance learns how far mu will be from the aim: the Gaussian likelihood of the clean image's code,
-    mu held fixed, as in probabilistic face embeddings (Shi & Jain 2019). Averaged, it is the face's uncertainty.
+    They are the cosine distance to the target, the difference of the similarities within the batch, and the likelihood
+    of the log-variance. The log-variance learns how far mu will be from the target: the Gaussian likelihood of the
+    clean image's code with mu held fixed, as in probabilistic face embeddings (Shi & Jain 2019). Its mean is the
+    uncertainty of the face.
     """
-    mu, aim = F.normalize(code.mu), F.normalize(aims)
-    losses = {"cosine": cosine_distance(mu, aim), "pairwise": recipe.pairwise * pairwise_distance(mu, aim)}
+    mu, target = F.normalize(code.mu), F.normalize(targets)
+    losses = {"cosine": cosine_distance(mu, target), "pairwise": config.pairwise * pairwise_distance(mu, target)}
     if code.logvar is not None:
-        error = (code.mu.detach() - aims).square()  # (B, K)
-        losses["likelihood"] = recipe.likelihood * 0.5 * (code.logvar + error / code.logvar.exp()).mean()
+        error = (code.mu.detach() - targets).square()  # (B, K)
+        losses["likelihood"] = config.likelihood * 0.5 * (code.logvar + error / code.logvar.exp()).mean()
     return losses
 
 
-def cosine_distance(mu: Tensor, aim: Tensor) -> Tensor:
+def cosine_distance(mu: Tensor, target: Tensor) -> Tensor:
     """Mean of 1 - cosine of unit vectors (B, K)."""
-    return 1 - (mu * aim).sum(1).mean()
+    return 1 - (mu * target).sum(1).mean()
 
 
-def pairwise_distance(mu: Tensor, aim: Tensor) -> Tensor:
-    """How far the similarities within the batch are from the aims', of mu with the aims and with itself."""
-    truth = aim @ aim.T  # (B, B)
-    distance: Tensor = (mu @ aim.T - truth).square().mean() + (mu @ mu.T - truth).square().mean()
+def pairwise_distance(mu: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of similarities within the batch, between mu and targets and among mu, both (B, K)."""
+    truth = target @ target.T  # (B, B)
+    distance: Tensor = (mu @ target.T - truth).square().mean() + (mu @ mu.T - truth).square().mean()
     return distance

@@ -1,4 +1,4 @@
-"""Several recipes, or one with several values of a setting: trained, tested on the held-out people, side by side."""
+"""A sweep: several recipes, or one with several values of a setting, trained, tested and compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 from edgefr.evaluation.bootstrap import resampled_share
 from edgefr.evaluation.figures import compare_candidate, compare_with_backbones, degraded_decisions
 from edgefr.evaluation.protocols import CLEAN, Trial
@@ -16,126 +16,155 @@ from edgefr.io.toml_dataclass import read_toml
 from edgefr.nn.fused_model import load_fused
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
-from edgefr.training.common.recipes import Recipe
-from edgefr.training.recogniser.fusion_training import Run, train_fused
-from edgefr.training.recogniser.holdout_evaluation import A, B, Examiner, backbones_digest, held_out_pairs
+from edgefr.training.common.recipes import FusionRecipe
+from edgefr.training.recogniser.fusion_training import FusionTraining, train_fused
+from edgefr.training.recogniser.holdout_evaluation import A, B, HoldoutEvaluator, backbones_digest, held_out_pairs
 from edgefr.types import Bools
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe to train, the name of its row, that of the recipe as it is written, and the value that was set for it,
-    if any."""
+    """A recipe to train and test.
+
+    Attributes:
+        name: Name of its row.
+        base: Name of the recipe in its file.
+        recipe: The recipe.
+        value: The value that was set for it, if any.
+    """
 
     name: str
     base: str
-    recipe: Recipe
+    recipe: FusionRecipe
     value: float | str | None = None
 
 
-def variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str]) -> list[Variant]:
-    """Each recipe once, or once for each value of `over`, `key=value,value,...`.
+def expand_variants(recipes: Sequence[Path], over: str | None, settings: Sequence[str]) -> list[Variant]:
+    """List each recipe once, or once for each value of a setting.
 
-    Their checkpoints go into folders of their own, `sweep-...`, so that none takes the place of a trained model; with
-    settings into others than without them.
+    Checkpoints go into separate folders, `sweep-...`, so that no trained model is replaced.
+
+    Args:
+        recipes: Recipe files.
+        over: `key=value,value,...`, or None.
+        settings: `key=value` for all recipes.
+
+    Returns:
+        The variants.
 
     Raises:
-        EdgefrError: a recipe or `over` is not as expected.
+        EdgefrError: A recipe or `over` is not valid.
     """
     key, equals, values = (over or "").partition("=")
     if over is not None and not (key and equals and all(values.split(","))):
-        raise EdgefrError("--over key=value,value,...", f"{over!r}", "write for example --over vib.beta=0,1e-3")
-    set_so = f"-{hashlib.sha256(repr(list(settings)).encode()).hexdigest()[:8]}" if settings else ""
-    found = []
+        raise InvalidArgumentError(
+            "--over key=value,value,...", f"{over!r}", "write for example --over vib.beta=0,1e-3"
+        )
+    suffix = f"-{hashlib.sha256(repr(list(settings)).encode()).hexdigest()[:8]}" if settings else ""
+    variants = []
     for path in recipes:
-        base = read_toml(Recipe, path, settings)
+        base = read_toml(FusionRecipe, path, settings)
         if over is None:
-            found.append(Variant(base.name, base.name, replace(base, name=f"sweep-{base.name}{set_so}")))
+            variants.append(Variant(base.name, base.name, replace(base, name=f"sweep-{base.name}{suffix}")))
             continue
         for value in values.split(","):
-            name = f"sweep-{base.name}-{key}-{value}{set_so}"
-            recipe = read_toml(Recipe, path, [*settings, f"{key}={value}", f"name={name}"])
-            found.append(Variant(f"{base.name}, {key} {value}", base.name, recipe, _number(value)))
-    names = [variant.recipe.name for variant in found]
+            name = f"sweep-{base.name}-{key}-{value}{suffix}"
+            recipe = read_toml(FusionRecipe, path, [*settings, f"{key}={value}", f"name={name}"])
+            variants.append(Variant(f"{base.name}, {key} {value}", base.name, recipe, _parse_number(value)))
+    names = [variant.recipe.name for variant in variants]
     if len(set(names)) < len(names):
-        raise EdgefrError("recipes of different names", str(", ".join(names)), "give each its own name")
-    return found
+        raise InvalidArgumentError("recipes with different names", ", ".join(names), "give each its own name")
+    return variants
 
 
 def sweep(
-    chosen: Sequence[Variant],
+    variants: Sequence[Variant],
     limit: int | None,
     progress: Progress,
-    done: Callable[[list[Row]], None],
+    on_rows: Callable[[list[Row]], None],
     world: World | None = None,
 ) -> list[Row]:
-    """Train every variant and test it, on `limit` pairs if given; `done` is told of all rows so far after each.
+    """Train and test every variant. All processes train; the first one tests.
 
-    Baselines stand before the first variant that has their backbones. All processes train; the first one tests, and
-    it alone has rows.
+    Args:
+        variants: The variants. The first is compared with every other system.
+        limit: Number of test pairs to draw; all if None.
+        progress: Shows the work.
+        on_rows: Called with all rows so far after each variant.
+        world: The processes that train together; this one alone if not given.
+
+    Returns:
+        The rows, baselines before the first variant with their backbones; none in other processes than the first.
 
     Raises:
-        EdgefrError: the variants cannot be trained, tested or compared, which is found out before any is trained; or
-            training fails.
+        EdgefrError: A variant cannot be trained, tested or compared, which is checked before any training; or training
+            fails.
     """
     world = world or World()
-    check(chosen, progress, world)
-    data = chosen[0].recipe.data
-    examiner = Examiner(data, held_out_pairs(data, limit), world, progress)
+    check_variants(variants, progress, world)
+    data = variants[0].recipe.data
+    evaluator = HoldoutEvaluator(data, held_out_pairs(data, limit), world, progress)
     rows: list[Row] = []
     first: dict[str, Bools] = {}
-    known: set[bytes] = set()
-    for variant in chosen:
+    tested: set[bytes] = set()
+    for variant in variants:
         path = train_fused(variant.recipe, progress, world)
         if not world.first:
             continue
         model = load_fused(path).to(world.device)
-        trials = examiner.trials(variant.name, model)
+        trials = evaluator.trials(variant.name, model)
         first = first or {variant.name: degraded_decisions(trials)[0][variant.name]}
-        found = _rows(trials, variant, first, others=bool(known))
-        if (whose := backbones_digest(model)) not in known:
-            known.add(whose)
-            rows += found[1:]
-        rows.append(found[0])
-        done(rows)
+        variant_row, *baselines = _make_rows(trials, variant, first, other_backbones=bool(tested))
+        if (backbones := backbones_digest(model)) not in tested:
+            tested.add(backbones)
+            rows += baselines
+        rows.append(variant_row)
+        on_rows(rows)
     return rows
 
 
-def check(chosen: Sequence[Variant], progress: Progress, world: World) -> None:
-    """Find out before training what would fail after it, or make rows that cannot be compared.
+def check_variants(variants: Sequence[Variant], progress: Progress, world: World) -> None:
+    """Check before training what would fail after it.
+
+    Args:
+        variants: The variants.
+        progress: Passed on.
+        world: The processes that train together.
 
     Raises:
-        EdgefrError: a variant cannot be trained, or is tested on other pairs than the first.
+        EdgefrError: A variant cannot be trained, or its test pairs differ from those of the first.
     """
-    for variant in chosen:
-        if _tested_on(variant) != _tested_on(chosen[0]):
-            raise EdgefrError(
+    for variant in variants:
+        if _test_data(variant) != _test_data(variants[0]):
+            raise InvalidArgumentError(
                 "the same data.faces, data.pairs and data.test_folds in all recipes",
-                f"others in {variant.name} than in {chosen[0].name}",
-                "rows of different test pairs cannot be compared",
+                f"others in {variant.name} than in {variants[0].name}",
+                "sweep recipes with different test pairs separately, because their rows cannot be compared",
             )
-        run = Run(variant.recipe, progress, world)
-        run.check()
-        run.untrained()
+        training = FusionTraining(variant.recipe, progress, world)
+        training.check()
+        training.build_untrained()
 
 
-def _tested_on(variant: Variant) -> tuple[object, ...]:
+def _test_data(variant: Variant) -> tuple[object, ...]:
     data = variant.recipe.data
     return data.faces.resolve(), data.pairs and data.pairs.resolve(), sorted(set(data.test_folds))
 
 
-def _rows(trials: Sequence[Trial], variant: Variant, first: dict[str, Bools], *, others: bool) -> list[Row]:
-    """One row a system, the variant's first; the baselines of `others` than the first backbones are told apart."""
+def _make_rows(
+    trials: Sequence[Trial], variant: Variant, first: dict[str, Bools], *, other_backbones: bool
+) -> list[Row]:
+    """One row for each system, the variant's first; baselines of other backbones than the first get longer names."""
     right, people = degraded_decisions(trials)
     against, judged = compare_with_backbones(right, people, (A, B)), compare_candidate(first | right, people)
-    found = []
+    rows = []
     for name, decided in right.items():
         by_protocol = {trial.protocol: trial.accuracy[name].estimate for trial in trials}
-        mine = name == variant.name
-        found.append(
+        baseline = name != variant.name
+        rows.append(
             Row(
-                f"{name} of {variant.name}" if others and not mine else name,
-                variant.value if mine else None,
+                f"{name} of {variant.name}" if other_backbones and baseline else name,
+                None if baseline else variant.value,
                 by_protocol[CLEAN],
                 resampled_share(decided, people),
                 against[name],
@@ -143,10 +172,10 @@ def _rows(trials: Sequence[Trial], variant: Variant, first: dict[str, Bools], *,
                 by_protocol,
             )
         )
-    return found
+    return rows
 
 
-def _number(text: str) -> float | str:
+def _parse_number(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:

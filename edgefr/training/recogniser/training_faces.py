@@ -1,4 +1,4 @@
-"""The faces a recipe trains on, and how they are shown: plainly, mirrored, warped, blended or degraded."""
+"""The faces that a recipe trains on, and the elementary augmentations: warp, blend and mix."""
 
 from __future__ import annotations
 
@@ -16,93 +16,120 @@ import numpy.typing as npt
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.degradations import Rng
 from edgefr.data.lfw_pairs import people_of, read_pairs
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnreadableImageError
 from edgefr.evaluation.train_test_overlap import format_folds
 from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, model_manifest
-from edgefr.training.common.recipes import Data
+from edgefr.training.common.recipes import DataConfig
 from edgefr.types import FACE_SIZE, Faces, Image
 
+Ints = npt.NDArray[np.int64]
 
-class Pictures(Protocol):
-    """N aligned faces to show; `labels` (N,) count `people` from 0, -1 is nobody's face."""
+
+class FaceImages(Protocol):
+    """N aligned faces with labels."""
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]: ...
+    def labels(self) -> Ints:
+        """(N,) numbers of the people from 0; -1 for a face of nobody."""
 
     @property
-    def people(self) -> int: ...
+    def people(self) -> int:
+        """Number of people."""
 
     def __len__(self) -> int: ...
 
-    def read(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Faces:
-        """(B,) places -> (B, 112, 112, 3) uint8 RGB."""
+    def read(self, indices: Sequence[int] | Ints) -> Faces:
+        """(B,) indices -> (B, 112, 112, 3) uint8 RGB."""
 
     def digest(self) -> str:
-        """What the pictures are made from, as a SHA-256."""
+        """SHA-256 of the images or of what they are made from."""
 
 
 @dataclass(frozen=True)
 class TrainingFaces:
     """Aligned faces of people who are in no test pair, read when they are needed.
 
-    `names` are N of the folder's pictures; `labels` (N,) count their people from 0.
+    Attributes:
+        folder: The collection.
+        names: Names of the N pictures in it.
+        labels: (N,) numbers of their people from 0.
     """
 
     folder: FaceFolder
     names: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
+    labels: Ints
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def people(self) -> int:
+        """Number of people."""
         return int(self.labels.max()) + 1
 
-    def read(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Faces:
-        """(B,) places among the names -> (B, 112, 112, 3) uint8 RGB.
+    def read(self, indices: Sequence[int] | Ints) -> Faces:
+        """Read pictures.
+
+        Args:
+            indices: (B,) indices into `names`.
+
+        Returns:
+            (B, 112, 112, 3) uint8 RGB.
 
         Raises:
-            EdgefrError: a picture is damaged or not 112x112.
+            EdgefrError: A picture is damaged or not 112x112.
         """
-        return self.folder.read_faces([self.names[index] for index in chosen])
+        return self.folder.read_faces([self.names[index] for index in indices])
 
     def digest(self) -> str:
-        """SHA-256 of names and pictures: of the file that they lie in or are listed in, and of the size and time of
-        each that is a file of its own.
+        """SHA-256 of the names and the pictures.
+
+        Pictures count by the content of the file that holds or lists them, and separate files by size and time.
 
         Raises:
-            EdgefrError: a picture of a list is not there.
+            EdgefrError: A picture of a list is missing.
         """
         digest = hashlib.sha256("\n".join(self.names).encode())
         if self.folder.path.is_file():
             digest.update(self.folder.sha256.encode())
         if self.folder.file_of is not None:
             for name in self.names:
-                status = _status(self.folder.file_of(name))
+                status = _stat(self.folder.file_of(name))
                 digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
-    def held_out(self, data: Data) -> HeldOut:
-        """For the manifest of what is trained on these faces: who is not among them."""
+    def held_out(self, data: DataConfig) -> HeldOut:
+        """The people that a model trained on these faces has not seen, for its manifest."""
         if data.pairs is None:
             return HeldOut(None, (), self.folder.digest())
         return HeldOut(sha256_of(data.pairs), data.test_folds, self.folder.digest())
 
-    def held_out_after(self, data: Data, begin: Path) -> HeldOut | None:
-        """The same of a training that goes on from `begin`: None where that may know people whom these faces do not."""
-        ours, known = self.held_out(data), model_manifest(begin)
-        theirs = None if known is None else known.held_out
+    def held_out_with_initial(self, data: DataConfig, initial: Path) -> HeldOut | None:
+        """The same for a model that starts from other weights.
+
+        Args:
+            data: Table of the recipe.
+            initial: The weights that training starts from.
+
+        Returns:
+            What is held out, or None if `initial` may have been trained on people who are held out here.
+        """
+        ours, manifest = self.held_out(data), model_manifest(initial)
+        theirs = None if manifest is None else manifest.held_out
         if theirs is None or theirs.pairs != ours.pairs or not set(ours.folds) <= set(theirs.folds):
             return None
         return ours if ours.pairs is not None or theirs.faces == ours.faces else None
 
-    def check_unseen(self, data: Data, checkpoints: Iterable[Path]) -> None:
-        """Find out whether what goes into a training knows the people held out: what imitates it would, too.
+    def check_no_leakage(self, data: DataConfig, checkpoints: Iterable[Path]) -> None:
+        """Check that no checkpoint that a training uses was trained on the people held out.
+
+        Args:
+            data: Table of the recipe.
+            checkpoints: Backbones, teachers and initial weights.
 
         Raises:
-            EdgefrError: a checkpoint was trained on some of them, as its manifest says.
+            EdgefrError: The manifest of a checkpoint says that it was.
         """
         manifests = {path: model_manifest(path) for path in checkpoints}
         trained = {path: known.held_out for path, known in manifests.items() if known and known.held_out}
@@ -110,17 +137,18 @@ class TrainingFaces:
             return
         ours = self.held_out(data)
         for path, theirs in trained.items():
-            seen = set(ours.folds) if theirs.faces == ours.faces else set()
+            leaked = set(ours.folds) if theirs.faces == ours.faces else set()
             if theirs.pairs == ours.pairs:
-                seen = set(ours.folds) - set(theirs.folds)
-            if seen:
+                leaked = set(ours.folds) - set(theirs.folds)
+            if leaked:
                 raise EdgefrError(
-                    f"people in {path} who are not in data.test_folds",
-                    f"that it was trained on those of folds {format_folds(seen)}",
-                    f"train it with data.test_folds = {list(ours.folds)}, or --set others here",
+                    f"{path} not to be trained on the people of data.test_folds",
+                    f"that it was trained on those of folds {format_folds(leaked)}",
+                    f"train it with data.test_folds = {list(ours.folds)}, or --set other folds here",
                 )
 
-    def describe(self, data: Data) -> str:
+    def describe(self, data: DataConfig) -> str:
+        """The faces in words, for manifests."""
         text = f"{len(self):,} aligned faces of {self.people:,} people from {data.faces.name}"
         if data.pairs is None:
             return text
@@ -128,20 +156,26 @@ class TrainingFaces:
         return f"{text}, none of whom is in a pair of folds {folds} of {data.pairs.name}"
 
 
-def _status(path: Path) -> os.stat_result:
+def _stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
-        raise EdgefrError(
-            f"a picture at {path}", f"none ({error.strerror})", "put it there or take it off the list"
+        raise UnreadableImageError(
+            f"a picture at {path}", f"none ({error.strerror})", "put it there or remove it from the list"
         ) from error
 
 
-def read_training_faces(data: Data) -> TrainingFaces:
-    """Everyone outside the test folds.
+def read_training_faces(data: DataConfig) -> TrainingFaces:
+    """Open the faces of everyone outside the test folds.
+
+    Args:
+        data: Table of the recipe.
+
+    Returns:
+        The faces, in the order of the collection.
 
     Raises:
-        EdgefrError: the data is missing or nobody is left.
+        EdgefrError: The data is missing, or nobody is left.
     """
     folder = open_faces(data.faces)
     held_out = set() if data.pairs is None else people_of(read_pairs(data.pairs), data.test_folds)
@@ -162,7 +196,16 @@ def read_training_faces(data: Data) -> TrainingFaces:
 
 
 def warp(face: Image, rng: Rng, strength: float = 1.0) -> Image:
-    """Flipped half of the time; turned, scaled and moved `strength` times as much as a detector's landmarks err."""
+    """Mirror every other face, and rotate, scale and shift it.
+
+    Args:
+        face: (112, 112, 3).
+        rng: Random generator.
+        strength: 1 is as much as the landmarks of a detector err.
+
+    Returns:
+        (112, 112, 3).
+    """
     if rng.random() < 0.5:
         face = np.ascontiguousarray(face[:, ::-1])
     middle = (FACE_SIZE - 1) / 2
@@ -174,21 +217,21 @@ def warp(face: Image, rng: Rng, strength: float = 1.0) -> Image:
 
 
 def blend(first: Image, second: Image, rng: Rng) -> Image:
-    """A face of nobody: two aligned faces mixed, evenly or with a soft edge between their parts.
+    """Blend two aligned faces, evenly or with a soft edge between their parts, into a face of nobody.
 
-    What the backbones say of it is as good an aim as any, so few people give endless faces.
+    The embedding of a blend is as good a distillation target as any, so that few people give endless faces.
     """
     if rng.random() < 0.5:
         share = np.full((FACE_SIZE, FACE_SIZE, 1), rng.uniform(0.3, 0.7), np.float32)
     else:
         angle, shift, width = rng.uniform(0, 2 * np.pi), rng.uniform(-12, 12), rng.uniform(4, 20)
         y, x = np.mgrid[:FACE_SIZE, :FACE_SIZE] - (FACE_SIZE - 1) / 2
-        away = x * np.cos(angle) + y * np.sin(angle) - shift  # pixels from the edge
-        share = (1 / (1 + np.exp(-away / width)))[..., None].astype(np.float32)
+        distance = x * np.cos(angle) + y * np.sin(angle) - shift  # pixels from the edge
+        share = (1 / (1 + np.exp(-distance / width)))[..., None].astype(np.float32)
     return mix(first, second, share)
 
 
 def mix(first: Image, second: Image, share: npt.NDArray[np.float32]) -> Image:
-    """Two pictures, `share` (H, W, 1) of the first."""
+    """Mix two pictures (H, W, 3) with a share (H, W, 1) of the first."""
     mixed = share * first + (1 - share) * second
     return np.asarray(np.rint(mixed), np.uint8)

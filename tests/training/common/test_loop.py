@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
-from edgefr.training.common.loop import Stage, Step, decayed_apart, descend, rate_factor  # noqa: E402
+from edgefr.training.common.loop import StageConfig, Step, train_stage  # noqa: E402
+from edgefr.training.common.optimizer import learning_rate_factor, weight_decay_groups  # noqa: E402
 from edgefr.training.common.recipes import Schedule  # noqa: E402
 
 VIEWS = 24
@@ -39,10 +40,10 @@ def numbered(size: int) -> Callable[[int], Iterator[Tensor]]:
     return batches
 
 
-def stage_of(model: nn.Module, folder: Path, schedule: Schedule, key: str = "k", **options) -> Stage:
-    groups = options.pop("groups", None) or decayed_apart(model)
+def stage_of(model: nn.Module, folder: Path, schedule: Schedule, key: str = "k", **options) -> StageConfig:
+    groups = options.pop("groups", None) or weight_decay_groups(model)
     report = options.pop("report", lambda step: None)
-    return Stage({"model": model}, groups, schedule, VIEWS, 3, key, folder / "s.safetensors", report, **options)
+    return StageConfig({"model": model}, groups, schedule, VIEWS, 3, key, folder / "s.safetensors", report, **options)
 
 
 def train(folder: Path, schedule: Schedule, stop_after: int | None = None, key: str = "k") -> dict[str, Tensor]:
@@ -56,7 +57,7 @@ def train(folder: Path, schedule: Schedule, stop_after: int | None = None, key: 
     def losses_of(x: Tensor) -> dict[str, Tensor]:
         return {"loss of noise": (model(x) - torch.randn(len(x), 2)).square().mean()}
 
-    descend(stage_of(model, folder, schedule, key, report=report), numbered(4), losses_of)
+    train_stage(stage_of(model, folder, schedule, key, report=report), numbered(4), losses_of)
     return model.state_dict()
 
 
@@ -94,7 +95,7 @@ def test_small_batches_accumulated_are_a_large_one(tmp_path: Path) -> None:
             return {"square": model(x).square().mean(), "corner": 0.1 * (model(x) - 1).abs().mean()}
 
         schedule = Schedule(steps=5, batch=size, accumulate=count, lr=0.05, optimizer="sgd")
-        descend(stage_of(model, tmp_path / name, schedule), batches, losses_of)
+        train_stage(stage_of(model, tmp_path / name, schedule), batches, losses_of)
         together.append(model.state_dict())
     for name, value in together[0].items():
         torch.testing.assert_close(together[1][name], value)
@@ -112,10 +113,10 @@ def test_the_figures_of_a_step_are_means_over_its_batches(tmp_path: Path) -> Non
         none = 0 * model(x).sum()
         return {"x": x.mean() + none, "twice": 2 * x.mean() + none, "told": 100 * x.mean()}
 
-    descend(stage_of(model, tmp_path, schedule, report=told.append), batches, losses_of)
+    train_stage(stage_of(model, tmp_path, schedule, report=told.append), batches, losses_of)
     (step,) = told
     assert (step.step, step.steps, step.images) == (1, 1, 4)
-    assert step.figures == {"x": 2, "twice": 4, "told": 200, "loss": 6, "lr": 1e-3, "gradient": 0}
+    assert step.metrics == {"x": 2, "twice": 4, "told": 200, "loss": 6, "lr": 1e-3, "gradient": 0}
 
 
 def test_the_running_average_is_kept_in_the_end(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_the_running_average_is_kept_in_the_end(tmp_path: Path) -> None:
         weights.append(model.weight.detach().clone())
 
     schedule = Schedule(steps=6, batch=4, lr=0.1, ema=0.75)
-    descend(stage_of(model, tmp_path, schedule, report=keep), numbered(4), losses_of)
+    train_stage(stage_of(model, tmp_path, schedule, report=keep), numbered(4), losses_of)
     average = weights[0]
     for weight in weights[1:]:
         average = 0.75 * average + 0.25 * weight
@@ -138,7 +139,7 @@ def test_the_running_average_is_kept_in_the_end(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    rates = [rate_factor(Schedule(steps=100), step, 100, VIEWS) for step in range(100)]
+    rates = [learning_rate_factor(Schedule(steps=100), step, 100, VIEWS) for step in range(100)]
     assert max(rates) == rates[4] == rates[5] == 1
     assert rates[:5] == sorted(rates[:5])
     assert rates[5:] == sorted(rates[5:], reverse=True)
@@ -147,7 +148,7 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 def test_the_learning_rate_drops_to_a_tenth_after_epochs() -> None:
     """Three steps an epoch: 24 views in batches of four, two a step."""
-    rates = [rate_factor(PAPER, step, 9, VIEWS) for step in range(9)]
+    rates = [learning_rate_factor(PAPER, step, 9, VIEWS) for step in range(9)]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
 
 
@@ -156,13 +157,13 @@ def test_the_optimiser_is_given_the_rate_times_its_groups_scale(tmp_path: Path) 
     slow, fast = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     before = [slow.weight.item(), fast.weight.item()]
     model = nn.ModuleList([slow, fast])
-    groups = [*decayed_apart(slow, scale=0.5), *decayed_apart(fast)]
+    groups = [*weight_decay_groups(slow, scale=0.5), *weight_decay_groups(fast)]
     schedule = Schedule(epochs=1, drops=(5,), batch=24, lr=0.01, optimizer="sgd", weight_decay=0, momentum=0)
 
     def losses_of(_x: Tensor) -> dict[str, Tensor]:
         return {"slope": slow.weight.sum() + fast.weight.sum()}
 
-    descend(stage_of(model, tmp_path, schedule, groups=groups), numbered(4), losses_of)
+    train_stage(stage_of(model, tmp_path, schedule, groups=groups), numbered(4), losses_of)
     assert before[0] - slow.weight.item() == pytest.approx(0.005, rel=1e-3)
     assert before[1] - fast.weight.item() == pytest.approx(0.01, rel=1e-3)
 
@@ -171,7 +172,7 @@ def test_a_steep_gradient_is_shortened(tmp_path: Path) -> None:
     model = nn.Linear(3, 1, bias=False)
     before = model.weight.detach().clone()
     schedule = Schedule(steps=1, batch=2, lr=0.01, optimizer="sgd", weight_decay=0, momentum=0)
-    descend(stage_of(model, tmp_path, schedule), numbered(2), lambda x: {"steep": 1e6 * model.weight.sum()})
+    train_stage(stage_of(model, tmp_path, schedule), numbered(2), lambda x: {"steep": 1e6 * model.weight.sum()})
     assert (model.weight.detach() - before).norm().item() == pytest.approx(0.01 * 5, rel=1e-4)
 
 
@@ -184,7 +185,7 @@ def test_weight_decay_leaves_norms_and_biases_alone(tmp_path: Path, optimizer) -
     def losses_of(_x: Tensor) -> dict[str, Tensor]:
         return {"flat": 0 * torch.stack([value.sum() for value in model.parameters()]).sum()}
 
-    descend(stage_of(model, tmp_path, schedule), numbered(4), losses_of)
+    train_stage(stage_of(model, tmp_path, schedule), numbered(4), losses_of)
     for name, value in model.named_parameters():
         if value.ndim > 1:
             assert (value.abs() < before[name].abs()).all(), name
@@ -195,7 +196,7 @@ def test_weight_decay_leaves_norms_and_biases_alone(tmp_path: Path, optimizer) -
 def test_frozen_weights_are_in_no_group() -> None:
     model = net()
     model[0].requires_grad_(False)
-    grouped = {id(parameter) for group in decayed_apart(model) for parameter in group["params"]}
+    grouped = {id(parameter) for group in weight_decay_groups(model) for parameter in group["params"]}
     assert grouped == {id(parameter) for parameter in (*model[1].parameters(), *model[2].parameters())}
 
 
@@ -221,7 +222,7 @@ def test_what_is_not_finite_stops_with_the_state_before_it_saved(tmp_path: Path,
 
     stage = stage_of(model, tmp_path, Schedule(steps=9, batch=4, lr=0.05))
     with pytest.raises(EdgefrError, match=r"nan|inf") as refused:
-        descend(stage, batches, losses_of)
+        train_stage(stage, batches, losses_of)
     assert "at step 5" in str(refused.value)
     before = seen[-1]
 
@@ -234,7 +235,7 @@ def test_what_is_not_finite_stops_with_the_state_before_it_saved(tmp_path: Path,
         found.append({name: value.clone() for name, value in model.state_dict().items()})
         return batches(first)
 
-    descend(stage_of(model, tmp_path, Schedule(steps=9, batch=4, lr=0.05)), first_batch, losses_of)
+    train_stage(stage_of(model, tmp_path, Schedule(steps=9, batch=4, lr=0.05)), first_batch, losses_of)
     for name, value in before.items():
         assert torch.equal(found[0][name], value), name
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())

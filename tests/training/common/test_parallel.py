@@ -25,11 +25,12 @@ from torch import distributed as dist  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.toml_dataclass import read_toml  # noqa: E402
-from edgefr.training.common.loop import Stage, decayed_apart, descend  # noqa: E402
-from edgefr.training.common.parallel import World, cores_left_by  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
-from edgefr.training.common.recipes import Recipe, Schedule  # noqa: E402
-from edgefr.training.recogniser.fusion_training import Run, train_fused  # noqa: E402
+from edgefr.training.common.loop import StageConfig, train_stage  # noqa: E402
+from edgefr.training.common.optimizer import weight_decay_groups  # noqa: E402
+from edgefr.training.common.parallel import World, threads_beside_workers  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
+from edgefr.training.common.recipes import FusionRecipe, Schedule  # noqa: E402
+from edgefr.training.recogniser.fusion_training import FusionTraining, train_fused  # noqa: E402
 from tests.training import tiny  # noqa: E402
 
 # Without sampling of the code, whose noise differs, and without BatchNorm.
@@ -71,10 +72,10 @@ def fitted(folder: Path, world: World) -> dict[str, Tensor]:
         return {"square": (model(x) - x.mean((2, 3))).square().mean()}
 
     schedule = Schedule(steps=5, batch=8, lr=0.1, optimizer="sgd")
-    groups = decayed_apart(model)
+    groups = weight_decay_groups(model)
     state = folder / "fitted.safetensors"
-    stage = Stage({"model": model}, groups, schedule, 8, 0, "k", state, lambda step: None, world)
-    descend(stage, batches, losses_of)
+    stage = StageConfig({"model": model}, groups, schedule, 8, 0, "k", state, lambda step: None, world)
+    train_stage(stage, batches, losses_of)
     return model.state_dict()
 
 
@@ -83,10 +84,12 @@ def normed(folder: Path, world: World) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = nn.BatchNorm1d(3)
     state = folder / "normed.safetensors"
-    stage = Stage(
-        {"model": model}, decayed_apart(model), Schedule(steps=2), 64, 0, "k", state, lambda step: None, world
+    stage = StageConfig(
+        {"model": model}, weight_decay_groups(model), Schedule(steps=2), 64, 0, "k", state, lambda step: None, world
     )
-    descend(stage, lambda first: iter(torch.randn(2, 16, 3) + world.rank), lambda x: {"x": model(x).square().mean()})
+    train_stage(
+        stage, lambda first: iter(torch.randn(2, 16, 3) + world.rank), lambda x: {"x": model(x).square().mean()}
+    )
     return model.state_dict()
 
 
@@ -99,19 +102,19 @@ def run_rank(rank: int, folder: Path, recipe: Path) -> None:
     world, told = World(rank, 2), {}
     tensors = [torch.full((3,), float(rank)), torch.tensor(float(rank))]
     world.mean(tensors)
-    told["agreed"] = {"mean": tensors[0], "one": tensors[1], "largest": torch.tensor(world.largest(-rank))}
+    told["agreed"] = {"mean": tensors[0], "one": tensors[1], "largest": torch.tensor(world.maximum(-rank))}
     told["fitted"] = fitted(folder, world)
     told["normed"] = normed(folder, world)
-    recipes = [read_toml(Recipe, recipe, settings) for settings in (ALIKE, SHARED_CLASSES)]
+    recipes = [read_toml(FusionRecipe, recipe, settings) for settings in (ALIKE, SHARED_CLASSES)]
     for each in recipes:
-        train_fused(each, silent, world)
+        train_fused(each, no_progress, world)
     dist.barrier()
     if rank:
         for path in (folder / "runs/states").glob("*.1.safetensors"):
             path.unlink()
     dist.barrier()
     try:
-        train_fused(recipes[0], silent, world)
+        train_fused(recipes[0], no_progress, world)
     except EdgefrError as error:
         told["refused"] = {str(error): torch.tensor(0)}
     dist.destroy_process_group()
@@ -160,9 +163,9 @@ def weights(path: Path) -> Tensor:
 
 def test_a_recipe_trained_by_two_processes_is_the_one_trained_by_one(folder: Path, nets, faces, tmp_path) -> None:
     recipe = tiny.tiny_recipe(tmp_path, faces, *ALIKE)
-    start = Run(recipe, silent, World()).assembled().state_dict()
+    start = FusionTraining(recipe, no_progress, World()).assembled().state_dict()
     before = torch.cat([start[name].flatten() for name in sorted(start) if name.startswith(("fusion", "bottleneck"))])
-    one, two = (weights(path) for path in (train_fused(recipe, silent), folder / "runs/alike/fused.safetensors"))
+    one, two = (weights(path) for path in (train_fused(recipe, no_progress), folder / "runs/alike/fused.safetensors"))
     moved = (one - before).norm()
     assert moved > 0.1
     assert (one - two).norm() < 0.02 * moved  # bf16
@@ -182,7 +185,7 @@ def test_states_of_different_steps_are_refused_by_all(told) -> None:
     for rank in told:
         (sentence,) = rank["refused"]
         assert "states of all processes" in sentence
-        assert "to start anew" in sentence
+        assert "to start again" in sentence
 
 
 def torchrun(recipe: Path, settings: tuple[str, ...], stop: str = "") -> subprocess.CompletedProcess[str]:
@@ -226,7 +229,7 @@ def test_loading_processes_get_cores_of_their_own_while_training_lasts() -> None
     torch.set_num_threads(3)
     try:
         for workers, left in ((0, 3), (1, 2), (8, 1)):
-            with contextlib.suppress(EdgefrError), cores_left_by(workers):
+            with contextlib.suppress(EdgefrError), threads_beside_workers(workers):
                 assert torch.get_num_threads() == left
                 raise EdgefrError("stopped")
             assert torch.get_num_threads() == 3

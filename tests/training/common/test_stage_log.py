@@ -11,13 +11,13 @@ torch = pytest.importorskip("torch")
 
 from edgefr.training.common.loop import Step  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.stage_log import Log  # noqa: E402
+from edgefr.training.common.stage_log import StageLog  # noqa: E402
 
 
 def told(folder: Path, steps: range, world: World | None = None, goes_on_from: int = 0) -> list[int]:
     """Report steps of 24, four images each; what the progress bar was told."""
     advanced: list[int] = []
-    log = Log(folder, "Distilling", advanced.append, world or World())
+    log = StageLog(folder, "Distilling", advanced.append, world or World())
     if goes_on_from:
         log(Step(goes_on_from, 24, 4, {}))
     for step in steps:

@@ -79,7 +79,7 @@ def test_nothing_saved_is_the_beginning(tmp_path: Path) -> None:
 def test_a_damaged_state_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(content)
     model, optimizer = fresh(torch.optim.AdamW)
-    with pytest.raises(EdgefrError, match="start anew"):
+    with pytest.raises(EdgefrError, match="Remove the file to start again"):
         load_state(tmp_path / "s", "k", {"model": model}, optimizer)
 
 
@@ -88,7 +88,7 @@ def test_half_a_state_is_refused(tmp_path: Path) -> None:
     save_state(tmp_path / "s", "k", 7, {"model": model}, optimizer)
     whole = (tmp_path / "s").read_bytes()
     (tmp_path / "s").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(EdgefrError, match="start anew"):
+    with pytest.raises(EdgefrError, match="Remove the file to start again"):
         load_state(tmp_path / "s", "k", {"model": model}, optimizer)
 
 

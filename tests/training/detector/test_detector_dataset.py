@@ -1,4 +1,4 @@
-"""Faces lie in composites where they were laid, and their answers are the teacher's, corrected by that."""
+"""Faces are where they were pasted, and the predictions are the teacher's, corrected by the known faces."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
+from edgefr.detection.base import Detections  # noqa: E402
+from edgefr.detection.geometry import warp_detections  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.recipes import Mix  # noqa: E402
-from edgefr.training.detector.backgrounds import background, bent, faceless_part, headless, scrambled  # noqa: E402
-from edgefr.training.detector.compositing import lay  # noqa: E402
-from edgefr.training.detector.detector_dataset import STREAM, Composites, as_taken, composite, layout  # noqa: E402
-from edgefr.training.detector.label_averaging import moved  # noqa: E402
-from edgefr.training.detector.labelled_photographs import Photographs  # noqa: E402
-from edgefr.training.detector.teacher_predictions import Answers, corrected  # noqa: E402
-from edgefr.types import Floats  # noqa: E402
+from edgefr.training.common.recipes import CompositeConfig  # noqa: E402
+from edgefr.training.detector.backgrounds import (  # noqa: E402
+    bend,
+    faceless_window,
+    photograph_without_heads,
+    random_background,
+    scrambled_photograph,
+)
+from edgefr.training.detector.compositing import paste_face  # noqa: E402
+from edgefr.training.detector.detector_dataset import STREAM, DetectorDataset, crop, make_composite, random_layout  # noqa: E402
+from edgefr.training.detector.labelled_photographs import LabelledPhotographs  # noqa: E402
+from edgefr.training.detector.teacher_predictions import YuNetDense, apply_known_labels  # noqa: E402
 from tests.training.photographs import COLOURS, SKIN, painted, photographs  # noqa: E402
 
 SIDE = 160
 
 
-def laid(seed: int, size: float = 60) -> tuple[np.ndarray, Floats]:
-    """A canvas with one face in its middle, and the finds."""
+def pasted(seed: int, size: float = 60) -> tuple[np.ndarray, Detections]:
+    """A canvas with one face in its middle, and its label."""
     canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    finds = lay(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed), 0.3)
+    finds = paste_face(photographs(), canvas, (SIDE / 2, SIDE / 2), size, np.random.default_rng(seed), 0.3)
     return canvas, finds
 
 
@@ -39,11 +45,11 @@ def names_of(canvas: np.ndarray, points: np.ndarray) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [30, 60, 110])
-def test_points_lie_on_the_parts_and_mirrored_faces_exchange_left_and_right(size: float) -> None:
+def test_landmarks_follow_the_parts_and_mirrored_faces_exchange_left_and_right(size: float) -> None:
     orders = []
     for seed in range(20):
-        canvas, finds = laid(seed, size)
-        points = finds[0, 4:14].reshape(5, 2)
+        canvas, finds = pasted(seed, size)
+        points = finds.landmarks[0]
         orders.append(tuple(names_of(canvas, points)))
         assert points[0, 0] < points[1, 0]  # "left" is the viewer's left
     assert set(orders) == {(0, 1, 2, 3, 4), (1, 0, 2, 4, 3)}
@@ -52,8 +58,8 @@ def test_points_lie_on_the_parts_and_mirrored_faces_exchange_left_and_right(size
 @pytest.mark.parametrize("size", [16, 40, 120])
 def test_the_box_has_the_size_asked_for_and_lies_around_the_face(size: float) -> None:
     for seed in range(20):
-        canvas, finds = laid(seed, size)
-        x, y, width, height = finds[0, :4]
+        canvas, finds = pasted(seed, size)
+        x, y, width, height = finds.boxes[0]
         assert (x + width / 2, y + height / 2) == pytest.approx((SIDE / 2, SIDE / 2), abs=1)
         assert size * 0.98 < np.sqrt(width * height) < size * 1.2  # a turned ellipse needs a larger upright box
         skin = np.abs(canvas.astype(int) - SKIN).sum(2) < 30
@@ -69,10 +75,10 @@ def test_parts_lie_where_their_points_are_to_a_fraction_of_a_pixel() -> None:
     """Also where the picture was shrunk on the way: half a pixel is much for a small face."""
     away = []
     for seed in range(40):
-        canvas, finds = laid(seed, 24)
+        canvas, finds = pasted(seed, 24)
         red = np.clip(canvas[..., 0].astype(float) - canvas[..., 1:].max(2), 0, None)
         red[red < 30] = 0
-        points = finds[0, 4:14].reshape(5, 2)
+        points = finds.landmarks[0]
         rows, columns = np.mgrid[:SIDE, :SIDE]
         middle = np.array([(columns * red).sum(), (rows * red).sum()]) / red.sum()
         away.append(min(points[:2] - middle, key=lambda off: float(np.abs(off).sum())))
@@ -82,23 +88,23 @@ def test_parts_lie_where_their_points_are_to_a_fraction_of_a_pixel() -> None:
 def test_a_face_turned_by_a_right_angle_lies_on_its_side() -> None:
     _, finds = painted()
     turn = np.array([[0.0, -2, 500], [2, 0, 0]])  # x' = 500 - 2 y, y' = 2 x
-    row = moved(finds, turn)[0]
-    assert row[:4].tolist() == pytest.approx([500 - 2 * 180, 2 * 70, 240, 200])
-    assert row[4:6].tolist() == pytest.approx([500 - 200, 190])
+    face = warp_detections(finds, turn)[0]
+    assert face.box == pytest.approx([500 - 2 * 180, 2 * 70, 240, 200])
+    assert face.landmarks[0].tolist() == pytest.approx([500 - 200, 190])
 
 
 def test_photographs_as_taken_fill_the_picture_and_keep_their_points() -> None:
     orders, whole = set(), 0
     for seed in range(40):
-        window, finds = as_taken(photographs(), 192, np.random.default_rng(seed), Mix())
+        window, finds = crop(photographs(), 192, np.random.default_rng(seed), CompositeConfig())
         assert window.shape == (192, 192, 3)
         whole += int((window > 0).all())
-        points = finds[0, 4:14].reshape(5, 2)
+        points = finds.landmarks[0]
         if points.min() > 3 and points.max() < 188:
             orders.add(tuple(names_of(window, points)))
     assert orders == {(0, 1, 2, 3, 4), (1, 0, 2, 4, 3)}
     assert whole == 0  # the painted eyes have channels of 0
-    narrow, _ = as_taken(photographs(), 320, np.random.default_rng(0), Mix())
+    narrow, _ = crop(photographs(), 320, np.random.default_rng(0), CompositeConfig())
     assert (narrow == 0).all(2).mean() > 0.2  # what lies beyond the photograph is black, as a detector pads
 
 
@@ -111,20 +117,21 @@ def test_an_exact_window_is_a_part_of_the_photograph_pixel_by_pixel() -> None:
         return any(np.array_equal(part[y : y + 128, x : x + 128], window) for part, (x, y) in found)
 
     for share in (0.0, 1.0):
-        windows = [as_taken(photographs(), 128, np.random.default_rng(seed), Mix(exact=share))[0] for seed in range(20)]
+        windows = [
+            crop(photographs(), 128, np.random.default_rng(seed), CompositeConfig(exact=share))[0] for seed in range(20)
+        ]
         assert [is_part(window) for window in windows] == [share == 1] * 20
 
 
 def test_hard_faces_are_shown_more_often_than_their_size_would_have_it() -> None:
     picture, easy = painted(0.95)
-    hard = easy.copy()
-    hard[0, :4], hard[0, 14] = (10, 10, 20, 20), 0.7
-    crowd = Photographs([picture], [np.concatenate([easy, hard])])
+    hard = Detections(np.array([[10, 10, 20, 20]], np.float32), easy.landmarks, np.array([0.7], np.float32))
+    crowd = LabelledPhotographs([picture], [Detections.concatenate([easy, hard])])
     shown = []
     for seed in range(200):
         canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-        finds = lay(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed), 0.3)
-        middles = finds[:, :2] + finds[:, 2:4] / 2
+        finds = paste_face(crowd, canvas, (SIDE / 2, SIDE / 2), 60, np.random.default_rng(seed), 0.3)
+        middles = finds.boxes[:, :2] + finds.boxes[:, 2:] / 2
         shown.append(int(np.abs(middles - SIDE / 2).sum(1).argmin()))
     assert 40 < sum(shown) < 80
 
@@ -133,13 +140,13 @@ def test_backgrounds_show_no_face() -> None:
     """A painted face is the only thing with its skin's colour and its five marks."""
     rng = np.random.default_rng(0)
     for _ in range(30):
-        part = faceless_part(photographs(), 64, rng)
+        part = faceless_window(photographs(), 64, rng)
         assert (np.abs(part.astype(int) - SKIN).sum(2) < 30).mean() < 0.35
         assert sum((np.abs(part.astype(int) - colour).sum(2) < 60).any() for colour in COLOURS) <= 1
 
 
 def test_scrambled_pictures_keep_their_colours_but_not_their_place() -> None:
-    picture = scrambled(photographs(), 120, np.random.default_rng(1))
+    picture = scrambled_photograph(photographs(), 120, np.random.default_rng(1))
     assert picture.shape == (120, 120, 3)
     skin = np.abs(picture.astype(int) - SKIN).sum(2) < 30
     assert 0.05 < skin.mean() < 0.25
@@ -150,7 +157,7 @@ def test_scrambled_pictures_keep_their_colours_but_not_their_place() -> None:
 
 def test_bent_stripes_are_stripes_of_the_same_colours_elsewhere() -> None:
     stripes = np.repeat(np.tile(np.uint8([0, 200]), 6), 10)[:, None, None] * np.ones((1, 120, 3), np.uint8)
-    cloth = bent(stripes, np.random.default_rng(0))
+    cloth = bend(stripes, np.random.default_rng(0))
     assert cloth.shape == stripes.shape
     assert np.isin(cloth, (0, 200)).mean() > 0.8
     assert 0.1 < (cloth != stripes).mean() < 0.8
@@ -161,18 +168,18 @@ def test_bent_stripes_are_stripes_of_the_same_colours_elsewhere() -> None:
 def test_backgrounds_fill_the_canvas(side: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        picture = background(photographs(), side, rng)
+        picture = random_background(photographs(), side, rng)
         assert picture.shape == (side, side, 3)
         assert picture.dtype == np.uint8
 
 
-def test_heads_are_painted_over_with_what_is_around_them() -> None:
-    picture = headless(photographs(), 192, np.random.default_rng(0))
+def test_heads_are_inpainted_from_their_surroundings() -> None:
+    picture = photograph_without_heads(photographs(), 192, np.random.default_rng(0))
     assert (np.abs(picture.astype(int) - 90).max(2) < 20).all()
 
 
 def test_groups_have_many_faces_of_all_sizes_within_reach() -> None:
-    laid = [layout(192, np.random.default_rng(seed)) for seed in range(80)]
+    laid = [random_layout(192, np.random.default_rng(seed)) for seed in range(80)]
     assert min(map(len, laid)) == 1
     assert max(map(len, laid)) > 8
     sizes = [size for faces in laid for _, _, size in faces]
@@ -180,48 +187,50 @@ def test_groups_have_many_faces_of_all_sizes_within_reach() -> None:
     assert max(sizes) > 150
 
 
-def test_one_in_seven_pictures_is_known_to_be_faceless() -> None:
-    made = [composite(photographs(), 64, np.random.default_rng(seed), Mix()) for seed in range(300)]
-    faceless = [image for image, faces, no_others in made if no_others and len(faces) == 0]
+def test_one_in_seven_pictures_is_faceless() -> None:
+    made = [make_composite(photographs(), 64, np.random.default_rng(seed), CompositeConfig()) for seed in range(300)]
+    faceless = [image for image, faces, complete in made if complete and len(faces) == 0]
     assert 25 < len(faceless) < 70
     assert np.mean([(np.abs(image.astype(int) - SKIN).sum(2) < 30).mean() for image in faceless]) < 0.1
 
 
-def test_a_recipe_says_what_is_shown_how_often() -> None:
+def test_the_recipe_sets_the_shares_of_pictures() -> None:
     kinds = {"as_taken": (1, 0), "faceless": (0, 1), "laid": (0, 0)}
     for kind, (as_taken_share, faceless_share) in kinds.items():
-        mix = Mix(as_taken_share, faceless=faceless_share)
+        mix = CompositeConfig(as_taken_share, faceless=faceless_share)
         for seed in range(20):
-            _, faces, no_others = composite(photographs(), 64, np.random.default_rng(seed), mix)
-            assert (no_others, len(faces) > 0) == {"as_taken": (False, True), "faceless": (True, False)}.get(
+            _, faces, complete = make_composite(photographs(), 64, np.random.default_rng(seed), mix)
+            assert (complete, len(faces) > 0) == {"as_taken": (False, True), "faceless": (True, False)}.get(
                 kind, (True, True)
             )
 
 
-def test_only_of_photographs_as_taken_it_is_open_whether_they_show_others() -> None:
-    made = [composite(photographs(), 64, np.random.default_rng(seed), Mix()) for seed in range(200)]
-    open_ones = [faces for _, faces, no_others in made if not no_others]
+def test_only_photographs_as_taken_may_show_unknown_faces() -> None:
+    made = [make_composite(photographs(), 64, np.random.default_rng(seed), CompositeConfig()) for seed in range(200)]
+    open_ones = [faces for _, faces, complete in made if not complete]
     assert 75 < len(open_ones) < 125
     assert all(len(faces) == 1 for faces in open_ones)
 
 
 @pytest.mark.shared
-def test_answers_are_the_teachers_corrected_by_where_the_faces_were_laid(yunet: Path) -> None:
-    composites = Composites(photographs(), yunet, 64, seed=1)
-    teacher, kinds = Answers(yunet), set()
+def test_predictions_are_the_teachers_corrected_by_the_pasted_faces(yunet: Path) -> None:
+    composites = DetectorDataset(photographs(), yunet, 64, seed=1)
+    teacher, kinds = YuNetDense(yunet), set()
     for number in range(40):
-        lesson = composites[number]
-        image, faces, no_others = composite(photographs(), 64, np.random.default_rng((1, STREAM, number)), Mix())
-        whole = np.array_equal(image, lesson.image.numpy())
-        expected = corrected(teacher.of(image), faces, no_others)
-        assert np.array_equal(lesson.answers.numpy(), expected) == whole
-        kinds.add((len(faces) > 0, no_others, whole))
+        sample = composites[number]
+        image, faces, complete = make_composite(
+            photographs(), 64, np.random.default_rng((1, STREAM, number)), CompositeConfig()
+        )
+        whole = np.array_equal(image, sample.image.numpy())
+        expected = apply_known_labels(teacher.predict(image), faces, complete)
+        assert np.array_equal(sample.predictions.numpy(), expected.to_rows()) == whole
+        kinds.add((len(faces) > 0, complete, whole))
     assert len(kinds) == 6
 
 
 @pytest.mark.shared
-def test_the_same_number_is_the_same_composite_whoever_makes_it(yunet: Path) -> None:
-    composites = Composites(photographs(), yunet, 64, seed=1)
+def test_a_number_gives_the_same_picture_in_every_process(yunet: Path) -> None:
+    composites = DetectorDataset(photographs(), yunet, 64, seed=1)
     first, later = composites.batches(4, 0, World()), composites.batches(4, 1, World())
     next(first)
     for a, b in zip(next(first), next(later), strict=True):

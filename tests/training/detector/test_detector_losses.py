@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from edgefr.training.detector.detector_losses import losses  # noqa: E402
+from edgefr.training.detector.detector_losses import detector_losses  # noqa: E402
 
 
 def taught(*scores: float, side: float = 40.0) -> Tensor:
@@ -25,7 +25,9 @@ def alike(answers: Tensor) -> Tensor:
 
 def test_nothing_is_lost_by_answering_alike() -> None:
     answers = taught(0.0, 0.01, 0.3, 0.9)
-    assert all(float(value) == pytest.approx(0, abs=1e-4) for value in losses(alike(answers), answers).values())
+    assert all(
+        float(value) == pytest.approx(0, abs=1e-4) for value in detector_losses(alike(answers), answers).values()
+    )
 
 
 @pytest.mark.parametrize(("part", "place"), [("score", 14), ("box", 0), ("box", 3), ("points", 4), ("points", 13)])
@@ -33,7 +35,7 @@ def test_each_part_is_lost_by_its_own_error(part: str, place: int) -> None:
     answers = taught(0.0, 0.9, 0.8)
     said = alike(answers)
     said[..., place] += 2.0
-    lost = {name: float(value) for name, value in losses(said, answers).items()}
+    lost = {name: float(value) for name, value in detector_losses(said, answers).items()}
     assert lost.pop(part) > 0.01
     assert all(value == pytest.approx(0, abs=1e-4) for value in lost.values())
 
@@ -42,9 +44,9 @@ def test_where_a_face_lies_matters_only_where_the_teacher_is_sure_of_it() -> Non
     answers = taught(0.05, 0.9)
     said = alike(answers)
     said[0, 0, :14] += 20
-    assert losses(said, answers)["points"] == losses(said, answers)["box"] == 0
+    assert detector_losses(said, answers)["points"] == detector_losses(said, answers)["box"] == 0
     said[0, 1, :14] += 20
-    assert losses(said, answers)["points"] > 1
+    assert detector_losses(said, answers)["points"] > 1
 
 
 def test_errors_count_as_parts_of_the_face() -> None:
@@ -53,7 +55,7 @@ def test_errors_count_as_parts_of_the_face() -> None:
     for side in (20.0, 160.0):
         said = alike(taught(0.9, side=side))
         said[..., 4:14] += 2
-        lost.append(float(losses(said, taught(0.9, side=side))["points"]))
+        lost.append(float(detector_losses(said, taught(0.9, side=side))["points"]))
     assert lost[0] > 4 * lost[1]
 
 
@@ -62,6 +64,6 @@ def test_an_empty_picture_teaches_that_nothing_is_there() -> None:
     for sure, wrong in ((-9.0, False), (9.0, True)):
         said = alike(answers)
         said[..., 14] = sure
-        lost = losses(said, answers)
+        lost = detector_losses(said, answers)
         assert (float(lost["score"]) > 1) is wrong
         assert lost["box"] == lost["points"] == 0

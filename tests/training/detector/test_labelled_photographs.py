@@ -1,4 +1,4 @@
-"""What the teacher finds is found once, and kept."""
+"""Labels of the teacher: they are made once and kept on disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError
-from edgefr.training.common.progress import silent
-from edgefr.training.common.recipes import Data
-from edgefr.training.detector.labelled_photographs import labelled
+from edgefr.training.common.progress import no_progress
+from edgefr.training.common.recipes import DataConfig
+from edgefr.training.detector.labelled_photographs import label_photographs
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
 from tests.training.tiny import write_faces
 
@@ -26,48 +26,49 @@ def few(shared: Path, tmp_path: Path, count: int = 3) -> TrainingFaces:
     ):
         for name in archive.namelist()[:count]:
             copy.writestr(name, archive.read(name))
-    return read_training_faces(Data(tmp_path / "few.zip"))
+    return read_training_faces(DataConfig(tmp_path / "few.zip"))
 
 
 @pytest.mark.shared
-def test_every_photograph_of_a_face_has_a_find_around_its_middle(shared: Path, yunet: Path, tmp_path: Path) -> None:
-    photographs = labelled(few(shared, tmp_path), yunet, tmp_path / "labels", silent)
+def test_the_best_face_of_each_photograph_is_around_its_middle(shared: Path, yunet: Path, tmp_path: Path) -> None:
+    photographs = label_photographs(few(shared, tmp_path), yunet, tmp_path / "labels", no_progress)
     assert len(photographs) == 3
-    for picture, finds in zip(photographs.pictures, photographs.finds, strict=True):
+    for picture, labels in zip(photographs.pictures, photographs.labels, strict=True):
         assert picture.shape == (250, 250, 3)
-        best = finds[finds[:, 14].argmax()]
-        assert best[14] > 0.8
-        assert best[:2] + best[2:4] / 2 == pytest.approx([125, 125], abs=25)
-        assert best[4] < best[6]  # the viewer's left eye comes first
+        best = int(labels.scores.argmax())
+        assert labels.scores[best] > 0.8
+        box, landmarks = labels.boxes[best], labels.landmarks[best]
+        assert box[:2] + box[2:] / 2 == pytest.approx([125, 125], abs=25)
+        assert landmarks[0, 0] < landmarks[1, 0]  # the viewer's left eye comes first
 
 
 @pytest.mark.shared
 def test_labels_are_kept_and_belong_to_their_photographs(shared: Path, yunet: Path, tmp_path: Path) -> None:
     faces, kept = few(shared, tmp_path), tmp_path / "labels"
-    first = labelled(faces, yunet, kept, silent)
+    first = label_photographs(faces, yunet, kept, no_progress)
     (path,) = kept.iterdir()
     written = path.stat().st_mtime_ns
-    again = labelled(faces, yunet, kept, silent)
+    again = label_photographs(faces, yunet, kept, no_progress)
     assert path.stat().st_mtime_ns == written
-    for a, b in zip(first.finds, again.finds, strict=True):
-        assert np.array_equal(a, b)
+    for a, b in zip(first.labels, again.labels, strict=True):
+        assert np.array_equal(a.to_rows(), b.to_rows())
     (tmp_path / "other").mkdir()
-    labelled(few(shared, tmp_path / "other", 2), yunet, kept, silent)
+    label_photographs(few(shared, tmp_path / "other", 2), yunet, kept, no_progress)
     assert len(list(kept.iterdir())) == 2
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(EdgefrError, match="remove the file"):
-        labelled(faces, yunet, kept, silent)
+    with pytest.raises(EdgefrError, match="Remove the file"):
+        label_photographs(faces, yunet, kept, no_progress)
 
 
 def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
-    faces = read_training_faces(Data(write_faces(tmp_path / "faces.zip", 2)))
-    with pytest.raises(EdgefrError, match=r"found no file: give face_detection_yunet_2023mar\.onnx"):
-        labelled(faces, tmp_path / "yunet.onnx", tmp_path, silent)
+    faces = read_training_faces(DataConfig(write_faces(tmp_path / "faces.zip", 2)))
+    with pytest.raises(EdgefrError, match=r"found no file\. Download face_detection_yunet_2023mar\.onnx"):
+        label_photographs(faces, tmp_path / "yunet.onnx", tmp_path, no_progress)
 
 
-def test_a_teacher_that_is_none_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    faces = read_training_faces(Data(write_faces(tmp_path / "faces.zip", 2)))
+def test_a_file_that_is_not_yunet_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    faces = read_training_faces(DataConfig(write_faces(tmp_path / "faces.zip", 2)))
     (tmp_path / "yunet.onnx").write_bytes(b"no network")
     with pytest.raises(EdgefrError, match="YuNet"):
-        labelled(faces, tmp_path / "yunet.onnx", tmp_path / "labels", silent)
+        label_photographs(faces, tmp_path / "yunet.onnx", tmp_path / "labels", no_progress)
     assert not (tmp_path / "labels").exists()

@@ -18,7 +18,7 @@ from edgefr.export.onnx_from_detector import onnx_from_spot  # noqa: E402
 from edgefr.models import MINI, SPOT, shipped_model  # noqa: E402
 from edgefr.nn.spot_network import Spot  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.detector.warm_start import unfolded  # noqa: E402
+from edgefr.training.detector.warm_start import unfold_batchnorm  # noqa: E402
 
 
 def pictures() -> list[torch.Tensor]:
@@ -42,7 +42,7 @@ def test_the_graph_of_a_net_is_that_net_again(tmp_path: Path) -> None:
     net = taught()
     save_file(net.state_dict(), tmp_path / "net.safetensors")
     graph = onnx_from_spot(tmp_path / "net.safetensors", tmp_path / "net.onnx").path
-    again = unfolded(graph, pictures(), World())
+    again = unfold_batchnorm(graph, pictures(), World())
     batch = pictures()[0]
     with torch.no_grad():
         torch.testing.assert_close(again(batch), net(batch), rtol=1e-3, atol=1e-3)
@@ -50,7 +50,7 @@ def test_the_graph_of_a_net_is_that_net_again(tmp_path: Path) -> None:
 
 def test_it_is_normalised_by_the_pictures_and_its_weights_are_as_large_as_new_ones() -> None:
     batch = pictures()[0]
-    net = unfolded(shipped_model(SPOT), [batch], World())
+    net = unfold_batchnorm(shipped_model(SPOT), [batch], World())
     with torch.no_grad():
         calm, learning = net(batch), net.train()(batch)
     torch.testing.assert_close(learning, calm, rtol=0.01, atol=0.05)
@@ -64,9 +64,9 @@ def size_of(conv: torch.nn.Module) -> float:
 
 
 def test_what_is_no_graph_of_a_detector_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgefrError, match="expected a detector's graph"):
-        unfolded(shipped_model(MINI), pictures(), World())
+    with pytest.raises(EdgefrError, match="expected the graph of a detector"):
+        unfold_batchnorm(shipped_model(MINI), pictures(), World())
     (tmp_path / "text.onnx").write_text("not a graph")
     for path in (tmp_path / "text.onnx", tmp_path / "none.onnx"):
         with pytest.raises(EdgefrError, match="expected an ONNX file"):
-            unfolded(path, pictures(), World())
+            unfold_batchnorm(path, pictures(), World())

@@ -17,17 +17,23 @@ torch = pytest.importorskip("torch")
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.recipes import Data, Schedule, Views  # noqa: E402
-from edgefr.training.recogniser.augmented_views import NOBODY, Shown, ViewSet, check_batch, shuffled  # noqa: E402
+from edgefr.training.common.recipes import AugmentationConfig, DataConfig, Schedule  # noqa: E402
+from edgefr.training.recogniser.augmented_views import (  # noqa: E402
+    NOBODY,
+    AugmentedBatch,
+    AugmentedDataset,
+    check_batch_size,
+    shuffled_batches,
+)
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def data(faces: Path) -> TrainingFaces:
-    return read_training_faces(Data(faces, limit=40))
+    return read_training_faces(DataConfig(faces, limit=40))
 
 
-def alike(first: Shown, second: Shown) -> bool:
+def alike(first: AugmentedBatch, second: AugmentedBatch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -38,12 +44,12 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def test_a_view_is_always_alike_and_no_two_are(data: TrainingFaces) -> None:
-    views, again = (ViewSet(data, Views(variants=3, blends=0.3), seed=7) for _ in range(2))
-    other = ViewSet(data, Views(variants=3, blends=0.3), seed=8)
+    views, again = (AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.3), seed=7) for _ in range(2))
+    other = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.3), seed=8)
     shown = [views[number] for number in range(60)]
     assert all(alike(view, again[number]) for number, view in reversed(list(enumerate(shown))))
-    assert not any(torch.equal(view.seen, other[number].seen) for number, view in enumerate(shown))
-    assert not any(torch.equal(view.seen, views[number + 120].seen) for number, view in enumerate(shown)), "new epoch"
+    assert not any(torch.equal(view.image, other[number].image) for number, view in enumerate(shown))
+    assert not any(torch.equal(view.image, views[number + 120].image) for number, view in enumerate(shown)), "new epoch"
     assert len(views) == 120
 
 
@@ -53,13 +59,13 @@ from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from edgefr.training.recogniser.training_faces import read_training_faces
-from edgefr.training.common.recipes import Data, Views
-from edgefr.training.recogniser.augmented_views import ViewSet
+from edgefr.training.common.recipes import AugmentationConfig, DataConfig
+from edgefr.training.recogniser.augmented_views import AugmentedDataset
 
 warnings.filterwarnings("ignore", "This DataLoader will create")  # where there is one core
-data = read_training_faces(Data(Path(sys.argv[1]), limit=40))
+data = read_training_faces(DataConfig(Path(sys.argv[1]), limit=40))
 numbers = [np.array([3, 70, 8]), np.array([44, 5]), np.array([119, 200, 0]), np.array([6])]
-views = ViewSet(data, Views(variants=3, blends=0.5), 7, int(sys.argv[2]))
+views = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.5), 7, int(sys.argv[2]))
 for shown in views.loader(iter(numbers)):
     print(len(shown.label), *(sha256(part.numpy().tobytes()).hexdigest() for part in shown))
 """
@@ -78,54 +84,58 @@ def test_workers_change_nothing(faces: Path) -> None:
 
 
 def test_a_batch_is_its_views(data: TrainingFaces) -> None:
-    views = ViewSet(data, Views(variants=3, blends=0.5), 7)
+    views = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.5), 7)
     (batch,) = views.loader(iter([np.array([3, 70])]))
-    assert batch.seen.shape == batch.clean.shape == (2, 112, 112, 3)
-    assert batch.seen.dtype == torch.uint8
-    assert alike(Shown(*(column[1] for column in batch)), views[70])
+    assert batch.image.shape == batch.clean.shape == (2, 112, 112, 3)
+    assert batch.image.dtype == torch.uint8
+    assert alike(AugmentedBatch(*(column[1] for column in batch)), views[70])
 
 
 def test_the_loader_leaves_the_random_numbers_of_a_step_alone(data: TrainingFaces) -> None:
     """A run that goes on makes its loader at another step than one that was never stopped."""
-    batches = ViewSet(data, Views(), 7).loader(iter([np.array([0]), np.array([1])]))
+    batches = AugmentedDataset(data, AugmentationConfig(), 7).loader(iter([np.array([0]), np.array([1])]))
     state = torch.get_rng_state()
     list(batches)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_so_many_views_are_clean_and_the_rest_degraded(data: TrainingFaces) -> None:
-    plain, mixed, poor = (ViewSet(data, Views(variants=10, clean=clean), 7) for clean in (1.0, 0.4, 0.0))
-    same = [torch.equal(plain[number].seen, mixed[number].seen) for number in range(160)]
+    plain, mixed, poor = (
+        AugmentedDataset(data, AugmentationConfig(variants=10, clean=clean), 7) for clean in (1.0, 0.4, 0.0)
+    )
+    same = [torch.equal(plain[number].image, mixed[number].image) for number in range(160)]
     assert 0.3 < np.mean(same) < 0.5
-    assert not any(torch.equal(plain[number].seen, poor[number].seen) for number in range(40))
+    assert not any(torch.equal(plain[number].image, poor[number].image) for number in range(40))
     for number in range(20):
         view = plain[number]
-        assert distance(view.seen, view.clean) < 25, "clean views are only warped a little"
+        assert distance(view.image, view.clean) < 25, "clean views are only warped a little"
         assert torch.equal(view.clean, torch.from_numpy(data.read([number])[0]))
-        assert (view.face, view.label) == (number, data.labels[number])
+        assert (view.face_index, view.label) == (number, data.labels[number])
 
 
 def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> None:
-    views = ViewSet(data, Views(variants=10, clean=1.0, blends=0.3), 7)
+    views = AugmentedDataset(data, AugmentationConfig(variants=10, clean=1.0, blends=0.3), 7)
     shown = [views[number] for number in range(200)]
     blends = [(number, view) for number, view in enumerate(shown) if view.label == NOBODY]
     assert 0.2 < len(blends) / 200 < 0.4
-    assert all((view.face == NOBODY) == (view.label == NOBODY) for view in shown)
+    assert all((view.face_index == NOBODY) == (view.label == NOBODY) for view in shown)
     far = []
     for number, view in blends:
-        assert distance(view.seen, view.clean) < 25, "different faces are some 50 apart"
+        assert distance(view.image, view.clean) < 25, "different faces are some 50 apart"
         far.append(distance(view.clean, torch.from_numpy(data.read([number % 40])[0])))
     assert np.mean(np.array(far) > 12) > 0.9, "mixed with another face"
 
 
 def test_mirrored_views_are_each_face_and_its_mirror_image(data: TrainingFaces) -> None:
-    views = ViewSet(data, Views(kind="mirrored", blends=0.9), 7)
+    views = AugmentedDataset(data, AugmentationConfig(kind="mirrored", blends=0.9), 7)
     assert len(views) == 80
     for place in (0, 17, 39):
         face = torch.from_numpy(data.read([place])[0])
         for number in (place, place + 80):
-            assert alike(views[number], Shown(face, face, torch.tensor(place), torch.tensor(data.labels[place])))
-        assert torch.equal(views[place + 40].seen, face.flip(1))
+            assert alike(
+                views[number], AugmentedBatch(face, face, torch.tensor(place), torch.tensor(data.labels[place]))
+            )
+        assert torch.equal(views[place + 40].image, face.flip(1))
         assert torch.equal(views[place + 40].clean, face)
 
 
@@ -144,10 +154,10 @@ def test_epochs_cover_the_views_once_and_processes_share_a_batch(
 ) -> None:
     count = batch * accumulate * steps + over % (batch * accumulate)
     schedule = Schedule(epochs=2, batch=batch, accumulate=accumulate)
-    a_epoch = schedule.steps_of_an_epoch(count) * accumulate
+    a_epoch = schedule.steps_per_epoch(count) * accumulate
 
     def taken(world: World, first: int, until: int) -> list[list[int]]:
-        order = shuffled(count, schedule, 3, world, first, fresh)
+        order = shuffled_batches(count, schedule, 3, world, first, fresh)
         return [next(order).tolist() for _ in range(first, until)]
 
     whole = taken(World(), 0, 2 * a_epoch)
@@ -165,7 +175,7 @@ def test_epochs_cover_the_views_once_and_processes_share_a_batch(
 
 
 def test_epochs_come_in_another_order() -> None:
-    order = shuffled(30, Schedule(epochs=2, batch=30), 3, World(), 0, fresh=False)
+    order = shuffled_batches(30, Schedule(epochs=2, batch=30), 3, World(), 0, fresh=False)
     first, second = next(order).tolist(), next(order).tolist()
     assert sorted(first) == sorted(second)
     assert first != second
@@ -177,8 +187,8 @@ def test_epochs_come_in_another_order() -> None:
 )
 def test_a_batch_that_cannot_be_made_is_refused(count: int, batch: int, size: int, found: str) -> None:
     with pytest.raises(EdgefrError, match=found):
-        check_batch(count, Schedule(steps=1, batch=batch), World(0, size))
-    check_batch(64, Schedule(steps=1, batch=16), World(0, size))
+        check_batch_size(count, Schedule(steps=1, batch=batch), World(0, size))
+    check_batch_size(64, Schedule(steps=1, batch=16), World(0, size))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -186,7 +196,7 @@ def test_a_damaged_picture_is_told_in_a_sentence(faces: Path, tmp_path: Path, wo
     with zipfile.ZipFile(faces) as source, zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         for name in source.namelist()[:4]:
             archive.writestr(name, source.read(name)[: 60 if "/1" in name else None])
-    views = ViewSet(read_training_faces(Data(tmp_path / "bad.zip")), Views(), 7, workers)
+    views = AugmentedDataset(read_training_faces(DataConfig(tmp_path / "bad.zip")), AugmentationConfig(), 7, workers)
     with pytest.raises(EdgefrError) as refused:
         list(views.loader(iter([np.array([0]), np.array([1])])))
     told = str(refused.value)

@@ -23,16 +23,16 @@ from edgefr.nn.fused_model import FusedModel, save_fused  # noqa: E402
 from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
-from edgefr.training.common.recipes import Data, Views  # noqa: E402
-from edgefr.training.recogniser.augmented_views import ViewSet  # noqa: E402
-from edgefr.training.recogniser.distillation import Aims, Student, _write, distill_student  # noqa: E402
-from edgefr.training.recogniser.face_tensors import as_input  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
+from edgefr.training.common.recipes import AugmentationConfig, DataConfig  # noqa: E402
+from edgefr.training.recogniser.augmented_views import AugmentedDataset  # noqa: E402
+from edgefr.training.recogniser.distillation import DistillationRecipe, Targets, _write, distill_student  # noqa: E402
+from edgefr.training.recogniser.face_tensors import to_input  # noqa: E402
 from edgefr.training.recogniser.teacher import Teacher  # noqa: E402
 from edgefr.training.recogniser.training_faces import read_training_faces  # noqa: E402
 from tests.training import tiny  # noqa: E402
 
-Make = Callable[..., Student]
+Make = Callable[..., DistillationRecipe]
 
 
 @pytest.fixture
@@ -57,17 +57,17 @@ steps = 3
 batch = 8
 lr = 1e-3
 """)
-    return lambda *settings: read_toml(Student, path, settings)
+    return lambda *settings: read_toml(DistillationRecipe, path, settings)
 
 
-def aims_of(recipe: Student, views: ViewSet, dim: int) -> Aims:
+def aims_of(recipe: DistillationRecipe, views: AugmentedDataset, dim: int) -> Targets:
     teacher = Teacher(recipe.teacher, World())
-    return Aims(teacher, teacher.of_all(views.faces, silent), dim)
+    return Targets(teacher, teacher.embed_all(views.faces, no_progress), dim)
 
 
 def test_the_student_is_a_backbones_checkpoint_with_a_threshold(make: Make) -> None:
     recipe = make()
-    result = distill_student(recipe, silent, World())
+    result = distill_student(recipe, no_progress, World())
     backbone = backbone_from_checkpoint(result)
     assert backbone.arch == "tiny"
     start = backbone_from_checkpoint(recipe.student).state_dict()
@@ -89,11 +89,11 @@ def test_the_student_is_a_backbones_checkpoint_with_a_threshold(make: Make) -> N
 def test_the_threshold_is_that_of_the_file(make: Make) -> None:
     """So many pairs of different people reach it, embedded by the net as it is read again."""
     recipe = make()
-    result = distill_student(recipe, silent, World())
+    result = distill_student(recipe, no_progress, World())
     data = read_training_faces(recipe.data)
     with torch.no_grad():
         faces = torch.from_numpy(data.read(range(len(data))))
-        embedding = F.normalize(backbone_from_checkpoint(result)(as_input(faces, World())).embedding)
+        embedding = F.normalize(backbone_from_checkpoint(result)(to_input(faces, World())).embedding)
     similarity = (embedding @ embedding.T).numpy()[np.triu_indices(len(data), 1)]
     different = (data.labels[:, None] != data.labels[None, :])[np.triu_indices(len(data), 1)]
     manifest = read_manifest(result)
@@ -103,31 +103,31 @@ def test_the_threshold_is_that_of_the_file(make: Make) -> None:
 
 
 def test_training_brings_the_student_nearer_to_the_teacher(make: Make) -> None:
-    def cosine(recipe: Student, path: Path) -> float:
-        views = ViewSet(read_training_faces(recipe.data), Views(variants=1, clean=1.0), 1)
+    def cosine(recipe: DistillationRecipe, path: Path) -> float:
+        views = AugmentedDataset(read_training_faces(recipe.data), AugmentationConfig(variants=1, clean=1.0), 1)
         (shown,) = views.loader(iter([np.arange(64)]))
         aims = aims_of(recipe, views, 8)
         with torch.no_grad():
-            embedding = backbone_from_checkpoint(path)(as_input(shown.seen, World())).embedding
-        return float(F.cosine_similarity(embedding, aims.of(shown)).mean())
+            embedding = backbone_from_checkpoint(path)(to_input(shown.image, World())).embedding
+        return float(F.cosine_similarity(embedding, aims(shown)).mean())
 
     recipe = make("schedule.steps=40", "schedule.lr=5e-3")
     before = cosine(recipe, recipe.student)
-    assert cosine(recipe, distill_student(recipe, silent, World())) > before + 0.3
+    assert cosine(recipe, distill_student(recipe, no_progress, World())) > before + 0.3
 
 
 def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch) -> None:
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
     recipe = make()
-    whole = distill_student(recipe, silent, World()).read_bytes()
+    whole = distill_student(recipe, no_progress, World()).read_bytes()
     again = make(f"runs={recipe.runs.parent / 'again'}")
     with pytest.raises(KeyboardInterrupt):
         distill_student(again, tiny.stopping("Distilling", 16), World())
-    assert distill_student(again, silent, World()).read_bytes() == whole
+    assert distill_student(again, no_progress, World()).read_bytes() == whole
 
 
 def test_a_finished_run_is_known_by_what_it_is_made_from_wherever_that_lies(make: Make, tmp_path: Path) -> None:
-    whole = distill_student(make(), silent, World()).read_bytes()
+    whole = distill_student(make(), no_progress, World()).read_bytes()
     (tmp_path / "moved").mkdir()
     for name in ("teacher.safetensors", "start.pt"):
         (tmp_path / "moved" / name).write_bytes((tmp_path / name).read_bytes())
@@ -143,7 +143,7 @@ def test_a_finished_run_is_known_by_what_it_is_made_from_wherever_that_lies(make
 def test_the_manifest_says_what_taught_the_teacher(make: Make) -> None:
     recipe = make()
     write_manifest(recipe.teacher, Manifest("checkpoint", "teacher", trained_on="Trained on these and those."))
-    manifest = read_manifest(distill_student(recipe, silent, World()))
+    manifest = read_manifest(distill_student(recipe, no_progress, World()))
     assert manifest is not None
     assert manifest.trained_on.endswith("What teacher.safetensors was trained on: Trained on these and those.")
 
@@ -156,8 +156,8 @@ def test_a_teacher_or_start_that_knows_the_people_held_out_is_refused(make: Make
     recipe = make(f"data.pairs={pairs}", "data.test_folds=[9, 10]")
     known = HeldOut(sha256_of(pairs), (9,), "faces")
     write_manifest(getattr(recipe, role), Manifest("checkpoint", role, held_out=known))
-    with pytest.raises(EdgefrError, match=rf"{getattr(recipe, role).name} .*folds 10: train it"):
-        distill_student(recipe, silent, World())
+    with pytest.raises(EdgefrError, match=rf"{getattr(recipe, role).name} .*folds 10\. Train it"):
+        distill_student(recipe, no_progress, World())
 
 
 def test_labels_of_nobody_are_refused(make: Make) -> None:
@@ -169,27 +169,27 @@ def test_labels_of_nobody_are_refused(make: Make) -> None:
 def test_a_student_may_have_a_longer_embedding_than_its_teacher_or_there_are_faces(make: Make, people: int) -> None:
     """300 values against 16, or against two faces: what is left over aims at zero."""
     recipe = make()
-    views = ViewSet(read_training_faces(Data(recipe.data.faces, limit=2 * people)), recipe.views, 1)
+    views = AugmentedDataset(read_training_faces(DataConfig(recipe.data.faces, limit=2 * people)), recipe.views, 1)
     (shown,) = views.loader(iter([np.arange(2)]))
-    aims = aims_of(recipe, views, 300).of(shown)
+    aims = aims_of(recipe, views, 300)(shown)
     assert aims.shape == (2, 300)
-    own = aims_of(recipe, views, 16).of(shown)
+    own = aims_of(recipe, views, 16)(shown)
     torch.testing.assert_close(F.normalize(aims) @ F.normalize(aims).T, F.normalize(own) @ F.normalize(own).T)
 
 
 def test_a_wide_student_trains(make: Make, tmp_path: Path) -> None:
     weights = tiny.write_weights(tmp_path / "wide.pt", 5, "wide")
-    result = distill_student(make(f"student={weights}", "schedule.steps=1"), silent, World())
+    result = distill_student(make(f"student={weights}", "schedule.steps=1"), no_progress, World())
     assert backbone_from_checkpoint(result).embedding_dim == 300
 
 
 def test_a_short_student_keeps_the_similarities_as_well_as_it_can(make: Make) -> None:
     """No projection onto so few axes keeps more of the embeddings than their principal components do."""
     recipe = make()
-    views = ViewSet(read_training_faces(recipe.data), Views(variants=1), 1)
+    views = AugmentedDataset(read_training_faces(recipe.data), AugmentationConfig(variants=1), 1)
     aims = aims_of(recipe, views, 4)
-    whole = aims_of(recipe, views, 16).known
-    kept = aims.known.square().sum()
+    whole = aims_of(recipe, views, 16).clean
+    kept = aims.clean.square().sum()
     for seed in range(5):
         other = torch.linalg.qr(torch.randn(16, 4, generator=torch.Generator().manual_seed(seed))).Q
         assert kept > (whole @ other).square().sum()
@@ -203,9 +203,9 @@ def test_a_student_from_nothing_learns_from_a_pool_and_labels(make: Make, tmp_pa
     path.write_text(re.sub(r"(?m)^student = .*$", 'arch = "tiny"', started))
     settings = [f"teacher={weights}", "pool=400", "schedule.steps=30", "schedule.lr=5e-3", "seed=1"]
 
-    def trained(*more: str) -> tuple[Student, Path]:
-        recipe = read_toml(Student, path, [*settings, *more])
-        return recipe, distill_student(recipe, silent, World())
+    def trained(*more: str) -> tuple[DistillationRecipe, Path]:
+        recipe = read_toml(DistillationRecipe, path, [*settings, *more])
+        return recipe, distill_student(recipe, no_progress, World())
 
     recipe, result = trained()
     data = read_training_faces(recipe.data)
@@ -213,7 +213,7 @@ def test_a_student_from_nothing_learns_from_a_pool_and_labels(make: Make, tmp_pa
     assert not torch.equal(student.state_dict()["bn.running_mean"], torch.zeros(512))
     faces = torch.from_numpy(data.read(range(64)))
     with torch.no_grad():
-        cosine = F.cosine_similarity(student(as_input(faces, World())).embedding, teacher(faces)).mean()
+        cosine = F.cosine_similarity(student(to_input(faces, World())).embedding, teacher(faces)).mean()
     assert cosine > 0.5
     manifest = read_manifest(result)
     assert manifest is not None
@@ -236,7 +236,7 @@ def test_weights_take_rgb_whatever_the_architecture(tmp_path: Path) -> None:
 
 def test_the_exported_student_carries_its_manifest(make: Make, tmp_path: Path) -> None:
     recipe = make()
-    result = distill_student(recipe, silent, World())
+    result = distill_student(recipe, no_progress, World())
     faces = read_training_faces(recipe.data).read(range(8))
     onnx_from_checkpoint(result, tmp_path / "student.onnx", faces)
     known, exported = read_manifest(result), model_manifest(tmp_path / "student.onnx")
@@ -264,5 +264,5 @@ def test_the_exported_student_carries_its_manifest(make: Make, tmp_path: Path) -
 )
 def test_what_cannot_work_is_refused_before_training(make: Make, setting: str, found: str, tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match=found):
-        distill_student(make(setting), silent, World())
+        distill_student(make(setting), no_progress, World())
     assert not (tmp_path / "runs").exists()

@@ -18,17 +18,18 @@ torch = pytest.importorskip("torch")
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.io.run_lock import run_lock  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
 from edgefr.training.recogniser.feature_shards import (  # noqa: E402
     INDEX,
     LOCK,
     Advance,
     Records,
+    ShardReader,
     Shards,
-    numbers_of,
-    packed,
-    record_type,
-    unpacked,
+    pack_maps,
+    record_dtype,
+    shard_batches,
+    unpack_maps,
 )
 
 SMALL = np.dtype([("embeddings", np.float32, (3,)), ("label", np.int64)])
@@ -36,7 +37,7 @@ SMALL = np.dtype([("embeddings", np.float32, (3,)), ("label", np.int64)])
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD", 4)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 4)
 
 
 def records(count: int) -> np.ndarray:
@@ -66,7 +67,7 @@ def fill(shards: Shards, world: World | None = None, made: list[int] | None = No
             made.append(start)
         return records(shards.count)[start : start + 4]
 
-    shards.fill(("making", "checking"), records_of, silent, world or World())
+    shards.fill(("making", "checking"), records_of, no_progress, world or World())
 
 
 @settings(deadline=None, max_examples=25)
@@ -77,9 +78,9 @@ def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, s
     # Channels of very different size, some of them empty.
     maps *= (10 ** (exponent / 2 + rng.uniform(-2, 2, (1, 2, 512, 1, 1)))).astype(np.float32)
     maps[:, :, rng.integers(0, 512, 5)] = 0
-    kept = np.empty(1, record_type(store, 512, 4))
-    packed(maps, kept)
-    error = np.abs(unpacked(kept) - maps)
+    kept = np.empty(1, record_dtype(store, 512, 4))
+    pack_maps(maps, kept)
+    error = np.abs(unpack_maps(kept) - maps)
     if store == "fp16":  # eleven bits, down to the smallest step of 2^-24
         assert (error <= np.maximum(np.abs(maps) * 2**-11, 2**-25)).all()
     else:  # half a step of each channel's own
@@ -89,32 +90,31 @@ def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, s
 
 
 def test_what_fp16_cannot_hold_is_the_largest_that_it_can() -> None:
-    kept = np.empty(1, record_type("fp16", 512, 4))
-    packed(np.full((1, 2, 512, 7, 7), -1e6, np.float32), kept)
-    assert (unpacked(kept) == -65504).all()
+    kept = np.empty(1, record_dtype("fp16", 512, 4))
+    pack_maps(np.full((1, 2, 512, 7, 7), -1e6, np.float32), kept)
+    assert (unpack_maps(kept) == -65504).all()
 
 
 def test_int8_takes_half_of_fp16() -> None:
-    sizes = [record_type(store, 512, 256).itemsize for store in ("int8", "fp16")]
+    sizes = [record_dtype(store, 512, 256).itemsize for store in ("int8", "fp16")]
     assert sizes[0] < 0.6 * sizes[1]
 
 
 def test_records_read_are_those_written_in_any_order(tmp_path: Path) -> None:
     shards = Shards(tmp_path, "k", 10, SMALL)
     assert shards.missing() == shards.starts() == [0, 4, 8]
-    assert shards.views_of([0, 8]) == 6
     for start in (8, 0, 4):
         shards.write(start, records(10)[start : start + 4])
     assert shards.missing() == []
     assert verified(shards) == 10
-    read = shards.open()
+    read = ShardReader(shards)
     for numbers in ([9, 0, 4, 3, 9], [7], list(range(10))):
         assert (read(np.array(numbers)) == records(10)[numbers]).all()
     assert (shards.column("label") == np.arange(10)).all()
 
 
 def test_the_views_of_all_shards_are_all_views_once() -> None:
-    numbers = [batch.tolist() for start in (0, 4, 8) for batch in numbers_of(start, 10, 3)]
+    numbers = [batch.tolist() for start in (0, 4, 8) for batch in shard_batches(start, 10, 3)]
     assert numbers == [[0, 1, 2], [3], [4, 5, 6], [7], [8, 9]]
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_shard_is_refused_and_the_next_run_makes_it_anew(tmp_path: Pat
         path.unlink()
     else:
         path.write_bytes(whole[:-9] if damage == "cut" else whole[:-9] + b"\xff" + whole[-8:])
-    with pytest.raises(EdgefrError, match=r"00001\.npy as they were written, found others: run the same"):
+    with pytest.raises(EdgefrError, match=r"00001\.npy as they were written, found others. Run the same"):
         verified(shards)
     assert shards.missing() == [4]
     assert verified(filled(tmp_path, 10)) == 10
@@ -165,7 +165,7 @@ def test_maps_that_the_disk_has_no_room_for_are_refused_before_any_is_made(tmp_p
 def test_one_process_alone_reads_all_maps_to_check_them(tmp_path: Path, monkeypatch) -> None:
     fill(Shards(tmp_path, "k", 10, SMALL))
     (tmp_path / "00001.npy").write_bytes(b"damage")
-    monkeypatch.setattr(World, "wait", lambda self: None)  # for a process that is not there
+    monkeypatch.setattr(World, "barrier", lambda self: None)  # for a process that is not there
     fill(Shards(tmp_path, "k", 10, SMALL), World(1, 2))
     with pytest.raises(EdgefrError, match="found others"):
         fill(Shards(tmp_path, "k", 10, SMALL), World(0, 2))
@@ -173,7 +173,7 @@ def test_one_process_alone_reads_all_maps_to_check_them(tmp_path: Path, monkeypa
 
 def test_maps_of_something_else_are_refused(tmp_path: Path) -> None:
     filled(tmp_path, 10)
-    with pytest.raises(EdgefrError, match="this recipe's backbones and views"):
+    with pytest.raises(EdgefrError, match=r"records of this recipe in .* found those of another"):
         Shards(tmp_path, "other", 10, SMALL).missing()
 
 
@@ -182,7 +182,7 @@ def test_maps_of_something_else_are_refused(tmp_path: Path) -> None:
 )
 def test_another_index_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX).write_text(content)
-    with pytest.raises(EdgefrError, match="remove the folder"):
+    with pytest.raises(EdgefrError, match="Remove the folder"):
         Shards(tmp_path, "k", 10, SMALL).missing()
 
 
@@ -190,7 +190,7 @@ def test_records_of_another_kind_are_refused(tmp_path: Path) -> None:
     filled(tmp_path, 10)
     other = Shards(tmp_path, "k", 10, np.dtype([("label", np.int64)]))
     with pytest.raises(EdgefrError, match="records of 8 bytes"):
-        other.open()(np.array([3]))
+        ShardReader(other)(np.array([3]))
 
 
 def test_the_index_names_each_shard_with_its_checksum(tmp_path: Path) -> None:
@@ -205,13 +205,13 @@ def test_the_index_names_each_shard_with_its_checksum(tmp_path: Path) -> None:
 
 
 def test_there_may_be_more_shards_than_a_process_may_open_files(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.OPEN", 8)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.MAX_OPEN_SHARDS", 8)
     shards = filled(tmp_path, 160)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - numbers, not files
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limit[1]))
     try:
-        assert (shards.open()(np.arange(160))["label"] == np.arange(160)).all()
+        assert (ShardReader(shards)(np.arange(160))["label"] == np.arange(160)).all()
         assert (shards.column("label") == np.arange(160)).all()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)

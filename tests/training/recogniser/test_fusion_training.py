@@ -24,15 +24,15 @@ from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.nn.fused_model import load_fused  # noqa: E402
 from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
-from edgefr.training.common.recipes import Data, Recipe  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
+from edgefr.training.common.recipes import DataConfig, FusionRecipe  # noqa: E402
 from edgefr.training.recogniser.fusion_training import train_fused  # noqa: E402
 from edgefr.training.recogniser.teacher import Teacher  # noqa: E402
 from edgefr.training.recogniser.trained_threshold import check_threshold  # noqa: E402
 from edgefr.training.recogniser.training_faces import read_training_faces  # noqa: E402
 from tests.training import tiny  # noqa: E402
 
-Make = Callable[..., Recipe]
+Make = Callable[..., FusionRecipe]
 
 SMOKE = REPOSITORY / "train/smoke.toml"
 EVERYTHING = (
@@ -56,16 +56,16 @@ STAGES = {"Fine-tuning": 16, "Caching": 300, "Distilling": 16, "Training by labe
 @pytest.mark.parametrize("maps", ["online", "cache"])
 def test_a_run_stopped_in_every_stage_becomes_the_same_checkpoint(recipe: Make, monkeypatch, maps: str) -> None:
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD", 200)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 200)
     chosen = recipe(*EVERYTHING, f"views.maps={maps}")
-    whole = train_fused(chosen, silent).read_bytes()
+    whole = train_fused(chosen, no_progress).read_bytes()
     again = replace(chosen, runs=chosen.runs.parent / "again")
     for title, images in STAGES.items():
         if title == "Caching" and maps == "online":
             continue
         with pytest.raises(KeyboardInterrupt):
             train_fused(again, tiny.stopping(title, images))
-    result = train_fused(again, silent)
+    result = train_fused(again, no_progress)
     assert result.read_bytes() == whole
     manifest = read_manifest(result)
     train_fused(again, tiny.stopping("", 10_000))
@@ -74,7 +74,7 @@ def test_a_run_stopped_in_every_stage_becomes_the_same_checkpoint(recipe: Make, 
 
 
 def test_recipes_that_begin_alike_share_their_beginning(recipe: Make) -> None:
-    train_fused(recipe(*EVERYTHING), silent)
+    train_fused(recipe(*EVERYTHING), no_progress)
     other = recipe(*EVERYTHING, "name=other", "vib.beta=0.1")
     with pytest.raises(KeyboardInterrupt):
         train_fused(other, tiny.stopping("Training by labels", 1))
@@ -84,13 +84,13 @@ def test_recipes_that_begin_alike_share_their_beginning(recipe: Make) -> None:
 
 def test_a_stage_that_another_run_is_at_is_refused(recipe: Make) -> None:
     chosen = recipe("vib.schedule.steps=2", "vib.schedule.batch=8")
-    train_fused(chosen, silent)
+    train_fused(chosen, no_progress)
     (state,) = (chosen.runs / "states").glob("*.safetensors")
     other = replace(chosen, name="other")
     with run_lock(state.with_suffix(".lock")), pytest.raises(EdgefrError, match="another run"):
-        train_fused(other, silent)
+        train_fused(other, no_progress)
     assert not (chosen.runs / "other/fused.safetensors").exists()
-    assert train_fused(other, silent).is_file()
+    assert train_fused(other, no_progress).is_file()
 
 
 def test_the_bar_of_a_run_that_goes_on_starts_at_its_place(recipe: Make, monkeypatch) -> None:
@@ -119,13 +119,13 @@ def test_every_part_of_the_recipe_counts(recipe: Make) -> None:
         ("vib.schedule.lr=1e-3",),
         ("data.limit=247",),
     )
-    found = [train_fused(recipe(*base, *setting), silent).read_bytes() for setting in settings]
+    found = [train_fused(recipe(*base, *setting), no_progress).read_bytes() for setting in settings]
     assert len(set(found)) == len(settings)
 
 
 def test_a_checkpoint_is_what_its_manifest_says(recipe: Make) -> None:
     chosen = recipe(*EVERYTHING)
-    result = train_fused(chosen, silent)
+    result = train_fused(chosen, no_progress)
     manifest = read_manifest(result)
     assert manifest is not None
     for part in (
@@ -171,7 +171,7 @@ def test_the_paper_way_trains_by_labels_alone(recipe: Make) -> None:
         "vib.schedule.drops=[1, 2]",
     )
     chosen = recipe(*settings)
-    manifest = read_manifest(train_fused(chosen, silent))
+    manifest = read_manifest(train_fused(chosen, no_progress))
     assert manifest is not None
     assert "12 steps of 124 by labels" in manifest.trained_on
 
@@ -190,21 +190,21 @@ def test_the_paper_way_trains_by_labels_alone(recipe: Make) -> None:
 def test_what_would_fail_in_the_end_is_refused_before_training(recipe: Make, settings, found: str) -> None:
     chosen = recipe("b.finetune.steps=2", "b.finetune.batch=2", *settings)
     with pytest.raises(EdgefrError, match=found):
-        train_fused(chosen, silent)
+        train_fused(chosen, no_progress)
     assert not chosen.runs.exists()
 
 
 @pytest.fixture
-def smoke(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def smoke(shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FusionRecipe:
     monkeypatch.setenv("EDGEFR_SHARED", str(shared_root))
     settings = ["data.limit=250", f"runs={tmp_path}", "a.arch=mobilefacenet", "b.arch=mobilefacenet"]
     settings += ["b.finetune.steps=2", "b.finetune.batch=8", "distill.schedule.steps=2", "distill.schedule.batch=8"]
-    return read_toml(Recipe, SMOKE, settings)
+    return read_toml(FusionRecipe, SMOKE, settings)
 
 
 @pytest.mark.shared
 def test_real_nets_and_faces_stopped_on_the_way_give_the_same_checkpoint_that_works(
-    smoke: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke: FusionRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train_fused(smoke, progress).read_bytes()
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
@@ -234,17 +234,17 @@ def model_differs_from_its_start(result: Path) -> bool:
 
 
 @pytest.mark.shared
-def test_nobody_of_the_test_folds_is_trained_on(smoke: Recipe) -> None:
+def test_nobody_of_the_test_folds_is_trained_on(smoke: FusionRecipe) -> None:
     data = read_training_faces(smoke.data)
     held_out = people_of(read_pairs(smoke.data.pairs), smoke.data.test_folds)
     assert held_out.isdisjoint(name.partition("/")[0] for name in data.names)
 
 
 @pytest.mark.shared
-def test_no_face_of_the_training_folds_people_is_told_before_training(smoke: Recipe, faces: Path) -> None:
-    strangers = Data(smoke.data.faces, smoke.data.pairs)
+def test_no_face_of_the_training_folds_people_is_told_before_training(smoke: FusionRecipe, faces: Path) -> None:
+    strangers = DataConfig(smoke.data.faces, smoke.data.pairs)
     with pytest.raises(EdgefrError, match="found 0"):
-        check_threshold(read_training_faces(Data(faces)), strangers)
+        check_threshold(read_training_faces(DataConfig(faces)), strangers)
 
 
 def test_distillation_without_a_skip_is_refused(recipe: Make) -> None:
@@ -261,7 +261,7 @@ def test_a_fusion_aims_at_what_its_backbones_teacher_says(recipe: Make, tmp_path
 
     def cosine(steps: int) -> float:
         chosen = recipe(*settings, f"distill.schedule.steps={steps}", f"name=after-{steps}")
-        result = train_fused(chosen, silent)
+        result = train_fused(chosen, no_progress)
         manifest = read_manifest(result)
         assert manifest is not None
         assert manifest.made_from["teacher"]["sha256"] == sha256_of(weights)
@@ -281,11 +281,11 @@ def test_a_fusion_aims_at_what_its_backbones_teacher_says(recipe: Make, tmp_path
 def test_backbones_that_no_teacher_taught_are_not_added(recipe: Make, tmp_path: Path, settings, found: str) -> None:
     wide = tiny.write_weights(tmp_path / "wide.pt", 3, "wide")
     with pytest.raises(EdgefrError, match=found):
-        train_fused(recipe(*DISTILLED, *(setting.format(wide=wide) for setting in settings)), silent)
+        train_fused(recipe(*DISTILLED, *(setting.format(wide=wide) for setting in settings)), no_progress)
 
 
 def test_what_a_teacher_taught_is_not_taken_for_another_run(recipe: Make, tmp_path: Path) -> None:
     """The state of a run without aims must not be taken up by one with them."""
     weights = tiny.write_weights(tmp_path / "teacher.pt", 9)
-    first = train_fused(recipe(*DISTILLED), silent).read_bytes()
-    assert train_fused(recipe(*DISTILLED, f"aims.teacher={weights}"), silent).read_bytes() != first
+    first = train_fused(recipe(*DISTILLED), no_progress).read_bytes()
+    assert train_fused(recipe(*DISTILLED, f"aims.teacher={weights}"), no_progress).read_bytes() != first

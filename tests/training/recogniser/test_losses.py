@@ -11,13 +11,13 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.nn.architectures import build_backbone  # noqa: E402
 from edgefr.nn.bottleneck import Code  # noqa: E402
-from edgefr.nn.fused_model import Features, FusedModel  # noqa: E402
+from edgefr.nn.fused_model import BackboneFeatures, FusedModel  # noqa: E402
 from edgefr.nn.margin_heads import build_head  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.recipes import Distill, Schedule, Vib  # noqa: E402
-from edgefr.training.recogniser.feature_source import Batch  # noqa: E402
-from edgefr.training.recogniser.losses import distillation, encode, imitation, labelled  # noqa: E402
+from edgefr.training.common.recipes import DistillConfig, Schedule, VibConfig  # noqa: E402
+from edgefr.training.recogniser.feature_source import FeatureBatch  # noqa: E402
+from edgefr.training.recogniser.losses import distillation_losses, encode, imitation_losses, label_losses  # noqa: E402
 
 ONE = Schedule(steps=1)
 
@@ -35,11 +35,13 @@ def fused(**options) -> FusedModel:
     return model.train()
 
 
-def batch(*labels: int) -> Batch:
+def batch(*labels: int) -> FeatureBatch:
     torch.manual_seed(1)
     count = len(labels)
     embeddings, aims = F.normalize(torch.randn(count, 16)), F.normalize(torch.randn(count, 16))
-    return Batch(Features(torch.zeros(count, 1), torch.zeros(count, 1), embeddings), aims, torch.tensor(labels))
+    return FeatureBatch(
+        BackboneFeatures(torch.zeros(count, 1), torch.zeros(count, 1), embeddings), aims, torch.tensor(labels)
+    )
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
@@ -48,18 +50,18 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 
 def test_imitation_is_perfect_only_at_the_aim() -> None:
     torch.manual_seed(0)
-    aims, recipe = torch.randn(6, 16), Distill(ONE)
-    at_aim = imitation(Code(3 * aims, None), aims, recipe)
+    aims, recipe = torch.randn(6, 16), DistillConfig(ONE)
+    at_aim = imitation_losses(Code(3 * aims, None), aims, recipe)
     assert at_aim.keys() == {"cosine", "pairwise"}
     assert total(at_aim).item() == pytest.approx(0, abs=1e-5)
-    assert total(imitation(Code(aims + torch.randn(6, 16), None), aims, recipe)) > 0.1
+    assert total(imitation_losses(Code(aims + torch.randn(6, 16), None), aims, recipe)) > 0.1
 
 
 def test_imitation_is_what_it_says() -> None:
     """1 - cosine, plus pairwise times how far the similarities are, plus likelihood times the Gaussian's."""
     torch.manual_seed(0)
     mu, logvar, aims = torch.randn(5, 8), torch.randn(5, 8), torch.randn(5, 8)
-    losses = imitation(Code(mu, logvar), aims, Distill(ONE, pairwise=3.0, likelihood=0.2))
+    losses = imitation_losses(Code(mu, logvar), aims, DistillConfig(ONE, pairwise=3.0, likelihood=0.2))
     unit, aim = mu / mu.norm(dim=1, keepdim=True), aims / aims.norm(dim=1, keepdim=True)
     pairs = [(i, j) for i in range(5) for j in range(5)]
     to_aims = sum(float(unit[i] @ aim[j] - aim[i] @ aim[j]) ** 2 for i, j in pairs) / 25
@@ -74,20 +76,20 @@ def test_imitation_is_what_it_says() -> None:
 def test_the_log_variance_learns_its_own_error_and_leaves_mu_alone() -> None:
     """The likelihood is at rest where the variance is the squared distance to the aim."""
     torch.manual_seed(0)
-    aims, recipe = torch.randn(6, 16), Distill(ONE, pairwise=0, likelihood=100.0)
+    aims, recipe = torch.randn(6, 16), DistillConfig(ONE, pairwise=0, likelihood=100.0)
     mu = (aims + 0.5).requires_grad_()
     for variance, sign in ((0.25, 0), (0.2, -1), (0.3, 1)):
         logvar = torch.full((6, 16), variance).log().requires_grad_()
-        likelihood = imitation(Code(mu, logvar), aims, recipe)["likelihood"]
+        likelihood = imitation_losses(Code(mu, logvar), aims, recipe)["likelihood"]
         slope, moved = torch.autograd.grad(likelihood, (logvar, mu), allow_unused=True)
         assert (slope.mul(1e3).round().sign() == sign).all()
         assert moved is None
 
 
 def test_distillation_aims_at_the_skips_image_of_the_clean_embeddings(model: FusedModel) -> None:
-    losses_of = distillation(model, Distill(ONE), World())
+    losses_of = distillation_losses(model, DistillConfig(ONE), World())
     seen = batch(0, 1, 2, 3)
-    wanted = imitation(encode(model, seen, World()), model.bottleneck.skip(seen.aims), Distill(ONE))
+    wanted = imitation_losses(encode(model, seen, World()), model.bottleneck.skip(seen.targets), DistillConfig(ONE))
     found = losses_of(seen)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -105,7 +107,7 @@ def test_labels_cost_cross_entropy_of_the_sample_plus_beta_times_kl(model: Fused
     head = build_head("softmax", 16, 5)
     seen = batch(0, 4, 2)
     torch.manual_seed(9)
-    losses = labelled(model, head.loss, Vib(ONE, beta=beta), World())(seen)
+    losses = label_losses(model, head.loss, VibConfig(ONE, beta=beta), World())(seen)
     assert losses.keys() == {"labels", "beta kl", "kl"}
     with torch.no_grad():
         mu, logvar = encode(model, seen, World())
@@ -121,23 +123,25 @@ def test_labels_cost_cross_entropy_of_the_sample_plus_beta_times_kl(model: Fused
 
 def test_without_a_bottleneck_mu_itself_is_labelled_and_costs_no_nats(nets: None) -> None:
     model, head, seen = fused(vib=False), build_head("softmax", 16, 5), batch(0, 4, 2)
-    losses = labelled(model, head.loss, Vib(ONE), World())(seen)
+    losses = label_losses(model, head.loss, VibConfig(ONE), World())(seen)
     assert losses.keys() == {"labels"}
     torch.testing.assert_close(losses["labels"], head.loss(encode(model, seen, World()).mu, seen.labels))
 
 
 def test_blends_take_no_part_in_the_labels_but_in_the_rest(nets: None) -> None:
     model, head = fused(vib=False), build_head("softmax", 16, 5)
-    losses_of = labelled(model, head.loss, Vib(ONE, anchor=2.0), World())
+    losses_of = label_losses(model, head.loss, VibConfig(ONE, anchor=2.0), World())
     seen = batch(0, -1, 2, -1)
-    rows = seen.seen.embeddings.clone().requires_grad_()
-    losses = losses_of(seen._replace(seen=seen.seen._replace(embeddings=rows)))
+    rows = seen.features.embeddings.clone().requires_grad_()
+    losses = losses_of(seen._replace(features=seen.features._replace(embeddings=rows)))
     (labels,) = torch.autograd.grad(losses["labels"], rows, retain_graph=True)
     (anchor,) = torch.autograd.grad(losses["anchor"], rows)
     assert (labels.abs().sum(1) > 0).tolist() == [True, False, True, False]
     assert (anchor.abs().sum(1) > 0).all()
     plain = batch(0, -1, 2, -1)
-    known = Batch(Features(*(part[[0, 2]] for part in plain.seen)), plain.aims[[0, 2]], plain.labels[[0, 2]])
+    known = FeatureBatch(
+        BackboneFeatures(*(part[[0, 2]] for part in plain.features)), plain.targets[[0, 2]], plain.labels[[0, 2]]
+    )
     torch.testing.assert_close(losses["labels"], losses_of(known)["labels"], atol=1e-3, rtol=1e-3)  # bf16
 
 
@@ -145,11 +149,11 @@ def test_the_anchor_is_zero_only_at_the_aims(nets: None) -> None:
     model = fused(vib=False)
     head = build_head("softmax", 16, 5)
     seen = batch(0, 4, 2)
-    losses_of = labelled(model, head.loss, Vib(ONE, anchor=2.0), World())
+    losses_of = label_losses(model, head.loss, VibConfig(ONE, anchor=2.0), World())
     assert losses_of(seen)["anchor"] > 0.1
     assert not model.bottleneck.skip.weight.requires_grad
     torch.nn.init.zeros_(model.bottleneck.mu.weight)
-    at_aims = seen._replace(aims=seen.seen.embeddings)
+    at_aims = seen._replace(targets=seen.features.embeddings)
     assert losses_of(at_aims)["anchor"].item() == pytest.approx(0, abs=1e-2)  # bf16
 
 
@@ -158,8 +162,8 @@ def test_the_skip_learns_unless_it_carries_the_anchor(model: FusedModel) -> None
     head, seen = build_head("softmax", 16, 5), batch(0, 4, 2)
     skip = model.bottleneck.skip
     for anchor, learns in ((0.0, True), (2.0, False)):
-        distillation(model, Distill(ONE), World())
-        losses = labelled(model, head.loss, Vib(ONE, anchor=anchor), World())(seen)
+        distillation_losses(model, DistillConfig(ONE), World())
+        losses = label_losses(model, head.loss, VibConfig(ONE, anchor=anchor), World())(seen)
         skip.weight.grad = None
         losses["labels"].backward()
         assert (skip.weight.grad is not None) == learns
@@ -174,8 +178,8 @@ def test_a_margin_follows_the_norm_of_mu_not_of_the_sample(model: FusedModel) ->
         return embedding.sum()
 
     seen = batch(0, -1, 2)
-    labelled(model, head, Vib(ONE, head="adaface"), World())(seen)
-    labelled(model, head, Vib(ONE, head="magface"), World())(seen)
+    label_losses(model, head, VibConfig(ONE, head="adaface"), World())(seen)
+    label_losses(model, head, VibConfig(ONE, head="magface"), World())(seen)
     assert told[0] is not None
     torch.testing.assert_close(told[0], encode(model, seen, World()).mu.norm(dim=1, keepdim=True))
     assert not told[0].requires_grad

@@ -20,9 +20,9 @@ from edgefr.io.files import sha256_of  # noqa: E402
 from edgefr.manifest import HeldOut, read_manifest  # noqa: E402
 from edgefr.nn.fused_model import load_fused  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
-from edgefr.training.recogniser.holdout_evaluation import A, B, Examiner  # noqa: E402
-from edgefr.training.recogniser.recipe_sweep import sweep, variants  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
+from edgefr.training.recogniser.holdout_evaluation import A, B, HoldoutEvaluator  # noqa: E402
+from edgefr.training.recogniser.recipe_sweep import expand_variants, sweep  # noqa: E402
 from tests.training.tiny import write_recipe, write_weights  # noqa: E402
 
 FOLDS, A_FOLD = 10, 16
@@ -61,8 +61,8 @@ def _name(person: int, number: int) -> str:
 
 def test_a_sweep_tests_baselines_and_every_value(recipe: Path, tmp_path: Path) -> None:
     told: list[int] = []
-    chosen = variants([recipe], "distill.pairwise=0,10", STAGE)
-    rows = sweep(chosen, None, silent, lambda so_far: told.append(len(so_far)))
+    chosen = expand_variants([recipe], "distill.pairwise=0,10", STAGE)
+    rows = sweep(chosen, None, no_progress, lambda so_far: told.append(len(so_far)))
     names = [row.name for row in rows]
     assert names == [A, B, "sum", "concatenation", "tiny, distill.pairwise 0", "tiny, distill.pairwise 10"]
     assert [row.value for row in rows[4:]] == [0.0, 10.0]
@@ -80,13 +80,13 @@ def test_a_sweep_tests_baselines_and_every_value(recipe: Path, tmp_path: Path) -
 
 def test_the_first_variant_stands_against_every_other_by_paired_intervals(recipe: Path, tmp_path: Path) -> None:
     """The same from the decisions of each model, tested alone."""
-    chosen = variants([recipe], "distill.pairwise=0,10", STAGE)
-    rows = sweep(chosen, None, silent, lambda _rows: None)
+    chosen = expand_variants([recipe], "distill.pairwise=0,10", STAGE)
+    rows = sweep(chosen, None, no_progress, lambda _rows: None)
     data, named = chosen[0].recipe.data, [pair for pair in read_pairs(tmp_path / "pairs.txt") if pair.fold <= 2]
-    examiner, right = Examiner(data, named, World(), silent), {}
+    evaluator, right = HoldoutEvaluator(data, named, World(), no_progress), {}
     for variant in chosen:
         model = load_fused(tmp_path / "runs" / variant.recipe.name / "fused.safetensors")
-        trials = [trial for trial in examiner.trials(variant.name, model) if trial.degraded]
+        trials = [trial for trial in evaluator.trials(variant.name, model) if trial.degraded]
         people = np.concatenate([trial.comparisons[A].people for trial in trials])
         for name in trials[0].accuracy:
             right[name] = np.concatenate([trial.accuracy[name].right for trial in trials])
@@ -106,8 +106,8 @@ def test_variants_with_other_backbones_have_baselines_of_their_own(recipe: Path,
     second = recipe.with_name("second.toml")
     text = recipe.read_text().replace('name = "tiny"', 'name = "second"')
     second.write_text(text.replace(str(tmp_path / "b.pt"), str(other)))
-    chosen = variants([recipe, second], None, STAGE)
-    rows = sweep(chosen, 24, silent, lambda _rows: None)
+    chosen = expand_variants([recipe, second], None, STAGE)
+    rows = sweep(chosen, 24, no_progress, lambda _rows: None)
     names = [row.name for row in rows]
     first, other = (variant.name for variant in chosen)
     assert names == [A, B, "sum", "concatenation", first, *(f"{key} of {other}" for key in names[:4]), other]
@@ -119,23 +119,23 @@ def test_variants_with_other_backbones_have_baselines_of_their_own(recipe: Path,
 
 def test_another_process_than_the_first_trains_and_leaves_the_rest(recipe: Path) -> None:
     told: list[object] = []
-    assert sweep(variants([recipe], None, STAGE), None, silent, told.append, World(rank=1)) == []
+    assert sweep(expand_variants([recipe], None, STAGE), None, no_progress, told.append, World(rank=1)) == []
     assert told == []
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 18, 1 << 30])
 def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe: Path, monkeypatch, kept: int) -> None:
-    (variant,) = variants([recipe], None, STAGE)
-    sweep([variant], 24, silent, lambda _rows: None)
+    (variant,) = expand_variants([recipe], None, STAGE)
+    sweep([variant], 24, no_progress, lambda _rows: None)
     model = load_fused(variant.recipe.runs / variant.recipe.name / "fused.safetensors")
     named = [pair for pair in read_pairs(variant.recipe.data.pairs) if pair.fold <= 2][::8]
-    monkeypatch.setattr("edgefr.training.recogniser.holdout_evaluation.KEPT", kept)
+    monkeypatch.setattr("edgefr.training.recogniser.holdout_evaluation.CACHE_BYTES", kept)
     seen, see = [], type(model).backbone_features
-    monkeypatch.setattr(type(model), "see", lambda net, image: seen.append(len(image)) or see(net, image))
-    examiner = Examiner(variant.recipe.data, named, World(), silent)
-    first, again = (examiner.trials("x", model)[3].comparisons["x"].similarity for _ in range(2))
+    monkeypatch.setattr(type(model), "backbone_features", lambda net, image: seen.append(len(image)) or see(net, image))
+    evaluator = HoldoutEvaluator(variant.recipe.data, named, World(), no_progress)
+    first, again = (evaluator.trials("x", model)[3].comparisons["x"].similarity for _ in range(2))
     assert np.array_equal(first, again)
-    assert sum(part.nbytes for seen in examiner._memory.values() for part in seen) <= kept
+    assert sum(part.nbytes for seen in evaluator._cache.values() for part in seen) <= kept
     asked = len({name for pair in named for name in (pair.first, pair.second)}) * 6
     assert sum(seen) == (asked if kept == 1 << 30 else 2 * asked)
 
@@ -146,16 +146,16 @@ def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe
         ("data.test_folds=[1],[2]", (), None, "the same data.faces, data.pairs and data.test_folds"),
         ("vib.beta=0,1", ("data.test_folds=[]",), None, "test pairs of at least two folds"),
         ("vib.beta=0,1", ("data.test_folds=[1]",), None, "at least two folds, .* found 32 of 1"),
-        ("vib.beta=0,1", (), 1, "found 1 of 1: .* --limit"),
+        ("vib.beta=0,1", (), 1, "found 1 of 1. .* --limit"),
         ("distill.schedule.batch=8,4096", (), None, "4096"),
     ],
 )
 def test_what_would_fail_after_training_is_refused_before(
     recipe: Path, tmp_path: Path, over: str, settings: tuple[str, ...], limit: int | None, sentence: str
 ) -> None:
-    chosen = variants([recipe], over, (*STAGE, "vib.schedule.steps=1", "vib.schedule.batch=8", *settings))
+    chosen = expand_variants([recipe], over, (*STAGE, "vib.schedule.steps=1", "vib.schedule.batch=8", *settings))
     with pytest.raises(EdgefrError, match=sentence):
-        sweep(chosen, limit, silent, lambda _rows: None)
+        sweep(chosen, limit, no_progress, lambda _rows: None)
     assert not (tmp_path / "runs").exists()
 
 
@@ -168,21 +168,21 @@ def test_a_variant_that_cannot_be_put_together_is_found_before_any_is_trained(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edgefr.training.recogniser.recipe_sweep.train_fused", lambda *_: pytest.fail("trained"))
-    chosen = variants([recipe], f"{setting}={values}", STAGE)
+    chosen = expand_variants([recipe], f"{setting}={values}", STAGE)
     with pytest.raises(EdgefrError, match=sentence):
-        sweep(chosen, None, silent, lambda _rows: None)
+        sweep(chosen, None, no_progress, lambda _rows: None)
 
 
 def test_recipes_that_begin_alike_do_not_train_their_beginning_twice(recipe: Path, tmp_path: Path) -> None:
     labels = ("vib.schedule.steps=1", "vib.schedule.batch=8", "vib.head=cosface")
-    sweep(variants([recipe], "vib.beta=0,1e-3", (*STAGE, *labels)), 20, silent, lambda _rows: None)
+    sweep(expand_variants([recipe], "vib.beta=0,1e-3", (*STAGE, *labels)), 20, no_progress, lambda _rows: None)
     assert len(list((tmp_path / "runs/states").glob("*.safetensors"))) == 3, "one distillation, two by labels"
 
 
 def test_a_sweep_leaves_trained_models_alone(recipe: Path) -> None:
     plain = recipe.with_name("plain.toml")
     plain.write_text(recipe.read_text() + "[distill.schedule]\nsteps = 2\n")
-    assert [variant.recipe.name for variant in variants([plain], None, ())] == ["sweep-tiny"]
+    assert [variant.recipe.name for variant in expand_variants([plain], None, ())] == ["sweep-tiny"]
 
 
 def test_what_is_set_otherwise_has_a_folder_of_its_own(recipe: Path) -> None:
@@ -190,7 +190,7 @@ def test_what_is_set_otherwise_has_a_folder_of_its_own(recipe: Path) -> None:
         variant.recipe.name
         for settings in (STAGE, ("distill.schedule.steps=3",))
         for over in (None, "vib.beta=0")
-        for variant in variants([recipe], over, (*settings, "vib.schedule.steps=1"))
+        for variant in expand_variants([recipe], over, (*settings, "vib.schedule.steps=1"))
     }
     assert len(names) == 4
     assert all(name.startswith("sweep-tiny-") for name in names)
@@ -199,16 +199,16 @@ def test_what_is_set_otherwise_has_a_folder_of_its_own(recipe: Path) -> None:
 @pytest.mark.parametrize("over", ["vib.beta", "vib.beta=", "vib.beta=1,,2", "=1"])
 def test_values_that_are_none_are_refused(recipe: Path, over: str) -> None:
     with pytest.raises(EdgefrError, match="--over key=value"):
-        variants([recipe], over, STAGE)
+        expand_variants([recipe], over, STAGE)
 
 
 def test_two_recipes_of_one_name_are_refused(recipe: Path) -> None:
     with pytest.raises(EdgefrError, match="different names"):
-        variants([recipe, recipe], None, STAGE)
+        expand_variants([recipe, recipe], None, STAGE)
 
 
 def test_rows_are_read_as_they_were_written_and_shown_in_a_table(recipe: Path, tmp_path: Path) -> None:
-    rows = sweep(variants([recipe], None, STAGE), 24, silent, lambda _rows: None)
+    rows = sweep(expand_variants([recipe], None, STAGE), 24, no_progress, lambda _rows: None)
     write_rows(tmp_path / "rows.json", rows)
     known: list[Row] = read_rows(tmp_path / "rows.json")
     assert known == rows

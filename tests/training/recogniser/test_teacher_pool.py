@@ -14,8 +14,8 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
-from edgefr.training.common.progress import silent  # noqa: E402
-from edgefr.training.common.recipes import Data  # noqa: E402
+from edgefr.training.common.progress import no_progress  # noqa: E402
+from edgefr.training.common.recipes import DataConfig  # noqa: E402
 from edgefr.training.recogniser.augmented_views import NOBODY  # noqa: E402
 from edgefr.training.recogniser.face_variations import recolour, swap_part, variation  # noqa: E402
 from edgefr.training.recogniser.teacher import Teacher  # noqa: E402
@@ -28,7 +28,7 @@ SIZE = 100
 
 @pytest.fixture
 def data(faces: Path) -> TrainingFaces:
-    return read_training_faces(Data(faces, limit=20))
+    return read_training_faces(DataConfig(faces, limit=20))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def teacher(nets: None, tmp_path: Path) -> Teacher:
     return Teacher(tiny.write_weights(tmp_path / "teacher.pt", 3), World())
 
 
-def opened(data: TrainingFaces, teacher: Teacher, folder: Path, size: int = SIZE, progress=silent) -> Pool:
+def opened(data: TrainingFaces, teacher: Teacher, folder: Path, size: int = SIZE, progress=no_progress) -> Pool:
     return open_pool(data, size, teacher, folder, progress, World())
 
 
@@ -59,21 +59,21 @@ def test_aims_are_the_teachers_answers_to_face_and_mirror_image(data, teacher, t
     pool = opened(data, teacher, tmp_path)
     pictures = torch.from_numpy(pool.read([3, 77])).permute(0, 3, 1, 2) / 127.5 - 1
     straight, mirrored = (F.normalize(teacher.net(image).embedding) for image in (pictures, pictures.flip(3)))
-    assert F.cosine_similarity(pool.aims[[3, 77]], straight + mirrored).min() > 0.999  # bf16's rounding
+    assert F.cosine_similarity(pool.targets[[3, 77]], straight + mirrored).min() > 0.999  # bf16's rounding
 
 
 def test_a_pool_is_made_once_and_goes_on_where_it_was_stopped(data, teacher, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD", 32)
+    monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 32)
     whole = opened(data, teacher, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        opened(data, teacher, tmp_path / "stopped", progress=tiny.stopping("Asking", 64))
+        opened(data, teacher, tmp_path / "stopped", progress=tiny.stopping("Embedding with", 64))
     (index,) = (tmp_path / "stopped").glob("*/index.json")
     shard = index.with_name("00000.npy")
     before = shard.stat().st_mtime_ns
     again = opened(data, teacher, tmp_path / "stopped")
     assert shard.stat().st_mtime_ns == before
     assert np.array_equal(again.read(range(SIZE)), whole.read(range(SIZE)))
-    assert torch.equal(again.aims, whole.aims)
+    assert torch.equal(again.targets, whole.targets)
 
 
 def test_another_teacher_has_another_pool(data, teacher, tmp_path) -> None:
@@ -81,7 +81,7 @@ def test_another_teacher_has_another_pool(data, teacher, tmp_path) -> None:
     first, second = (opened(data, one, tmp_path / "pools") for one in (teacher, other))
     assert first.digest() != second.digest()
     assert np.array_equal(first.read([50]), second.read([50]))
-    assert not torch.equal(first.aims, second.aims)
+    assert not torch.equal(first.targets, second.targets)
 
 
 def test_a_pool_smaller_than_the_faces_is_refused(data, teacher, tmp_path) -> None:
@@ -116,7 +116,7 @@ def test_variations_differ_and_a_seed_settles_them() -> None:
 def test_a_pool_goes_to_a_worker_that_is_spawned(data, teacher, tmp_path) -> None:
     pool = opened(data, teacher, tmp_path)
     pool.read([0])  # what is mapped here stays here
-    sent = pickle.dumps(pool.records)
+    sent = pickle.dumps(pool.reader)
     assert len(sent) < 2000, "no pictures go"
     again = pickle.loads(pickle.dumps(pool))
     assert np.array_equal(again.read(range(SIZE)), pool.read(range(SIZE)))

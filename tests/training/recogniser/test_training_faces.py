@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from edgefr.errors import EdgefrError
 from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, Manifest, write_manifest
-from edgefr.training.common.recipes import Data
+from edgefr.training.common.recipes import DataConfig
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
 
 PEOPLE = [f"p{person}" for person in range(10)]
@@ -41,15 +41,15 @@ def later(path: Path) -> None:
 @pytest.mark.parametrize("given", ["pictures", "faces.csv"])
 @pytest.mark.parametrize("change", [later, lambda path: path.write_bytes(path.read_bytes() + b"\0")])
 def test_another_picture_makes_other_faces(folder: Path, given: str, change) -> None:
-    before = read_training_faces(Data(folder.parent / given)).digest()
-    assert read_training_faces(Data(folder.parent / given)).digest() == before
+    before = read_training_faces(DataConfig(folder.parent / given)).digest()
+    assert read_training_faces(DataConfig(folder.parent / given)).digest() == before
     change(folder / "p3/1.png")
-    assert read_training_faces(Data(folder.parent / given)).digest() != before
+    assert read_training_faces(DataConfig(folder.parent / given)).digest() != before
 
 
 def test_the_faces_of_one_file_are_told_by_it_alone(faces: Path) -> None:
     """Feature maps of hours are kept by this."""
-    found = read_training_faces(Data(faces))
+    found = read_training_faces(DataConfig(faces))
     wanted = hashlib.sha256("\n".join(found.names).encode() + sha256_of(faces).encode()).hexdigest()
     later(faces)
     assert found.digest() == wanted
@@ -59,7 +59,7 @@ def test_one_file_is_read_through_once_and_by_no_worker(faces: Path, monkeypatch
     """It may be of hundreds of gigabytes, and every stage, manifest and check asks."""
     asked: list[Path] = []
     monkeypatch.setattr("edgefr.data.collections.sha256_of", lambda path: asked.append(path) or sha256_of(path))
-    data = Data(faces)
+    data = DataConfig(faces)
     found = read_training_faces(data)
     assert found.held_out(data) == HeldOut(None, (), sha256_of(faces))
     worker = pickle.loads(pickle.dumps(found))
@@ -69,17 +69,17 @@ def test_one_file_is_read_through_once_and_by_no_worker(faces: Path, monkeypatch
 
 def test_a_listed_picture_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "p3/1.png").unlink()
-    with pytest.raises(EdgefrError, match=r"p3/1\.png, found none .*off the list"):
-        read_training_faces(Data(folder.parent / "faces.csv")).digest()
+    with pytest.raises(EdgefrError, match=r"p3/1\.png, found none .*from the list"):
+        read_training_faces(DataConfig(folder.parent / "faces.csv")).digest()
 
 
 @pytest.fixture
-def chosen(folder: Path) -> tuple[TrainingFaces, Data]:
+def chosen(folder: Path) -> tuple[TrainingFaces, DataConfig]:
     """Without the people of folds 9 and 10; fold n has a pair of the n-th with the next person."""
     pairs = [f"{person} 1 2\n{person} 1 {PEOPLE[number - 9]} 1" for number, person in enumerate(PEOPLE)]
     path = folder.parent / "pairs.txt"
     path.write_text("10 1\n" + "\n".join(line.replace(" ", "\t") for pair in pairs for line in pair.split("\n")))
-    data = Data(folder, path, test_folds=(9, 10))
+    data = DataConfig(folder, path, test_folds=(9, 10))
     return read_training_faces(data), data
 
 
@@ -97,16 +97,16 @@ def test_a_checkpoint_that_knows_the_people_held_out_is_refused(chosen, tmp_path
         (HeldOut(None, (), ours.faces), "9-10"),
         (HeldOut("other pairs", (9, 10), ours.faces), "9-10"),
     ):
-        with pytest.raises(EdgefrError, match=rf"net\.safetensors .* trained on those of folds {seen}: train it"):
-            faces.check_unseen(data, [trained(net, theirs)])
+        with pytest.raises(EdgefrError, match=rf"net\.safetensors .* trained on those of folds {seen}\. Train it"):
+            faces.check_no_leakage(data, [trained(net, theirs)])
 
 
 def test_a_checkpoint_of_other_people_or_of_whom_nothing_is_known_is_taken(chosen, tmp_path: Path) -> None:
     faces, data = chosen
     ours, net = faces.held_out(data), tmp_path / "net.safetensors"
-    faces.check_unseen(data, [tmp_path / "no manifest"])
+    faces.check_no_leakage(data, [tmp_path / "no manifest"])
     for theirs in (None, HeldOut(ours.pairs, (8, 9, 10), ours.faces), HeldOut(None, (), "other faces")):
-        faces.check_unseen(data, [trained(net, theirs)])
+        faces.check_no_leakage(data, [trained(net, theirs)])
     trained(net, HeldOut(None, (), ours.faces))
-    everybody = Data(data.faces)
-    read_training_faces(everybody).check_unseen(everybody, [net])
+    everybody = DataConfig(data.faces)
+    read_training_faces(everybody).check_no_leakage(everybody, [net])
