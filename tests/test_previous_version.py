@@ -132,39 +132,39 @@ def _seals() -> dict[str, Any]:
     """How a gallery's key is used, and where things belong."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from edgefr.gallery.seal import Keys, Place, seal, unseal
-    from edgefr.gallery.served_rows import ServedRows
+    from edgefr.gallery.crypto.encryption import Keys, SealContext, decrypt, encrypt
+    from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec
 
-    key, nonce, place = bytes(range(32)), bytes(12), Place("0123456789abcdef" * 2)
-    belongs = place.of("image", 7)
+    key, nonce, context = bytes(range(32)), bytes(12), SealContext("0123456789abcdef" * 2)
+    belongs = context.associated_data("image", 7)
     derived = Keys.of(key)
     sealed = nonce + AESGCM(key).encrypt(nonce, b"a face", belongs)
-    ours = seal(key, b"another", belongs)
+    ours = encrypt(key, b"another", belongs)
     return {
         "key": key.hex(),
         "place": belongs.decode(),
         "derived": {use: getattr(derived, use).hex() for use in ("people", "log", "header", "digests")},
         "digest": derived.digest(b"person", b"", b"record").hex(),
-        "token": ServedRows(place, derived, "").token("Zoë Nemo"),
+        "token": RemoteRowCodec(context, derived, "").name_hash("Zoë Nemo"),
         "sealed": sealed.hex(),
-        "opened": unseal(key, sealed, belongs, "").decode(),
+        "opened": decrypt(key, sealed, belongs, "").decode(),
         "sealed here": AESGCM(key).decrypt(ours[:12], ours[12:], b"0123456789abcdef0123456789abcdef/image/7").decode(),
     }
 
 
 def _engines() -> dict[str, str]:
     """What engines and measured kernels are called."""
-    from edgefr.backends.engine_file import EngineKey, Place
-    from edgefr.engines.cache import engine_folder
-    from edgefr.engines.timings import timings_file
+    from edgefr.engines.engine_cache import engine_folder
+    from edgefr.engines.timing_cache import timing_cache_file
+    from edgefr.runtimes.engine_file import EngineKey, Target
 
-    place = Place("tensorrt", "10.3.0", "Orin SM87", "540.4.0")
-    key = EngineKey("ab" * 32, "fp16", place, "as ever")
+    target = Target("tensorrt", "10.3.0", "Orin SM87", "540.4.0")
+    key = EngineKey("ab" * 32, "fp16", target, "as ever")
     root = Path("cache")
     return {
         "engine": str(engine_folder(root, "a model (1)", key)),
-        "timings": str(timings_file(root, place)),
-        "elsewhere": EngineKey("ab" * 32, "int8", Place("openvino", "2026.1", "any")).digest(),
+        "timings": str(timing_cache_file(root, target)),
+        "elsewhere": EngineKey("ab" * 32, "int8", Target("openvino", "2026.1", "any")).digest(),
     }
 
 
@@ -173,14 +173,16 @@ def _stage() -> str:
     from contextlib import ExitStack
     from dataclasses import asdict
 
-    from edgefr.train.parallel import World
-    from edgefr.train.progress import silent
-    from edgefr.train.recipe import Data, Mix, Schedule, Views
-    from edgefr.train.stages import Stages
+    from edgefr.training.common.parallel import World
+    from edgefr.training.common.progress import no_progress
+    from edgefr.training.common.recipes import AugmentationConfig, CompositeConfig, DataConfig, Schedule
+    from edgefr.training.common.stages import Stages
 
-    asked = [asdict(part) for part in (Data(Path("faces")), Mix(), Schedule(steps=3), Views())]
+    asked = [
+        asdict(part) for part in (DataConfig(Path("faces")), CompositeConfig(), Schedule(steps=3), AugmentationConfig())
+    ]
     with ExitStack() as stack:
-        stages = Stages(Path("runs"), "name", 5, silent, World(rank=1, size=2))
+        stages = Stages(Path("runs"), "name", 5, no_progress, World(rank=1, size=2))
         return stages.open("A stage", asked, stack)({}, [], Schedule(steps=3), 8).key
 
 
@@ -191,8 +193,8 @@ def _tensors() -> dict[str, str]:
     from edgefr.nn.architectures import ARCHITECTURES, build_backbone
     from edgefr.nn.bottleneck import Bottleneck
     from edgefr.nn.fusion import EmbeddingMlp, Fusion
-    from edgefr.nn.heads import build_head
-    from edgefr.nn.spot import Spot
+    from edgefr.nn.margin_heads import build_head
+    from edgefr.nn.spot_network import Spot
     from edgefr.spec import FusionSpec
 
     specs = {
@@ -219,6 +221,6 @@ def _tensors() -> dict[str, str]:
 
 
 def _cookie() -> str:
-    from edgefr.camera.guard import cookie_of
+    from edgefr.server.token_check import TokenCheck
 
-    return cookie_of("a token")
+    return TokenCheck("a token").cookie
