@@ -98,7 +98,7 @@ def test_a_graph_with_other_outputs_is_not_written(
     for column, by, same in ((0, 0.04, True), (0, 0.2, False), (14, 5e-4, True), (14, 2e-3, False), (9, np.nan, False)):
         found = expected.copy()
         found[3, column] += by
-        assert module._alike(found, expected) == same
+        assert module._are_close(found, expected) == same
     monkeypatch.setattr(module, "write_onnx", lambda *given: shutil.copy(exported, given[-1]))
     monkeypatch.setattr(module, "load_spot", lambda _path: Spot())  # other weights than the file has
     with pytest.raises(EdgefrError, match=r"found other outputs of the exported graph.*Nothing was written"):
