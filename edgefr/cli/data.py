@@ -12,14 +12,14 @@ import typer
 
 from edgefr.cli.options import DetectorOption, FaceOption, JsonOption
 from edgefr.cli.output import print_json, progress, table, warn
-from edgefr.errors import EdgefrError
+from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.data.collection_check import Report
 
 PathArgument = Annotated[
     Path,
-    typer.Argument(help="A folder or zip of Name/picture.jpg, a train.rec with train.idx beside it, or a .csv list."),
+    typer.Argument(help="A folder or zip of Name/picture.jpg, a train.rec with its train.idx, or a .csv list."),
 ]
 
 
@@ -27,21 +27,21 @@ VERDICTS = {
     "rgb": "in order",
     "swapped": "swapped: exchange them in every picture",
     "mixed": "swapped in some pictures",
-    "unknown": "nothing to tell from, all are grey",
+    "unknown": "unknown, all pictures are grey",
 }
-SHOWN = 20
-"""Names under each heading; --json has all."""
+MAX_NAMES = 20
+"""Most names under each heading. --json lists all."""
 
 
 def check(
     faces: PathArgument,
-    limit: Annotated[int | None, typer.Option(min=1, help="Look at so many pictures, evenly spread.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Check this many pictures, evenly spread.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes. Default: one per processor.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Find what would spoil a training: corrupt, wrongly sized, repeated and colour-swapped pictures.
+    """Find faults that spoil a training: corrupt, wrongly sized, duplicate and colour-swapped pictures.
 
-    Exit 0 if there is nothing to mend, 1 if there is. People with a single picture are counted, but are no fault.
+    Exit 0 if there are no faults, 1 if there are. People with a single picture are counted, but are not faults.
     """
     import numpy as np
 
@@ -51,8 +51,8 @@ def check(
     folder = open_faces(faces)
     names = folder.names
     if limit is not None and limit < len(names):
-        names = [names[place] for place in np.linspace(0, len(names) - 1, limit).astype(int)]
-    # A process takes as long to start as a thousand pictures to look at.
+        names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
+    # A process takes as long to start as a thousand pictures take to check.
     workers = min(workers or os.cpu_count() or 1, 1 + len(names) // 1000)
     with progress("Checking", len(names)) as advance:
         report = checks.check(folder, names, workers, advance)
@@ -66,14 +66,14 @@ def check(
 def _print_report(report: Report, path: Path) -> None:
     channels = report.channels
     print(
-        f"{report.pictures:,} pictures looked at; {report.people:,} people in {path}, {report.alone:,} of them with a "
+        f"{report.pictures:,} pictures checked; {report.people:,} people in {path}, {report.alone:,} of them with a "
         "single picture.\n"
     )
-    decided = f"{channels.swapped:,} of {channels.right + channels.swapped:,} look swapped"
+    decided = f"{channels.swapped:,} of {channels.right + channels.swapped:,} seem swapped"
     rows = [
         ["cannot be decoded", f"{len(report.corrupt):,}"],
         ["not 112x112", f"{len(report.wrong_size):,}"],
-        ["groups of the same pixels", f"{len(report.duplicates):,}"],
+        ["groups with the same pixels", f"{len(report.duplicates):,}"],
         ["nearly the same picture under two people", f"{len(report.near_duplicates):,}"],
         ["red and blue", f"{VERDICTS[channels.verdict]} ({decided})"],
     ]
@@ -87,9 +87,9 @@ def _print_report(report: Report, path: Path) -> None:
 
 def _print_some(title: str, lines: Sequence[str]) -> None:
     if lines:
-        print(f"\n{title}:", *lines[:SHOWN], sep="\n  ")
-    if len(lines) > SHOWN:
-        print(f"  and {len(lines) - SHOWN:,} more: --json has all")
+        print(f"\n{title}:", *lines[:MAX_NAMES], sep="\n  ")
+    if len(lines) > MAX_NAMES:
+        print(f"  and {len(lines) - MAX_NAMES:,} more; --json lists all")
 
 
 def align(
@@ -99,17 +99,17 @@ def align(
     face: FaceOption = "largest",
     json: JsonOption = False,
 ) -> None:
-    """Cut the aligned face out of every photograph of a collection.
+    """Write the aligned face of every photograph of a collection into a zip.
 
-    Faces are 112x112 JPEG files of the same names in a zip. Photographs without a usable face are left out and
-    named on stderr.
+    Faces are JPEG files of 112x112 with the names of the photographs. Photographs without a usable face are left out
+    and listed on stderr.
     """
     from edgefr.data.collections import open_faces
     from edgefr.detection.registry import open_detector
     from edgefr.jobs.align_photographs import align_faces
 
     if output.suffix.lower() != ".zip":
-        raise EdgefrError("an output that ends in .zip", str(output), "choose another name with -o")
+        raise InvalidArgumentError("an output that ends in .zip", str(output), "choose another name with -o")
     folder, finder = open_faces(photos), open_detector(detector)
     with progress("Aligning", len(folder.names)) as advance:
         result = align_faces(folder, finder, face, output, advance)

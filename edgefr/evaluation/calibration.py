@@ -1,7 +1,7 @@
 """Calibrates thresholds at false match rates and quality limits, in the precision that they will be used in.
 
 They hold for faces like those they were measured on. Calibrate on people like those who will be verified, and not on
-those whom accuracy is measured on afterwards. `Threshold.measured_on` records who they were.
+those that accuracy is measured on afterwards. `Threshold.measured_on` records who they were.
 """
 
 from __future__ import annotations

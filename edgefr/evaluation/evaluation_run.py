@@ -29,7 +29,7 @@ from edgefr.runtimes import available_runtimes
 from edgefr.runtimes.processor import memory_gib, processor
 
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
-"""Title and number of steps -> a context that is told of every step."""
+"""Title and number of steps -> a context whose function is called with the steps that are done."""
 
 
 @dataclass(frozen=True)

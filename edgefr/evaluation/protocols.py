@@ -99,7 +99,7 @@ class Trial:
     quality: dict[str, Floats] = field(default_factory=dict)
     others: dict[str, dict[str, ExtraFigure]] = field(default_factory=dict)
     thumbnails: Callable[[int], tuple[Thumbnail, Thumbnail]] | None = None
-    units: Literal["people", "pairs", "templates that are said to match"] = "people"
+    units: Literal["people", "pairs", "matching templates"] = "people"
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def ijb_trial(
         compared[name] = verification.comparisons
         others[name] = _upstream_figures(verification, search_templates(templates, search) if search else None)
     pictures = len(crops.faces.names)
-    return Trial(dataset, "templates", pictures, 0, compared, others=others, units="templates that are said to match")
+    return Trial(dataset, "templates", pictures, 0, compared, others=others, units="matching templates")
 
 
 def _templates_by_system(

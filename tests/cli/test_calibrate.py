@@ -185,5 +185,5 @@ def test_verify_by_a_rate_on_photographs(edgefr, fused_onnx: Path, yunet: Path, 
     usual = edgefr("verify", *photos, "--model", path, "--detector", yunet)
     strict = edgefr("verify", *photos, "--model", path, "--detector", yunet, "--fmr", "1e-5")
     assert (usual.code, strict.code) == (0, 1)
-    assert "0.10% false matches" in usual.out
-    assert "0.0010% false matches" in strict.out
+    assert "about 1 in 1,000 pairs of strangers" in usual.out
+    assert "about 1 in 100,000 pairs of strangers" in strict.out

@@ -31,8 +31,8 @@ def faces(tmp_path: Path) -> Path:
 def test_a_clean_collection_exits_0(edgefr: Edgefr, faces: Path) -> None:
     told = edgefr("data", "check", faces)
     assert told.code == 0
-    assert "30 pictures looked at; 10 people" in told.out
-    assert "in order (0 of 30 look swapped)" in told.out
+    assert "30 pictures checked; 10 people" in told.out
+    assert "in order (0 of 30 seem swapped)" in told.out
     assert told.err == ""
     document = edgefr("data", "check", faces, "--json").json
     assert document["clean"] is True
@@ -40,7 +40,7 @@ def test_a_clean_collection_exits_0(edgefr: Edgefr, faces: Path) -> None:
     assert document["channels"] == {"verdict": "rgb", "right": 30, "swapped": 0, "suspects": []}
 
 
-def test_findings_exit_1_and_are_named(edgefr: Edgefr, faces: Path) -> None:
+def test_faults_exit_1_and_are_listed(edgefr: Edgefr, faces: Path) -> None:
     with zipfile.ZipFile(faces, "a") as archive:
         archive.writestr("bad/bad.jpg", b"no picture")
         archive.writestr("bad/twice.png", png(face(4)))
@@ -51,14 +51,14 @@ def test_findings_exit_1_and_are_named(edgefr: Edgefr, faces: Path) -> None:
     for line in ("bad/bad.jpg: no picture of these kinds", "4/4.png  bad/twice.png", "bad/small-19.png: 64x64"):
         assert line in told.out
     assert "bad/small-20.png" not in told.out
-    assert "and 5 more: --json has all" in told.out
+    assert "and 5 more; --json lists all" in told.out
     told = edgefr("data", "check", faces, "--json")
     assert told.code == 1
     assert len(told.json["wrong_size"]) == 25
     assert told.json["duplicates"] == [["4/4.png", "bad/twice.png"]]
 
 
-def test_a_limit_looks_at_pictures_of_all_parts(edgefr: Edgefr, faces: Path) -> None:
+def test_a_limit_checks_pictures_of_all_parts(edgefr: Edgefr, faces: Path) -> None:
     document = edgefr("data", "check", faces, "--limit", 10, "--json").json
     assert (document["pictures"], document["people"]) == (10, 10)
     assert edgefr("data", "check", faces, "--limit", 100, "--json").json["pictures"] == 30
@@ -68,17 +68,17 @@ def test_records_are_checked_as_files_are(edgefr: Edgefr, tmp_path: Path) -> Non
     swapped = {number: image(number % 3, png(np.ascontiguousarray(face(number)[..., ::-1]))) for number in range(9)}
     told = edgefr("data", "check", write_records(tmp_path / "train.rec", swapped))
     assert told.code == 1
-    assert "swapped: exchange them in every picture (9 of 9 look swapped)" in told.out
+    assert "swapped: exchange them in every picture (9 of 9 seem swapped)" in told.out
 
 
-def test_what_cannot_be_opened_exits_2(edgefr: Edgefr, tmp_path: Path) -> None:
+def test_a_collection_that_cannot_be_opened_exits_2(edgefr: Edgefr, tmp_path: Path) -> None:
     assert "found nothing" in edgefr("data", "check", tmp_path / "nowhere").sentence
     path = write_records(tmp_path / "train.rec", {1: image(0, b"x"), 2: image(0, b"y")})
     path.write_bytes(path.read_bytes()[:-8])
     assert "record 2" in edgefr("data", "check", path).sentence
 
 
-def test_an_output_that_is_no_zip_is_refused_before_any_work(edgefr: Edgefr, faces: Path, tmp_path: Path) -> None:
+def test_an_output_other_than_a_zip_is_refused_before_any_work(edgefr: Edgefr, faces: Path, tmp_path: Path) -> None:
     assert ".zip" in edgefr("data", "align", faces, "-o", tmp_path / "faces.rec").sentence
     assert (
         "no such file" in edgefr("data", "align", faces, "-o", tmp_path / "a.zip", "-d", "none.onnx").sentence.lower()

@@ -259,7 +259,7 @@ def test_a_small_set_gives_what_upstreams_scripts_would(tmp_path: Path, monkeypa
     assert np.allclose(trial.comparisons["fake"].similarity, score, atol=1e-5)
     for far in (1e-6, 1e-3, 0.01, 0.1):
         assert trial.others["fake"][f"TAR nearest to FAR {far:g}"] == pytest.approx(slow_nearest(score, same, far)[1])
-    assert "people unknown: intervals over templates that are said to match" in describe_trial(trial)
+    assert "people unknown: intervals over matching templates" in describe_trial(trial)
 
     # By certainty: each picture's direction weighs as the inverse of its variance, not as long as it is.
     weights = np.concatenate([inverse_variance(np.float32(uncertain)[template == t]) for t in np.unique(template)])
