@@ -23,6 +23,11 @@ SecretProvider = Callable[[str], Secret]
 def open_gallery(location: str | Path | Address, secret: Secret | SecretProvider) -> Gallery:
     """Open and unlock a gallery.
 
+    Example:
+        >>> with open_gallery("people.gallery", Passphrase("correct horse")) as gallery:
+        ...     print(len(gallery))
+        1
+
     Args:
         location: A file, or the address of a gallery in a database.
         secret: The secret that unlocks it, or a function that returns the secret for the kind of lock.

@@ -37,7 +37,11 @@ ALLOWED_COSTS = tuple(1 << n for n in range(14, 21))
 
 @dataclass(frozen=True)
 class Passphrase:
-    """A passphrase of at least 8 characters; `cost` is N of scrypt for keys that are wrapped with it.
+    """A passphrase.
+
+    Attributes:
+        text: At least 8 characters.
+        cost: N of scrypt for keys that are wrapped with it.
 
     Raises:
         InvalidArgumentError: It is too short.
@@ -53,20 +57,38 @@ class Passphrase:
             )
 
     def key(self, salt: bytes, cost: int) -> bytes:
-        """Derive a key by scrypt (RFC 7914)."""
+        """Derive a key by scrypt (RFC 7914).
+
+        Args:
+            salt: 16 random bytes.
+            cost: N of scrypt.
+
+        Returns:
+            The key, 32 bytes.
+        """
         text = unicodedata.normalize("NFC", self.text).encode()
         return Scrypt(salt, KEY_BYTES, cost, BLOCK_SIZE, 1).derive(text)
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file of 32 random bytes as hexadecimal digits, readable by its owner only."""
+    """A file of 32 random bytes as hexadecimal digits, readable by its owner only.
+
+    Attributes:
+        path: The file.
+    """
 
     path: Path
 
     @classmethod
     def create(cls, path: Path) -> KeyFile:
         """Write a new random key to a new file with mode 0600. The file is on the disk when this returns.
+
+        Args:
+            path: The file, which must not exist.
+
+        Returns:
+            The key file.
 
         Raises:
             UnavailableError: The file exists or cannot be written.
