@@ -93,11 +93,12 @@ def commands() -> dict[str, Any]:
 
 
 def _parameters(parameters: list[Any]) -> dict[str, Any]:
-    """Options by their longest names, arguments by their places, for nobody types their names."""
+    """Options by their first long names, arguments by their places, for nobody types their names."""
     arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
     options = [parameter for parameter in parameters if parameter not in arguments]
     found = {f"argument {place}": _parameter(parameter) for place, parameter in enumerate(arguments, 1)}
-    return found | {max(parameter.opts, key=len): _parameter(parameter) for parameter in options}
+    long = {parameter: [name for name in parameter.opts if name.startswith("--")] for parameter in options}
+    return found | {(names or parameter.opts)[0]: _parameter(parameter) for parameter, names in long.items()}
 
 
 def _parameter(parameter: Any) -> dict[str, Any]:

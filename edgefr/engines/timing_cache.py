@@ -15,7 +15,8 @@ MAX_BYTES = 256 << 20
 
 def timing_cache_file(folder: Path, target: Target) -> Path:
     """The file for a target: every library version, driver and GPU has its own."""
-    return folder / f"timings-{hashlib.sha256(repr(target).encode()).hexdigest()[:16]}.cache"
+    text = repr(target).replace("Target(", "Place(")  # the name of the class in the names of existing files
+    return folder / f"timings-{hashlib.sha256(text.encode()).hexdigest()[:16]}.cache"
 
 
 def load_timing_cache(config: Any, path: Path) -> None:

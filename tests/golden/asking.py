@@ -27,6 +27,9 @@ TOLERANCES = {"box": 0.05, "landmarks": 0.05, "score": 1e-3, "sharpness": 1e-3, 
 VARIES = {"time_ms", "versions"}
 """Keys whose values are another run's or another machine's: only that they are there counts."""
 
+SENTENCES = {"err", "reason", "reasons", "refused"}
+"""Keys whose values are sentences for people, which may be reworded: only that there is one counts."""
+
 Answer = dict[str, Any]
 
 
@@ -127,6 +130,9 @@ def differences(wanted: Any, found: Any, where: str = "", near: float = EXACT) -
         for key, value in wanted.items():
             if key not in found:
                 yield f"{where}.{key} is missing"
+            elif key in SENTENCES:
+                if bool(value) != bool(found[key]):
+                    yield f"{where}.{key} is {found[key]!r}, not {value!r}"
             elif key not in VARIES:
                 yield from differences(value, found[key], f"{where}.{key}", TOLERANCES.get(key, near))
     elif isinstance(wanted, list) and isinstance(found, list):
