@@ -163,7 +163,7 @@ def weights(path: Path) -> Tensor:
 
 def test_a_recipe_trained_by_two_processes_is_the_one_trained_by_one(folder: Path, nets, faces, tmp_path) -> None:
     recipe = tiny.tiny_recipe(tmp_path, faces, *ALIKE)
-    start = FusionTraining(recipe, no_progress, World()).assembled().state_dict()
+    start = FusionTraining(recipe, no_progress, World()).build_model().state_dict()
     before = torch.cat([start[name].flatten() for name in sorted(start) if name.startswith(("fusion", "bottleneck"))])
     one, two = (weights(path) for path in (train_fused(recipe, no_progress), folder / "runs/alike/fused.safetensors"))
     moved = (one - before).norm()
@@ -231,7 +231,7 @@ def test_loading_processes_get_cores_of_their_own_while_training_lasts() -> None
         for workers, left in ((0, 3), (1, 2), (8, 1)):
             with contextlib.suppress(EdgefrError), threads_beside_workers(workers):
                 assert torch.get_num_threads() == left
-                raise EdgefrError("stopped")
+                raise EdgefrError("", "stopped", "start again")
             assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
