@@ -51,7 +51,7 @@ def bend(picture: Image, rng: Rng) -> Image:
 
 
 def faceless_window(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
-    """A window (side, side, 3) of a photograph beside its faces: shoulders, hair, ears, background. If no such window
+    """A window (side, side, 3) of a photograph outside its faces: shoulders, hair, ears, background. If no such window
     is found, it is a pattern."""
     index = int(rng.integers(len(photographs)))
     picture, boxes = photographs.pictures[index], photographs.labels[index].boxes

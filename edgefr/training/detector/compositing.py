@@ -66,7 +66,7 @@ def paste_face(
 def choose_face(photographs: LabelledPhotographs, rng: Rng, hard: float) -> tuple[int, int]:
     """Choose a photograph and its main face: the largest, or for a share of `hard` one that is hard for the teacher.
 
-    Hard faces are a tenth of all, mostly bystanders, whom a choice by size would rarely show.
+    Hard faces are a tenth of all. Most are bystanders, which a choice by size would rarely select.
 
     Returns:
         Index of the photograph and of the face in it.
