@@ -21,7 +21,7 @@ def test_it_is_small(net: Spot) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (320, 128)])
-def test_every_place_answers_whatever_the_size(net: Spot, height: int, width: int) -> None:
+def test_every_anchor_point_has_a_prediction_at_any_size(net: Spot, height: int, width: int) -> None:
     with torch.no_grad():
         answers = net(torch.zeros(2, 3, height, width))
     grid = anchor_points(height, width)
@@ -37,7 +37,7 @@ def test_places_are_the_centres_of_their_squares() -> None:
     assert grid[grid[:, 2] == 32].tolist() == [[x, y, 32] for y in (16, 48) for x in (16, 48, 80)]
 
 
-def test_answers_are_in_strides_from_the_place() -> None:
+def test_offsets_are_in_strides_from_the_anchor_point() -> None:
     answer = torch.tensor([[0.5, -1, np.log(2), np.log(3), 1, 0, 0, 1, -1, 0, 0, -1, 2, 2, -0.7]], dtype=torch.float32)
     row = decode(answer[None], torch.tensor([[48.0, 80.0, 32.0]]))[0, 0]
     box, points, logit = row[:4], row[4:14].reshape(5, 2), row[14]
@@ -46,7 +46,7 @@ def test_answers_are_in_strides_from_the_place() -> None:
     assert logit == pytest.approx(-0.7)
 
 
-def test_what_lies_elsewhere_does_not_change_a_fine_place(net: Spot) -> None:
+def test_distant_pixels_do_not_change_a_fine_anchor_point(net: Spot) -> None:
     """Rows and columns are not exchanged on the way: a change at the right moves answers at the right."""
     picture = torch.rand(1, 64, 1024, 3).mul(255).byte()
     changed = picture.clone()

@@ -62,7 +62,7 @@ def train(folder: Path, schedule: Schedule, stop_after: int | None = None, key: 
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_a_stopped_run_continues_to_the_same_weights(tmp_path, monkeypatch, schedule: Schedule) -> None:
+def test_a_resumed_run_gives_the_same_weights(tmp_path, monkeypatch, schedule: Schedule) -> None:
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
     whole = train(tmp_path / "whole", schedule)
     for stop in (3, 7):
@@ -101,7 +101,7 @@ def test_small_batches_accumulated_are_a_large_one(tmp_path: Path) -> None:
         torch.testing.assert_close(together[1][name], value)
 
 
-def test_the_figures_of_a_step_are_means_over_its_batches(tmp_path: Path) -> None:
+def test_the_metrics_of_a_step_are_means_over_its_batches(tmp_path: Path) -> None:
     told: list[Step] = []
     model = nn.Linear(1, 1, bias=False)
     schedule = Schedule(steps=1, batch=2, accumulate=2, lr=1e-3)
@@ -201,7 +201,7 @@ def test_frozen_weights_are_in_no_group() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["loss", "gradient", "input"])
-def test_what_is_not_finite_stops_with_the_state_before_it_saved(tmp_path: Path, spoil: str) -> None:
+def test_a_loss_that_is_not_finite_stops_with_the_previous_state_saved(tmp_path: Path, spoil: str) -> None:
     model = net()
     seen: list[dict[str, Tensor]] = []
     spoiled = True

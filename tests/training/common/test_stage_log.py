@@ -41,7 +41,7 @@ def test_every_tenth_step_and_the_last_are_logged_with_losses_rate_and_throughpu
     assert found[0]["cosine"] == 0.012346
 
 
-def test_a_run_that_goes_on_starts_its_bar_at_its_place_and_adds_to_the_log(tmp_path: Path) -> None:
+def test_a_resumed_run_starts_its_bar_at_its_step_and_appends_to_the_log(tmp_path: Path) -> None:
     told(tmp_path, range(1, 14))
     assert told(tmp_path, range(14, 25), goes_on_from=10) == [40] + [16] + [4] * 10
     assert told(tmp_path, range(21, 25), goes_on_from=20) == [80] + [4] * 4
@@ -64,7 +64,7 @@ def test_tensorboard_finds_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("saved", [0, 10])
-def test_tensorboard_shows_each_step_once_where_a_run_went_back_to_its_saved_state(tmp_path: Path, saved: int) -> None:
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path: Path, saved: int) -> None:
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     told(tmp_path, range(1, 25))
     told(tmp_path, range(saved + 1, 25), goes_on_from=saved)

@@ -49,7 +49,7 @@ def test_modules_optimiser_and_step_come_back(optimizer_type, tmp_path: Path) ->
             assert value is found[index][name] is None or torch.equal(found[index][name], value), name
 
 
-def test_the_optimiser_goes_on_alike_whatever_the_weights_layout(tmp_path: Path) -> None:
+def test_the_optimiser_resumes_with_any_memory_layout(tmp_path: Path) -> None:
     """The file knows no layout; AdamW's fused kernel takes that of weights and averages for the same."""
 
     def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -70,7 +70,7 @@ def test_the_optimiser_goes_on_alike_whatever_the_weights_layout(tmp_path: Path)
     torch.testing.assert_close(other[0].weight, model[0].weight)
 
 
-def test_nothing_saved_is_the_beginning(tmp_path: Path) -> None:
+def test_without_a_saved_state_training_starts_at_step_zero(tmp_path: Path) -> None:
     model, optimizer = fresh(torch.optim.AdamW)
     assert load_state(tmp_path / "s", "k", {"model": model}, optimizer) == 0
 

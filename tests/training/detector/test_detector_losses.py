@@ -23,7 +23,7 @@ def alike(answers: Tensor) -> Tensor:
     return torch.cat([answers[..., :14], answers[..., 14:].logit(1e-6)], 2)
 
 
-def test_nothing_is_lost_by_answering_alike() -> None:
+def test_the_losses_of_equal_predictions_are_zero() -> None:
     answers = taught(0.0, 0.01, 0.3, 0.9)
     assert all(
         float(value) == pytest.approx(0, abs=1e-4) for value in detector_losses(alike(answers), answers).values()
@@ -31,7 +31,7 @@ def test_nothing_is_lost_by_answering_alike() -> None:
 
 
 @pytest.mark.parametrize(("part", "place"), [("score", 14), ("box", 0), ("box", 3), ("points", 4), ("points", 13)])
-def test_each_part_is_lost_by_its_own_error(part: str, place: int) -> None:
+def test_each_loss_depends_on_its_own_error(part: str, place: int) -> None:
     answers = taught(0.0, 0.9, 0.8)
     said = alike(answers)
     said[..., place] += 2.0
@@ -59,7 +59,7 @@ def test_errors_count_as_parts_of_the_face() -> None:
     assert lost[0] > 4 * lost[1]
 
 
-def test_an_empty_picture_teaches_that_nothing_is_there() -> None:
+def test_an_empty_picture_trains_only_the_score() -> None:
     answers = taught(0.0, 0.0)
     for sure, wrong in ((-9.0, False), (9.0, True)):
         said = alike(answers)

@@ -63,7 +63,7 @@ def size_of(conv: torch.nn.Module) -> float:
     return float(conv.get_parameter("weight").detach().square().mean().sqrt())
 
 
-def test_what_is_no_graph_of_a_detector_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match="expected the graph of a detector"):
         unfold_batchnorm(shipped_model(MINI), pictures(), World())
     (tmp_path / "text.onnx").write_text("not a graph")

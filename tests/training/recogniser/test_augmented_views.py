@@ -43,7 +43,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
     return min((a - b).abs().mean().item(), (a - b.flip(1)).abs().mean().item())
 
 
-def test_a_view_is_always_alike_and_no_two_are(data: TrainingFaces) -> None:
+def test_a_number_gives_the_same_image_and_no_two_numbers_do(data: TrainingFaces) -> None:
     views, again = (AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.3), seed=7) for _ in range(2))
     other = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.3), seed=8)
     shown = [views[number] for number in range(60)]
@@ -71,7 +71,7 @@ for shown in views.loader(iter(numbers)):
 """
 
 
-def test_workers_change_nothing(faces: Path) -> None:
+def test_loading_processes_do_not_change_the_images(faces: Path) -> None:
     """In a process of its own, as training is: a process that has run a thousand tests is no place to fork from."""
     told = [
         subprocess.run(
@@ -83,7 +83,7 @@ def test_workers_change_nothing(faces: Path) -> None:
     assert told[0] == told[1]
 
 
-def test_a_batch_is_its_views(data: TrainingFaces) -> None:
+def test_a_batch_holds_the_images_of_its_numbers(data: TrainingFaces) -> None:
     views = AugmentedDataset(data, AugmentationConfig(variants=3, blends=0.5), 7)
     (batch,) = views.loader(iter([np.array([3, 70])]))
     assert batch.image.shape == batch.clean.shape == (2, 112, 112, 3)
@@ -91,7 +91,7 @@ def test_a_batch_is_its_views(data: TrainingFaces) -> None:
     assert alike(AugmentedBatch(*(column[1] for column in batch)), views[70])
 
 
-def test_the_loader_leaves_the_random_numbers_of_a_step_alone(data: TrainingFaces) -> None:
+def test_the_loader_draws_no_random_numbers_during_a_step(data: TrainingFaces) -> None:
     """A run that goes on makes its loader at another step than one that was never stopped."""
     batches = AugmentedDataset(data, AugmentationConfig(), 7).loader(iter([np.array([0]), np.array([1])]))
     state = torch.get_rng_state()
@@ -99,7 +99,7 @@ def test_the_loader_leaves_the_random_numbers_of_a_step_alone(data: TrainingFace
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_so_many_views_are_clean_and_the_rest_degraded(data: TrainingFaces) -> None:
+def test_the_share_of_clean_images_is_kept(data: TrainingFaces) -> None:
     plain, mixed, poor = (
         AugmentedDataset(data, AugmentationConfig(variants=10, clean=clean), 7) for clean in (1.0, 0.4, 0.0)
     )
@@ -113,7 +113,7 @@ def test_so_many_views_are_clean_and_the_rest_degraded(data: TrainingFaces) -> N
         assert (view.face_index, view.label) == (number, data.labels[number])
 
 
-def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> None:
+def test_blends_have_no_label_and_are_their_own_target(data: TrainingFaces) -> None:
     views = AugmentedDataset(data, AugmentationConfig(variants=10, clean=1.0, blends=0.3), 7)
     shown = [views[number] for number in range(200)]
     blends = [(number, view) for number, view in enumerate(shown) if view.label == NOBODY]
@@ -126,7 +126,7 @@ def test_blends_are_faces_of_nobody_and_their_own_aim(data: TrainingFaces) -> No
     assert np.mean(np.array(far) > 12) > 0.9, "mixed with another face"
 
 
-def test_mirrored_views_are_each_face_and_its_mirror_image(data: TrainingFaces) -> None:
+def test_mirrored_augmentation_gives_each_face_and_its_mirror_image(data: TrainingFaces) -> None:
     views = AugmentedDataset(data, AugmentationConfig(kind="mirrored", blends=0.9), 7)
     assert len(views) == 80
     for place in (0, 17, 39):
@@ -149,7 +149,7 @@ def test_mirrored_views_are_each_face_and_its_mirror_image(data: TrainingFaces) 
     start=st.integers(0, 40),
     fresh=st.booleans(),
 )
-def test_epochs_cover_the_views_once_and_processes_share_a_batch(
+def test_epochs_cover_all_images_once_and_processes_share_a_batch(
     batch: int, accumulate: int, steps: int, over: int, size: int, start: int, fresh: bool
 ) -> None:
     count = batch * accumulate * steps + over % (batch * accumulate)
@@ -174,7 +174,7 @@ def test_epochs_cover_the_views_once_and_processes_share_a_batch(
         assert sorted(chain(*(part[number] for part in parts))) == sorted(numbers)
 
 
-def test_epochs_come_in_another_order() -> None:
+def test_every_epoch_has_its_own_order() -> None:
     order = shuffled_batches(30, Schedule(epochs=2, batch=30), 3, World(), 0, fresh=False)
     first, second = next(order).tolist(), next(order).tolist()
     assert sorted(first) == sorted(second)
@@ -192,7 +192,7 @@ def test_a_batch_that_cannot_be_made_is_refused(count: int, batch: int, size: in
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_picture_is_told_in_a_sentence(faces: Path, tmp_path: Path, workers: int) -> None:
+def test_a_damaged_picture_is_reported_without_a_traceback(faces: Path, tmp_path: Path, workers: int) -> None:
     with zipfile.ZipFile(faces) as source, zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         for name in source.namelist()[:4]:
             archive.writestr(name, source.read(name)[: 60 if "/1" in name else None])

@@ -126,7 +126,7 @@ def test_a_stopped_run_becomes_the_same_checkpoint(make: Make, monkeypatch) -> N
     assert distill_student(again, no_progress, World()).read_bytes() == whole
 
 
-def test_a_finished_run_is_known_by_what_it_is_made_from_wherever_that_lies(make: Make, tmp_path: Path) -> None:
+def test_a_finished_run_is_found_by_its_inputs_wherever_they_are(make: Make, tmp_path: Path) -> None:
     whole = distill_student(make(), no_progress, World()).read_bytes()
     (tmp_path / "moved").mkdir()
     for name in ("teacher.safetensors", "start.pt"):
@@ -140,7 +140,7 @@ def test_a_finished_run_is_known_by_what_it_is_made_from_wherever_that_lies(make
         distill_student(make(*elsewhere, "pairwise=9.0"), tiny.stopping("Distilling", 1), World())
 
 
-def test_the_manifest_says_what_taught_the_teacher(make: Make) -> None:
+def test_the_manifest_names_the_training_data_of_the_teacher(make: Make) -> None:
     recipe = make()
     write_manifest(recipe.teacher, Manifest("checkpoint", "teacher", trained_on="Trained on these and those."))
     manifest = read_manifest(distill_student(recipe, no_progress, World()))
@@ -149,7 +149,7 @@ def test_the_manifest_says_what_taught_the_teacher(make: Make) -> None:
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
-def test_a_teacher_or_start_that_knows_the_people_held_out_is_refused(make: Make, tmp_path: Path, role: str) -> None:
+def test_a_teacher_or_student_trained_on_the_people_held_out_is_refused(make: Make, tmp_path: Path, role: str) -> None:
     pairs = tmp_path / "pairs.txt"
     lines = [f"p{fold:03d}\t1\t2\np{fold:03d}\t1\tp{fold + 10:03d}\t1" for fold in range(10)]
     pairs.write_text("10\t1\n" + "\n".join(lines))
@@ -195,7 +195,7 @@ def test_a_short_student_keeps_the_similarities_as_well_as_it_can(make: Make) ->
         assert kept > (whole @ other).square().sum()
 
 
-def test_a_student_from_nothing_learns_from_a_pool_and_labels(make: Make, tmp_path: Path, nets: None) -> None:
+def test_a_student_with_random_weights_learns_from_a_pool_and_labels(make: Make, tmp_path: Path, nets: None) -> None:
     """A backbone teaches; BatchNorm takes its statistics from the pool; the people's labels pull, too."""
     weights = tiny.write_weights(tmp_path / "backbone.pt", 9)
     started = (tmp_path / "student.toml").read_text()
@@ -262,7 +262,7 @@ def test_the_exported_student_carries_its_manifest(make: Make, tmp_path: Path) -
         ("name=../../x", "name to be the name of a folder"),
     ],
 )
-def test_what_cannot_work_is_refused_before_training(make: Make, setting: str, found: str, tmp_path: Path) -> None:
+def test_invalid_settings_are_refused_before_training(make: Make, setting: str, found: str, tmp_path: Path) -> None:
     with pytest.raises(EdgefrError, match=found):
         distill_student(make(setting), no_progress, World())
     assert not (tmp_path / "runs").exists()

@@ -180,7 +180,7 @@ def test_maps_of_something_else_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "3", '{"key": "k"}', '{"key": "k", "shards": 3}', '{"key": "k", "shards": [1]}']
 )
-def test_another_index_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_index_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX).write_text(content)
     with pytest.raises(EdgefrError, match="Remove the folder"):
         Shards(tmp_path, "k", 10, SMALL).missing()

@@ -52,7 +52,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("store", "atol"), [("fp16", 1e-3), ("int8", 0.01)])
-def test_mirrored_views_say_the_same_from_shards_as_from_backbones(faces, tmp_path, store: str, atol: float) -> None:
+def test_cached_features_equal_online_features(faces, tmp_path, store: str, atol: float) -> None:
     views = AugmentationConfig(kind="mirrored", maps="cache", store=store)
     fresh = online(faces, views)
     cached = CachedFeatures(online(faces, views), tmp_path)
@@ -65,7 +65,7 @@ def test_mirrored_views_say_the_same_from_shards_as_from_backbones(faces, tmp_pa
             assert ((kept - map_.float()).abs() <= atol * largest + 1e-6).all()
 
 
-def test_a_run_that_goes_on_gets_the_batches_it_had_not_seen(faces, tmp_path) -> None:
+def test_a_resumed_run_gets_the_remaining_batches(faces, tmp_path) -> None:
     for source in (
         online(faces, AugmentationConfig(variants=2)),
         CachedFeatures(online(faces, AugmentationConfig(variants=2, maps="cache")), tmp_path),
@@ -76,7 +76,7 @@ def test_a_run_that_goes_on_gets_the_batches_it_had_not_seen(faces, tmp_path) ->
             assert torch.equal(first.labels, second.labels)
 
 
-def test_aims_are_what_the_backbones_say_of_the_clean_face_and_its_mirror_image(faces) -> None:
+def test_targets_are_the_embeddings_of_the_clean_face_and_its_mirror_image(faces) -> None:
     source = online(faces, AugmentationConfig(variants=2, blends=0.5))
     numbers = np.arange(40)
     (shown,) = source.dataset.loader(iter([numbers]))
@@ -92,7 +92,7 @@ def test_aims_are_what_the_backbones_say_of_the_clean_face_and_its_mirror_image(
     torch.testing.assert_close(batch.targets, torch.cat(halves, 1), atol=0.02, rtol=0)  # bf16
 
 
-def test_without_aims_the_views_own_embeddings_stand_there(faces) -> None:
+def test_without_targets_the_embeddings_of_the_augmented_images_stand_in(faces) -> None:
     (batch,) = taken(online(faces, AugmentationConfig(variants=2), with_targets=False), 0, 1)
     assert torch.equal(batch.targets, batch.features.embeddings.float())
 
@@ -102,7 +102,7 @@ def test_backbones_are_run_without_gradient(faces) -> None:
     assert not any(value.requires_grad for value in (*batch.features, batch.targets))
 
 
-def test_class_aims_are_the_means_over_a_persons_faces(faces, tmp_path) -> None:
+def test_class_targets_are_the_means_over_the_faces_of_a_person(faces, tmp_path) -> None:
     views = AugmentationConfig(variants=2, blends=0.3)
     source = online(faces, views)
     labels = torch.from_numpy(source.dataset.faces.labels)
@@ -116,7 +116,7 @@ def test_class_aims_are_the_means_over_a_persons_faces(faces, tmp_path) -> None:
     torch.testing.assert_close(cached.class_targets(people), means)
 
 
-def test_a_cache_that_was_stopped_half_way_goes_on_to_the_same_bytes(faces, tmp_path) -> None:
+def test_a_resumed_cache_has_the_same_bytes(faces, tmp_path) -> None:
     views = AugmentationConfig(variants=2, blends=0.3, maps="cache")
     CachedFeatures(online(faces, views), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -143,7 +143,7 @@ def test_a_finished_cache_runs_no_backbone(faces, tmp_path) -> None:
     assert titles == ["Checking feature maps"]
 
 
-def test_a_damaged_shard_is_refused_then_made_anew(faces, tmp_path) -> None:
+def test_a_damaged_shard_is_refused_and_made_again(faces, tmp_path) -> None:
     views = AugmentationConfig(variants=2, maps="cache")
     CachedFeatures(online(faces, views), tmp_path)
     whole = content(tmp_path)
@@ -159,7 +159,7 @@ def test_a_damaged_shard_is_refused_then_made_anew(faces, tmp_path) -> None:
     }
 
 
-def test_other_weights_views_seeds_and_faces_have_a_folder_of_their_own(faces, tmp_path) -> None:
+def test_other_weights_augmentations_seeds_and_faces_have_their_own_cache(faces, tmp_path) -> None:
     views = AugmentationConfig(variants=1, maps="cache")
     limited = online(faces, views)
     limited.dataset = AugmentedDataset(read_training_faces(DataConfig(faces, limit=31)), views, 7)

@@ -54,7 +54,9 @@ STAGES = {"Fine-tuning": 16, "Caching": 300, "Distilling": 16, "Training by labe
 
 
 @pytest.mark.parametrize("maps", ["online", "cache"])
-def test_a_run_stopped_in_every_stage_becomes_the_same_checkpoint(recipe: Make, monkeypatch, maps: str) -> None:
+def test_a_run_stopped_and_resumed_in_every_stage_gives_the_same_checkpoint(
+    recipe: Make, monkeypatch, maps: str
+) -> None:
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 200)
     chosen = recipe(*EVERYTHING, f"views.maps={maps}")
@@ -73,7 +75,7 @@ def test_a_run_stopped_in_every_stage_becomes_the_same_checkpoint(recipe: Make, 
     assert read_manifest(result) == manifest
 
 
-def test_recipes_that_begin_alike_share_their_beginning(recipe: Make) -> None:
+def test_recipes_with_equal_first_stages_share_them(recipe: Make) -> None:
     train_fused(recipe(*EVERYTHING), no_progress)
     other = recipe(*EVERYTHING, "name=other", "vib.beta=0.1")
     with pytest.raises(KeyboardInterrupt):
@@ -82,7 +84,7 @@ def test_recipes_that_begin_alike_share_their_beginning(recipe: Make) -> None:
     assert train_fused(recipe(*EVERYTHING, "name=other", "vib.beta=0.2"), tiny.stopping("Distilling", 1))
 
 
-def test_a_stage_that_another_run_is_at_is_refused(recipe: Make) -> None:
+def test_a_stage_that_another_run_has_locked_is_refused(recipe: Make) -> None:
     chosen = recipe("vib.schedule.steps=2", "vib.schedule.batch=8")
     train_fused(chosen, no_progress)
     (state,) = (chosen.runs / "states").glob("*.safetensors")
@@ -93,7 +95,7 @@ def test_a_stage_that_another_run_is_at_is_refused(recipe: Make) -> None:
     assert train_fused(other, no_progress).is_file()
 
 
-def test_the_bar_of_a_run_that_goes_on_starts_at_its_place(recipe: Make, monkeypatch) -> None:
+def test_the_progress_bar_of_a_resumed_run_starts_at_its_step(recipe: Make, monkeypatch) -> None:
     monkeypatch.setattr("edgefr.training.common.loop.SAVE_SECONDS", 0.0)
     chosen = recipe("vib.schedule.steps=4", "vib.schedule.batch=8")
     with pytest.raises(KeyboardInterrupt):
@@ -108,7 +110,7 @@ def test_the_bar_of_a_run_that_goes_on_starts_at_its_place(recipe: Make, monkeyp
     assert told == [16, 8, 8]
 
 
-def test_every_part_of_the_recipe_counts(recipe: Make) -> None:
+def test_every_setting_of_the_recipe_is_part_of_the_key(recipe: Make) -> None:
     """Runs in one folder that differ in anything do not take up each other's states."""
     base = ("vib.schedule.steps=2", "vib.schedule.batch=8")
     settings = (
@@ -123,7 +125,7 @@ def test_every_part_of_the_recipe_counts(recipe: Make) -> None:
     assert len(set(found)) == len(settings)
 
 
-def test_a_checkpoint_is_what_its_manifest_says(recipe: Make) -> None:
+def test_the_manifest_describes_the_checkpoint(recipe: Make) -> None:
     chosen = recipe(*EVERYTHING)
     result = train_fused(chosen, no_progress)
     manifest = read_manifest(result)
@@ -187,7 +189,7 @@ def test_the_paper_way_trains_by_labels_alone(recipe: Make) -> None:
         (("vib.schedule.steps=3", "vib.schedule.batch=8", "fusion.embedding_dim=12"), "at least 16"),
     ],
 )
-def test_what_would_fail_in_the_end_is_refused_before_training(recipe: Make, settings, found: str) -> None:
+def test_late_failures_are_found_before_training(recipe: Make, settings, found: str) -> None:
     chosen = recipe("b.finetune.steps=2", "b.finetune.batch=2", *settings)
     with pytest.raises(EdgefrError, match=found):
         train_fused(chosen, no_progress)
@@ -241,7 +243,7 @@ def test_nobody_of_the_test_folds_is_trained_on(smoke: FusionRecipe) -> None:
 
 
 @pytest.mark.shared
-def test_no_face_of_the_training_folds_people_is_told_before_training(smoke: FusionRecipe, faces: Path) -> None:
+def test_missing_faces_for_the_threshold_are_reported_before_training(smoke: FusionRecipe, faces: Path) -> None:
     strangers = DataConfig(smoke.data.faces, smoke.data.pairs)
     with pytest.raises(EdgefrError, match="found 0"):
         check_threshold(read_training_faces(DataConfig(faces)), strangers)
@@ -252,7 +254,7 @@ def test_distillation_without_a_skip_is_refused(recipe: Make) -> None:
         recipe("distill.schedule.steps=3", "fusion.skip=none")
 
 
-def test_a_fusion_aims_at_what_its_backbones_teacher_says(recipe: Make, tmp_path: Path) -> None:
+def test_a_fusion_can_have_the_targets_of_its_backbones_teacher(recipe: Make, tmp_path: Path) -> None:
     """mu is as long as the teacher's embedding, starts as the sum of both backbones' and nears the teacher's."""
     weights = tiny.write_weights(tmp_path / "teacher.pt", 9)
     settings = [f"aims.teacher={weights}", "fusion.embedding_dim=8", "views.clean=1.0", "distill.schedule.lr=1e-2"]
@@ -278,13 +280,13 @@ def test_a_fusion_aims_at_what_its_backbones_teacher_says(recipe: Make, tmp_path
         (("aims.teacher={wide}",), "aims.teacher to be a checkpoint whose embeddings are as long"),
     ],
 )
-def test_backbones_that_no_teacher_taught_are_not_added(recipe: Make, tmp_path: Path, settings, found: str) -> None:
+def test_embeddings_are_summed_only_with_a_common_teacher(recipe: Make, tmp_path: Path, settings, found: str) -> None:
     wide = tiny.write_weights(tmp_path / "wide.pt", 3, "wide")
     with pytest.raises(EdgefrError, match=found):
         train_fused(recipe(*DISTILLED, *(setting.format(wide=wide) for setting in settings)), no_progress)
 
 
-def test_what_a_teacher_taught_is_not_taken_for_another_run(recipe: Make, tmp_path: Path) -> None:
+def test_the_teacher_is_part_of_the_key(recipe: Make, tmp_path: Path) -> None:
     """The state of a run without aims must not be taken up by one with them."""
     weights = tiny.write_weights(tmp_path / "teacher.pt", 9)
     first = train_fused(recipe(*DISTILLED), no_progress).read_bytes()

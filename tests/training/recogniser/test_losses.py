@@ -48,7 +48,7 @@ def total(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def test_imitation_is_perfect_only_at_the_aim() -> None:
+def test_the_imitation_loss_is_zero_only_at_the_target() -> None:
     torch.manual_seed(0)
     aims, recipe = torch.randn(6, 16), DistillConfig(ONE)
     at_aim = imitation_losses(Code(3 * aims, None), aims, recipe)
@@ -57,7 +57,7 @@ def test_imitation_is_perfect_only_at_the_aim() -> None:
     assert total(imitation_losses(Code(aims + torch.randn(6, 16), None), aims, recipe)) > 0.1
 
 
-def test_imitation_is_what_it_says() -> None:
+def test_the_imitation_losses_follow_their_formulas() -> None:
     """1 - cosine, plus pairwise times how far the similarities are, plus likelihood times the Gaussian's."""
     torch.manual_seed(0)
     mu, logvar, aims = torch.randn(5, 8), torch.randn(5, 8), torch.randn(5, 8)
@@ -86,7 +86,7 @@ def test_the_log_variance_learns_its_own_error_and_leaves_mu_alone() -> None:
         assert moved is None
 
 
-def test_distillation_aims_at_the_skips_image_of_the_clean_embeddings(model: FusedModel) -> None:
+def test_distillation_targets_are_the_skip_paths_map_of_the_clean_embeddings(model: FusedModel) -> None:
     losses_of = distillation_losses(model, DistillConfig(ONE), World())
     seen = batch(0, 1, 2, 3)
     wanted = imitation_losses(encode(model, seen, World()), model.bottleneck.skip(seen.targets), DistillConfig(ONE))
@@ -103,7 +103,7 @@ def test_the_code_is_in_full_precision(model: FusedModel) -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 1e-3, 0.5])
-def test_labels_cost_cross_entropy_of_the_sample_plus_beta_times_kl(model: FusedModel, beta: float) -> None:
+def test_the_label_loss_is_cross_entropy_of_the_sample_plus_beta_times_kl(model: FusedModel, beta: float) -> None:
     head = build_head("softmax", 16, 5)
     seen = batch(0, 4, 2)
     torch.manual_seed(9)
@@ -121,14 +121,14 @@ def test_labels_cost_cross_entropy_of_the_sample_plus_beta_times_kl(model: Fused
     torch.testing.assert_close(losses["labels"], wanted)
 
 
-def test_without_a_bottleneck_mu_itself_is_labelled_and_costs_no_nats(nets: None) -> None:
+def test_without_a_bottleneck_mu_is_classified_and_there_is_no_kl(nets: None) -> None:
     model, head, seen = fused(vib=False), build_head("softmax", 16, 5), batch(0, 4, 2)
     losses = label_losses(model, head.loss, VibConfig(ONE), World())(seen)
     assert losses.keys() == {"labels"}
     torch.testing.assert_close(losses["labels"], head.loss(encode(model, seen, World()).mu, seen.labels))
 
 
-def test_blends_take_no_part_in_the_labels_but_in_the_rest(nets: None) -> None:
+def test_blends_count_for_all_losses_but_labels(nets: None) -> None:
     model, head = fused(vib=False), build_head("softmax", 16, 5)
     losses_of = label_losses(model, head.loss, VibConfig(ONE, anchor=2.0), World())
     seen = batch(0, -1, 2, -1)
@@ -145,7 +145,7 @@ def test_blends_take_no_part_in_the_labels_but_in_the_rest(nets: None) -> None:
     torch.testing.assert_close(losses["labels"], losses_of(known)["labels"], atol=1e-3, rtol=1e-3)  # bf16
 
 
-def test_the_anchor_is_zero_only_at_the_aims(nets: None) -> None:
+def test_the_anchor_is_zero_only_at_the_targets(nets: None) -> None:
     model = fused(vib=False)
     head = build_head("softmax", 16, 5)
     seen = batch(0, 4, 2)
@@ -157,7 +157,7 @@ def test_the_anchor_is_zero_only_at_the_aims(nets: None) -> None:
     assert losses_of(at_aims)["anchor"].item() == pytest.approx(0, abs=1e-2)  # bf16
 
 
-def test_the_skip_learns_unless_it_carries_the_anchor(model: FusedModel) -> None:
+def test_the_skip_path_is_trained_unless_there_is_an_anchor(model: FusedModel) -> None:
     """Whatever distillation, which comes before, has made of it."""
     head, seen = build_head("softmax", 16, 5), batch(0, 4, 2)
     skip = model.bottleneck.skip

@@ -124,7 +124,7 @@ def test_another_process_than_the_first_trains_and_leaves_the_rest(recipe: Path)
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 18, 1 << 30])
-def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe: Path, monkeypatch, kept: int) -> None:
+def test_the_feature_cache_is_bounded_and_does_not_change_results(recipe: Path, monkeypatch, kept: int) -> None:
     (variant,) = expand_variants([recipe], None, STAGE)
     sweep([variant], 24, no_progress, lambda _rows: None)
     model = load_fused(variant.recipe.runs / variant.recipe.name / "fused.safetensors")
@@ -150,7 +150,7 @@ def test_what_is_kept_for_the_next_variant_is_bounded_and_changes_nothing(recipe
         ("distill.schedule.batch=8,4096", (), None, "4096"),
     ],
 )
-def test_what_would_fail_after_training_is_refused_before(
+def test_variants_that_would_fail_after_training_are_refused_before(
     recipe: Path, tmp_path: Path, over: str, settings: tuple[str, ...], limit: int | None, sentence: str
 ) -> None:
     chosen = expand_variants([recipe], over, (*STAGE, "vib.schedule.steps=1", "vib.schedule.batch=8", *settings))
@@ -173,7 +173,7 @@ def test_a_variant_that_cannot_be_put_together_is_found_before_any_is_trained(
         sweep(chosen, None, no_progress, lambda _rows: None)
 
 
-def test_recipes_that_begin_alike_do_not_train_their_beginning_twice(recipe: Path, tmp_path: Path) -> None:
+def test_variants_share_equal_first_stages(recipe: Path, tmp_path: Path) -> None:
     labels = ("vib.schedule.steps=1", "vib.schedule.batch=8", "vib.head=cosface")
     sweep(expand_variants([recipe], "vib.beta=0,1e-3", (*STAGE, *labels)), 20, no_progress, lambda _rows: None)
     assert len(list((tmp_path / "runs/states").glob("*.safetensors"))) == 3, "one distillation, two by labels"
@@ -185,7 +185,7 @@ def test_a_sweep_leaves_trained_models_alone(recipe: Path) -> None:
     assert [variant.recipe.name for variant in expand_variants([plain], None, ())] == ["sweep-tiny"]
 
 
-def test_what_is_set_otherwise_has_a_folder_of_its_own(recipe: Path) -> None:
+def test_other_settings_have_their_own_folder(recipe: Path) -> None:
     names = {
         variant.recipe.name
         for settings in (STAGE, ("distill.schedule.steps=3",))

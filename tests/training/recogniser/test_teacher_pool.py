@@ -55,14 +55,14 @@ def test_a_variation_of_one_face_keeps_its_person_a_mixed_one_is_nobodys(data, t
     assert np.array_equal(labels[20:][known], np.tile(data.labels, 4)[known])
 
 
-def test_aims_are_the_teachers_answers_to_face_and_mirror_image(data, teacher, tmp_path) -> None:
+def test_targets_are_the_teachers_embeddings_of_face_and_mirror_image(data, teacher, tmp_path) -> None:
     pool = opened(data, teacher, tmp_path)
     pictures = torch.from_numpy(pool.read([3, 77])).permute(0, 3, 1, 2) / 127.5 - 1
     straight, mirrored = (F.normalize(teacher.net(image).embedding) for image in (pictures, pictures.flip(3)))
     assert F.cosine_similarity(pool.targets[[3, 77]], straight + mirrored).min() > 0.999  # bf16's rounding
 
 
-def test_a_pool_is_made_once_and_goes_on_where_it_was_stopped(data, teacher, tmp_path, monkeypatch) -> None:
+def test_a_pool_is_made_once_and_resumed_after_a_stop(data, teacher, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("edgefr.training.recogniser.feature_shards.SHARD_SIZE", 32)
     whole = opened(data, teacher, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

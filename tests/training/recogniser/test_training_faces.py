@@ -47,7 +47,7 @@ def test_another_picture_makes_other_faces(folder: Path, given: str, change) -> 
     assert read_training_faces(DataConfig(folder.parent / given)).digest() != before
 
 
-def test_the_faces_of_one_file_are_told_by_it_alone(faces: Path) -> None:
+def test_the_digest_of_faces_in_one_file_is_that_of_the_file(faces: Path) -> None:
     """Feature maps of hours are kept by this."""
     found = read_training_faces(DataConfig(faces))
     wanted = hashlib.sha256("\n".join(found.names).encode() + sha256_of(faces).encode()).hexdigest()
@@ -67,7 +67,7 @@ def test_one_file_is_read_through_once_and_by_no_worker(faces: Path, monkeypatch
     assert asked == [faces]
 
 
-def test_a_listed_picture_that_is_not_there_is_named(folder: Path) -> None:
+def test_a_missing_picture_of_a_list_is_named(folder: Path) -> None:
     (folder / "p3/1.png").unlink()
     with pytest.raises(EdgefrError, match=r"p3/1\.png, found none .*from the list"):
         read_training_faces(DataConfig(folder.parent / "faces.csv")).digest()
@@ -88,7 +88,7 @@ def trained(path: Path, held_out: HeldOut | None) -> Path:
     return path
 
 
-def test_a_checkpoint_that_knows_the_people_held_out_is_refused(chosen, tmp_path: Path) -> None:
+def test_a_checkpoint_trained_on_the_people_held_out_is_refused(chosen, tmp_path: Path) -> None:
     faces, data = chosen
     ours, net = faces.held_out(data), tmp_path / "net.safetensors"
     for theirs, seen in (
@@ -101,7 +101,7 @@ def test_a_checkpoint_that_knows_the_people_held_out_is_refused(chosen, tmp_path
             faces.check_no_leakage(data, [trained(net, theirs)])
 
 
-def test_a_checkpoint_of_other_people_or_of_whom_nothing_is_known_is_taken(chosen, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_or_unknown_people_is_accepted(chosen, tmp_path: Path) -> None:
     faces, data = chosen
     ours, net = faces.held_out(data), tmp_path / "net.safetensors"
     faces.check_no_leakage(data, [tmp_path / "no manifest"])
