@@ -82,7 +82,7 @@ def test_without_pairs_all_pictures_are_compared_with_all(edgefr, faces: Path) -
     [
         (["--folds", "2-9"], "expected folds of 1 to 3"),
         (["--folds", "two"], "expected folds such as 6-10 or 1,3, found --folds two"),
-        (["--folds", "3-2"], "expected folds that rise"),
+        (["--folds", "3-2"], "expected an ascending range such as 6-10"),
         (["--folds", "1-99999999999"], "expected folds such as"),
         (["--folds", "2"], "expected at least two folds, found 1"),
         (["--protocol", "fog"], "found 'fog'"),

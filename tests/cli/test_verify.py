@@ -164,7 +164,7 @@ def test_a_detector_as_model_and_a_model_as_detector_are_rejected(
 
 def test_the_fake_runtime_rejects_a_real_model(edgefr, tmp_path: Path) -> None:
     answer = edgefr("parity", "x.onnx@fake", "fake", "--faces", tmp_path)
-    assert "the model 'fake' with the runtime fake" in answer.sentence
+    assert "the model 'fake' together with the runtime fake" in answer.sentence
 
 
 @pytest.mark.shared
