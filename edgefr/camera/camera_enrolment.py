@@ -81,7 +81,9 @@ def _frames(source: Source, log: Callable[[str], None]) -> Generator[Frame, None
     if not source.live:
         yield from source.frames()
         return
-    reader = LatestFrameReader(source, lambda condition, reason: log(f"{source.name} is {condition}: {reason}"))
+    reader = LatestFrameReader(
+        source, lambda condition, reason: log(f"{source.name} is {condition}: {reason}"), reconnect=False
+    )
     try:
         yield from reader
     finally:
