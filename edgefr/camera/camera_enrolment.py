@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from edgefr.camera.base import Frame, Source
+from edgefr.camera.frame_detector import FrameDetector
 from edgefr.camera.latest_frame import LatestFrameReader
-from edgefr.camera.orientation import FrameDetector
 from edgefr.errors import EdgefrError, ImageError, PoorFaceError, UnavailableError
 from edgefr.gallery.enrolment import sample_from_face
 from edgefr.gallery.enrolment_checks import crop_for_enrolment, single_face

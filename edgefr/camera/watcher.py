@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgefr.camera.base import Frame
+from edgefr.camera.frame_detector import FrameDetector
 from edgefr.camera.identity import Identity, State
-from edgefr.camera.orientation import FrameDetector
 from edgefr.camera.tracking import TRACK_TIMEOUT_S, Tracker
 from edgefr.detection.base import Face
 from edgefr.errors import WrongModelError

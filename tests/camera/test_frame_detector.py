@@ -12,7 +12,7 @@ from skimage import data
 
 from edgefr.camera.base import Frame
 from edgefr.camera.camera_enrolment import samples_from_camera
-from edgefr.camera.orientation import DETECTION_SIDE, FrameDetector
+from edgefr.camera.frame_detector import DETECTION_SIDE, FrameDetector
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.errors import PoorFaceError
 from edgefr.gallery.crypto.key_wrapping import NoSecret
