@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,16 @@ from edgefr.cli.gallery_options import (
     PassphraseFdOption,
     PlainOption,
 )
-from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
+from edgefr.cli.options import (
+    DetectorOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    RotateOption,
+    RuntimeOption,
+    chosen_model,
+    rotation_degrees,
+)
 from edgefr.cli.output import remark, warn
 from edgefr.errors import InvalidArgumentError
 
@@ -38,7 +47,6 @@ VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here
 TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (a name, not a secret)
 PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
 """A password in a URL, or among the properties of a GStreamer pipeline."""
-Rotation = Literal["auto", "0", "90", "180", "270"]
 
 
 def watch(
@@ -67,12 +75,7 @@ def watch(
             "later; close the page after a recording.",
         ),
     ] = False,
-    rotate: Annotated[
-        Rotation,
-        typer.Option(
-            help="Degrees clockwise by which frames are turned so that faces are upright. auto finds it by the faces."
-        ),
-    ] = "auto",
+    rotate: RotateOption = "auto",
     events: Annotated[Path | None, typer.Option(help="Append every event to this file as a line of JSON.")] = None,
     hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL (webhook).")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish every event on mqtt://HOST[:PORT]/TOPIC.")] = None,
@@ -123,8 +126,7 @@ def watch(
     with ExitStack() as stack:
         access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
-        rotation = None if rotate == "auto" else int(rotate)
-        watcher = Watcher(Identifier(verifier, opened, fpir, threshold), rotation, _warn)
+        watcher = Watcher(Identifier(verifier, opened, fpir, threshold), rotation_degrees(rotate), _warn)
         listeners = _listeners(json, events, hook, mqtt, picture, window, record)
         for listener in listeners:
             stack.callback(listener.close)

@@ -142,8 +142,8 @@ def test_a_person_is_enrolled_by_a_photograph(served: str) -> None:
     ("data", "reason"),
     [
         (b"no picture", "found no picture of these kinds"),
-        (png(), "found no face"),
-        (png((5, 20, 60), (6, 300, 60)), "found two faces"),
+        (png(), "found none"),
+        (png((5, 20, 60), (6, 300, 60)), "found two"),
     ],
 )
 def test_an_unusable_photograph_enrols_nobody(served: str, data: bytes, reason: str) -> None:
