@@ -122,15 +122,26 @@ class LatestFrameReader:
             self._change.notify_all()
 
 
-def play_in_real_time(source: Source, stopped: threading.Event) -> Iterator[Frame]:
-    """The frames of a recording at its own speed, without those that would come too late, until `stopped` is set."""
+def play_in_real_time(
+    source: Source, stopped: threading.Event, on_idle: Callable[[float], None] = lambda _: None
+) -> Iterator[Frame]:
+    """The frames of a recording at its own speed, without those that would come too late, until `stopped` is set.
+
+    Args:
+        source: A recording.
+        stopped: Ends the iteration, also while it waits.
+        on_idle: Called about once a second, with the time in the recording, while it has no frame.
+    """
     start = monotonic()
     for frame in source.frames():
         early = frame.at - (monotonic() - start)
-        if early > 0:
-            stopped.wait(early)
-        elif early < -MAX_DELAY_S:
+        if early < -MAX_DELAY_S:
             continue
+        while early > 0 and not stopped.wait(min(early, IDLE_S)):
+            now = monotonic() - start
+            early = frame.at - now
+            if early > 0:
+                on_idle(now)
         if stopped.is_set():
             return
         yield frame

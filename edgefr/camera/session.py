@@ -57,7 +57,7 @@ class Session:
         self._real_time = real_time
         self._stopped = threading.Event()
         self._reader = (
-            LatestFrameReader(source, self._report_source, self._end_tracks, reconnect=not once)
+            LatestFrameReader(source, self._report_source, lambda: self._end_tracks(time.time()), reconnect=not once)
             if source.live
             else None
         )
@@ -105,7 +105,9 @@ class Session:
     def _frames(self) -> Iterator[Frame]:
         if self._reader is not None:
             return iter(self._reader)
-        return play_in_real_time(self.source, self._stopped) if self._real_time else self.source.frames()
+        return (
+            play_in_real_time(self.source, self._stopped, self._end_tracks) if self._real_time else self.source.frames()
+        )
 
     def _send_events(self, events: Sequence[TrackEvent]) -> None:
         self._send(*(event_document(event, self.source.live) for event in events))
@@ -119,9 +121,9 @@ class Session:
                 for listener in self._listeners:
                     listener.send(document)
 
-    def _end_tracks(self) -> None:
-        """People are gone, too, while a live source gives no frames."""
-        self._send_events(self.watcher.end_tracks(time.time()))
+    def _end_tracks(self, now: float) -> None:
+        """People are gone, too, while a source gives no frames; `now` is its time, as in `Frame`."""
+        self._send_events(self.watcher.end_tracks(now))
 
 
 def event_document(event: TrackEvent, live: bool) -> Document:

@@ -30,7 +30,7 @@ class TrackEvent:
         track: Number of the track.
         name: The person who is or was identified, None for an unknown person.
         similarity: Cosine similarity to that person, or to the most similar one if there is no name.
-        box: x, y, width and height of the face in pixels of the frame.
+        box: x, y, width and height of the face in pixels of the upright frame.
     """
 
     what: str

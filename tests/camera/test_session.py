@@ -97,3 +97,17 @@ def test_a_stream_that_is_read_once_and_is_missing_is_an_error(watcher: Watcher)
         with pytest.raises(UnavailableError, match="found none: the server answers 503"):
             session.run()
     assert [event["condition"] for event in recorder.events] == ["lost"]
+
+
+def test_a_person_leaves_in_a_pause_of_a_film_that_is_played_at_its_own_speed(watcher: Watcher, tmp_path: Path) -> None:
+    """The next frame comes after ten minutes, which the test does not wait for."""
+    times = [*range(0, 1000, 40), 600_000]
+    path = write_matroska(tmp_path / "film.mkv", [(at, frame(at / 1000, (1, 96, 48)).image) for at in times])
+    recorder = Recorder()
+    session = Session(open_source(str(path)), watcher, [recorder], real_time=True)
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    wait_for(lambda: len(recorder.events) >= 2)
+    session.stop()
+    thread.join(10)
+    assert [(event["what"], event["name"]) for event in recorder.events] == [("identified", "Ada"), ("left", "Ada")]
