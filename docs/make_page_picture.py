@@ -35,7 +35,7 @@ from edgefr.types import Image
 
 IMAGE = Path(__file__).parent / "images" / "page.png"
 WIDTH, HEIGHT = 1280, 800
-COLOURS = 160
+COLOURS = 144
 """Colours of the picture, which keep its file below 150 kB."""
 
 

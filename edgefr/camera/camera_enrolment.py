@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from edgefr.camera.base import Frame, Source
+from edgefr.camera.frame_detector import FrameDetector
 from edgefr.camera.latest_frame import LatestFrameReader
-from edgefr.camera.watcher import detect_faces
-from edgefr.errors import EdgefrError, ImageError, UnavailableError
+from edgefr.errors import EdgefrError, ImageError, PoorFaceError, UnavailableError
 from edgefr.gallery.enrolment import sample_from_face
 from edgefr.gallery.enrolment_checks import crop_for_enrolment, single_face
 from edgefr.gallery.records import FaceSample
@@ -29,6 +29,7 @@ def samples_from_camera(
     keep_crops: bool,
     log: Callable[[str], None],
     advance: Callable[[int], None],
+    rotation: int | None = None,
 ) -> list[FaceSample]:
     """Take up to VIEWS good views of the one person in front of a camera.
 
@@ -38,6 +39,7 @@ def samples_from_camera(
         keep_crops: Whether the samples hold their aligned crops.
         log: Called with a sentence when a view is rejected for a new reason, and when the source is disconnected.
         advance: Called with 1 after every view.
+        rotation: Degrees clockwise by which frames are turned, see `FrameDetector`.
 
     Returns:
         At least one sample.
@@ -49,6 +51,7 @@ def samples_from_camera(
     samples: list[FaceSample] = []
     rejections: Counter[str] = Counter()
     errors: dict[str, EdgefrError] = {}
+    detector = FrameDetector(verifier.detector, rotation)
     start = last = None
     with closing(_frames(source, log)) as frames:
         for frame in frames:
@@ -57,9 +60,14 @@ def samples_from_camera(
                 break
             if last is not None and frame.at - last < MIN_INTERVAL_S:
                 continue
+            detected = detector.detect(frame)
             try:
-                face = single_face(source.name, detect_faces(verifier.detector, frame.image))
-                found = crop_for_enrolment(source.name, frame.image, face)
+                face = single_face(source.name, detected.faces)
+                if detector.suspects_turn:
+                    raise _turned_error(source.name)
+                if frame.at - detected.upright_at > MIN_INTERVAL_S:
+                    continue  # until the next check of the orientation
+                found = crop_for_enrolment(source.name, detected.frame.image, face)
                 samples.append(sample_from_face(verifier, found, keep_crops))
             except ImageError as error:
                 reason = str(error)
@@ -81,8 +89,14 @@ def _frames(source: Source, log: Callable[[str], None]) -> Generator[Frame, None
     if not source.live:
         yield from source.frames()
         return
-    reader = LatestFrameReader(source, lambda condition, reason: log(f"{source.name} is {condition}: {reason}"))
+    reader = LatestFrameReader(
+        source, lambda condition, reason: log(f"{source.name} is {condition}: {reason}"), reconnect=False
+    )
     try:
         yield from reader
     finally:
         reader.stop()
+
+
+def _turned_error(source: str) -> PoorFaceError:
+    return PoorFaceError(f"an upright face in {source}", "one that seems to be turned", "show it for longer")

@@ -12,6 +12,7 @@ from typing import Any
 from edgefr.camera.base import Frame, Source
 from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
 from edgefr.camera.watcher import FrameResult, TrackEvent, Watcher
+from edgefr.errors import UnavailableError
 
 Document = dict[str, Any]
 """An event for JSON, as `event_document` and `source_document` make it."""
@@ -40,7 +41,9 @@ class Session:
         seconds: Duration until the last of them.
     """
 
-    def __init__(self, source: Source, watcher: Watcher, listeners: Sequence[Listener], real_time: bool) -> None:
+    def __init__(
+        self, source: Source, watcher: Watcher, listeners: Sequence[Listener], real_time: bool, once: bool = False
+    ) -> None:
         """Prepare to watch.
 
         Args:
@@ -48,11 +51,16 @@ class Session:
             watcher: Recognises people.
             listeners: Receive frames and events, in this order.
             real_time: Play a recording at its own speed; otherwise watch every frame of it.
+            once: End when a live source is disconnected; otherwise reconnect.
         """
         self.source, self.watcher, self._listeners = source, watcher, listeners
         self._real_time = real_time
         self._stopped = threading.Event()
-        self._reader = LatestFrameReader(source, self._report_source, self._end_tracks) if source.live else None
+        self._reader = (
+            LatestFrameReader(source, self._report_source, lambda: self._end_tracks(time.time()), reconnect=not once)
+            if source.live
+            else None
+        )
         self._sending = threading.Lock()
         self.frames = 0
         self.seconds = 0.0
@@ -66,6 +74,7 @@ class Session:
         """Watch the source.
 
         Raises:
+            UnavailableError: A live source that is read once is not available.
             EdgefrError: The source can never be read, or a listener fails.
         """
         start = time.monotonic()
@@ -82,6 +91,10 @@ class Session:
         finally:
             self.stop()
             self._send_events(self.watcher.close())
+        if self._reader is not None and self._reader.ended is not None and not self.frames:
+            raise UnavailableError(
+                f"frames from {self.source.name}", f"none: {self._reader.ended}", "check the camera or the stream"
+            )
 
     def stop(self) -> None:
         """End after the current frame. Other threads and signal handlers may call this."""
@@ -92,7 +105,9 @@ class Session:
     def _frames(self) -> Iterator[Frame]:
         if self._reader is not None:
             return iter(self._reader)
-        return play_in_real_time(self.source, self._stopped) if self._real_time else self.source.frames()
+        return (
+            play_in_real_time(self.source, self._stopped, self._end_tracks) if self._real_time else self.source.frames()
+        )
 
     def _send_events(self, events: Sequence[TrackEvent]) -> None:
         self._send(*(event_document(event, self.source.live) for event in events))
@@ -106,9 +121,9 @@ class Session:
                 for listener in self._listeners:
                     listener.send(document)
 
-    def _end_tracks(self) -> None:
-        """People are gone, too, while a live source gives no frames."""
-        self._send_events(self.watcher.end_tracks(time.time()))
+    def _end_tracks(self, now: float) -> None:
+        """People are gone, too, while a source gives no frames; `now` is its time, as in `Frame`."""
+        self._send_events(self.watcher.end_tracks(now))
 
 
 def event_document(event: TrackEvent, live: bool) -> Document:

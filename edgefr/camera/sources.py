@@ -1,11 +1,12 @@
-"""Kinds of sources: cameras, video files, folders of pictures, RTSP, RTMP and MJPEG streams."""
+"""Kinds of sources: cameras, video files, folders of pictures, streams and GStreamer pipelines."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,32 @@ from edgefr.types import Image
 
 FOLDER_FPS = 25.0
 """Frame rate of a folder of pictures."""
+PIPELINE = " ! "
+"""Links the elements of a GStreamer pipeline."""
 DEVICES = Path("/dev")
+MAX_STEP_BACK_S = 1.0
+"""Seconds by which time stamps may go back before they count as started anew, as in films that were joined."""
 
 
-def open_source(name: str) -> Source:
+def open_source(name: str, log: Callable[[str], None] = lambda _: None) -> Source:
     """Choose the kind of a source by its name.
 
     Args:
         name: Number or device file of a camera (0, /dev/v4l/by-id/...), path of a video file or of a folder of
-            pictures, or a URL (rtsp, rtsps, rtmp; http and https for MJPEG).
+            pictures, a URL (rtsp, rtsps, rtmp; http and https for MJPEG), or a GStreamer pipeline with an appsink
+            ("v4l2src ! videoconvert ! appsink").
+        log: Called with a sentence for each picture of a folder that cannot be read.
 
     Returns:
         The source, which is not opened yet.
 
     Raises:
         InvalidArgumentError: The name is none of these.
-        UnavailableError: This machine has no such camera.
+        UnavailableError: This machine has no such camera, or OpenCV is built without GStreamer.
     """
-    expected = "the number of a camera, a video file, a folder of pictures or a URL"
+    expected = "the number of a camera, a video file, a folder of pictures, a URL or a GStreamer pipeline"
+    if PIPELINE in name:
+        return _open_pipeline(name)
     if "://" in name:
         scheme = name.split("://")[0].lower()
         if scheme in ("http", "https"):
@@ -49,7 +58,7 @@ def open_source(name: str) -> Source:
         raise InvalidArgumentError(expected, f"a URL of {scheme}", "use rtsp, rtsps, rtmp, http or https")
     path = Path(name)
     if path.is_dir():
-        return ImageFolder(path)
+        return ImageFolder(path, log)
     if path.is_file():
         return VideoFile(path)
     if name.isdecimal() or path.is_char_device() or path.is_relative_to(DEVICES):
@@ -68,35 +77,72 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         # The path is absolute because FFmpeg takes what precedes a colon in a relative one for a protocol.
         with _open_capture(str(self.path.absolute()), cv2.CAP_FFMPEG) as capture:
-            if not capture.isOpened():
-                raise UnreadableImageError(
-                    f"a video in {self.path}", "a file that OpenCV cannot decode", "convert it to MP4 (H.264)"
-                )
+            frames = _read_frames(capture) if capture.isOpened() else iter(())
             fps = capture.get(cv2.CAP_PROP_FPS)
-            fps = fps if 1 <= fps <= 1000 else FOLDER_FPS
-            for number, image in enumerate(_read_frames(capture)):
-                yield Frame(image, number / fps)
+            clock = FilmClock(fps if 1 <= fps <= 1000 else FOLDER_FPS)
+            at = None
+            for image in frames:
+                at = clock.advance(round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, 6))
+                yield Frame(image, at)
+        if at is None:
+            raise UnreadableImageError(
+                f"a video in {self.path}", "a file that OpenCV cannot decode", "convert it to MP4 (H.264)"
+            )
+
+
+class FilmClock:
+    """Times of the frames of a film. They rise, whatever its time stamps are."""
+
+    def __init__(self, fps: float) -> None:
+        """Start before the first frame; `fps` is the frame rate where time stamps are missing or wrong."""
+        self._step, self._offset = 1 / fps, 0.0
+        self._at: float | None = None
+
+    def advance(self, stamp: float) -> float:
+        """The time of the next frame in seconds.
+
+        Args:
+            stamp: Time stamp of the frame in seconds. It is used if it is later than that of the frame before, as it
+                is in films of any frame rate, also a variable one. Otherwise the frame follows after 1 / fps.
+        """
+        after = 0.0 if self._at is None else self._at + self._step
+        at = stamp + self._offset if math.isfinite(stamp) else after
+        if self._at is None:
+            at = max(at, 0.0)
+        elif at <= self._at:
+            if self._at - at > MAX_STEP_BACK_S:
+                self._offset = after - stamp
+            at = after
+        self._at = at
+        return at
 
 
 class ImageFolder:
-    """A folder of pictures, in the order of their names. Pictures that cannot be read are left out."""
+    """A folder of pictures, in the order of their names. Pictures that cannot be read are reported and left out."""
 
     live = False
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
+    def __init__(self, path: Path, log: Callable[[str], None]) -> None:
+        self.path, self.name, self._log = path, str(path), log
 
     def frames(self) -> Iterator[Frame]:
+        error = None
+        given = 0
         for number, path in enumerate(list_photographs([str(self.path)])):
             try:
                 image = read_photograph(path)
-            except ImageError:
+            except ImageError as reason:
+                error = reason
+                self._log(f"left out: {reason}")
                 continue
+            given += 1
             yield Frame(image, number / FOLDER_FPS)
+        if error is not None and not given:
+            raise error
 
 
 class LiveCapture:
-    """A camera of this machine, or a stream that FFmpeg reads."""
+    """A camera of this machine, a stream that FFmpeg reads, or a GStreamer pipeline."""
 
     live = True
 
@@ -107,7 +153,7 @@ class LiveCapture:
         with _open_capture(self._target, self._backend) as capture:
             if not capture.isOpened():
                 raise DisconnectedError("it cannot be opened")
-            if self._backend != cv2.CAP_FFMPEG:
+            if self._backend in (cv2.CAP_ANY, cv2.CAP_V4L2):
                 capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             for image in _read_frames(capture):
                 yield Frame(image, time.time())
@@ -124,6 +170,23 @@ def _open_camera(name: str) -> LiveCapture:
     if name.isdecimal():
         return LiveCapture(f"camera {name}", int(name), cv2.CAP_ANY)
     return LiveCapture(f"camera {name}", name, cv2.CAP_V4L2)
+
+
+def _open_pipeline(pipeline: str) -> LiveCapture:
+    """A GStreamer pipeline; its name does not show the text, which may hold a password."""
+    if "appsink" not in pipeline:
+        raise InvalidArgumentError(
+            "a GStreamer pipeline that ends in appsink, which hands over the frames",
+            "one without",
+            "add ! videoconvert ! appsink",
+        )
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise UnavailableError(
+            "GStreamer to play a pipeline",
+            f"OpenCV {cv2.__version__} without it",
+            "install an OpenCV that is built with GStreamer, or name a camera or a URL instead",
+        )
+    return LiveCapture("GStreamer pipeline", pipeline, cv2.CAP_GSTREAMER)
 
 
 @contextmanager

@@ -25,6 +25,12 @@ class Tracker:
     def __init__(self) -> None:
         """Start without tracks; raises MissingExtraError if the library is not installed."""
         self._detections: Any = require_extra("supervision", "camera").Detections
+        self._numbers = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all tracks; new ones have numbers that no track had before."""
+        self._first = self._numbers
         # `lost_track_buffer` counts frames at 30 a second; with times, the library turns it into seconds.
         self._tracker: Any = require_extra("trackers", "camera").ByteTrackTracker(
             lost_track_buffer=round(30 * TRACK_TIMEOUT_S),
@@ -40,4 +46,6 @@ class Tracker:
         detections = self._detections(xyxy=corners, confidence=faces.scores, class_id=np.arange(len(faces)))
         tracked = self._tracker.update(detections, timestamp=at)
         pairs = zip(tracked.tracker_id.tolist(), tracked.class_id.tolist() if len(tracked) else [], strict=True)
-        return [(number, faces[index]) for number, index in pairs if number >= 0]
+        found = [(self._first + number, faces[index]) for number, index in pairs if number >= 0]
+        self._numbers = max([self._numbers, *(number + 1 for number, _ in found)])
+        return found

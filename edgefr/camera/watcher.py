@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgefr.camera.base import Frame
+from edgefr.camera.frame_detector import FrameDetector
 from edgefr.camera.identity import Identity, State
 from edgefr.camera.tracking import TRACK_TIMEOUT_S, Tracker
-from edgefr.detection.base import Detections, Detector, Face
-from edgefr.detection.multiscale import resize_longest_side
+from edgefr.detection.base import Face
 from edgefr.errors import WrongModelError
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import FoundFace, Verifier
-from edgefr.types import Image
 
-DETECTION_SIDE = 640
-"""Longest side in pixels of the picture that is given to the detector. It finds faces from 1/50 of that on, in a
-quarter of the time that 1,280 pixels take."""
 MAX_EMBEDDINGS = 4
 """Number of faces of one frame that are embedded; further ones are embedded in the next frames."""
 
@@ -33,7 +30,7 @@ class TrackEvent:
         track: Number of the track.
         name: The person who is or was identified, None for an unknown person.
         similarity: Cosine similarity to that person, or to the most similar one if there is no name.
-        box: x, y, width and height of the face in pixels of the frame.
+        box: x, y, width and height of the face in pixels of the upright frame.
     """
 
     what: str
@@ -57,7 +54,7 @@ class TrackedFace:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """A frame with its tracked faces, and the events that it led to."""
+    """An upright frame with its tracked faces, and the events that it led to."""
 
     frame: Frame
     faces: tuple[TrackedFace, ...]
@@ -66,9 +63,10 @@ class FrameResult:
 
 @dataclass
 class _Track:
-    """A track: its last face, the time of that face, and its identity."""
+    """A track: the time of its first face, its last face and the time of that, and its identity."""
 
     number: int
+    since: float
     face: Face
     at: float
     identity: Identity
@@ -84,11 +82,15 @@ class Watcher:
         lock: Other threads hold it while they use the verifier, because a detector serves one thread at a time.
     """
 
-    def __init__(self, identifier: Identifier) -> None:
+    def __init__(
+        self, identifier: Identifier, rotation: int | None = None, log: Callable[[str], None] = lambda _: None
+    ) -> None:
         """Start without tracks.
 
         Args:
             identifier: Detector, recogniser, gallery and threshold.
+            rotation: Degrees clockwise by which frames are turned, see `FrameDetector`.
+            log: Called with a sentence when another orientation of the camera is found.
 
         Raises:
             EdgefrError: The model has no threshold that is strict enough for the gallery, or the tracker is not
@@ -97,6 +99,7 @@ class Watcher:
         self.identifier = identifier
         self.verifier, self.gallery = identifier.verifier, identifier.gallery
         self.lock = threading.Lock()
+        self._detector, self._log = FrameDetector(identifier.verifier.detector, rotation), log
         self._tracker = Tracker()
         self._tracks: dict[int, _Track] = {}
         self._same = _same_person_threshold(identifier.verifier, identifier.threshold.value)
@@ -114,9 +117,13 @@ class Watcher:
             EdgefrError: The model or the gallery fails.
         """
         with self.lock:
-            faces = detect_faces(self.verifier.detector, frame.image)
-            present = [self._follow(number, face, frame.at) for number, face in self._tracker.update(faces, frame.at)]
-            events = [*self._identify(present, frame), *self.end_tracks(frame.at)]
+            detected = self._detector.detect(frame)
+            frame = detected.frame
+            events = self._restart() if detected.has_turned else []
+            tracked = self._tracker.update(detected.faces, frame.at)
+            present = [self._follow(number, face, frame.at) for number, face in tracked]
+            certain = [track for track in present if track.since <= detected.upright_at]
+            events += [*self._identify(certain, frame), *self.end_tracks(frame.at)]
             self.identifier.log_matches([e.name for e in events if e.what == "identified" and e.name], "camera")
             return FrameResult(frame, tuple(_tracked_face(track) for track in present), tuple(events))
 
@@ -132,9 +139,17 @@ class Watcher:
         """End all tracks, and return their events."""
         return self.end_tracks(float("inf"))
 
+    def _restart(self) -> list[TrackEvent]:
+        """End all tracks, because the frames are turned from now on, and return their events."""
+        degrees = -self._detector.turns * 90 % 360
+        self._log(f"faces are turned, so frames are turned by {degrees} degrees clockwise from now on")
+        events = self.close()
+        self._tracker.restart()
+        return events
+
     def _follow(self, number: int, face: Face, at: float) -> _Track:
         """Add a face to its track, which may be new."""
-        track = self._tracks.setdefault(number, _Track(number, face, at, Identity()))
+        track = self._tracks.setdefault(number, _Track(number, at, face, at, Identity()))
         track.face, track.at = face, at
         return track
 
@@ -156,15 +171,6 @@ class Watcher:
                 elif before is not None:
                     events.append(replace(_event("lost", track, frame.at), name=before))
         return events
-
-
-def detect_faces(detector: Detector, image: Image) -> Detections:
-    """The faces of an image, (H, W, 3) uint8 RGB, detected at DETECTION_SIDE pixels but in pixels of the image."""
-    height, width = image.shape[:2]
-    if max(height, width) <= DETECTION_SIDE:
-        return detector.detect(image)
-    small = resize_longest_side(image, DETECTION_SIDE)
-    return detector.detect(small).scaled((width / small.shape[1], height / small.shape[0]))
 
 
 def _same_person_threshold(verifier: Verifier, default: float) -> float:

@@ -17,8 +17,10 @@ from edgefr.cli.options import (
     JsonOption,
     ModelOption,
     PrecisionOption,
+    RotateOption,
     RuntimeOption,
     chosen_model,
+    rotation_degrees,
 )
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import InvalidArgumentError
@@ -46,6 +48,7 @@ def enroll(
     camera: Annotated[
         str | None, typer.Option(help="Instead of photographs: a camera or film, named as for `edgefr watch`.")
     ] = None,
+    rotate: RotateOption = "auto",
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops", help="Keep the aligned faces, encrypted, for `gallery rebuild`.")
     ] = False,
@@ -81,7 +84,7 @@ def enroll(
     with access.open_or_create(plain, ModelBinding.of(verifier)) as opened:
         if camera is not None:
             person = _camera_name(name, images, folder)
-            done.append(_enroll_from_camera(camera, person, opened, verifier, keep_crops, expires_in_s))
+            done.append(_enroll_from_camera(camera, rotate, person, opened, verifier, keep_crops, expires_in_s))
         with progress("Enrolling", total) as advance:
             for entry in people:
                 done.append(_enroll_person(entry, opened, verifier, keep_crops, expires_in_s, advance))
@@ -125,14 +128,18 @@ def _enroll_person(
 
 
 def _enroll_from_camera(
-    camera: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None
+    camera: str, rotate: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None
 ) -> Enrolment:
     from edgefr.camera.camera_enrolment import VIEWS, samples_from_camera
     from edgefr.camera.sources import open_source
     from edgefr.gallery.enrolment import enrol_samples
 
+    def log(text: str) -> None:
+        warn(f"edgefr: {text}")
+
     with progress("Look into the camera", VIEWS) as advance:
-        views = samples_from_camera(open_source(camera), verifier, crops, lambda text: warn(f"edgefr: {text}"), advance)
+        source = open_source(camera, log)
+        views = samples_from_camera(source, verifier, crops, log, advance, rotation_degrees(rotate))
     return enrol_samples(gallery, verifier, name, views, expires_in_s)
 
 

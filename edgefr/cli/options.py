@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,6 +56,14 @@ FaceOption = Annotated[
     FacePolicy,
     typer.Option("--face", help="Which of several faces to use: largest, centre, or only (several are an error)."),
 ]
+RotateOption = Annotated[
+    Literal["auto", "0", "90", "180", "270"],
+    typer.Option(
+        "--rotate",
+        help="Degrees clockwise by which the frames of a camera are turned so that faces are upright. auto finds it by "
+        "the faces.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
@@ -93,3 +101,8 @@ def folds_of(text: str) -> set[int]:
     if not folds:
         raise InvalidArgumentError("an ascending range such as 6-10", f"--folds {text}", "swap its ends")
     return folds
+
+
+def rotation_degrees(rotate: str) -> int | None:
+    """The value of `--rotate` in degrees; None for auto."""
+    return None if rotate == "auto" else int(rotate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,26 +15,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefr.cli.gallery_options import Access, GalleryOption, KeyFileOption, PassphraseEnvOption, PassphraseFdOption
-from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
+from edgefr.cli.gallery_options import (
+    Access,
+    GalleryOption,
+    KeyFileOption,
+    PassphraseEnvOption,
+    PassphraseFdOption,
+    PlainOption,
+)
+from edgefr.cli.options import (
+    DetectorOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    RotateOption,
+    RuntimeOption,
+    chosen_model,
+    rotation_degrees,
+)
 from edgefr.cli.output import remark, warn
 from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.camera.session import Document, Listener, Session
+    from edgefr.gallery.base import Gallery
+    from edgefr.recognition.verifier import Verifier
     from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
 VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
 TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (a name, not a secret)
+PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
+"""A password in a URL, or among the properties of a GStreamer pipeline."""
 
 
 def watch(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Number or device file of a camera, a video file, a folder of frames, or a URL (RTSP, RTMP, MJPEG). "
-            "Default: $EDGEFR_SOURCE, which is the place for a URL with a password."
+            help="Number or device file of a camera, a video file, a folder of frames, a URL (RTSP, RTMP, MJPEG), or a "
+            "GStreamer pipeline as 'ELEMENT ! ... ! appsink'. Default: $EDGEFR_SOURCE, which is the place for a URL "
+            "with a password."
         ),
     ] = None,
     fpir: Annotated[
@@ -45,6 +67,15 @@ def watch(
     live: Annotated[
         bool, typer.Option("--live", help="Play a recording at its own speed; otherwise every frame is watched.")
     ] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once",
+            help="End when the source has ended: exit 2 if a camera or stream gives no frame, and do not reconnect it "
+            "later; close the page after a recording.",
+        ),
+    ] = False,
+    rotate: RotateOption = "auto",
     events: Annotated[Path | None, typer.Option(help="Append every event to this file as a line of JSON.")] = None,
     hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL (webhook).")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish every event on mqtt://HOST[:PORT]/TOPIC.")] = None,
@@ -57,7 +88,12 @@ def watch(
     record: Annotated[
         Path | None, typer.Option(help="Record the frames, with boxes and names, into this MP4 file.")
     ] = None,
-    web: Annotated[bool, typer.Option("--web", help="Serve a web page to watch, enrol and compare.")] = False,
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web", help="Serve a web page to watch, enrol and compare. A gallery that does not exist is created."
+        ),
+    ] = False,
     host: Annotated[
         str, typer.Option(help="Address that the page listens on; other than this machine it requires a token.")
     ] = "127.0.0.1",
@@ -66,6 +102,7 @@ def watch(
     key_file: KeyFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
     passphrase_fd: PassphraseFdOption = None,
+    plain: PlainOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
     runtime: RuntimeOption = "auto",
@@ -84,11 +121,12 @@ def watch(
     from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.verifier import Verifier
 
-    opened_source = open_source(_source_name(source))
+    opened_source = open_source(_source_name(source), _warn)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
-        opened = stack.enter_context(Access.of(gallery, key_file, passphrase_env, passphrase_fd).open())
-        watcher = Watcher(Identifier(verifier, opened, fpir, threshold))
+        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
+        opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
+        watcher = Watcher(Identifier(verifier, opened, fpir, threshold), rotation_degrees(rotate), _warn)
         listeners = _listeners(json, events, hook, mqtt, picture, window, record)
         for listener in listeners:
             stack.callback(listener.close)
@@ -98,10 +136,29 @@ def watch(
 
             page = WebServer(watcher, opened_source.name, host, port, os.environ.get(TOKEN_VARIABLE), warn)
             listeners.append(stack.enter_context(page))
-        session = Session(opened_source, watcher, listeners, real_time=live or web)
-        _run(session, page)
+        session = Session(opened_source, watcher, listeners, real_time=live or web, once=once)
+        _run(session, None if once else page)
     rate = session.frames / session.seconds if session.seconds else 0.0
     remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
+
+
+def _open_or_create(access: Access, plain: bool, verifier: Verifier) -> Gallery:
+    """Open the gallery; a new one is created, and stderr says what unlocks it."""
+    from edgefr.gallery.factory import gallery_exists
+    from edgefr.gallery.model_binding import ModelBinding
+
+    existed = gallery_exists(access.path)
+    gallery = access.open_or_create(plain, ModelBinding.of(verifier))
+    if not existed:
+        lock = "without a secret: anyone who can read it can read its contents"
+        if not plain:
+            lock = f"locked with {'your passphrase' if access.key_file is None else f'the key file {access.key_file}'}"
+        _warn(f"created the gallery {access.path}, {lock}")
+    return gallery
+
+
+def _warn(sentence: str) -> None:
+    warn(f"edgefr: {sentence}")
 
 
 def _print_person(document: Document) -> None:
@@ -116,21 +173,19 @@ def _print_person(document: Document) -> None:
 
 def _source_name(source: str | None) -> str:
     """The source to watch: SOURCE, or $EDGEFR_SOURCE without it."""
-    from urllib.parse import urlsplit
-
     if source is None and (default := os.environ.get(SOURCE_VARIABLE)):
         return default
     if source is None:
         raise InvalidArgumentError(
-            "a camera, a file, a folder or a URL",
+            "a camera, a file, a folder, a URL or a pipeline",
             f"neither SOURCE nor ${SOURCE_VARIABLE}",
             "name one, for example: edgefr watch 0",
         )
-    if "://" in source and urlsplit(source).password is not None:
+    if PASSWORD.search(source):
         raise InvalidArgumentError(
             "no password among the arguments, which all users of this machine can list",
             "one in SOURCE",
-            f"put the URL into ${SOURCE_VARIABLE} instead",
+            f"put SOURCE into ${SOURCE_VARIABLE} instead",
         )
     return source
 
@@ -153,12 +208,9 @@ def _listeners(
     class Terminal(Listener):
         def send(self, document: Document) -> None:
             if document["what"] == "source":
-                warn(f"edgefr: {document['source']} is {document['condition']}: {document['reason']}")
+                _warn(f"{document['source']} is {document['condition']}: {document['reason']}")
             elif not json:
                 _print_person(document)
-
-    def warn_of_sink(sentence: str) -> None:
-        warn(f"edgefr: {sentence}")
 
     found: list[Listener] = [Terminal()]
     if json:
@@ -166,9 +218,9 @@ def _listeners(
     if events is not None:
         found.append(JsonLinesFile(events))
     if hook is not None:
-        found.append(webhook_sink(hook, warn_of_sink))
+        found.append(webhook_sink(hook, _warn))
     if mqtt is not None:
-        found.append(mqtt_sink(mqtt, warn_of_sink))
+        found.append(mqtt_sink(mqtt, _warn))
     if picture is not None:
         found.append(SnapshotFile(picture))
     if window:

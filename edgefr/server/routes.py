@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, File, HTTPException, Query, Request, Response, UploadFile
+from fastapi import FastAPI, File, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from edgefr.camera.identity import State
 from edgefr.errors import EdgefrError
+from edgefr.gallery.enrolment import Enrolment
 from edgefr.gallery.records import LONGEST_NAME
+from edgefr.gallery.threshold import DecisionThreshold
+from edgefr.server.event_export import csv_from_events, json_lines_from_events, select_events
 from edgefr.server.middleware import SecurityMiddleware, request_checks
 from edgefr.server.token_check import COOKIE, TokenCheck
 from edgefr.server.web_state import FaceNotInViewError, WebState
@@ -27,6 +30,8 @@ MAX_FPS = 12.0
 """Pictures a second that a browser is sent at most."""
 BOUNDARY = "picture"
 MAX_PHOTO_BYTES = 20 << 20
+MAX_PAGE_EVENTS = 200
+"""Number of events that one response for the page holds at most."""
 JSON_STATES: dict[State, str] = {"pending": "looking", "identified": "known", "unknown": "unknown"}
 """State of a track -> its name in the API."""
 
@@ -38,6 +43,10 @@ class Login(BaseModel):
 class Person(BaseModel):
     name: str = Field(min_length=1, max_length=LONGEST_NAME)
     track: int = Field(ge=0, le=2**53)
+
+
+class NewName(BaseModel):
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
 
 
 def create_app(state: WebState, token: TokenCheck, hosts: frozenset[str] | None) -> FastAPI:
@@ -70,6 +79,7 @@ def create_app(state: WebState, token: TokenCheck, hosts: frozenset[str] | None)
         return response
 
     _add_live_routes(app, state, token.required)
+    _add_event_routes(app, state)
     _add_people_routes(app, state)
     return app
 
@@ -81,15 +91,15 @@ def _add_live_routes(app: FastAPI, state: WebState, token_required: bool) -> Non
     def source_state() -> dict[str, Any]:
         watcher = state.watcher
         threshold = watcher.identifier.threshold
-        fpir = threshold.fpir
+        people = len(watcher.gallery)
         return {
             "source": state.source,
             "condition": state.condition,
             "reason": state.reason,
             "frames_per_second": round(state.frame_rate(), 1),
-            "people": len(watcher.gallery),
+            "people": people,
             "threshold": threshold.value,
-            "threshold_meaning": f"at most {100 * fpir:.2g} % of strangers misidentified" if fpir else "given",
+            "threshold_meaning": _threshold_meaning(threshold, people),
             "token_needed": token_required,
             "model": watcher.verifier.model.name,
         }
@@ -109,7 +119,8 @@ def _add_live_routes(app: FastAPI, state: WebState, token_required: bool) -> Non
     def scene() -> dict[str, Any]:
         result = state.result
         if result is None:
-            return {"width": 0, "height": 0, "faces": []}
+            return {"width": 0, "height": 0, "faces": [], "left": []}
+        present, left = state.thumbnails()
         height, width = result.frame.image.shape[:2]
         faces = [
             {
@@ -118,15 +129,34 @@ def _add_live_routes(app: FastAPI, state: WebState, token_required: bool) -> Non
                 "name": face.name,
                 "similarity": face.similarity,
                 "box": [round(value, 1) for value in face.face.box],
+                "thumbnail": present.get(face.track),
             }
             for face in result.faces
         ]
-        return {"width": width, "height": height, "faces": faces}
+        gone = [{"track": track, "thumbnail": thumbnail} for track, thumbnail in left.items()]
+        return {"width": width, "height": height, "faces": faces, "left": gone}
+
+
+def _add_event_routes(app: FastAPI, state: WebState) -> None:
+    """The events, for the page and as files."""
 
     @app.get("/api/events")
     def events(after: Annotated[int, Query(ge=0, le=2**53)] = 0) -> dict[str, Any]:
-        found, last = state.events(after)
-        return {"events": found, "last": last}
+        kept = state.events()
+        found = [event for event in kept if event["number"] > after]
+        return {"events": found[-MAX_PAGE_EVENTS:], "last": kept[-1]["number"] if kept else 0}
+
+    @app.get("/api/events.{kind}", response_class=Response)
+    def download(
+        kind: Literal["jsonl", "csv"],
+        what: Annotated[Literal["", "identified", "unknown", "lost", "left", "source"], Query()] = "",
+        name: Annotated[str, Query(max_length=LONGEST_NAME)] = "",
+    ) -> Response:
+        found = select_events(state.events(), what, name)
+        text = csv_from_events(found) if kind == "csv" else json_lines_from_events(found)
+        disposition = {"content-disposition": f'attachment; filename="events.{kind}"'}
+        media_type = "text/csv" if kind == "csv" else "application/x-ndjson"
+        return Response(text.encode(), media_type=f"{media_type}; charset=utf-8", headers=disposition)
 
 
 def _add_people_routes(app: FastAPI, state: WebState) -> None:
@@ -142,12 +172,23 @@ def _add_people_routes(app: FastAPI, state: WebState) -> None:
             done = state.enrol(person.name, person.track)
         except FaceNotInViewError as error:
             raise HTTPException(409, "The selected face is no longer in view. Select another one.") from error
-        return {"name": done.name, "images": done.images, "doubts": done.warnings()}
+        return _enrolment_document(done)
+
+    @app.post("/api/people/photograph", status_code=201)
+    def enrol_photograph(
+        name: Annotated[str, Form(min_length=1, max_length=LONGEST_NAME)], photo: Annotated[UploadFile, File()]
+    ) -> dict[str, Any]:
+        return _enrolment_document(state.enrol_photograph(name, _read_upload(photo), photo.filename or ""))
+
+    @app.patch("/api/people", status_code=204)
+    def rename(name: Annotated[str, Query(max_length=LONGEST_NAME)], new: NewName) -> Response:
+        _require_person(state, name)
+        state.watcher.gallery.rename(name, new.name)
+        return Response(status_code=204)
 
     @app.delete("/api/people", status_code=204)  # the name is no part of the path, where browsers remove . and ..
     def remove(name: Annotated[str, Query(max_length=LONGEST_NAME)]) -> Response:
-        if name not in state.watcher.gallery:
-            raise HTTPException(404, "No person of this name is enrolled.")
+        _require_person(state, name)
         state.watcher.gallery.remove(name)
         return Response(status_code=204)
 
@@ -162,6 +203,21 @@ def _add_people_routes(app: FastAPI, state: WebState) -> None:
             "reasons": list(result.quality_warnings or ()),
             "crops": crops,
         }
+
+
+def _threshold_meaning(threshold: DecisionThreshold, people: int) -> str:
+    if people == 0:
+        return "no one is enrolled, so everyone is unknown"
+    return "given" if threshold.fpir is None else f"at most {100 * threshold.fpir:.2g} % of strangers misidentified"
+
+
+def _enrolment_document(done: Enrolment) -> dict[str, Any]:
+    return {"name": done.name, "images": done.images, "doubts": done.warnings()}
+
+
+def _require_person(state: WebState, name: str) -> None:
+    if name not in state.watcher.gallery:
+        raise HTTPException(404, "No person of this name is enrolled.")
 
 
 def _read_upload(photo: UploadFile) -> bytes:

@@ -36,9 +36,12 @@ def gallery(verifier: Verifier, tmp_path: Path) -> Iterator[FileGallery]:
 
 
 class Door:
-    """A page that is served while Ada and a stranger stand in front of the camera."""
+    """A page that is served while people, given as (person, x, y), stand in front of the camera."""
 
-    def __init__(self, watcher: Watcher, **options: Any) -> None:
+    def __init__(
+        self, watcher: Watcher, people: tuple[tuple[int, int, int], ...] = ((1, 40, 60), (77, 300, 60)), **options: Any
+    ) -> None:
+        self.people = people
         self.page = WebServer(
             watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "log": str, **options}
         )
@@ -59,7 +62,7 @@ class Door:
         self.page.__exit__(*error)
 
     def step(self, at: float) -> None:
-        result = self.watcher.process(frame(at, (1, 40, 60), (77, 300, 60)))
+        result = self.watcher.process(frame(at, *self.people))
         for event in result.events:
             self.page.send(event_document(event, live=True))
         self.page.show(result)
@@ -72,7 +75,7 @@ class Door:
 
 @pytest.fixture
 def door(watcher: Watcher) -> Iterator[Door]:
-    with Door(watcher) as opened:
+    with Door(watcher) as opened:  # Ada and a stranger
         yield opened
 
 

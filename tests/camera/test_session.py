@@ -5,12 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from edgefr.camera.base import DisconnectedError, Frame
 from edgefr.camera.session import Listener, Session
+from edgefr.camera.sources import open_source
 from edgefr.camera.watcher import Watcher
+from edgefr.errors import UnavailableError
+from tests.camera.films import write_matroska
 from tests.camera.people import frame
+from tests.camera.servers import served
 from tests.waiting import wait_for
 
 
@@ -65,3 +72,42 @@ def test_people_leave_after_the_usual_delay_when_their_camera_dies(watcher: Watc
     thread.join(10)
     assert happened == [("identified", "Ada"), ("source", None), ("left", "Ada")]
     assert recorder.events[1]["reason"] == "it is unplugged"
+
+
+def test_a_pause_of_a_film_without_frames_ends_the_tracks(watcher: Watcher, tmp_path: Path) -> None:
+    """Ada leaves while the film has no frames, and after 5 s a stranger stands at the same place."""
+    times = [(40 * n, 1) for n in range(25)] + [(6000 + 40 * n, 77) for n in range(60)]
+    path = write_matroska(tmp_path / "film.mkv", [(at, frame(at / 1000, (who, 96, 48)).image) for at, who in times])
+    recorder = Recorder()
+    Session(open_source(str(path)), watcher, [recorder], real_time=False).run()
+    assert [(event["what"], event["name"], event["seconds"] > 6) for event in recorder.events] == [
+        ("identified", "Ada", False),
+        ("left", "Ada", False),
+        ("unknown", None, True),
+        ("left", None, True),
+    ]
+    assert recorder.events[1]["seconds"] == 0.96
+    assert recorder.events[1]["track"] != recorder.events[2]["track"]
+
+
+def test_a_stream_that_is_read_once_and_is_missing_is_an_error(watcher: Watcher) -> None:
+    recorder = Recorder()
+    with served(lambda connection: connection.sendall(b"HTTP/1.0 503 Busy\r\n\r\n")) as url:
+        session = Session(open_source(url), watcher, [recorder], real_time=False, once=True)
+        with pytest.raises(UnavailableError, match="found none: the server answers 503"):
+            session.run()
+    assert [event["condition"] for event in recorder.events] == ["lost"]
+
+
+def test_a_person_leaves_in_a_pause_of_a_film_that_is_played_at_its_own_speed(watcher: Watcher, tmp_path: Path) -> None:
+    """The next frame comes after ten minutes, which the test does not wait for."""
+    times = [*range(0, 1000, 40), 600_000]
+    path = write_matroska(tmp_path / "film.mkv", [(at, frame(at / 1000, (1, 96, 48)).image) for at in times])
+    recorder = Recorder()
+    session = Session(open_source(str(path)), watcher, [recorder], real_time=True)
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    wait_for(lambda: len(recorder.events) >= 2)
+    session.stop()
+    thread.join(10)
+    assert [(event["what"], event["name"]) for event in recorder.events] == [("identified", "Ada"), ("left", "Ada")]

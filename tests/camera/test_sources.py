@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefr.camera import mjpeg, sources
-from edgefr.camera.base import DisconnectedError, Frame, redact_url
+from edgefr.camera.base import DisconnectedError, Frame, Source, redact_url
 from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
 from edgefr.camera.mjpeg import MjpegStream, read_pictures
-from edgefr.camera.sources import FOLDER_FPS, open_source
+from edgefr.camera.sources import FOLDER_FPS, FilmClock, open_source
 from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError, UnreadableImageError
+from tests.camera.films import write_matroska
 from tests.camera.servers import HEAD, part, picture, sends, served
 
 
@@ -40,6 +41,38 @@ def test_a_film_gives_all_frames_in_rgb_with_their_times(tmp_path: Path) -> None
     assert not source.live
 
 
+def test_frames_of_a_variable_frame_rate_have_the_times_of_the_film(tmp_path: Path) -> None:
+    """A phone or a door camera records few frames while nothing moves."""
+    times = [0, 40, 80, 5000, 5033, 9000]
+    grey = np.full((48, 64, 3), 90, np.uint8)
+    film = write_matroska(tmp_path / "film.mkv", [(at, grey) for at in times])
+    assert [round(1000 * frame.at) for frame in open_source(str(film)).frames()] == times
+
+
+@pytest.mark.parametrize(
+    ("stamps", "times"),
+    [
+        ([0.0] * 4, [0.0, 0.1, 0.2, 0.3]),
+        ([float("nan")] * 4, [0.0, 0.1, 0.2, 0.3]),
+        ([-9e15, 0.0, 0.1, 0.2], [0.0, 0.1, 0.2, 0.3]),
+        ([0.0, float("inf"), 0.3, 0.4], [0.0, 0.1, 0.3, 0.4]),
+        ([0.0, 0.1, 0.1, 0.4, 0.3, 9.0], [0.0, 0.1, 0.2, 0.4, 0.5, 9.0]),  # frames repeated or in a wrong order
+        ([5.0, 6.0, 0.0, 2.0, 2.1], [5.0, 6.0, 6.1, 8.1, 8.2]),  # two films joined
+    ],
+)
+def test_without_usable_time_stamps_frames_are_counted(stamps: list[float], times: list[float]) -> None:
+    clock = FilmClock(fps=10)
+    assert [clock.advance(stamp) for stamp in stamps] == pytest.approx(times)
+
+
+def test_a_film_whose_frames_cannot_be_decoded_is_an_error(tmp_path: Path) -> None:
+    film = write_matroska(tmp_path / "film.mkv", [(0, np.full((48, 64, 3), 90, np.uint8))])
+    data = film.read_bytes()
+    film.write_bytes(data[: data.index(b"\xff\xd8\xff")])
+    with pytest.raises(UnreadableImageError, match="found a file that OpenCV cannot decode"):
+        list(open_source(str(film)).frames())
+
+
 def test_a_truncated_film_gives_its_complete_frames(tmp_path: Path) -> None:
     path = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -50,13 +83,23 @@ def test_a_truncated_film_gives_its_complete_frames(tmp_path: Path) -> None:
     assert 0 < len(list(open_source(str(path)).frames())) < 30
 
 
-def test_a_folder_gives_its_pictures_by_name_without_damaged_ones(tmp_path: Path) -> None:
+def test_a_folder_gives_its_pictures_by_name_and_reports_damaged_ones(tmp_path: Path) -> None:
     for number, grey in ((2, 200), (1, 100)):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((32, 32, 3), grey, np.uint8))
     (tmp_path / "3.png").write_bytes(b"no picture")
-    frames = list(open_source(str(tmp_path)).frames())
+    log: list[str] = []
+    frames = list(open_source(str(tmp_path), log.append).frames())
     assert [int(frame.image.mean()) for frame in frames] == [100, 200]
     assert frames[1].at == 1 / FOLDER_FPS
+    assert len(log) == 1
+    assert log[0].startswith("left out: expected a JPEG")
+    assert str(tmp_path / "3.png") in log[0]
+
+
+def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.raises(UnreadableImageError, match=r"1\.png"):
+        list(open_source(str(tmp_path)).frames())
 
 
 @pytest.mark.parametrize("name", ["nothing.mp4", "ftp://there/film", "page.html"])
@@ -95,6 +138,28 @@ def test_a_file_name_may_have_a_colon(tmp_path: Path, monkeypatch: pytest.Monkey
     film(tmp_path / "film.mp4", [50, 100]).rename(tmp_path / "12:30.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(list(open_source("12:30.mp4").frames())) == 2
+
+
+def test_a_pipeline_without_appsink_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"a GStreamer pipeline that ends in appsink.*Add ! videoconvert"):
+        open_source("v4l2src ! videoconvert")
+
+
+def test_a_pipeline_needs_an_opencv_with_gstreamer() -> None:
+    pipeline = "rtspsrc location=rtsp://me:secret@door ! decodebin ! videoconvert ! appsink"
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        source = open_source(pipeline)
+        assert (source.name, source.live) == ("GStreamer pipeline", True)
+    else:
+        with pytest.raises(UnavailableError, match="expected GStreamer to play a pipeline, found OpenCV") as missing:
+            open_source(pipeline)
+        assert "secret" not in str(missing.value)
+
+
+@pytest.mark.skipif(not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has no GStreamer")
+def test_a_pipeline_gives_frames() -> None:
+    source = open_source("videotestsrc num-buffers=3 pattern=red ! videoconvert ! appsink")
+    assert len(read_all(source)[0]) == 3
 
 
 def test_names_of_streams_hold_no_password() -> None:
@@ -221,6 +286,15 @@ def test_the_reader_reconnects_and_reports_it() -> None:
     assert states == [("lost", "the server answers 503"), ("back", "it gives frames again")]
 
 
+def test_a_source_that_is_read_once_is_not_reconnected() -> None:
+    states: list[tuple[str, str]] = []
+    with served(sends(part(picture(90))), sends(part(picture(40)))) as url:
+        reader = LatestFrameReader(MjpegStream(url), lambda *what: states.append(what), reconnect=False)
+        frames = list(reader)
+    assert [round(frame.image.mean()) for frame in frames] == [90]
+    assert (states, reader.ended) == ([("lost", "it ended")], "it ended")
+
+
 def test_an_error_of_the_source_is_raised_by_the_reader() -> None:
     class Wrong(Scripted):
         def frames(self):
@@ -261,7 +335,7 @@ class Scripted:
         self.over.wait(10)
 
 
-def read_all(source: MjpegStream) -> tuple[list[Frame], str]:
+def read_all(source: Source) -> tuple[list[Frame], str]:
     """All frames of a stream, and why it was disconnected."""
     frames = []
     try:

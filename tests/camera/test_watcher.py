@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgefr.camera.overlay import COLOURS, draw_faces
-from edgefr.camera.watcher import DETECTION_SIDE, Watcher, detect_faces
+from edgefr.camera.watcher import Watcher
 from edgefr.errors import EdgefrError
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.verifier import Verifier
-from edgefr.types import TEMPLATE
-from tests.camera.people import PatchDetector, frame, pattern
+from tests.camera.people import frame, pattern
 
 RATE = 25.0
 ADA, GRACE, STRANGER = 1, 2, 77
@@ -94,14 +92,6 @@ def test_a_person_who_is_removed_is_no_longer_identified(watcher: Watcher) -> No
     happened = events_of(watcher, [[(ADA, 100, 50)]] * 100, start=20 / RATE)
     assert ("unknown", None) in happened
     assert ("identified", "Ada") not in happened
-
-
-def test_faces_of_a_large_frame_have_its_coordinates() -> None:
-    large = frame(0, (ADA, 600, 300), size=(720, 1280))
-    (face,) = detect_faces(PatchDetector(), large.image)
-    assert max(large.image.shape) > DETECTION_SIDE
-    np.testing.assert_allclose(face.box, (600, 300, 112, 112), atol=3)
-    np.testing.assert_allclose(face.landmarks, TEMPLATE + np.array([600, 300]), atol=3)
 
 
 def test_a_gallery_of_another_model_is_refused(verifier: Verifier, gallery: FileGallery) -> None:

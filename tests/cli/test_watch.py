@@ -16,6 +16,7 @@ import pytest
 
 from edgefr.manifest import Manifest, write_manifest
 from tests.camera.people import PatchDetector, frame
+from tests.camera.servers import sends, served
 from tests.conftest import REPOSITORY
 from tests.gallery.people import thresholds
 from tests.waiting import wait_for
@@ -84,6 +85,7 @@ def test_a_film_without_a_face_enrols_nobody(watch, tmp_path: Path) -> None:
     result = watch("gallery", "enroll", "Eve", "--camera", film(tmp_path / "film", [[]] * 20), "--plain")
     assert result.code == 2
     assert "expected one face in" in result.err
+    assert "found none" in result.err
     assert watch("gallery", "list", "--json").json["people"] == []
 
 
@@ -91,9 +93,11 @@ def test_a_film_without_a_face_enrols_nobody(watch, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         ((), "found neither SOURCE nor $EDGEFR_SOURCE"),
-        (("rtsp://me:secret@door/live",), "found one in SOURCE. Put the URL into $EDGEFR_SOURCE instead."),
+        (("rtsp://me:secret@door/live",), "found one in SOURCE. Put SOURCE into $EDGEFR_SOURCE instead."),
         (("nowhere.mp4",), "found no file nowhere.mp4"),
         (("/dev/video97",), "expected a camera at /dev/video97"),
+        (("rtspsrc location=x user-pw=secret ! appsink",), "found one in SOURCE. Put SOURCE into $EDGEFR_SOURCE"),
+        (("v4l2src ! videoconvert",), "expected a GStreamer pipeline that ends in appsink"),
         (("film", "--hook", "ftp://there"), "expected a webhook URL of http or https, found ftp://there."),
     ],
 )
@@ -102,6 +106,59 @@ def test_what_cannot_be_watched_is_an_error(watch, ada, tmp_path, arguments, sen
     result = watch("watch", *arguments)
     assert sentence in result.sentence
     assert "secret" not in result.err
+
+
+def test_pictures_that_cannot_be_read_are_named(watch, ada: None, tmp_path: Path) -> None:
+    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 10)
+    (shown / "0003.png").write_bytes(b"no picture")
+    result = watch("watch", shown, "--json")
+    assert result.code == 0
+    assert result.err.count("left out") == 1
+    assert "0003.png" in result.err
+
+
+def test_a_fixed_rotation_turns_the_frames(watch, ada: None, tmp_path: Path) -> None:
+    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 10)
+    for path in shown.iterdir():
+        cv2.imwrite(str(path), cv2.rotate(cv2.imread(str(path)), cv2.ROTATE_90_CLOCKWISE))
+    upright = watch("watch", shown, "--json", "--rotate", "270", "--picture", "now.jpg")
+    assert [json.loads(line)["name"] for line in upright.out.splitlines()] == ["Ada", "Ada"]
+    assert cv2.imread("now.jpg").shape == (240, 480, 3)
+    assert watch("watch", shown, "--json", "--rotate", "0").out == ""
+    (shown / "0000.png").write_bytes(b"no picture")
+    for degrees, is_ada in (("0", False), ("270", True)):
+        enrolled = watch("gallery", "enroll", f"Turned by {degrees}", "--camera", shown, "--rotate", degrees)
+        assert enrolled.code == 0, enrolled.err
+        assert ("looks like Ada" in enrolled.err) == is_ada
+        assert "0000.png" in enrolled.err
+
+
+def test_a_stream_that_is_missing_ends_with_an_error_once(watch, ada: None) -> None:
+    with served(sends()) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEFR_SOURCE", url)
+        result = watch("watch", "--once")
+    assert result.code == 2
+    assert "found none: it ended. Check the camera" in result.err
+
+
+def test_the_page_creates_a_gallery_that_is_locked(watch, tmp_path: Path) -> None:
+    shown, key = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3), tmp_path / "gallery.key"
+    arguments = ("watch", shown, "--web", "--once", "--port", 0)
+    assert "no terminal to ask on" in watch(*arguments).sentence
+    assert not (tmp_path / "people.gallery").exists()
+    created = watch(*arguments, "--key-file", key)
+    assert created.code == 0, created.err
+    assert f"created the gallery {tmp_path / 'people.gallery'}, locked with the key file {key}" in created.err
+    assert watch("gallery", "list", "--key-file", key, "--json").json["people"] == []
+    assert watch("gallery", "list").code == 2
+    assert "created" not in watch(*arguments, "--key-file", key).err
+
+
+def test_the_page_creates_a_gallery_without_a_secret_on_request(watch, tmp_path: Path) -> None:
+    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 3)
+    created = watch("watch", shown, "--web", "--once", "--port", 0, "--plain")
+    assert "without a secret: anyone who can read it" in created.err
+    assert watch("gallery", "list", "--json").json["people"] == []
 
 
 @contextmanager

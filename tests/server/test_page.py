@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
-from edgefr.camera.watcher import Watcher
+from edgefr.camera.session import event_document, source_document
+from edgefr.camera.watcher import TrackEvent, Watcher
 from tests.camera.conftest import Door
-from tests.camera.people import frame
+from tests.camera.people import GROUND, frame
 from tests.waiting import wait_for
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+AXE = "axe-core@4.10.3"
 TOKEN = "a token of some length"  # noqa: S105
 
 
@@ -70,12 +77,12 @@ def test_the_face_in_view_is_enrolled_and_removed(page: Any, served: str) -> Non
     open_view(page, "Events")
     page.locator("#event-list li[data-what=identified]", has_text=name).wait_for()
     open_view(page, "People")
-    page.get_by_label("Filter by name").fill("emilie")
+    page.get_by_label("Filter people by name").fill("emilie")
     assert page.locator("#people-list strong").all_inner_texts() == [name]
     page.get_by_role("button", name=f"Remove {name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     page.locator("#people-message", has_text="has been removed").wait_for()
-    page.get_by_label("Filter by name").fill("")
+    page.get_by_label("Filter people by name").fill("")
     assert page.locator("#people-list strong").all_inner_texts() == ["Ada", "Grace"]
 
 
@@ -95,7 +102,7 @@ def test_an_enrolment_without_a_selected_face_is_refused(page: Any, served: str)
     page.goto(served)
     page.get_by_label("Name", exact=True).fill("Eve")
     page.get_by_role("button", name="Enrol").click()
-    page.locator("#enrol-message.bad", has_text="Select a face first.").wait_for()
+    page.locator("#enrol-message.bad", has_text="Select a face or choose a photograph first.").wait_for()
 
 
 def test_two_photographs_are_compared(page: Any, served: str, tmp_path: Path) -> None:
@@ -159,3 +166,152 @@ def test_a_server_that_does_not_answer_is_reported(page: Any, watcher: Watcher) 
         page.goto(door.url)
         wait_for_picture(page)
     page.get_by_role("alert").filter(has_text="The server does not answer").wait_for()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of the accessibility checker axe-core, from the npm registry."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm on this machine: apt-get install npm")
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run([npm, "pack", AXE], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    if packed.returncode != 0:
+        pytest.skip(f"npm cannot get {AXE}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_passes_the_rules_of_accessibility(
+    page: Any, watcher: Watcher, axe: str, scheme: str, tmp_path: Path
+) -> None:
+    """With long lists that scroll, all kinds of events, the result of a comparison, and both dialogs."""
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    with Door(watcher) as door:
+        for number in range(20):
+            door.page.send(source_document("the door", ("lost", "back")[number % 2], "it ended"))
+        for what in ("unknown", "left", "lost"):
+            event = TrackEvent(what, 0.0, 9, "Ada" if what == "lost" else None, 0.5, (0, 0, 9, 9))
+            door.page.send(event_document(event, live=True))
+        (sample,) = watcher.gallery.samples("Ada")
+        for number in range(20):
+            watcher.gallery.enrol(f"Person {number}", [replace(sample, source=str(number))])
+        page.goto(door.url)
+        wait_for_picture(page)
+        page.locator("#faces label", has_text="Unknown").click()
+        page.evaluate(axe)
+        for view in ("Live", "Events", "People", "Compare"):
+            open_view(page, view)
+            if view == "Compare":
+                for label in ("First photograph", "Second photograph"):
+                    page.get_by_label(label).set_input_files(photo(tmp_path, "ada.png", 1, 0))
+                page.locator("#result .answer").wait_for()
+            assert faults(page) == []
+        open_view(page, "People")
+        for action in ("Rename", "Remove"):
+            page.get_by_role("button", name=f"{action} Ada").click()
+            assert faults(page) == []
+            page.keyboard.press("Escape")
+
+
+def faults(page: Any) -> list[str]:
+    """The rules that the page breaks, with the elements."""
+    found = page.evaluate("axe.run().then(result => result.violations)")
+    return [f"{rule['id']}: {json.dumps([node['target'] for node in rule['nodes']])}" for rule in found]
+
+
+def test_the_only_face_in_view_is_selected_and_kept_after_it_has_left(page: Any, watcher: Watcher) -> None:
+    with Door(watcher, people=((77, 300, 60),)) as door:
+        page.goto(door.url)
+        selected = page.locator("#faces label:has(:checked)", has_text="Unknown")
+        selected.wait_for()
+        page.get_by_label("Name", exact=True).fill("Eve")
+        door.people = ()
+        page.locator("#faces label:has(:checked)", has_text="has left the view").wait_for()
+        door.people = ((1, 40, 60),)
+        page.locator("#faces label", has_text="Ada").wait_for()  # who comes next is not selected instead
+        page.get_by_role("button", name="Enrol").click()
+        page.locator("#enrol-message:not(.bad)", has_text="Enrolled Eve with 1 image.").wait_for()
+        door.people = ((77, 300, 60),)
+        page.locator("#faces label", has_text="Eve").wait_for()
+
+
+def test_nobody_is_selected_while_a_name_is_typed_or_when_several_are_in_view(page: Any, watcher: Watcher) -> None:
+    with Door(watcher) as door:
+        page.goto(door.url)
+        page.locator("#faces label", has_text="Ada").wait_for()
+        page.get_by_label("Name", exact=True).fill("Eve")
+        door.people = ((77, 300, 60),)
+        wait_for(lambda: page.locator("#faces label").count() == 2)  # one face, and the photograph
+        page.get_by_role("button", name="Enrol").click()
+        page.locator("#enrol-message.bad", has_text="Select a face or choose a photograph first.").wait_for()
+
+
+def test_thumbnails_have_no_drawn_boxes(page: Any, watcher: Watcher) -> None:
+    with Door(watcher, people=((77, 300, 60),)) as door:
+        page.goto(door.url)
+        page.locator("#faces label", has_text="Unknown").wait_for()
+        source = page.locator("#faces img").first.get_attribute("src")
+    encoded = np.frombuffer(base64.b64decode(source.partition(",")[2]), np.uint8)
+    thumbnail = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    assert thumbnail.shape == (96, 96, 3)
+    edge = thumbnail[4, 20:76].astype(int)  # the ground around the face, which a box in red would cross or touch
+    assert np.abs(edge - GROUND).max() < 40
+
+
+def test_a_person_is_enrolled_by_a_photograph(page: Any, served: str, tmp_path: Path) -> None:
+    page.goto(served)
+    page.locator("#enrol-photo input").set_input_files(photo(tmp_path, "eve.png", 5, 0))
+    page.locator("#enrol-photo.selected", has_text="eve.png").wait_for()
+    page.get_by_label("Name", exact=True).fill("Eve")
+    page.get_by_role("button", name="Enrol").click()
+    page.locator("#enrol-message:not(.bad)", has_text="Enrolled Eve with 1 image.").wait_for()
+    assert page.locator("#enrol-photo.selected").count() == 0
+    open_view(page, "People")
+    page.locator("#people-list strong", has_text="Eve").wait_for()
+
+
+def test_a_person_gets_another_name(page: Any, served: str) -> None:
+    page.goto(served)
+    open_view(page, "People")
+    page.get_by_role("button", name="Rename Ada").click()
+    page.get_by_label("New name").fill("Grace")
+    page.keyboard.press("Enter")
+    page.locator("#people-message.bad", has_text="Choose another name").wait_for()
+    page.get_by_role("button", name="Rename Ada").click()
+    page.get_by_label("New name").fill("Ada Lovelace")
+    page.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    page.locator("#people-message:not(.bad)", has_text="Ada is now Ada Lovelace.").wait_for()
+    assert page.locator("#people-list strong").all_inner_texts() == ["Ada Lovelace", "Grace"]
+
+
+def test_events_are_filtered_and_downloaded(page: Any, served: str) -> None:
+    page.goto(served)
+    open_view(page, "Events")
+    page.locator("#event-list li[data-what=identified]", has_text="Ada").wait_for()
+    page.locator("#event-list li[data-what=unknown]").wait_for()
+    page.get_by_label("Kind of event").select_option("Unknown")
+    assert page.locator("#event-list li:visible strong").all_inner_texts() == ["Unknown person"]
+    page.get_by_label("Kind of event").select_option("All")
+    page.get_by_label("Filter events by name").fill("àda")
+    assert page.locator("#event-list li:visible strong").all_inner_texts() == ["Ada"]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON lines").click()
+    (line,) = download.value.path().read_text().splitlines()
+    assert json.loads(line)["name"] == "Ada"
+    page.get_by_label("Filter events by name").fill("nobody")
+    page.locator("#no-events", has_text="No event matches.").wait_for()
+
+
+def test_an_empty_gallery_is_described(page: Any, watcher: Watcher) -> None:
+    for name in watcher.gallery.names():
+        watcher.gallery.remove(name)
+    with Door(watcher) as door:
+        page.goto(door.url)
+        page.locator("#facts", has_text="no one is enrolled, so everyone is unknown").wait_for()
+        assert "threshold" not in page.locator("#facts").inner_text()
+        open_view(page, "People")
+        page.locator("#people-note", has_text="No one is enrolled yet.").wait_for()

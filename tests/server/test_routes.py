@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
 import json
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -58,6 +60,12 @@ def form(**files: bytes) -> tuple[bytes, str]:
         for name, data in files.items()
     ]
     return b"".join(parts) + b"--xyz--\r\n", "multipart/form-data; boundary=xyz"
+
+
+def enrol_photograph(url: str, name: str, data: bytes) -> Answer:
+    body, kind = form(photo=data)
+    field = b'--xyz\r\nContent-Disposition: form-data; name="name"\r\n\r\n%s\r\n' % name.encode()
+    return ask(url, "POST", "/api/people/photograph", field + body, Content_Type=kind)
 
 
 def compare(url: str, first: bytes, second: bytes) -> Answer:
@@ -120,6 +128,68 @@ def test_a_face_that_left_and_an_invalid_name_are_refused(served: str) -> None:
     refused = ask(served, "POST", "/api/people", {"name": "\u0007", "track": track})
     assert refused.status == 422
     assert "printable characters" in refused.json["detail"]
+
+
+def test_a_person_is_enrolled_by_a_photograph(served: str) -> None:
+    done = enrol_photograph(served, "Eve", png((5, 90, 60)))
+    assert (done.status, done.json) == (201, {"name": "Eve", "images": 1, "doubts": []})
+    assert enrol_photograph(served, "Eve", png((5, 30, 30), at=2)).json["images"] == 1
+    people = {person["name"]: person["images"] for person in ask(served, "GET", "/api/people").json["people"]}
+    assert people == {"Ada": 1, "Grace": 1, "Eve": 2}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"no picture", "found no picture of these kinds"),
+        (png(), "found none"),
+        (png((5, 20, 60), (6, 300, 60)), "found two"),
+    ],
+)
+def test_an_unusable_photograph_enrols_nobody(served: str, data: bytes, reason: str) -> None:
+    refused = enrol_photograph(served, "Eve", data)
+    assert refused.status == 422
+    assert reason in refused.json["detail"]
+    assert "a.png" in refused.json["detail"]
+    assert len(ask(served, "GET", "/api/people").json["people"]) == 2
+
+
+def test_a_person_gets_another_name(served: str) -> None:
+    assert ask(served, "PATCH", "/api/people?name=Ada", {"name": "Ada Lovelace"}).status == 204
+    taken = ask(served, "PATCH", "/api/people?name=Grace", {"name": "Ada Lovelace"})
+    assert taken.status == 422
+    assert "Choose another name" in taken.json["detail"]
+    assert ask(served, "PATCH", "/api/people?name=Ada", {"name": "Eve"}).status == 404
+    wait_for(lambda: [face for face in faces(served).values() if face["name"] == "Ada Lovelace"])
+
+
+def test_a_person_who_left_a_moment_ago_is_enrolled_by_the_kept_view(watcher: Watcher) -> None:
+    with Door(watcher, people=((77, 300, 60),)) as door:
+        (track,) = wait_for(lambda: faces(door.url))
+        assert faces(door.url)[track]["thumbnail"].startswith("data:image/jpeg;base64,")
+        door.people = ((1, 40, 60),)
+        left = wait_for(lambda: ask(door.url, "GET", "/api/scene").json["left"])
+        assert [view["track"] for view in left] == [track]
+        assert ask(door.url, "POST", "/api/people", {"name": "Eve", "track": track}).status == 201
+        door.people = ((77, 300, 60),)
+        wait_for(lambda: [face for face in faces(door.url).values() if face["name"] == "Eve"])
+
+
+def test_events_are_downloaded_as_json_lines_and_csv(watcher: Watcher) -> None:
+    with Door(watcher) as door:
+        watcher.gallery.rename("Ada", "=Áda")
+        wait_for(lambda: [face for face in faces(door.url).values() if face["name"] == "=Áda"])
+        door.page.send(source_document("the door", "lost", "it ended"))
+        lines = ask(door.url, "GET", "/api/events.jsonl")
+        documents = [json.loads(line) for line in lines.body.decode().splitlines()]
+        assert lines.headers["content-disposition"] == 'attachment; filename="events.jsonl"'
+        assert documents == ask(door.url, "GET", "/api/events").json["events"]
+        table = ask(door.url, "GET", f"/api/events.csv?what=identified&name={quote('=ada')}").body.decode()
+        assert ask(door.url, "GET", "/api/events.xml").status in (404, 422)
+    (row,) = csv.DictReader(StringIO(table))
+    assert row["name"] == "'=Áda"  # a spreadsheet does not run it as a formula
+    assert (float(row["width"]), row["what"]) == (112, "identified")
+    assert {"source", "identified"} <= {document["what"] for document in documents}
 
 
 def test_two_photographs_are_compared(served: str) -> None:

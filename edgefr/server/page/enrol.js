@@ -1,49 +1,87 @@
-// The faces in view; one of them is selected and enrolled.
-import { create, poll, request, showMessage } from "./server.js";
+// Enrolment of a face in view, of one that has just left, or of a photograph.
+import { countImages, create, poll, request, showMessage } from "./server.js";
 import { loadPeople } from "./people.js";
 
-const THUMB = 96;
+const MAX_BYTES = 20 << 20; // the limit of the server, checked before the upload
 const faces = document.getElementById("faces");
 const message = document.getElementById("enrol-message");
+const nameField = document.getElementById("name");
+const photoOption = document.getElementById("enrol-photo");
+const options = new Map(); // track -> its option, kept while the face is in view because it may have the focus
+let photo = null;
+let preselected = null; // the track that was selected because it is the only one
 
-/** Show the faces of the newest scene every second, cut from `picture`; `onScene` is called with each scene. */
-export function startFaces(picture, onScene) {
-  const options = new Map(); // track -> its option, kept while the face is in view because it may have the focus
+/** Show the faces of the newest scene every second; `onScene` is called with each scene. */
+export function startFaces(onScene) {
   poll(1, async () => {
     const scene = await request("/api/scene");
     onScene(scene);
-    for (const [track, option] of options) {
-      if (scene.faces.some((face) => face.track === track)) continue;
-      // No other face is selected instead, or the name being typed would go to another person.
-      if (option.querySelector("input").checked) showMessage(message, "The selected face has left the view. Select another one.", true);
-      option.remove();
-      options.delete(track);
+    for (const track of options.keys()) {
+      if (!scene.faces.some((face) => face.track === track)) keepOrRemove(track, scene);
     }
     for (const face of scene.faces) {
       if (!options.has(face.track)) {
         options.set(face.track, createOption(face.track));
-        faces.append(options.get(face.track));
+        photoOption.before(options.get(face.track));
       }
-      updateOption(options.get(face.track), face, scene, picture);
+      updateOption(options.get(face.track), face);
     }
-    document.getElementById("no-faces").hidden = options.size > 0;
+    preselect(scene);
+  });
+  photoOption.querySelector("input").addEventListener("change", (event) => {
+    const [file] = event.target.files;
+    event.target.value = "";
+    if (file) selectPhoto(file);
   });
   document.querySelector("#enrol form").addEventListener("submit", enrol);
+}
+
+const isSelected = (track) => options.get(track).querySelector("input").checked;
+
+function removeOption(track) {
+  options.get(track).remove();
+  options.delete(track);
+}
+
+/** The selected face stays after it has left the view, as the server keeps it, so that it can still be enrolled. */
+function keepOrRemove(track, scene) {
+  const kept = scene.left.find((face) => face.track === track);
+  const isChosen = isSelected(track) && (track !== preselected || nameField.value !== "");
+  if (isChosen && kept) {
+    const option = options.get(track);
+    option.classList.add("gone");
+    option.querySelector("img").src = kept.thumbnail;
+    option.querySelector(".muted").textContent = "has left the view";
+    return;
+  }
+  // No other face is selected instead, or the name being typed would go to another person.
+  if (isChosen) showMessage(message, "The selected face left too long ago. Select another one.", true);
+  removeOption(track);
+}
+
+/** Select the only face in view, unless a name is typed already, which may be that of someone else. */
+function preselect(scene) {
+  if (scene.faces.length !== 1 || photo || nameField.value !== "" || faces.querySelector(":checked")) return;
+  preselected = scene.faces[0].track;
+  options.get(preselected).querySelector("input").checked = true;
 }
 
 function createOption(track) {
   const option = create("label");
   const input = create("input", "visually-hidden");
   Object.assign(input, { type: "radio", name: "track", value: track });
-  input.addEventListener("change", () => showMessage(message, ""));
-  const thumb = create("canvas");
-  thumb.width = thumb.height = THUMB;
-  thumb.setAttribute("aria-hidden", "true");
-  option.append(input, thumb, create("strong"), create("span", "muted"));
+  input.addEventListener("change", () => {
+    preselected = null;
+    clearPhoto();
+    showMessage(message, "");
+  });
+  const thumbnail = create("img", "thumbnail");
+  thumbnail.alt = "";
+  option.append(input, thumbnail, create("strong"), create("span", "muted"));
   return option;
 }
 
-function updateOption(option, face, scene, picture) {
+function updateOption(option, face) {
   const texts = {
     known: [face.name, `similarity ${face.similarity.toFixed(2)}`],
     unknown: ["Unknown", "not enrolled"],
@@ -52,37 +90,64 @@ function updateOption(option, face, scene, picture) {
     if (element.textContent !== texts[index]) element.textContent = texts[index];
   });
   option.dataset.state = face.state;
-  drawThumb(option.querySelector("canvas"), face.box, scene, picture);
+  option.classList.remove("gone");
+  if (face.thumbnail) option.querySelector("img").src = face.thumbnail;
 }
 
-/** Draw the square around a face. The picture is about as old as the scene, and may be smaller than its frame. */
-function drawThumb(canvas, [x, y, width, height], scene, picture) {
-  if (!picture.naturalWidth || !scene.width) return;
-  const scale = picture.naturalWidth / scene.width;
-  const side = Math.max(width, height) * scale;
-  const [left, top] = [(x + width / 2) * scale - side / 2, (y + height / 2) * scale - side / 2];
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, THUMB, THUMB);
-  context.drawImage(picture, left, top, side, side, 0, 0, THUMB, THUMB);
+function selectPhoto(file) {
+  if (file.size > MAX_BYTES) {
+    showMessage(message, `${file.name} is larger than ${MAX_BYTES >> 20} MiB. Choose a smaller photograph.`, true);
+    return;
+  }
+  const selected = faces.querySelector(":checked");
+  if (selected) selected.checked = false;
+  clearPhoto();
+  photo = file;
+  showPhoto(URL.createObjectURL(file), file.name);
+  showMessage(message, "");
+}
+
+function clearPhoto() {
+  if (!photo) return;
+  photo = null;
+  URL.revokeObjectURL(photoOption.querySelector("img").src);
+  showPhoto("", "choose a file");
+}
+
+function showPhoto(url, text) {
+  const image = photoOption.querySelector("img");
+  if (url) image.src = url;
+  else image.removeAttribute("src");
+  image.hidden = !url;
+  photoOption.querySelector(".plus").hidden = Boolean(url);
+  photoOption.querySelector(".muted").textContent = text;
+  photoOption.classList.toggle("selected", Boolean(url));
+}
+
+/** Send the photograph, or the number of the selected face. */
+function send(name, track) {
+  if (!photo) return request("/api/people", { method: "POST", json: { name, track }, seconds: 30 });
+  const form = new FormData();
+  form.append("name", name);
+  form.append("photo", photo);
+  return request("/api/people/photograph", { method: "POST", form, seconds: 60 });
 }
 
 async function enrol(event) {
   event.preventDefault();
-  const selected = faces.querySelector("input:checked");
-  const name = document.getElementById("name");
-  if (!selected) {
-    showMessage(message, "Select a face first.", true);
+  const selected = faces.querySelector(":checked");
+  if (!selected && !photo) {
+    showMessage(message, "Select a face or choose a photograph first.", true);
     return;
   }
   const button = event.target.querySelector("button");
   button.disabled = true;
   try {
-    const json = { name: name.value, track: Number(selected.value) };
-    const done = await request("/api/people", { method: "POST", json, seconds: 30 });
-    const images = `${done.images} ${done.images === 1 ? "image" : "images"}`;
-    showMessage(message, [`Enrolled ${done.name} with ${images}.`, ...done.doubts]);
-    name.value = "";
-    selected.checked = false;
+    const done = await send(nameField.value, Number(selected?.value));
+    showMessage(message, [`Enrolled ${done.name} with ${countImages(done.images)}.`, ...done.doubts]);
+    nameField.value = "";
+    if (selected) selected.checked = false;
+    clearPhoto();
     await loadPeople();
   } catch (error) {
     showMessage(message, error);

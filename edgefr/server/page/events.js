@@ -1,8 +1,10 @@
-// The list of events, newest first.
-import { create, poll, request } from "./server.js";
+// The list of events, newest first, with a filter and downloads.
+import { create, folded, poll, request } from "./server.js";
 
 const MAX_EVENTS = 200;
 const list = document.getElementById("event-list");
+const filter = document.getElementById("event-filter");
+const kind = document.getElementById("event-kind");
 
 const SOURCE_TEXTS = {
   lost: "Connection lost",
@@ -16,6 +18,9 @@ const TRACK_TEXTS = { identified: "is here", unknown: "is here", lost: "is no lo
 export function startEvents() {
   let last = 0;
   let first = true;
+  filter.addEventListener("input", applyFilter);
+  kind.addEventListener("change", applyFilter);
+  applyFilter();
   poll(1, async () => {
     let found = await request(`/api/events?after=${last}`);
     if (found.last < last) { // the server was restarted
@@ -28,11 +33,26 @@ export function startEvents() {
     if (!first) items.forEach((item) => item.classList.add("new"));
     list.prepend(...items);
     while (list.children.length > MAX_EVENTS) list.lastElementChild.remove();
-    document.getElementById("no-events").hidden = true;
+    applyFilter();
     const sentences = found.events.slice(-3).map((event) => texts(event).filter(Boolean).join(" "));
     if (!first) document.getElementById("announcement").textContent = sentences.join("; ");
     first = false;
   });
+}
+
+/** Hide the events that do not match, and leave them out of the downloads. */
+function applyFilter() {
+  const wanted = folded(filter.value.trim());
+  let shown = 0;
+  for (const item of list.children) {
+    item.hidden = (kind.value && item.dataset.what !== kind.value) || !item.dataset.name.includes(wanted);
+    shown += !item.hidden;
+  }
+  const note = document.getElementById("no-events");
+  note.hidden = shown > 0;
+  note.textContent = list.children.length ? "No event matches." : "No events yet.";
+  const query = new URLSearchParams({ what: kind.value, name: filter.value.trim() });
+  for (const format of ["jsonl", "csv"]) document.getElementById(`events-${format}`).href = `/api/events.${format}?${query}`;
 }
 
 /** Who or what an event is about, and what happened. */
@@ -47,6 +67,7 @@ function createItem(event) {
   const similarity = event.what === "identified" ? ` · similarity ${event.similarity.toFixed(2)}` : "";
   const item = create("li", kind);
   item.dataset.what = event.what;
+  item.dataset.name = folded(event.name ?? "");
   const badge = create("span", "badge", symbol);
   badge.setAttribute("aria-hidden", "true");
   const description = create("span", "text");

@@ -76,6 +76,6 @@ function showState(state) {
   const rate = document.getElementById("rate");
   rate.hidden = !isGood || !state.frames_per_second;
   rate.textContent = `${state.frames_per_second.toFixed(1)} frames/s`;
-  const threshold = `threshold ${state.threshold.toFixed(2)} (${state.threshold_meaning})`;
+  const threshold = state.people ? `threshold ${state.threshold.toFixed(2)} (${state.threshold_meaning})` : state.threshold_meaning;
   document.getElementById("facts").textContent = `${state.model} · ${threshold}`;
 }

@@ -88,7 +88,7 @@ poll(2, async () => {
     people = state.people;
   }
 });
-startFaces(document.getElementById("picture"), (scene) => live.resize(scene));
+startFaces((scene) => live.resize(scene));
 startEvents();
 startPeople();
 startCompare();

@@ -1,5 +1,5 @@
-// The enrolled people: a list with a filter, and removal.
-import { create, request, showMessage } from "./server.js";
+// The enrolled people: a list with a filter, other names, and removal.
+import { countImages, folded, request, showMessage } from "./server.js";
 import { initials } from "./events.js";
 
 const MAX_PEOPLE = 200; // the filter finds the others
@@ -30,13 +30,10 @@ function showPeople() {
   document.getElementById("names").replaceChildren(...names);
   document.getElementById("count").textContent = people.length ? people.length.toLocaleString() : "";
   const note = document.getElementById("people-note");
-  if (people.length === 0) note.textContent = "No one is enrolled yet. Enrol a face in view.";
+  if (people.length === 0) note.textContent = "No one is enrolled yet. Enrol a face in view, or a photograph.";
   else if (found.length === 0) note.textContent = "No name matches.";
   else note.textContent = hidden > 0 ? `${hidden.toLocaleString()} more people. Filter by name to find them.` : "";
 }
-
-/** Text without case and accents, so that "emilie" finds "Émilie". */
-const folded = (text) => text.normalize("NFD").replace(/\p{Mark}/gu, "").toLocaleLowerCase();
 
 /** A date, with the year unless it is this one. */
 function dateText(at) {
@@ -46,28 +43,28 @@ function dateText(at) {
 }
 
 function createItem(person) {
-  const badge = create("span", "badge", initials(person.name));
-  badge.setAttribute("aria-hidden", "true");
-  const images = `${person.images} ${person.images === 1 ? "image" : "images"}`;
+  const item = document.getElementById("person-template").content.cloneNode(true).firstElementChild;
   const expiry = person.expires && `until ${dateText(person.expires)}`;
-  const facts = [images, `since ${dateText(person.enrolled)}`, expiry].filter(Boolean).join(" · ");
-  const description = create("span", "text");
-  description.append(create("strong", "", person.name), create("span", "muted", facts));
-  const button = create("button", "", "Remove");
-  button.setAttribute("aria-label", `Remove ${person.name}`);
-  button.addEventListener("click", () => remove(person.name, button));
-  const item = create("li");
-  item.append(badge, description, button);
+  const facts = [countImages(person.images), `since ${dateText(person.enrolled)}`, expiry].filter(Boolean);
+  item.querySelector(".badge").textContent = initials(person.name);
+  item.querySelector("strong").textContent = person.name;
+  item.querySelector(".muted").textContent = facts.join(" · ");
+  for (const [action, job, label] of [["rename", rename, "Rename"], ["remove", remove, "Remove"]]) {
+    const button = item.querySelector(`.${action}`);
+    button.setAttribute("aria-label", `${label} ${person.name}`);
+    button.title = label;
+    button.addEventListener("click", () => job(person.name, button));
+  }
   return item;
 }
 
-async function remove(name, button) {
-  if (!(await confirmRemoval(name))) return;
+/** Send a change of a person, show the result, and load the people again. */
+async function change(name, button, options, done) {
   button.disabled = true;
   try {
-    await request(`/api/people?name=${encodeURIComponent(name)}`, { method: "DELETE", seconds: 30 });
+    await request(`/api/people?name=${encodeURIComponent(name)}`, { ...options, seconds: 30 });
     await loadPeople();
-    showMessage(message, `${name} has been removed.`);
+    showMessage(message, done);
     filter.focus({ preventScroll: true }); // the button that had the focus no longer exists
   } catch (error) {
     showMessage(message, error);
@@ -75,9 +72,26 @@ async function remove(name, button) {
   }
 }
 
-function confirmRemoval(name) {
-  const dialog = document.getElementById("confirm");
-  document.getElementById("confirm-title").textContent = `Remove ${name}?`;
+async function rename(name, button) {
+  const input = document.getElementById("new-name");
+  input.value = name;
+  const isConfirmed = ask("rename", `Rename ${name}`);
+  input.select();
+  if (!(await isConfirmed)) return;
+  const other = input.value.trim();
+  if (other === name) return;
+  await change(name, button, { method: "PATCH", json: { name: other } }, `${name} is now ${other}.`);
+}
+
+async function remove(name, button) {
+  if (!(await ask("confirm", `Remove ${name}?`))) return;
+  await change(name, button, { method: "DELETE" }, `${name} has been removed.`);
+}
+
+/** Whether a dialog is left with "yes". */
+function ask(id, title) {
+  const dialog = document.getElementById(id);
+  document.getElementById(`${id}-title`).textContent = title;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {

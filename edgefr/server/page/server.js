@@ -69,6 +69,12 @@ export function showMessage(element, sentences, isError = sentences instanceof E
   if (sentences instanceof Error && !(sentences instanceof RequestError)) console.error(sentences);
 }
 
+/** Text without case and accents, so that "emilie" finds "Émilie". */
+export const folded = (text) => text.normalize("NFD").replace(/\p{Mark}/gu, "").toLocaleLowerCase();
+
+/** "1 image" or "2 images". */
+export const countImages = (count) => `${count} ${count === 1 ? "image" : "images"}`;
+
 /** A new element with a class and text. */
 export function create(tag, className, text = "") {
   const element = document.createElement(tag);
