@@ -191,10 +191,10 @@ def _open_pipeline(pipeline: str) -> LiveCapture:
 
 @contextmanager
 def _open_capture(target: int | str, backend: int) -> Iterator[Any]:
-    """OpenCV's capture without its log, and with a time limit for streams."""
+    """OpenCV's capture without its log, and with a time limit for streams and pipelines."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the log names URLs with their passwords
     timeouts: list[int] = []
-    if isinstance(target, str) and "://" in target:
+    if backend == cv2.CAP_GSTREAMER or (isinstance(target, str) and "://" in target):
         for option in (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC):
             timeouts += [option, int(1000 * READ_TIMEOUT_S)]
     with silence_opencv():
