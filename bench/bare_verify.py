@@ -1,6 +1,9 @@
 """A minimal verification with OpenCV and onnxruntime, without checks and edgefr: the baseline for the cold start."""
 
+import os
 import sys
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as edgefr does
 
 import cv2
 import numpy as np

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from edgefr.telemetry import disable_telemetry
+
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ __all__ = [
     "__version__",
     "open_gallery",
 ]
+
+disable_telemetry()  # before anything can import onnxruntime, openvino or Ray
 
 
 def __getattr__(name: str) -> Any:

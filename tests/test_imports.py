@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "edgefr"
 LAYERS = (
-    ("errors", "types"),
+    ("errors", "types", "telemetry"),
     ("io", "spec"),
     ("manifest", "models"),
     ("nn", "data"),

@@ -2,13 +2,19 @@
 
 `edgefr export --triton REPO --triton-backend python` copies this file. It runs in Triton's Python, which has numpy and
 onnxruntime but not edgefr.
+
+onnxruntime reports its usage to its makers unless a variable is set before it is imported (see edgefr/telemetry.py).
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+if os.environ.get("EDGEFR_TELEMETRY") != "1":
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime

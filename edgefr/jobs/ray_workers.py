@@ -80,7 +80,6 @@ def _count_machines(ray: Any) -> int:
 @contextmanager
 def _connect(address: str) -> Iterator[tuple[Any, Any]]:
     """Connect and give `ray` and `ray.data`. Their errors are translated, and what they print is suppressed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports usage to its makers by default
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray, data = require_extra("ray", "ray"), require_extra("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
