@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import platform
 from dataclasses import asdict, dataclass, field, replace
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgefr import __version__
-from edgefr.errors import EdgefrError, WrongModelError
+from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write, sha256_of
-from edgefr.io.onnx_file import map_file, read_metadata, with_metadata
+from edgefr.io.onnx_file import damaged_model, map_file, read_metadata, with_metadata
+from edgefr.io.onnx_tensors import external_files
 from edgefr.types import METADATA_KEY
 
 Signal = Literal["certainty", "norm", "detector", "sharpness"]
@@ -108,6 +110,7 @@ class Manifest:
         quality: The least quality of a face, if it was measured.
         held_out: The people it was not trained on, None if that is not known.
         engine: For an engine, what it was built on and for, see `runtimes/engine_file.py`.
+        model_sha256: Digest of the model that its figures were measured on (`model_digest`), empty if it is not known.
     """
 
     kind: str
@@ -120,6 +123,7 @@ class Manifest:
     quality: QualityLimit | None = None
     held_out: HeldOut | None = None
     engine: dict[str, Any] = field(default_factory=dict)
+    model_sha256: str = ""
 
     def thresholds_for(self, precision: str) -> list[Threshold]:
         """The thresholds that were measured in this precision, or those for FP32 if there are none."""
@@ -148,6 +152,10 @@ class Manifest:
         replaced = {(entry.fmr, entry.precision) for entry in measured}
         kept = tuple(entry for entry in self.thresholds if (entry.fmr, entry.precision) not in replaced)
         return replace(self, thresholds=kept + measured)
+
+    def is_outdated(self, model: Path) -> bool:
+        """Whether the figures were measured on another model than this one; False if the manifest holds no digest."""
+        return bool(self.model_sha256) and self.model_sha256 != model_digest(model)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
@@ -216,7 +224,7 @@ def model_manifest(model: Path) -> Manifest | None:
     try:
         inside = read_metadata(map_file(model)).get(METADATA_KEY)
     except (OSError, ValueError) as error:
-        raise _no_model(model, error) from error
+        raise damaged_model(model, error) from error
     return read_manifest(model) if inside is None else Manifest.from_json(inside, str(model))
 
 
@@ -227,12 +235,13 @@ def write_model_manifest(model: Path, manifest: Manifest) -> None:
 
     Args:
         model: The model.
-        manifest: Its new manifest.
+        manifest: Its new manifest. The digest of the model is entered.
 
     Raises:
         WrongModelError: The file is not an ONNX model.
         UnavailableError: The folder cannot be written.
     """
+    manifest = replace(manifest, model_sha256=model_digest(model))
     if model.suffix.lower() == ".onnx":
         with atomic_write(model) as temporary:
             _copy_with_manifest(model, temporary, manifest)
@@ -244,21 +253,16 @@ def _copy_with_manifest(model: Path, output: Path, manifest: Manifest) -> None:
         try:
             file.writelines(with_metadata(map_file(model), METADATA_KEY, manifest.to_json()))
         except ValueError as error:
-            raise _no_model(model, error) from error
-
-
-def _no_model(model: Path, error: Exception) -> WrongModelError:
-    found = getattr(error, "strerror", None) or str(error)
-    return WrongModelError(
-        f"an ONNX model in {model}", f"another or a damaged file ({found})", "make it again with `edgefr export`"
-    )
+            raise damaged_model(model, error) from error
 
 
 def model_digest(model: Path) -> str:
     """SHA-256 of a model that stays the same when it is calibrated: of an ONNX file without the manifest in it.
 
+    The digests of its external files are part of it.
+
     Raises:
-        WrongModelError: The file is not an ONNX model or cannot be read.
+        WrongModelError: The file is not an ONNX model or cannot be read, or an external file is missing.
     """
     if model.suffix.lower() != ".onnx":
         return sha256_of(model)
@@ -266,14 +270,37 @@ def model_digest(model: Path) -> str:
     try:
         for part in with_metadata(map_file(model), METADATA_KEY, ""):
             digest.update(part)
+        for file in external_files(model):
+            digest.update(f"{file.relative_to(model.parent).as_posix()} {sha256_of(file)}\n".encode())
     except (OSError, ValueError) as error:
-        raise _no_model(model, error) from error
+        raise damaged_model(model, error) from error
     return digest.hexdigest()
+
+
+def warn_if_changed(model: Path) -> None:
+    """Log a warning if a model has changed since its manifest was written, so that its thresholds may not fit it.
+
+    Python prints it on stderr unless the program has configured logging. The manifests of versions before 0.2 and of
+    models that were never calibrated hold no digest.
+    """
+    manifest = model_manifest(model)
+    if manifest is not None and manifest.is_outdated(model):
+        logging.getLogger("edgefr").warning(
+            "%s has changed since its manifest was written: its thresholds were measured on another model. Measure "
+            "them again with `edgefr calibrate`.",
+            model,
+        )
 
 
 def file_reference(path: Path) -> dict[str, str]:
     """File name and SHA-256 for `Manifest.made_from`."""
     return {"file": path.name, "sha256": sha256_of(path)}
+
+
+def onnx_references(role: str, model: Path) -> dict[str, dict[str, str]]:
+    """The entries of an ONNX file and of its external files for `Manifest.made_from`."""
+    external = {f"{role} data {file.name}": file_reference(file) for file in external_files(model)}
+    return {role: file_reference(model)} | external
 
 
 def package_versions(*packages: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ def bench(
     """
     from edgefr.engines.latency import ModelCost, describe_machine, measure_latency
     from edgefr.engines.roofline import count_operations, gemm_rate
+    from edgefr.io.onnx_tensors import model_size
     from edgefr.recognition.recogniser import open_recogniser
 
     if not all(size.strip().isdigit() for size in batch.split(",")):
@@ -47,7 +48,7 @@ def bench(
     rates = {precision: gemm_rate(precision) for precision in ("fp32", "bf16", "int8")}
     for file, runtime, precision in _candidates(path, cache) + ([] if arch is None else _int8_candidates(path)):
         remark(f"Timing {runtime} {precision} ...")
-        cost = ModelCost(file.stat().st_size, operations, rates.get(precision))
+        cost = ModelCost(model_size(file), operations, rates.get(precision))
         rows += measure_latency(open_recogniser(file, runtime, precision), sizes, seconds, cost)
     name = path.name if arch is None else f"{arch} pair, random weights"
     if json:

@@ -9,6 +9,8 @@ import cv2
 from edgefr.detection.base import Detections
 from edgefr.detection.multiscale import detect_multiscale
 from edgefr.errors import WrongModelError
+from edgefr.io.onnx_file import ParsedModel
+from edgefr.io.onnx_tensors import check_weights
 from edgefr.io.opencv import silence_opencv
 from edgefr.types import Image
 
@@ -34,6 +36,7 @@ class YuNet:
     def __init__(self, path: Path, _threads: int | None = None) -> None:
         """Load the network, see `FileDetector`. It uses the threads of OpenCV."""
         self._path = path
+        check_weights(ParsedModel.read(path))
         try:
             with silence_opencv():
                 self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE_THRESHOLD, NMS_IOU)

@@ -16,13 +16,13 @@ MIN_LAYER_SHARE = 0.5
 """Smallest share of the heavy layers that must run in the precision of an engine."""
 
 
-def engine_target(runtime: str, profile: Profile) -> Target:
+def engine_target(runtime: str, precision: str, profile: Profile) -> Target:
     """The target of an engine that is built here; an error if the runtime has no engines or is not installed."""
     if runtime.startswith("tensorrt"):
         from edgefr.engines.tensorrt_builder import build_target
 
         return build_target(runtime, profile)
-    return local_target(runtime)
+    return local_target(runtime, precision)
 
 
 def max_opset(runtime: str) -> int | None:

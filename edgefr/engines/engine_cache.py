@@ -62,7 +62,7 @@ def list_engines(root: Path) -> Iterator[tuple[Path, Manifest, EngineRecord]]:
 
 def _is_usable(engine: Path, record: EngineRecord) -> bool:
     try:
-        check_engine(engine, local_target(record.key.place.runtime))
+        check_engine(engine, local_target(record.key.place.runtime, record.key.precision))
     except EdgefrError:  # for another device, damaged, or its runtime is not installed
         return False
     return True

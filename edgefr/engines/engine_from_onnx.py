@@ -27,11 +27,12 @@ from edgefr.errors import EdgefrError, WrongModelError, require_extra
 from edgefr.evaluation.pairs import Pairs
 from edgefr.io.files import sha256_of
 from edgefr.io.onnx_file import graph_precision
+from edgefr.io.onnx_tensors import model_size
 from edgefr.manifest import (
     Manifest,
-    file_reference,
     model_digest,
     model_manifest,
+    onnx_references,
     package_versions,
     read_manifest,
     write_manifest,
@@ -39,6 +40,7 @@ from edgefr.manifest import (
 )
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord
+from edgefr.runtimes.processor import processor
 from edgefr.runtimes.registry import engine_suffixes
 from edgefr.types import Faces
 
@@ -48,6 +50,9 @@ code for each GPU generation; their layers are counted instead."""
 
 MIN_CHECKED_BYTES = 1 << 20
 """The size of a smaller file does not depend on its weights."""
+
+REDUCED = " 7-bit weights"
+"""Ends the settings in the key of an INT8 engine for a processor without VNNI."""
 
 
 class ParityGateError(EdgefrError):
@@ -113,9 +118,9 @@ def engine_from_onnx(
             "an FP32 model to build from", f"{model} in {source_precision}", "give the file that `edgefr export` wrote"
         )
     inherited, bound = _inherited_manifest(model, precision), BOUNDS[precision]
-    key = EngineKey(
-        model_digest(model), precision, engine_target(runtime, profile), _settings(profile, inherited, bound, faces)
-    )
+    reduced = precision == "int8" and not runtime.startswith("tensorrt") and processor().saturates_int8
+    settings = _settings(profile, inherited, bound, faces) + (REDUCED if reduced else "")
+    key = EngineKey(model_digest(model), precision, engine_target(runtime, precision, profile), settings)
     folder = engine_folder(root, model.stem, key)
     if (cached := _cached_engine(folder, runtime)) is not None:
         return cached
@@ -124,7 +129,7 @@ def engine_from_onnx(
         graph = downgrade_opset(graph, opset)
     with publish_folder(folder) as temporary:
         log(f"Converting {model.name} to {precision} ...")
-        conversion = convert_precision(graph, precision, faces.calibration, bound.cosine_min, runtime)
+        conversion = convert_precision(graph, precision, faces.calibration, bound.cosine_min, runtime, reduced)
         file = temporary / "model.onnx"
         require_extra("onnx", "train").save(conversion.model, file)
         write_model_manifest(file, inherited)  # before compiling: the engine's digest is of the file with its metadata
@@ -175,7 +180,7 @@ def _run_parity_gate(
 
 def _check_size(converted: Path, model: Path, precision: str) -> None:
     """Check that the weights of a converted file are smaller than those of the model."""
-    size, full_size = converted.stat().st_size, model.stat().st_size
+    size, full_size = converted.stat().st_size, model_size(model)
     if full_size > MIN_CHECKED_BYTES and size > MAX_SIZE_RATIO[precision] * full_size:
         raise EdgefrError(
             f"a file in {precision} of at most {MAX_SIZE_RATIO[precision]:.0%} of the model's {full_size:,} bytes",
@@ -187,9 +192,9 @@ def _check_size(converted: Path, model: Path, precision: str) -> None:
 def _inherited_manifest(model: Path, precision: str) -> Manifest:
     """The manifest of the converted file: that of the model, and the model as its origin."""
     known = model_manifest(model) or Manifest("onnx", model.stem)
-    made_from = known.made_from | {"onnx": file_reference(model)}
+    made_from = known.made_from | onnx_references("onnx", model)
     versions = package_versions("onnx", "onnxruntime")
-    return replace(known, kind=f"onnx {precision}", made_from=made_from, versions=versions)
+    return replace(known, kind=f"onnx {precision}", made_from=made_from, versions=versions, model_sha256="")
 
 
 def _engine_manifest(
@@ -198,7 +203,7 @@ def _engine_manifest(
     record = EngineRecord(key, sha256_of(compiled.path), compiled.path.stat().st_size)
     measured: dict[str, Any] = {
         "layers": None if compiled.layers is None else dict(compiled.layers),
-        "size_ratio": record.bytes / model.stat().st_size,
+        "size_ratio": record.bytes / model_size(model),
         "kept_fp32": list(conversion.fp32_nodes),
         "calibrated_on": conversion.faces,
         "batch": asdict(batch),

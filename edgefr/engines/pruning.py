@@ -10,7 +10,7 @@ from pathlib import Path
 from edgefr.engines.engine_cache import folder_suffix, list_engines, retire_folder
 from edgefr.errors import EdgefrError
 from edgefr.manifest import manifest_path, model_digest
-from edgefr.runtimes.engine_file import EngineRecord, Target
+from edgefr.runtimes.engine_file import EngineKey, EngineRecord
 from edgefr.runtimes.registry import engine_suffixes, local_target
 
 
@@ -48,7 +48,7 @@ def prune_engines(root: Path, model: Path | None = None) -> Iterator[PrunedEngin
     """
     digest, known_files = None if model is None else model_digest(model), build_files()
     for path, manifest, record in list_engines(root):
-        folder, why = path.parent, _reason(record.key.place)
+        folder, why = path.parent, _reason(record.key)
         if why is None and model is not None and record.key.onnx != digest:
             why = f"of another {model.name}" if manifest.made_from.get("onnx", {}).get("file") == model.name else None
         if why is None:
@@ -59,10 +59,11 @@ def prune_engines(root: Path, model: Path | None = None) -> Iterator[PrunedEngin
             yield PrunedEngine(folder, sum(files.values()), why)
 
 
-def _reason(built_for: Target) -> str | None:
+def _reason(key: EngineKey) -> str | None:
     """What has changed on this device since an engine was built; None if nothing has, or if it is another device."""
+    built_for = key.place
     try:
-        here = local_target(built_for.runtime)
+        here = local_target(built_for.runtime, key.precision)
     except EdgefrError:  # the runtime does not run here
         return None
     fits = built_for.compare(here)

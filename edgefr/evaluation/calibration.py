@@ -132,6 +132,8 @@ def calibrate_model(
         EdgefrError: As for `calibrate`, or the manifest cannot be written.
     """
     manifest = model_manifest(model) or Manifest(model.suffix.lower().removeprefix("."), model.stem)
+    if manifest.is_outdated(model):
+        manifest = replace(manifest, thresholds=(), quality=None)
     recogniser = open_recogniser(model, runtime, precision, images=len(chosen.names))
     thresholds, limit = calibrate(recogniser, chosen, provider.crops_of(chosen.folder), fmrs, signal, progress)
     if limit is not None and signal == "detector" and provider.detector is not None:

@@ -69,6 +69,7 @@ def onnx_from_checkpoint(
     manifest = replace(
         manifest,
         kind="onnx",
+        model_sha256="",
         made_from=manifest.made_from | {"checkpoint": file_reference(checkpoint)},
         versions=package_versions("torch", "onnx", "onnxscript", "onnxsim"),
     )

@@ -16,6 +16,7 @@ from edgefr.errors import InvalidArgumentError, require_extra
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 from edgefr.io.files import atomic_write
 from edgefr.nn.fused_model import FusedModel, save_fused
+from edgefr.runtimes.processor import processor
 from edgefr.spec import ModelSpec
 
 PAIRS = {
@@ -60,6 +61,7 @@ def onnx_of_random_pair(arch: str, output: Path) -> None:
 def int8_of_random_pair(pair: Path, output: Path) -> None:
     """Convert the pair to INT8, to be timed only. Its decisions are not compared, as the weights are random."""
     onnx = require_extra("onnx", "train")
-    model = calibrate_graph(read_graph(pair), astronaut_faces(CALIBRATION_FACES), symmetric=False).int8()
+    faces, reduce_range = astronaut_faces(CALIBRATION_FACES), processor().saturates_int8
+    model = calibrate_graph(read_graph(pair), faces, symmetric=False, reduce_range=reduce_range).int8()
     with atomic_write(output) as temporary:
         onnx.save(model, temporary)

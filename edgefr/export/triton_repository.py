@@ -1,7 +1,7 @@
 """Adds a model to a Triton model repository:
 
     REPO/NAME/config.pbtxt
-    REPO/NAME/1/model.onnx or model.plan     the file
+    REPO/NAME/1/model.onnx or model.plan     the file, with its files of external data if it has some
     REPO/NAME/1/model.onnx.json              its manifest
     REPO/NAME/1/model.py                     with the Python backend only
 
@@ -25,6 +25,7 @@ from typing import Literal
 from edgefr.engines.engine_cache import publish_folder
 from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.io.files import atomic_write
+from edgefr.io.onnx_tensors import external_files
 from edgefr.manifest import Manifest, model_manifest, write_manifest
 from edgefr.recognition.recogniser import INPUT, Recogniser
 from edgefr.runtimes.base import Description, TensorInfo
@@ -102,13 +103,27 @@ def triton_from_model(model: Path, repository: Path, python: bool = False, name:
     text = _add_version(existing or f"{head}\n{TUNING_COMMENT}{_tuning(kind, max_batch)}", version, fingerprint)
     with _remove_if_empty(folder), publish_folder(folder / str(version), CHOOSE_REPOSITORY, False) as temporary:
         file = temporary / ("model.plan" if kind == "plan" else "model.onnx")
-        shutil.copyfile(model, file)
+        _copy_model(model, file)
         write_manifest(file, manifest)
         if kind == "python":
             shutil.copyfile(Path(__file__).with_name("triton_model.py"), temporary / "model.py")
         with atomic_write(config) as whole:
             whole.write_text(text, encoding="utf-8")
     return ExportedVersion(folder / str(version), name, version, fingerprint)
+
+
+def _copy_model(model: Path, output: Path) -> None:
+    """Copy a model with its external files, whose names the .onnx file holds."""
+    shutil.copyfile(model, output)
+    for source in external_files(model) if model.suffix.lower() == ".onnx" else ():
+        target = output.parent / source.relative_to(model.parent)
+        if target.exists() or target.parent != output.parent:
+            raise InvalidArgumentError(
+                f"external data of {model} with a name of its own in the same folder",
+                str(source.relative_to(model.parent)),
+                "save the model as one file, or with its data in model.data",
+            )
+        shutil.copyfile(source, target)
 
 
 def _max_batch(manifest: Manifest, model: Path) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, WrongModelError
 from edgefr.io.protobuf import Message, encode_field, fields
 
 MAX_DETECTOR_BYTES = 64 << 20
@@ -21,7 +21,7 @@ MAX_DETECTOR_BYTES = 64 << 20
 HEAVY = ("Conv", "Gemm", "MatMul")
 """The operators that take nearly all of a recogniser's time. Their number formats are its precision."""
 
-_GRAPH, _METADATA = 7, 14  # of ModelProto
+_GRAPH, _METADATA, _FUNCTION = 7, 14, 25  # of ModelProto
 _KEY, _VALUE = 1, 2  # of StringStringEntryProto
 _NODE, _INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12  # of GraphProto
 _NODE_INPUT, _NODE_OUTPUT, _OP_TYPE, _ATTRIBUTE, _ATTRIBUTE_INT = 1, 2, 4, 5, 3  # of NodeProto, AttributeProto
@@ -111,6 +111,48 @@ def _last_axis(value: Message) -> int | None:
 
 
 @dataclass(frozen=True)
+class ParsedModel:
+    """An ONNX file whose graph is parsed once for several questions, which takes a millisecond or more.
+
+    Attributes:
+        path: The file.
+        graph: The graph, without fields if the file has none.
+        nodes: Its nodes.
+        initializers: Its weights.
+        functions: The functions of the model.
+    """
+
+    path: Path
+    graph: Message
+    nodes: list[Message]
+    initializers: list[Message]
+    functions: list[Message]
+
+    @classmethod
+    def read(cls, path: Path) -> ParsedModel:
+        """Parse an ONNX file.
+
+        Raises:
+            WrongModelError: The file is not an ONNX model.
+        """
+        try:
+            model = Message(map_file(path))
+            graph = next(iter(model.messages(_GRAPH)), Message(memoryview(b"")))
+            nodes, initializers = graph.messages(_NODE), graph.messages(_INITIALIZER)
+            return cls(path, graph, nodes, initializers, model.messages(_FUNCTION))
+        except (OSError, ValueError) as error:
+            raise damaged_model(path, error) from error
+
+
+def damaged_model(path: Path, error: Exception) -> WrongModelError:
+    """The error for a file that is not an ONNX model or cannot be read."""
+    found = getattr(error, "strerror", None) or str(error)
+    return WrongModelError(
+        f"an ONNX model in {path}", f"another or a damaged file ({found})", "make it again with `edgefr export`"
+    )
+
+
+@dataclass(frozen=True)
 class GraphPrecision:
     """How many of a graph's heavy nodes compute in each number format."""
 
@@ -129,38 +171,36 @@ class GraphPrecision:
         return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8}[precision] / total if total else 0.0
 
 
-def graph_precision(path: Path) -> GraphPrecision:
+def graph_precision(model: Path | ParsedModel) -> GraphPrecision:
     """Find out what an ONNX file computes in, from its nodes and not from its name or manifest.
 
     A heavy node is int8 if its first two inputs come from DequantizeLinear. Otherwise its format is that of its first
     floating-point input. Types follow from the inputs, weights and casts of the graph.
 
     Args:
-        path: An .onnx file.
+        model: An .onnx file.
 
     Returns:
         The number of heavy nodes in each format.
 
     Raises:
-        EdgefrError: The file is not an ONNX model.
+        WrongModelError: The file is not an ONNX model.
     """
+    parsed = ParsedModel.read(model) if isinstance(model, Path) else model
     try:
-        graphs = Message(map_file(path)).messages(_GRAPH)
-        return _count(graphs[0]) if graphs else GraphPrecision(0, 0, 0)
-    except (OSError, ValueError, LookupError) as error:
-        raise EdgefrError(
-            f"an ONNX model in {path}", f"another or a damaged file ({error})", "make it again with `edgefr export`"
-        ) from error
+        return _count(parsed)
+    except (ValueError, LookupError) as error:
+        raise damaged_model(parsed.path, error) from error
 
 
-def _count(graph: Message) -> GraphPrecision:
-    types = {tensor.text(_TENSOR_NAME): tensor.integer(_TENSOR_TYPE) for tensor in graph.messages(_INITIALIZER)}
-    for value in graph.messages(_GRAPH_INPUT):
+def _count(model: ParsedModel) -> GraphPrecision:
+    types = {tensor.text(_TENSOR_NAME): tensor.integer(_TENSOR_TYPE) for tensor in model.initializers}
+    for value in model.graph.messages(_GRAPH_INPUT):
         tensors = value.messages(_VALUE_TYPE, _TENSOR_OF_TYPE)
         types[value.text(_VALUE_NAME)] = tensors[0].integer(_ELEMENT_TYPE) if tensors else None
     dequantised: set[str] = set()
     count: Counter[str] = Counter()
-    for node in graph.messages(_NODE):
+    for node in model.nodes:
         op_type, inputs, outputs = node.text(_OP_TYPE), node.texts(_NODE_INPUT), node.texts(_NODE_OUTPUT)
         # All floating-point inputs of a standard operator have one type, which is that of its outputs.
         kind = next((types[name] for name in inputs if types.get(name) in (_FLOAT, _FLOAT16)), None)

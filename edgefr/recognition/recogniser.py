@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edgefr.errors import InvalidArgumentError, WrongModelError
-from edgefr.runtimes import open_backend
+from edgefr.manifest import warn_if_changed
+from edgefr.runtimes import FAKE, open_backend
 from edgefr.runtimes.base import Array, Backend, Description, TensorInfo
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces, Floats
 
@@ -19,6 +20,9 @@ LARGEST_BATCH = 1024
 
 UNIT_TOLERANCE = 0.005
 """How far the length of an embedding may be from 1: bf16 keeps 8 bits of each component."""
+
+SAME_EMBEDDING = 1e-6
+"""Embeddings whose components differ by less are the same: FP32 rounds to 6e-8 of each number."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +149,32 @@ def open_recogniser(
         threads: Number of threads it may use. None means all cores.
 
     Returns:
-        The recogniser.
+        The recogniser. If the model has changed since its manifest was written, a warning is logged, see
+        `manifest.warn_if_changed`.
 
     Raises:
-        WrongModelError: The model is not a recogniser.
+        WrongModelError: The model is not a recogniser, or gives no usable embeddings.
         EdgefrError: The file cannot be opened by the runtime.
     """
-    return Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
+    recogniser = Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
+    _check_embeddings(recogniser)
+    if path != FAKE:
+        warn_if_changed(path)
+    return recogniser
+
+
+def _check_embeddings(recogniser: Recogniser) -> None:
+    """Embed two pictures, so that a model without finite, different embeddings is refused before it decides."""
+    rows, columns = np.indices((FACE_SIZE, FACE_SIZE))
+    disc = np.hypot(rows - FACE_SIZE / 2, columns - FACE_SIZE / 2) < FACE_SIZE / 3
+    pictures = np.stack([2 * columns, np.where(disc, 200, rows)]).astype(np.uint8)  # (2, 112, 112)
+    first, second = recogniser.embed(np.repeat(pictures[..., None], 3, axis=3)).embedding
+    if np.abs(first - second).max() < SAME_EMBEDDING:
+        raise WrongModelError(
+            f"embeddings that depend on the picture from {recogniser.source}",
+            "the same one for different pictures",
+            "train or export the model again",
+        )
 
 
 def _check_description(description: Description, source: str) -> int:

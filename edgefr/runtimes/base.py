@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
+from edgefr.io.onnx_file import ParsedModel
+from edgefr.io.onnx_tensors import check_weights, has_full_range
 from edgefr.runtimes.processor import processor
 
 if TYPE_CHECKING:
@@ -189,6 +191,33 @@ def check_model_file(path: Path, suffix: str, runtime: str) -> Path:
     if not 0 < size <= MAX_MODEL_BYTES:
         raise WrongModelError(f"1 byte to 2 GiB in {path}", f"{size} bytes", "make it again with `edgefr export`")
     return path
+
+
+def check_onnx_file(path: Path, runtime: str) -> ParsedModel:
+    """Check an ONNX file before a library opens it: suffix, size, external data and weights.
+
+    Raises:
+        InvalidArgumentError: It has another suffix.
+        WrongModelError: It is not a whole ONNX model (`check_model_file`), a file of external data is missing or
+            outside its folder, or a weight is NaN or infinite.
+    """
+    model = ParsedModel.read(check_model_file(path, ".onnx", runtime))
+    check_weights(model)
+    return model
+
+
+def check_int8_range(model: ParsedModel) -> None:
+    """Check that this processor does not overflow in the sums of an INT8 file.
+
+    Raises:
+        WrongModelError: The weights have 8 bits, and the processor lacks VNNI.
+    """
+    if processor().saturates_int8 and has_full_range(model):
+        raise WrongModelError(
+            f"INT8 weights of 7 bits in {model.path} for a processor without VNNI",
+            "8 bits, with which sums overflow",
+            "build it on this machine with `edgefr build-engine MODEL --int8`",
+        )
 
 
 def load_error(path: Path, runtime: str, error: Exception) -> WrongModelError:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgefr.errors import WrongModelError
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, read_manifest
+from edgefr.runtimes.processor import processor
 
 MAX_ENGINE_BYTES = 4 << 30
 
@@ -22,6 +24,9 @@ REBUILD = "build it again with `edgefr build-engine`"
 
 ANY_OF_GPUS = "GPUs of "
 """Prefix of the device of an engine for several kinds of GPU. Their compute capabilities follow: `SM75 SM89`."""
+
+ANY, WITHOUT_VNNI = "any", "x86 without VNNI"
+"""Devices of runtimes that compile at every start: all of them, and those that need INT8 weights of 7 bits."""
 
 OR_LATER = "+"
 """Suffix of the version of an engine that later versions load, too."""
@@ -42,6 +47,16 @@ class Target:
     version: str
     device: str
     driver: str = ""
+
+    def for_precision(self, precision: str) -> Target:
+        """This target with the instructions that the arithmetic of a precision depends on.
+
+        Only INT8 does, on processors without VNNI, for which weights have 7 bits. Devices that are named with their
+        instruction sets stay as they are.
+        """
+        if precision == "int8" and self.device == ANY and processor().saturates_int8:
+            return replace(self, device=WITHOUT_VNNI)
+        return self
 
     def compare(self, here: Target) -> dict[str, bool]:
         """Name of a field -> whether a machine with the target `here` fits an engine that was built for this one."""
@@ -147,6 +162,30 @@ def check_engine(path: Path, here: Target) -> EngineRecord:
             version or for another device.
     """
     record = read_engine(path)
+    _check_target(record, here, path)
+    return record
+
+
+def check_onnx_engine(path: Path, here: Callable[[], Target] | None = None) -> None:
+    """Check an .onnx file that is to be loaded, if the manifest next to it says that it is an engine.
+
+    Args:
+        path: The .onnx file.
+        here: Gives the target of this machine in FP32. None checks the file only, for a runtime that it was not built
+            for.
+
+    Raises:
+        WrongModelError: As for `check_engine`.
+    """
+    manifest = read_manifest(path)
+    if manifest is None or manifest.kind != "engine":
+        return
+    record = read_engine(path)
+    if here is not None:
+        _check_target(record, here().for_precision(record.key.precision), path)
+
+
+def _check_target(record: EngineRecord, here: Target, path: Path) -> None:
     built_for = record.key.place
     for name, fits in built_for.compare(here).items():
         if not fits:
@@ -155,4 +194,3 @@ def check_engine(path: Path, here: Target) -> EngineRecord:
                 f"{path}, built for {getattr(built_for, name) or 'none'}",
                 f"{REBUILD} --{record.key.precision} --runtime {built_for.runtime}",
             )
-    return record

@@ -16,13 +16,14 @@ from edgefr.runtimes.base import (
     Runtime,
     TensorInfo,
     check_inputs,
-    check_model_file,
+    check_int8_range,
+    check_onnx_file,
     inference_error,
     load_error,
     select_precision,
 )
 from edgefr.runtimes.cuda_probe import require_gpu
-from edgefr.runtimes.engine_file import Target
+from edgefr.runtimes.engine_file import ANY, Target, check_onnx_engine
 
 RUNTIME, CUDA_RUNTIME = "onnxruntime", "onnxruntime-cuda"
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -56,14 +57,17 @@ class OnnxRuntimeBackend:
             UnavailableError: There is no GPU.
             MissingExtraError: The library is missing, or cannot use the GPU.
         """
-        check_model_file(path, ".onnx", runtime)
         library = _library()
+        model = check_onnx_file(path, runtime)
+        check_onnx_engine(path, _target if runtime == RUNTIME else None)
         providers = [CPU] if runtime == RUNTIME else _gpu_providers(library)
-        computed = graph_precision(path).name
+        computed = graph_precision(model).name
         self._runtime = runtime
         self._precision = select_precision(
             (computed,), precision, runtime, f"use --precision {computed} or --runtime openvino"
         )
+        if computed == "int8" and runtime == RUNTIME:
+            check_int8_range(model)
         options = library.SessionOptions()
         options.log_severity_level = FATAL
         options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
@@ -129,7 +133,7 @@ def _open(path: Path, name: str, precision: str, threads: int | None) -> OnnxRun
 
 def _target() -> Target:
     """ONNX Runtime compiles at every start, so that only its version counts."""
-    return Target(RUNTIME, _library().__version__, "any")
+    return Target(RUNTIME, _library().__version__, ANY)
 
 
 def _install() -> str:

@@ -18,12 +18,13 @@ from edgefr.runtimes.base import (
     Runtime,
     TensorInfo,
     check_inputs,
-    check_model_file,
+    check_int8_range,
+    check_onnx_file,
     inference_error,
     load_error,
     select_precision,
 )
-from edgefr.runtimes.engine_file import Target, check_engine
+from edgefr.runtimes.engine_file import Target, check_engine, check_onnx_engine
 from edgefr.runtimes.processor import processor
 from edgefr.types import EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY
 
@@ -62,7 +63,11 @@ class OpenVinoBackend:
             built_in = check_engine(path, _target()).key.precision
             self._precision = select_precision((built_in,), precision, RUNTIME, f"use --precision {built_in}")
         else:
-            computed = graph_precision(check_model_file(path, ".onnx", RUNTIME)).name
+            model = check_onnx_file(path, RUNTIME)
+            check_onnx_engine(path)
+            computed = graph_precision(model).name
+            if computed == "int8":
+                check_int8_range(model)
             offered = _offered_precisions(computed, native, path)
             self._precision = select_precision(offered, precision, RUNTIME, "use --precision fp32")
         settings = _settings(self._precision, native, threads)

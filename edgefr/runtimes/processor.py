@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CPUINFO, MEMINFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/proc/self/status")
 CLEAR_PEAK = Path("/proc/self/clear_refs")
 
+VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Linux's names of the instruction sets on x86 that add products of 8-bit numbers in 32 bits."""
+
 BF16_FLAGS = frozenset({"avx512_bf16", "avx_ne_convert"})
 """Linux's names of the instruction sets on x86 that OpenVINO needs for native bf16."""
+
+X86 = ("x86_64", "amd64", "i386", "i686")
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,26 @@ class Processor:
         model: Name of the product.
         cores: Number of cores that this process may use.
         flags: Instruction sets that Linux lists. Empty on other systems.
+        machine: Architecture, for example "x86_64".
     """
 
     model: str
     cores: int
     flags: frozenset[str]
+    machine: str = field(default_factory=platform.machine)
 
     @property
     def bf16(self) -> bool:
         """Whether it computes in bf16 natively."""
         return not BF16_FLAGS.isdisjoint(self.flags)
+
+    @property
+    def saturates_int8(self) -> bool:
+        """Whether sums of two products of 8-bit numbers are cut off at 16 bits, as `pmaddubsw` on x86 does.
+
+        INT8 weights must then have 7 bits. ARM adds in 32 bits.
+        """
+        return self.machine.lower() in X86 and VNNI_FLAGS.isdisjoint(self.flags)
 
 
 def processor() -> Processor:

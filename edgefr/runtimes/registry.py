@@ -77,11 +77,12 @@ def open_backend(
     return chosen.open(path, name, precision, threads)
 
 
-def local_target(runtime: str) -> Target:
+def local_target(runtime: str, precision: str = "fp32") -> Target:
     """The target that an engine must be built for to run on this machine.
 
     Args:
         runtime: Name of a runtime that has engines.
+        precision: Precision of the engine.
 
     Returns:
         Version, device and driver of the runtime here.
@@ -95,7 +96,7 @@ def local_target(runtime: str) -> Target:
     if chosen is None or chosen.target is None:
         names = ", ".join(entry.name for entry in _runtimes() if entry.target is not None)
         raise InvalidArgumentError(f"one of the runtimes {names} to build for", runtime, "choose another --runtime")
-    return chosen.target()
+    return chosen.target().for_precision(precision)
 
 
 def engine_suffixes() -> dict[str, str]:

@@ -179,7 +179,7 @@ def test_an_engine_for_another_device_is_refused_with_the_command_that_rebuilds_
 
 
 def test_an_unfinished_engine_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "local_target", lambda runtime: HERE)
+    monkeypatch.setattr(cache, "local_target", lambda runtime, precision: HERE)
     monkeypatch.setattr(cache, "model_digest", lambda model: KEY.onnx)
     with publish_folder(tmp_path / "engine") as temporary:
         write_engine(temporary)

@@ -23,7 +23,7 @@ OLD = replace(HERE, version="2025.1")
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    def target(runtime: str) -> Target:
+    def target(runtime: str, precision: str) -> Target:
         if runtime != HERE.runtime:
             raise EdgefrError("a GPU", "none", "buy one")
         return HERE

@@ -11,7 +11,7 @@ import numpy as np
 from edgefr.engines.precision.fp16 import fp16_from_fp32
 from edgefr.engines.precision.fp16_overflow import find_overflowing_nodes
 from edgefr.engines.precision.fp32_fallback import minimal_fp32_nodes
-from edgefr.engines.precision.int8 import calibrate_graph
+from edgefr.engines.precision.int8 import CalibratedGraph, calibrate_graph
 from edgefr.engines.precision.onnx_graph import onnx_session
 from edgefr.errors import InvalidArgumentError, require_extra
 from edgefr.io.onnx_file import HEAVY
@@ -39,7 +39,12 @@ class Conversion:
 
 
 def convert_precision(
-    model: onnx.ModelProto, precision: str, faces: Faces, cosine_min: float, runtime: str
+    model: onnx.ModelProto,
+    precision: str,
+    faces: Faces,
+    cosine_min: float,
+    runtime: str,
+    reduce_range: bool = False,
 ) -> Conversion:
     """Convert an FP32 graph.
 
@@ -54,6 +59,7 @@ def convert_precision(
         faces: (N, 112, 112, 3) aligned faces to compare and to calibrate on.
         cosine_min: The bound for the lowest cosine to the embedding in FP32.
         runtime: Name of the runtime. INT8 is symmetric for TensorRT.
+        reduce_range: Whether INT8 weights get 7 bits, see `Processor.saturates_int8`.
 
     Raises:
         InvalidArgumentError: The precision needs faces and there is none.
@@ -65,7 +71,8 @@ def convert_precision(
     min_cosine = 1 - MARGIN * (1 - cosine_min)
     if precision == "fp16":
         return _convert_to_fp16(model, faces, min_cosine)
-    return _convert_to_int8(model, faces, min_cosine, symmetric=runtime.startswith("tensorrt"))
+    graph = calibrate_graph(model, faces, runtime.startswith("tensorrt"), reduce_range)
+    return _convert_to_int8(model, graph, faces, min_cosine)
 
 
 def _convert_to_fp16(model: onnx.ModelProto, faces: Faces, min_cosine: float) -> Conversion:
@@ -83,8 +90,7 @@ def _convert_to_fp16(model: onnx.ModelProto, faces: Faces, min_cosine: float) ->
     return Conversion(fp16_from_fp32(model, kept), kept, len(few))
 
 
-def _convert_to_int8(model: onnx.ModelProto, faces: Faces, min_cosine: float, symmetric: bool) -> Conversion:
-    graph = calibrate_graph(model, faces, symmetric)
+def _convert_to_int8(model: onnx.ModelProto, graph: CalibratedGraph, faces: Faces, min_cosine: float) -> Conversion:
     is_near = _is_near(model, graph.int8, faces[:MAX_SEARCH_FACES], min_cosine)
     kept = minimal_fp32_nodes(graph.nodes(), is_near)
     return Conversion(graph.int8(kept), kept, len(faces))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefr.errors import WrongModelError, require_extra
-from edgefr.runtimes.base import check_model_file
+from edgefr.runtimes.base import check_onnx_file
 
 if TYPE_CHECKING:
     import onnx
@@ -18,7 +18,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
     Raises:
         WrongModelError: The file is missing or is not an ONNX model.
     """
-    check_model_file(path, ".onnx", "a conversion")
+    check_onnx_file(path, "a conversion")
     library = require_extra("onnx", "train")
     try:
         model: onnx.ModelProto = library.load(path)
