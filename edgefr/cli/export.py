@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgefr.cli.options import JsonOption, chosen_model
-from edgefr.cli.output import print_json, remark
+from edgefr.cli.output import print_json, remark, warn
 from edgefr.errors import InvalidArgumentError, require_extra
 
 
@@ -70,8 +70,16 @@ def export(
 
 def _export_to_triton(model: Path, repository: Path, python: bool, name: str | None, json: bool) -> None:
     from edgefr.export.triton_repository import triton_from_model
+    from edgefr.io.onnx_file import ParsedModel
+    from edgefr.io.onnx_tensors import has_full_range
 
     added = triton_from_model(model, repository, python, name)
+    is_int8 = added.fingerprint.precision == "int8" and model.suffix.lower() == ".onnx"
+    if is_int8 and has_full_range(ParsedModel.read(model)):
+        warn(
+            f"edgefr: the INT8 weights of {model} have 8 bits, with which sums overflow on an x86 server whose "
+            "processor lacks VNNI. For such a server, build the engine on a machine of its kind."
+        )
     if json:
         print_json(
             {

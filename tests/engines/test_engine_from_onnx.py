@@ -139,6 +139,52 @@ def test_a_damaged_engine_is_refused_and_built_again(build: Build) -> None:
     assert open_backend(again.path).describe().runtime == "openvino"
 
 
+def change_one_weight(path: Path) -> None:
+    """Change one bit of the file, in the middle of its largest weight."""
+    largest = max(onnx.load(path).graph.initializer, key=lambda weight: len(weight.raw_data)).raw_data
+    content = bytearray(path.read_bytes())
+    content[bytes(content).index(largest) + len(largest) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_engine_of_onnxruntime_with_one_changed_bit_is_refused(runtime: str, precision: str, build: Build) -> None:
+    pytest.importorskip(runtime)
+    built = build(precision, "onnxruntime")
+    open_recogniser(built.path, runtime)
+    change_one_weight(built.path)
+    with pytest.raises(
+        EdgefrError, match=r"expected the engine that the manifest of .*model\.onnx names, found another"
+    ):
+        open_recogniser(built.path, runtime)
+
+
+def test_an_engine_of_another_onnxruntime_is_refused_with_the_command(build: Build) -> None:
+    built = build("fp32", "onnxruntime")
+    path = manifest_path(built.path)
+    version = built.manifest.engine["key"]["place"]["version"]
+    path.write_text(path.read_text().replace(f'"version": "{version}"', '"version": "1.0"'))
+    with pytest.raises(EdgefrError, match=r"expected an engine for the version .* Build it again with .*--fp32"):
+        open_recogniser(built.path, "onnxruntime")
+
+
+def test_external_data_is_part_of_the_key_and_of_the_origin(build: Build, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source" / "m.onnx"
+    source.parent.mkdir()
+    onnx.save(onnx.load(model), source, save_as_external_data=True, location="m.data", size_threshold=1024)
+    data = source.with_name("m.data")
+    first = build("fp32", "onnxruntime", source=source)
+    assert first.manifest.made_from["onnx data m.data"] == {"file": "m.data", "sha256": sha256_of(data)}
+    assert 0.5 < first.manifest.engine["size_ratio"] < 2
+    weights = np.frombuffer(data.read_bytes(), np.float32).copy()
+    weights[100] *= 1.5
+    data.write_bytes(weights.tobytes())
+    second = build("fp32", "onnxruntime", source=source)
+    assert second.path != first.path
+    assert second.manifest.made_from["onnx"] == first.manifest.made_from["onnx"]
+
+
 @pytest.mark.parametrize("damage", ["engine gone", "engine altered", "manifest gone", "manifest cut off"])
 def test_any_damage_leads_to_a_new_build(damage: str, build: Build) -> None:
     built = build("fp32", "onnxruntime")

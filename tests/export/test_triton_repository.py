@@ -19,6 +19,7 @@ from edgefr.export.triton_repository import triton_from_model
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest, model_digest, model_manifest, read_manifest, write_manifest
 from edgefr.models import MINI, SPOT, shipped_model
+from edgefr.runtimes import open_backend
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord, Target
 from edgefr.runtimes.triton.model_fingerprint import ModelFingerprint
 from tests.conftest import REPOSITORY
@@ -74,6 +75,30 @@ def test_a_model_for_onnx_runtime(tmp_path: Path) -> None:
         == ModelFingerprint.of(shipped_model(MINI))
         == added.fingerprint
     )
+
+
+def with_external_data(model: Path, folder: Path, location: str) -> Path:
+    onnx = pytest.importorskip("onnx")
+    folder.mkdir()
+    path = folder / "m.onnx"
+    onnx.save(onnx.load(model), path, save_as_external_data=True, location=location, size_threshold=1024)
+    return path
+
+
+def test_external_data_is_served_with_its_model(model: Path, tmp_path: Path) -> None:
+    source = with_external_data(model, tmp_path / "source", "m.data")
+    added = triton_from_model(source, tmp_path / "repository")
+    assert contents(added.folder) == {"model.onnx", "model.onnx.json", "m.data"}
+    served = added.folder / "model.onnx"
+    assert model_digest(served) == added.fingerprint.sha256 == model_digest(source)
+    assert open_backend(served, "onnxruntime").describe() == open_backend(source, "onnxruntime").describe()
+
+
+def test_external_data_with_the_name_of_another_file_is_refused(model: Path, tmp_path: Path) -> None:
+    source = with_external_data(model, tmp_path / "source", "model.onnx")
+    with pytest.raises(EdgefrError, match=r"expected external data of .* with a name of its own"):
+        triton_from_model(source, tmp_path / "repository")
+    assert contents(tmp_path / "repository") == set()
 
 
 def test_additional_outputs_are_not_served(model: Path, tmp_path: Path) -> None:
