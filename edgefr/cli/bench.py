@@ -81,14 +81,21 @@ def _needs_timing(runtime: str, precision: str) -> bool:
 
 def _random_pair(arch: str) -> Path:
     """Two fused backbones with random weights. The file is kept, because the export takes a minute."""
-    import platformdirs
+    from edgefr.io.files import unwritable
+    from edgefr.io.user_folders import require_user_folder
 
     require_extra("torch", "train")
     from edgefr.export.random_weights import network_digest, onnx_of_random_pair
 
-    path = Path(platformdirs.user_cache_dir("edgefr")) / f"{arch}-pair-{network_digest()}.onnx"
+    fix = "set XDG_CACHE_HOME to a folder that you can write"
+    folder = require_user_folder("cache", "the exported pair", fix)
+    path = folder / f"{arch}-pair-{network_digest()}.onnx"
     if path.is_file():
         return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error, fix) from error
 
     remark(f"Exporting two fused {arch} backbones with random weights (once) ...")
     onnx_of_random_pair(arch, path)

@@ -208,6 +208,7 @@ def _location(gallery: str | None) -> Path | Address:
 
     if named := gallery or os.environ.get(GALLERY_VARIABLE):
         return parse_address(named)
-    import platformdirs
+    from edgefr.io.user_folders import require_user_folder
 
-    return Path(platformdirs.user_data_dir("edgefr")) / "people.gallery"
+    fix = f"name the gallery with --gallery or ${GALLERY_VARIABLE}"
+    return require_user_folder("data", "the default gallery", fix) / "people.gallery"

@@ -12,6 +12,7 @@ from edgefr.detection.spot import Spot
 from edgefr.detection.yunet import YuNet
 from edgefr.errors import WrongModelError
 from edgefr.io.onnx_file import graph_outputs
+from edgefr.io.user_folders import user_folder
 from edgefr.models import SPOT, find_model, shipped_model
 
 DETECTOR_VARIABLE = "EDGEFR_DETECTOR"
@@ -52,7 +53,6 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
 def _default_detector() -> Path:
     if path := os.environ.get(DETECTOR_VARIABLE):
         return Path(path)
-    import platformdirs
-
-    folder = Path(platformdirs.user_data_dir("edgefr")) / "detectors"
-    return next(iter(sorted(folder.glob("*.onnx"))), shipped_model(SPOT))
+    folder = user_folder("data")
+    own = () if folder is None else sorted((folder / "detectors").glob("*.onnx"))
+    return next(iter(own), shipped_model(SPOT))
