@@ -97,6 +97,11 @@ def install_command(extra: str) -> str:
     return f"pip install '{'.' if _is_from_checkout() else 'edgefr'}[{extra}]'"
 
 
+def update_command() -> str:
+    """The command that installs the newest edgefr, as it works where edgefr runs."""
+    return "git pull && pip install ." if _is_from_checkout() else "pip install --upgrade edgefr"
+
+
 def _is_from_checkout() -> bool:
     """Whether edgefr is imported from a source tree, or was installed from a folder (PEP 610)."""
     if Path(__file__).parents[1].joinpath("pyproject.toml").is_file():

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgefr import errors
-from edgefr.errors import EdgefrError, MissingExtraError, install_command, require_extra
+from edgefr.errors import EdgefrError, MissingExtraError, install_command, require_extra, update_command
 
 
 def test_an_error_is_one_sentence_and_its_fix() -> None:
@@ -48,6 +48,15 @@ def test_an_installed_package_installs_from_its_origin(
     monkeypatch.setattr(errors, "__file__", str(tmp_path / "site-packages/edgefr/errors.py"))
     monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
     assert install_command("cpu") == command
+
+
+def test_the_command_that_updates_works_where_edgefr_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert update_command() == "git pull && pip install ."
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "site-packages/edgefr/errors.py"))
+    monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: None))
+    assert update_command() == "pip install --upgrade edgefr"
 
 
 def test_without_metadata_the_package_is_installed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -98,6 +98,19 @@ def _export_to_triton(model: Path, repository: Path, python: bool, name: str | N
         )
 
 
+def _refuse_onnx(model: Path) -> NoReturn:
+    """Say what an .onnx file is instead of a checkpoint."""
+    from edgefr.recognition.recogniser import Recogniser
+    from edgefr.runtimes import open_backend
+
+    Recogniser(open_backend(model, "onnxruntime"), str(model))  # an error describes any other model
+    raise InvalidArgumentError(
+        "a checkpoint (.safetensors, .pt, .pth or .ckpt)",
+        f"{model}, which is exported already",
+        "use it with --model, or make it faster with `edgefr build-engine`",
+    )
+
+
 def _export_to_onnx(
     checkpoint: Path,
     output: Path,
@@ -107,6 +120,8 @@ def _export_to_onnx(
     colour: Literal["rgb", "bgr"] | None,
     json: bool,
 ) -> None:
+    if checkpoint.suffix.lower() == ".onnx":
+        _refuse_onnx(checkpoint)
     require_extra("torch", "train")
     from edgefr.data.sample_faces import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint

@@ -20,7 +20,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
-from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError
+from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError, update_command
 from edgefr.gallery.address import Address
 from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
 from edgefr.gallery.crypto.encryption import Keys, SealContext, new_key
@@ -83,7 +83,7 @@ class DatabaseGallery(Gallery):
             raise UnavailableError(
                 f"a gallery of version {VERSION} at {source}",
                 f"version {header.version}",
-                "update edgefr (pip install --upgrade edgefr)",
+                f"update edgefr ({update_command()})",
             )
         gallery = cls(store, context, gallery_key, header)
         gallery.purge()

@@ -25,6 +25,10 @@ SAME_EMBEDDING = 1e-6
 """Embeddings whose components differ by less are the same: FP32 rounds to 6e-8 of each number."""
 
 
+SHORTEST_EMBEDDING = 64
+"""Length from which the output of a foreign model counts as an embedding rather than as classes."""
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """The outputs of a recogniser for N faces.
@@ -179,6 +183,13 @@ def _check_embeddings(recogniser: Recogniser) -> None:
 
 def _check_description(description: Description, source: str) -> int:
     """Check inputs and outputs; gives the length of an embedding."""
+    if length := _float_embedding(description):
+        raise WrongModelError(
+            f"a recogniser with the input {INPUT} in {source}",
+            f"a float recogniser as other projects publish it (input {description.inputs[0]}, embedding of {length} "
+            "numbers), which edgefr cannot run as it is",
+            "export the checkpoint it was made from (.pt, .pth or .ckpt) with `edgefr export CHECKPOINT -o model.onnx`",
+        )
     if description.inputs != (INPUT,):
         raise _not_a_recogniser(f"input {INPUT}", description.inputs, source)
     outputs = {info.name: info for info in description.outputs}
@@ -193,6 +204,18 @@ def _check_description(description: Description, source: str) -> int:
     if not dim:
         raise _not_a_recogniser("a fixed embedding length K", (outputs[EMBEDDING],), source)
     return dim
+
+
+def _float_embedding(description: Description) -> int | None:
+    """The length of the embedding if a model maps a float picture to one, as those of insightface do; else None."""
+    if len(description.inputs) != 1 or not description.outputs:
+        return None
+    picture, embedding = description.inputs[0], description.outputs[0]
+    is_picture = picture.dtype in ("float32", "float16") and len(picture.shape) == 4 and 3 in picture.shape[1:]
+    if not is_picture or FACE_SIZE not in picture.shape or len(embedding.shape) != 2:
+        return None
+    length = embedding.shape[1]
+    return length if length is not None and length >= SHORTEST_EMBEDDING else None
 
 
 def _not_a_recogniser(expected: str, tensors: tuple[TensorInfo, ...], source: str) -> WrongModelError:

@@ -253,3 +253,66 @@ def test_wrong_arguments_are_exit_code_two(edgefr) -> None:
         told = edgefr(*arguments)
         assert told.code == 2
         assert told.out == ""
+
+
+@pytest.fixture
+def float_recogniser(tmp_path: Path) -> Path:
+    """A recogniser with the tensors of insightface's w600k_r50.onnx."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(0).standard_normal((3, 512)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input.1"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["683"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input.1", kind, ["batch", 3, 112, 112])],
+        [helper.make_tensor_value_info("683", kind, ["batch", 512])],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    path = tmp_path / "w600k_r50.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_verify_describes_a_float_recogniser(edgefr, runtime: str, float_recogniser: Path, tmp_path: Path) -> None:
+    pytest.importorskip(runtime)
+    data = pytest.importorskip("skimage.data")
+    photograph = tmp_path / "a.png"
+    cv2.imwrite(str(photograph), data.astronaut()[..., ::-1])
+    sentence = edgefr("verify", photograph, photograph, "-m", float_recogniser, "--runtime", runtime).sentence
+    assert "a float recogniser as other projects publish it (input input.1 float32 (B,3,112,112)" in sentence
+    assert "embedding of 512 numbers), which edgefr cannot run as it is" in sentence
+    assert "edgefr export CHECKPOINT" in sentence
+
+
+def test_export_describes_a_float_recogniser(edgefr, float_recogniser: Path, tmp_path: Path) -> None:
+    sentence = edgefr("export", float_recogniser, "-o", tmp_path / "m.onnx").sentence
+    assert "a float recogniser as other projects publish it" in sentence
+    assert "edgefr export CHECKPOINT" in sentence
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_export_of_an_exported_model_is_refused(edgefr, tmp_path: Path) -> None:
+    sentence = edgefr("export", "mini.onnx", "-o", tmp_path / "m.onnx").sentence
+    assert "expected a model at mini.onnx, found no such file" in sentence
+    sentence = edgefr("export", shipped_model(MINI), "-o", tmp_path / "m.onnx").sentence
+    assert "which is exported already" in sentence
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["edgeface-xs/edgeface-xs.onnx", "mobilefacenet-512/fr_feature.onnx"])
+def test_published_recognisers_are_described(edgefr, name: str, shared: Path, tmp_path: Path) -> None:
+    sentence = edgefr("export", shared / "weights" / name, "-o", tmp_path / "m.onnx").sentence
+    assert "a float recogniser as other projects publish it" in sentence
+    assert "embedding of 512 numbers" in sentence
+
+
+@pytest.mark.shared
+def test_another_network_is_not_called_a_recogniser(edgefr, shared: Path, tmp_path: Path) -> None:
+    sentence = edgefr("export", shared / "weights/liveness-128/fr_liveness.onnx", "-o", tmp_path / "m.onnx").sentence
+    assert "float recogniser" not in sentence

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.bulk import check
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, install_command
 from edgefr.jobs.shard_worker import Settings, Worker
 from tests.conftest import REPOSITORY
 from tests.jobs.photographs import photographs
@@ -18,7 +18,7 @@ from tests.jobs.test_job_description import run_embed
 
 
 def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'edgefr[ray]'")
+    pytest.importorskip("ray", reason=f"ray is not installed: {install_command('ray')}")
     _, bad = photographs(tmp_path / "photographs", 600)
     words = [sys.executable, "-m", "tests.jobs.two_nodes", tmp_path / "photographs", tmp_path / "shards"]
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
@@ -31,7 +31,7 @@ def test_a_cluster_that_loses_a_node_makes_every_shard_once(tmp_path: Path) -> N
 
 
 def test_a_missing_cluster_is_reported(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'edgefr[ray]'")
+    pytest.importorskip("ray", reason=f"ray is not installed: {install_command('ray')}")
     photographs(tmp_path / "photographs", 2)
     done = run_embed(tmp_path / "photographs", "-o", tmp_path / "shards", "--ray", "127.0.0.1:1")
     assert done.returncode == 2

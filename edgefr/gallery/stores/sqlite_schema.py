@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgefr.errors import InvalidArgumentError, UnavailableError
+from edgefr.errors import InvalidArgumentError, UnavailableError, update_command
 from edgefr.gallery.crypto.encryption import damaged
 
 APPLICATION_ID = 0x45464747  # "EFGG"
@@ -76,7 +76,7 @@ def _check_kind(database: sqlite3.Connection, path: Path) -> None:
         raise UnavailableError(
             f"a gallery of version {len(MIGRATIONS)} or older in {path}",
             f"version {version}",
-            "update edgefr (pip install --upgrade edgefr), or restore a copy if the file is damaged",
+            f"update edgefr ({update_command()}), or restore a copy if the file is damaged",
         )
 
 
