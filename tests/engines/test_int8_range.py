@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
+from edgefr.data.sample_faces import astronaut_faces  # noqa: E402
 from edgefr.engines.device_profile import read_profile  # noqa: E402
 from edgefr.engines.engine_from_onnx import BuildFaces, BuiltEngine, engine_from_onnx  # noqa: E402
 from edgefr.engines.precision.int8 import calibrate_graph  # noqa: E402
@@ -19,6 +22,7 @@ from edgefr.errors import WrongModelError  # noqa: E402
 from edgefr.io.onnx_file import ParsedModel  # noqa: E402
 from edgefr.io.onnx_tensors import has_full_range  # noqa: E402
 from edgefr.manifest import manifest_path, read_manifest  # noqa: E402
+from edgefr.models import MINI, shipped_model  # noqa: E402
 from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
 from edgefr.runtimes import processor as module  # noqa: E402
 from edgefr.runtimes.processor import VNNI_FLAGS, X86, Processor, processor  # noqa: E402
@@ -144,3 +148,39 @@ def test_an_export_to_triton_warns_of_weights_with_eight_bits(
         main()
     assert stop.value.code in (0, None)
     assert "lacks VNNI" in capsys.readouterr().err
+
+
+COMPARE = """
+import sys
+import edgefr, numpy as np, openvino
+core, faces = openvino.Core(), np.load(sys.argv[1])
+unit = lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True)
+fp32, *int8 = (
+    unit(core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({"image": faces})["embedding"])
+    for path in sys.argv[2:]
+)
+print(*((fp32 * embedding).sum(1).min() for embedding in int8))
+"""
+
+
+def test_the_reduced_range_keeps_the_embeddings_of_mini_on_an_older_processor(tmp_path: Path) -> None:
+    """OpenVINO restricted to AVX2, which has no VNNI, really saturates."""
+    pytest.importorskip("openvino")
+    if processor().machine.lower() not in X86:
+        pytest.skip("other processors add in 32 bits")
+    faces = astronaut_faces(32)
+    np.save(tmp_path / "faces.npy", faces)
+    for name, reduced in (("full", False), ("reduced", True)):
+        graph = calibrate_graph(read_graph(shipped_model(MINI)), faces, symmetric=False, reduce_range=reduced)
+        onnx.save(graph.int8(), tmp_path / f"{name}.onnx")
+    models = [shipped_model(MINI), tmp_path / "full.onnx", tmp_path / "reduced.onnx"]
+    result = subprocess.run(
+        [sys.executable, "-c", COMPARE, tmp_path / "faces.npy", *models],
+        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    full, reduced_range = map(float, result.stdout.split())
+    assert reduced_range > 0.98
+    assert full < reduced_range
