@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from edgefr.cli.gallery_bulk import check_shards_alone, enroll_shards, warn_about
 from edgefr.cli.gallery_options import Access, PlainOption, with_access
+from edgefr.cli.listing import left_out_document, warn_left_out, warn_other_files
 from edgefr.cli.options import (
     DetectorOption,
     FaceOption,
@@ -23,7 +24,9 @@ from edgefr.cli.options import (
     rotation_degrees,
 )
 from edgefr.cli.output import print_json, progress, table, warn
+from edgefr.detection.base import FacePolicy
 from edgefr.errors import InvalidArgumentError
+from edgefr.io.picture_files import PictureFinder, RejectedImage
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
@@ -53,6 +56,19 @@ def enroll(
         bool, typer.Option("--keep-crops", help="Keep the aligned faces, encrypted, for `gallery rebuild`.")
     ] = False,
     days: Annotated[float | None, typer.Option(min=0, help="Days until the person is removed. Default: never.")] = None,
+    face: Annotated[
+        FacePolicy | None,
+        typer.Option(
+            help="Which of several faces to use: largest, centre, or only (several are an error). Default: the largest "
+            "one if it is clearly the subject."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Enrol images that look unlike the person's others, or like another enrolled person, too."
+        ),
+    ] = False,
     *,
     access: Access,
     plain: PlainOption = False,
@@ -64,41 +80,56 @@ def enroll(
 ) -> None:
     """Enrol a person from photographs or a camera, or all people in a folder of folders.
 
-    Photographs that are not good enough are left out and listed on stderr with the reason; the exit code is then 2. A
-    person who is enrolled already gets additional images. With --from the exit code is 0, and the same command
-    continues after an interruption.
+    Photographs that are not good enough, and images that may show somebody else, are left out and listed on stderr
+    with the reason; the exit code is then 2. A person who is enrolled already gets additional images. With --from the
+    exit code is 0, and the same command continues after an interruption.
     """
     from edgefr.gallery.model_binding import ModelBinding
     from edgefr.recognition.verifier import Verifier
 
     if shards is not None:
-        check_shards_alone(name, images, folder, camera, keep_crops)
-    people = [] if shards is not None or camera is not None else _find_people(name, images or [], folder)
-    total = sum(len(person.photos) for person in people)
+        check_shards_alone(name, images, folder, camera, keep_crops, face)
+    if camera is not None and face is not None:
+        raise InvalidArgumentError("--camera without --face", "both", "leave out --face")
+    found = _People([], PictureFinder()) if shards or camera else _find_people(name, images or [], folder)
+    total = sum(len(person.photos) for person in found.people)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
-    expires_in_s = None if days is None else days * SECONDS_PER_DAY
+    settings = _Settings(keep_crops, None if days is None else days * SECONDS_PER_DAY, force, face)
     if shards is not None:
-        enroll_shards(shards, access, plain, verifier, expires_in_s, json)
+        enroll_shards(shards, access, plain, verifier, settings.expires_in_s, force, json)
         return
     done = []
     with access.open_or_create(plain, ModelBinding.of(verifier)) as opened:
         if camera is not None:
             person = _camera_name(name, images, folder)
-            done.append(_enroll_from_camera(camera, rotate, person, opened, verifier, keep_crops, expires_in_s))
+            done.append(_enroll_from_camera(camera, rotate, person, opened, verifier, settings))
         with progress("Enrolling", total) as advance:
-            for entry in people:
-                done.append(_enroll_person(entry, opened, verifier, keep_crops, expires_in_s, advance))
+            for entry in found.people:
+                done.append(_enroll_person(entry, opened, verifier, settings, advance))
+    warn_other_files(found.finder)
+    warn_left_out(found.finder.left_out)
     for result in done:
         warn_about(result)
     if json:
-        keys = ("name", "images", "refused", "unlike", "similar", "known")
+        keys = ("name", "images", "refused", "unlike", "similar", "known", "notes")
         documents = [{key: value for key, value in asdict(result).items() if key in keys} for result in done]
-        print_json({"gallery": str(access.path), "people": documents})
+        left_out = left_out_document(found.finder.left_out)
+        print_json({"gallery": str(access.path), "people": documents, "left_out": left_out})
     elif folder is not None:
         print(_summary(done, access.path))
     else:
         print("\n".join(_sentence(result, access.path) for result in done))
-    raise typer.Exit(2 if any(result.refused for result in done) else 0)
+    raise typer.Exit(2 if found.finder.left_out or any(result.refused for result in done) else 0)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How to enrol."""
+
+    crops: bool
+    expires_in_s: float | None
+    force: bool
+    face: FacePolicy | None
 
 
 @dataclass(frozen=True)
@@ -108,27 +139,46 @@ class _Person:
     name: str
     photos: list[Path]
     folder: Path | None = None
+    left_out: tuple[RejectedImage, ...] = ()
     error: InvalidArgumentError | None = None
 
 
+@dataclass(frozen=True)
+class _People:
+    """The people to enrol, and what belongs to none of them."""
+
+    people: list[_Person]
+    finder: PictureFinder
+
+
 def _enroll_person(
-    person: _Person, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None, advance: Any
+    person: _Person, gallery: Gallery, verifier: Verifier, settings: _Settings, advance: Any
 ) -> Enrolment:
     from edgefr.gallery.enrolment import Enrolment, enrol
-    from edgefr.recognition.batch import RejectedImage
 
     try:
         if person.error is not None:
             raise person.error
-        return enrol(gallery, verifier, person.name, person.photos, crops, expires_in_s, advance)
+        result = enrol(
+            gallery,
+            verifier,
+            person.name,
+            person.photos,
+            settings.crops,
+            settings.expires_in_s,
+            advance,
+            settings.force,
+            settings.face,
+        )
     except InvalidArgumentError as error:  # for example a folder whose name is not valid, or without photographs
         if person.folder is None:
             raise
-        return Enrolment(person.name, 0, (RejectedImage(str(person.folder), str(error)),))
+        result = Enrolment(person.name, 0, (RejectedImage(str(person.folder), str(error)),))
+    return replace(result, refused=(*person.left_out, *result.refused))
 
 
 def _enroll_from_camera(
-    camera: str, rotate: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None
+    camera: str, rotate: str, name: str, gallery: Gallery, verifier: Verifier, settings: _Settings
 ) -> Enrolment:
     from edgefr.camera.camera_enrolment import VIEWS, samples_from_camera
     from edgefr.camera.sources import open_source
@@ -139,8 +189,9 @@ def _enroll_from_camera(
 
     with progress("Look into the camera", VIEWS) as advance:
         source = open_source(camera, log)
-        views = samples_from_camera(source, verifier, crops, log, advance, rotation_degrees(rotate))
-    return enrol_samples(gallery, verifier, name, views, expires_in_s)
+        views = samples_from_camera(source, verifier, settings.crops, log, advance, rotation_degrees(rotate))
+    labels = {id(view): f"view {number} of {view.source}" for number, view in enumerate(views, 1)}
+    return enrol_samples(gallery, verifier, name, views, settings.expires_in_s, settings.force, labels)
 
 
 @with_access
@@ -194,26 +245,48 @@ def identify(
     raise typer.Exit(2 if rejected else int(any(answer["name"] is None for answer in answers)))
 
 
-def _find_people(name: str | None, images: Sequence[str], folder: Path | None) -> list[_Person]:
-    from edgefr.recognition.batch import list_photographs
+def _find_people(name: str | None, images: Sequence[str], folder: Path | None) -> _People:
+    from edgefr.recognition.batch import find_photographs
 
     if folder is None and name is not None and images:
-        return [_Person(name, list_photographs(images))]
+        found = find_photographs(images)
+        return _People([_Person(name, found.photographs)], found.finder)
     if folder is None or name is not None:
         raise InvalidArgumentError(
             "a name and photographs, or --folder", "neither or both", "run `edgefr gallery enroll NAME IMAGE...`"
         )
-    people = []
-    for entry in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else ():
-        try:
-            people.append(_Person(entry.name, list_photographs([str(entry)]), entry))
-        except InvalidArgumentError as error:
-            people.append(_Person(entry.name, [], entry, error))
+    finder, people = PictureFinder(), []
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"a folder with a folder of photographs for each person at {folder}",
+            f"that it cannot be read ({error.strerror})",
+            "check the path and its permissions",
+        ) from error
+    for entry in entries:
+        if entry.is_dir():
+            people.append(_find_person(entry, finder))
+        else:
+            finder.add_stray(str(entry), "a folder for each person")
     if not people:
         raise InvalidArgumentError(
             f"a folder of photographs for each person in {folder}", "no folders", "give NAME IMAGE..."
         )
-    return people
+    return _People(people, finder)
+
+
+def _find_person(folder: Path, others: PictureFinder) -> _Person:
+    """The person of a folder. Files that are no photographs are counted in `others`."""
+    from edgefr.recognition.batch import find_photographs
+
+    try:
+        found = find_photographs([str(folder)])
+    except InvalidArgumentError as error:
+        return _Person(folder.name, [], folder, error=error)
+    others.other_files += found.finder.other_files
+    others.repeated_links += found.finder.repeated_links
+    return _Person(folder.name, found.photographs, folder, tuple(found.finder.left_out))
 
 
 def _camera_name(name: str | None, images: Sequence[str] | None, folder: Path | None) -> str:
@@ -229,7 +302,7 @@ def _camera_name(name: str | None, images: Sequence[str] | None, folder: Path | 
 def _sentence(result: Enrolment, path: Path | Address) -> str:
     before = f" {_count(result.known, 'photograph')} had been enrolled before." if result.known else ""
     if result.images + result.known == 0:
-        return f"{result.name} was not enrolled: no photograph was good enough."
+        return f"{result.name} was not enrolled: every photograph was left out."
     if result.images == 0:
         return f"Nothing new for {result.name} in {path}.{before}"
     if result.extended:

@@ -125,6 +125,11 @@ class PictureFinder:
             )
         return False
 
+    def add_stray(self, path: str, expected: str) -> None:
+        """Report a file that is a picture, or count it otherwise, where there should be only `expected`."""
+        if self.accepts(path, lambda: os.path.isfile(path), lambda: _read_start(path)):  # noqa: PTH113
+            self._leave_out(path, expected, "a picture", "move it into the right folder")
+
     def summary(self) -> str:
         """What is not listed and need not be, in one line; empty if there is nothing."""
         parts = []
