@@ -68,10 +68,10 @@ def review_images(
 ) -> list[Review]:
     """Find images that do not look like their person, or that look like another one.
 
-    The images of a person are compared by the threshold of `verify`, see `find_unlike`. They are compared with other
-    people by the strictest calibrated threshold, because the whole gallery is searched. People who precede a person in
-    `people` count as enrolled. An image that is more similar to the enrolled images of its person than to anybody else
-    is accepted, so that twins need to be forced only once.
+    The images of a person are compared with each other, see `compare_images`, and with other people by a stricter
+    threshold, because the whole gallery is searched. People who precede a person in `people` count as enrolled. An
+    image that is more similar to the others of its person than to anybody else is accepted: in a large gallery, many
+    people have a neighbour beyond the threshold, and twins need to be forced only once.
 
     Args:
         gallery: The gallery.
@@ -85,41 +85,69 @@ def review_images(
     limits = Limits.of(verifier.manifest, verifier.recogniser.description.precision)
     if limits is None:
         return [Review(new) for _, _, new in people]
-    neighbours = _Neighbours(gallery, people, limits)
+    examined = [_Examined.of(candidate, limits) for candidate in people]
+    neighbours = _Neighbours(gallery, examined)
     reviews = []
-    for candidate in people:
-        review = _review(candidate, neighbours, limits, labels)
-        neighbours.add(candidate[0], [*candidate[1], *review.accepted])
+    for person in examined:
+        review = _review(person, neighbours, limits, labels)
+        neighbours.add(person.name, [*person.existing, *review.accepted])
         reviews.append(review)
     return reviews
 
 
-def find_unlike(existing: Sequence[FaceSample], new: Sequence[FaceSample], limit: float) -> dict[int, float]:
+@dataclass(frozen=True)
+class Comparison:
+    """How similar the new images of a person are to the other images of the person.
+
+    Attributes:
+        similarities: (N,) float32, cosine similarity of each new image to the template of the others that look like the
+            person; -1 if there are none.
+        unlike: Indices of the images that do not look like the person.
+    """
+
+    similarities: Floats
+    unlike: frozenset[int]
+
+
+def compare_images(existing: Sequence[FaceSample], new: Sequence[FaceSample], limit: float) -> Comparison:
     """Find the images of a person that do not look like the others.
 
-    The image that is least similar to the template of all others is removed, until the rest are similar enough. If
-    nothing is enrolled and no more than half of the images remain, it is unknown which of them show the person, so that
-    all of them are returned.
+    Enrolled images are not doubted: the most similar new image joins them, and so on, as long as it is similar enough.
+    If there are none, the image that is least similar to all others is removed, and so on, until the rest are similar
+    enough. If no more than half of them remain, it is unknown which show the person, and none does.
 
     Args:
-        existing: Enrolled images, which are not doubted.
+        existing: Enrolled images.
         new: Images to compare.
         limit: Lowest similarity of images of one person.
-
-    Returns:
-        Index in `new` -> similarity to the other images, for each image that does not look like them.
     """
-    kept, unlike = list(range(len(new))), dict[int, float]()
-    while kept and len(kept) + len(existing) > 1:
-        similarities = _leave_one_out([*existing, *(new[index] for index in kept)])[len(existing) :]
-        worst = int(similarities.argmin())
+    if existing:
+        return _compare_with_enrolled(existing, new, limit)
+    kept, similarities = list(range(len(new))), np.full(len(new), -1.0, np.float32)
+    while len(kept) > 1:
+        similarities[kept] = _leave_one_out([new[index] for index in kept])
+        worst = min(kept, key=lambda index: similarities[index])
         if similarities[worst] >= limit:
             break
-        unlike[kept.pop(worst)] = float(similarities[worst])
-    if unlike and not existing and 2 * len(kept) <= len(new):
-        similarities = _leave_one_out(new)
-        unlike.update((index, float(similarities[index])) for index in kept)
-    return unlike
+        kept.remove(worst)
+    if 2 * len(kept) <= len(new):
+        similarities, kept = _leave_one_out(new) if len(new) > 1 else similarities, []
+    return Comparison(similarities, frozenset(range(len(new))) - set(kept))
+
+
+def _compare_with_enrolled(existing: Sequence[FaceSample], new: Sequence[FaceSample], limit: float) -> Comparison:
+    samples, pending = list(existing), set(range(len(new)))
+    embeddings = np.stack([entry.embedding for entry in new]) if new else np.zeros((0, 1), np.float32)
+    similarities = np.full(len(new), -1.0, np.float32)
+    while pending:
+        waiting = sorted(pending)
+        similarities[waiting] = embeddings[waiting] @ fuse_template(samples)
+        best = max(waiting, key=lambda index: similarities[index])
+        if similarities[best] < limit:
+            break
+        samples.append(new[best])
+        pending.remove(best)
+    return Comparison(similarities, frozenset(pending))
 
 
 def _leave_one_out(samples: Sequence[FaceSample]) -> Floats:
@@ -133,13 +161,37 @@ def _leave_one_out(samples: Sequence[FaceSample]) -> Floats:
     return np.where(lengths > 1e-6, products / np.maximum(lengths, 1e-6), -1.0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Examined:
+    """A candidate whose images are compared with each other, and the template of those that look like the person."""
+
+    name: str
+    existing: Sequence[FaceSample]
+    new: Sequence[FaceSample]
+    comparison: Comparison
+    template: Floats | None
+
+    @classmethod
+    def of(cls, candidate: Candidate, limits: Limits) -> _Examined:
+        name, existing, new = candidate
+        comparison = compare_images(existing, new, limits.pair)
+        consistent = [entry for index, entry in enumerate(new) if index not in comparison.unlike]
+        samples = [*existing, *(consistent or new)]
+        return cls(name, existing, new, comparison, fuse_template(samples) if samples else None)
+
+    def cohesion(self) -> float:
+        """Mean similarity of the images that look like the person; -1 if there are no several."""
+        indices = [index for index in range(len(self.new)) if index not in self.comparison.unlike]
+        return float(self.comparison.similarities[indices].mean()) if indices else -1.0
+
+
 class _Neighbours:
     """The people of other names who are most similar to the images and templates of candidates."""
 
-    def __init__(self, gallery: Gallery, people: Sequence[Candidate], limits: Limits) -> None:
+    def __init__(self, gallery: Gallery, people: Sequence[_Examined]) -> None:
         vectors: dict[bytes, Floats] = {}
-        for _, existing, new in people:
-            for vector in (*(entry.embedding for entry in new), _template(existing, new, limits)):
+        for person in people:
+            for vector in (*(entry.embedding for entry in person.new), person.template):
                 if vector is not None:
                     vectors[vector.tobytes()] = vector
         hits = gallery.search_all(np.stack(list(vectors.values())), top=3) if vectors else []
@@ -163,41 +215,23 @@ class _Neighbours:
         return sorted((hit for hit in hits.values() if hit.name != name), key=lambda hit: -hit.similarity)
 
 
-def _template(existing: Sequence[FaceSample], new: Sequence[FaceSample], limits: Limits) -> Floats | None:
-    """The template of the images that look like one person, or of all if none do."""
-    unlike = find_unlike(existing, new, limits.pair)
-    consistent = [entry for index, entry in enumerate(new) if index not in unlike]
-    samples = [*existing, *(consistent or new)]
-    return fuse_template(samples) if samples else None
-
-
-def _review(candidate: Candidate, neighbours: _Neighbours, limits: Limits, labels: Mapping[int, str]) -> Review:
-    name, existing, new = candidate
-    unlike = find_unlike(existing, new, limits.pair)
-    template = _template(existing, new, limits)
-    hits = [] if template is None else neighbours.find(name, template)
+def _review(person: _Examined, neighbours: _Neighbours, limits: Limits, labels: Mapping[int, str]) -> Review:
+    hits = [] if person.template is None else neighbours.find(person.name, person.template)
     similar = tuple(hit for hit in hits if hit.similarity >= limits.gallery)
-    own = fuse_template(existing) if existing else None
+    # The templates of one person under two names are more similar than each image is to a template.
+    same = similar[0] if similar and not person.existing and similar[0].similarity >= person.cohesion() else None
     accepted, doubtful = [], []
-    for index, sample in enumerate(new):
-        label = labels.get(id(sample), sample.source)
-        other = _resembled(sample, own, neighbours.find(name, sample.embedding), limits)
-        if own is None and other is None and similar and index not in unlike:
-            other = similar[0]  # the template of all images is more similar than each of them
-        if index in unlike:
-            doubtful.append((sample, _unlike_error(label, name, unlike[index], other, limits)))
-        elif other is not None:
-            doubtful.append((sample, _similar_error(label, other)))
+    for index, sample in enumerate(person.new):
+        label, own = labels.get(id(sample), sample.source), float(person.comparison.similarities[index])
+        hits = neighbours.find(person.name, sample.embedding)
+        other = hits[0] if hits and hits[0].similarity >= max(limits.gallery, own) else None
+        if index in person.comparison.unlike:
+            doubtful.append((sample, _unlike_error(label, person.name, own, other, limits)))
+        elif other or same:
+            doubtful.append((sample, _similar_error(label, other or same)))
         else:
             accepted.append(sample)
-    return Review(accepted, doubtful, [new[index] for index in sorted(unlike)], similar)
-
-
-def _resembled(sample: FaceSample, own: Floats | None, hits: Sequence[Hit], limits: Limits) -> Hit | None:
-    """The other person that an image looks like, unless it is more similar to the enrolled images of its own."""
-    if not hits or hits[0].similarity < limits.gallery:
-        return None
-    return None if own is not None and float(own @ sample.embedding) > hits[0].similarity else hits[0]
+    return Review(accepted, doubtful, [person.new[index] for index in sorted(person.comparison.unlike)], similar)
 
 
 def _unlike_error(label: str, name: str, similarity: float, other: Hit | None, limits: Limits) -> DoubtfulImageError:

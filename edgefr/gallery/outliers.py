@@ -9,7 +9,7 @@ import numpy as np
 
 from edgefr.errors import WrongModelError
 from edgefr.gallery.base import Gallery
-from edgefr.gallery.enrolment_review import Limits, find_unlike
+from edgefr.gallery.enrolment_review import Limits, compare_images
 from edgefr.gallery.model_binding import model_identity
 from edgefr.gallery.records import FaceSample, Person
 from edgefr.manifest import model_digest, model_manifest
@@ -103,8 +103,11 @@ class OutlierSearch:
 
     def add(self, person: Person, samples: list[FaceSample]) -> None:
         """Examine a person."""
-        for index, similarity in sorted(find_unlike([], samples, self._limits.pair).items()):
-            self._outliers.images.append(ImageOutlier(person.name, samples[index].source, similarity))
+        comparison = compare_images([], samples, self._limits.pair)
+        self._outliers.images += (
+            ImageOutlier(person.name, samples[index].source, float(comparison.similarities[index]))
+            for index in sorted(comparison.unlike)
+        )
         self._batch.append((person.name, person.template))
         if len(self._batch) == BATCH:
             self._search()
