@@ -227,8 +227,8 @@ def _review(person: _Examined, neighbours: _Neighbours, limits: Limits, labels: 
         other = hits[0] if hits and hits[0].similarity >= max(limits.gallery, own) else None
         if index in person.comparison.unlike:
             doubtful.append((sample, _unlike_error(label, person.name, own, other, limits)))
-        elif other or same:
-            doubtful.append((sample, _similar_error(label, other or same)))
+        elif (resembled := other or same) is not None:
+            doubtful.append((sample, _similar_error(label, resembled)))
         else:
             accepted.append(sample)
     return Review(accepted, doubtful, [person.new[index] for index in sorted(person.comparison.unlike)], similar)

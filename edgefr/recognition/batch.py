@@ -59,8 +59,16 @@ def find_photographs(arguments: Sequence[str]) -> PhotographList:
 
 
 def list_photographs(arguments: Sequence[str]) -> list[Path]:
-    """The photographs of `find_photographs`, for callers that need not report what is left out."""
-    return find_photographs(arguments).photographs
+    """The photographs of `find_photographs`, for callers that do not report what is left out.
+
+    Raises:
+        InvalidArgumentError: There are none.
+    """
+    found = find_photographs(arguments)
+    if not found.photographs and found.finder.left_out:
+        reason = found.finder.left_out[0].reason.rstrip(".")
+        raise InvalidArgumentError("photographs", f"none. The first that was left out: {reason}", "check the path")
+    return found.photographs
 
 
 def no_photographs(argument: str, finder: PictureFinder) -> InvalidArgumentError:

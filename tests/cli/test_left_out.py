@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from edgefr.cli.gallery import _find_people
+from edgefr.cli.gallery_enroll import _find_people
 from edgefr.detection.registry import open_detector
 from edgefr.jobs.embedding_shards import read_rows
 from edgefr.jobs.job_description import read_job
