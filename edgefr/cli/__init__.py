@@ -27,6 +27,7 @@ from edgefr.cli import (
     export,
     gallery,
     gallery_admin,
+    gallery_enroll,
     parity,
     prune_engines,
     sweep,
@@ -63,7 +64,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 GALLERY_COMMANDS: dict[str, Command] = {
-    "enroll": gallery.enroll,
+    "enroll": gallery_enroll.enroll,
     "identify": gallery.identify,
     "list": gallery_admin.list_people,
     "show": gallery_admin.show,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefr.cli.listing import warn_left_out, warn_other_files
 from edgefr.cli.options import DetectorOption, FaceOption, JsonOption
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import InvalidArgumentError
@@ -56,6 +57,8 @@ def check(
     workers = min(workers or os.cpu_count() or 1, 1 + len(names) // 1000)
     with progress("Checking", len(names)) as advance:
         report = checks.check(folder, names, workers, advance)
+    warn_other_files(folder.finder)
+    warn_left_out(folder.finder.left_out)
     if json:
         print_json({"path": str(faces), "clean": report.clean, **asdict(report)})
     else:
@@ -113,6 +116,7 @@ def align(
     folder, finder = open_faces(photos), open_detector(detector)
     with progress("Aligning", len(folder.names)) as advance:
         result = align_faces(folder, finder, face, output, advance)
+    warn_other_files(folder.finder)
     for reason in result.left_out.values():
         warn(f"edgefr: left out: {reason}")
     if json:

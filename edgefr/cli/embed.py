@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefr.cli.listing import MAX_LISTED, left_out_document, warn_left_out, warn_other_files
 from edgefr.cli.options import (
     DetectorOption,
     FaceOption,
@@ -27,9 +28,6 @@ from edgefr.models import SPOT
 if TYPE_CHECKING:
     from edgefr.jobs.embedding_job import Workers
     from edgefr.recognition.verifier import Verifier
-
-MAX_LISTED = 10
-"""Rejected photographs of a job that are printed on stderr. All are in its shards."""
 
 
 def embed(
@@ -62,7 +60,8 @@ def embed(
     left out and listed on stderr; the exit code is then 2.
 
     A folder (-o NAME without a suffix) gets shards with a row for every photograph: its face, or why it has none. The
-    same command resumes a job that was interrupted. The exit code is 0 when the job is complete.
+    same command resumes a job that was interrupted. The exit code is 0 when the job is complete, and 2 if a folder
+    cannot be read or a picture has an unknown suffix. HEIC and AVIF photographs need the extra `photos`.
     """
     from edgefr.jobs.embedding_job import Workers
     from edgefr.jobs.job_description import DEFAULT_SHARD
@@ -96,16 +95,18 @@ class _Options:
 
 
 def _embed_to_file(images: Sequence[str], output: Path, options: _Options, json: bool) -> None:
-    from edgefr.recognition.batch import embed_photographs, list_photographs, save_npz
+    from edgefr.recognition.batch import embed_photographs, find_photographs, save_npz
 
-    photos = list_photographs(images)
-    if not photos:
+    found = find_photographs(images)
+    photos = found.photographs
+    if not images:
         raise InvalidArgumentError("photographs", "none", "name files, folders or globs")
+    warn_other_files(found.finder)
     verifier = options.open_verifier(len(photos))
     with progress("Embedding", len(photos)) as advance:
         faces, rejected = embed_photographs(verifier, photos, options.face, options.batch, advance)
-    for image in rejected:
-        warn(f"edgefr: left out: {image.reason}")
+    rejected = [*found.finder.left_out, *rejected]
+    warn_left_out(rejected)
     if not faces:
         raise NoFaceError(
             f"a usable face in at least one of {len(photos)} photographs", "none", "see the reasons above"
@@ -117,7 +118,7 @@ def _embed_to_file(images: Sequence[str], output: Path, options: _Options, json:
             {
                 "output": str(output),
                 "images": len(faces),
-                "left_out": [{"path": image.path, "reason": image.reason} for image in rejected],
+                "left_out": left_out_document(rejected),
                 **_describe_models(verifier),
             }
         )
@@ -139,6 +140,7 @@ def _embed_to_shards(
     json: bool,
 ) -> None:
     from edgefr.gallery.model_binding import ModelBinding
+    from edgefr.io.picture_files import PictureFinder
     from edgefr.jobs.embedding_job import run_embedding_job
     from edgefr.jobs.embedding_shards import read_rejected
     from edgefr.jobs.job_description import Job
@@ -147,7 +149,10 @@ def _embed_to_shards(
     from edgefr.runtimes import FAKE
 
     remark("edgefr: listing photographs ...")
-    paths = list_paths(images, listed)
+    finder = PictureFinder()
+    paths = list_paths(images, listed, finder)
+    warn_other_files(finder)
+    warn_left_out(finder.left_out, MAX_LISTED)
     verifier = options.open_verifier(len(paths))
     job = Job.of(paths, shard, options.face, ModelBinding.of(verifier))
     settings = Settings(
@@ -173,6 +178,7 @@ def _embed_to_shards(
                 "images": embedded,
                 "refused": result.refused,
                 "before": result.before,
+                "left_out": left_out_document(finder.left_out),
                 "shards": job.shards,
                 **_describe_models(verifier),
             }
@@ -182,6 +188,7 @@ def _embed_to_shards(
             f"Wrote {embedded:,} embeddings to {job.shards:,} shards in {output} ({verifier.model.name}); "
             f"{result.refused:,} photographs were left out."
         )
+    raise typer.Exit(2 if finder.left_out else 0)
 
 
 def _describe_models(verifier: Verifier) -> dict[str, object]:

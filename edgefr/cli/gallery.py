@@ -1,146 +1,23 @@
-"""edgefr gallery enroll and identify."""
+"""edgefr gallery identify."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
-from edgefr.cli.gallery_bulk import check_shards_alone, enroll_shards, warn_about
-from edgefr.cli.gallery_options import Access, PlainOption, with_access
+from edgefr.cli.gallery_options import Access, with_access
 from edgefr.cli.options import (
     DetectorOption,
     FaceOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
-    RotateOption,
     RuntimeOption,
     chosen_model,
-    rotation_degrees,
 )
-from edgefr.cli.output import print_json, progress, table, warn
-from edgefr.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from edgefr.gallery.address import Address
-    from edgefr.gallery.base import Gallery
-    from edgefr.gallery.enrolment import Enrolment
-    from edgefr.recognition.verifier import Verifier
-
-SECONDS_PER_DAY = 86_400.0
-
-
-@with_access
-def enroll(
-    name: Annotated[str | None, typer.Argument(help="The person on the photographs.")] = None,
-    images: Annotated[list[str] | None, typer.Argument(help="Photographs, folders of them, or globs.")] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Instead of a name: a folder with a folder of photographs for each person.")
-    ] = None,
-    shards: Annotated[
-        Path | None,
-        typer.Option("--from", help="Instead of photographs: the output of `edgefr embed -o FOLDER` for such folders."),
-    ] = None,
-    camera: Annotated[
-        str | None, typer.Option(help="Instead of photographs: a camera or film, named as for `edgefr watch`.")
-    ] = None,
-    rotate: RotateOption = "auto",
-    keep_crops: Annotated[
-        bool, typer.Option("--keep-crops", help="Keep the aligned faces, encrypted, for `gallery rebuild`.")
-    ] = False,
-    days: Annotated[float | None, typer.Option(min=0, help="Days until the person is removed. Default: never.")] = None,
-    *,
-    access: Access,
-    plain: PlainOption = False,
-    model: ModelOption = None,
-    detector: DetectorOption = None,
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "auto",
-    json: JsonOption = False,
-) -> None:
-    """Enrol a person from photographs or a camera, or all people in a folder of folders.
-
-    Photographs that are not good enough are left out and listed on stderr with the reason; the exit code is then 2. A
-    person who is enrolled already gets additional images. With --from the exit code is 0, and the same command
-    continues after an interruption.
-    """
-    from edgefr.gallery.model_binding import ModelBinding
-    from edgefr.recognition.verifier import Verifier
-
-    if shards is not None:
-        check_shards_alone(name, images, folder, camera, keep_crops)
-    people = [] if shards is not None or camera is not None else _find_people(name, images or [], folder)
-    total = sum(len(person.photos) for person in people)
-    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
-    expires_in_s = None if days is None else days * SECONDS_PER_DAY
-    if shards is not None:
-        enroll_shards(shards, access, plain, verifier, expires_in_s, json)
-        return
-    done = []
-    with access.open_or_create(plain, ModelBinding.of(verifier)) as opened:
-        if camera is not None:
-            person = _camera_name(name, images, folder)
-            done.append(_enroll_from_camera(camera, rotate, person, opened, verifier, keep_crops, expires_in_s))
-        with progress("Enrolling", total) as advance:
-            for entry in people:
-                done.append(_enroll_person(entry, opened, verifier, keep_crops, expires_in_s, advance))
-    for result in done:
-        warn_about(result)
-    if json:
-        keys = ("name", "images", "refused", "unlike", "similar", "known")
-        documents = [{key: value for key, value in asdict(result).items() if key in keys} for result in done]
-        print_json({"gallery": str(access.path), "people": documents})
-    elif folder is not None:
-        print(_summary(done, access.path))
-    else:
-        print("\n".join(_sentence(result, access.path) for result in done))
-    raise typer.Exit(2 if any(result.refused for result in done) else 0)
-
-
-@dataclass(frozen=True)
-class _Person:
-    """A person to enrol; `error` is raised by a single person, and leaves this one of a folder out."""
-
-    name: str
-    photos: list[Path]
-    folder: Path | None = None
-    error: InvalidArgumentError | None = None
-
-
-def _enroll_person(
-    person: _Person, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None, advance: Any
-) -> Enrolment:
-    from edgefr.gallery.enrolment import Enrolment, enrol
-    from edgefr.recognition.batch import RejectedImage
-
-    try:
-        if person.error is not None:
-            raise person.error
-        return enrol(gallery, verifier, person.name, person.photos, crops, expires_in_s, advance)
-    except InvalidArgumentError as error:  # for example a folder whose name is not valid, or without photographs
-        if person.folder is None:
-            raise
-        return Enrolment(person.name, 0, (RejectedImage(str(person.folder), str(error)),))
-
-
-def _enroll_from_camera(
-    camera: str, rotate: str, name: str, gallery: Gallery, verifier: Verifier, crops: bool, expires_in_s: float | None
-) -> Enrolment:
-    from edgefr.camera.camera_enrolment import VIEWS, samples_from_camera
-    from edgefr.camera.sources import open_source
-    from edgefr.gallery.enrolment import enrol_samples
-
-    def log(text: str) -> None:
-        warn(f"edgefr: {text}")
-
-    with progress("Look into the camera", VIEWS) as advance:
-        source = open_source(camera, log)
-        views = samples_from_camera(source, verifier, crops, log, advance, rotation_degrees(rotate))
-    return enrol_samples(gallery, verifier, name, views, expires_in_s)
+from edgefr.cli.output import print_json, progress, warn
 
 
 @with_access
@@ -192,78 +69,6 @@ def identify(
     else:
         print("\n".join(_answer(answer, limit.value) for answer in answers))
     raise typer.Exit(2 if rejected else int(any(answer["name"] is None for answer in answers)))
-
-
-def _find_people(name: str | None, images: Sequence[str], folder: Path | None) -> list[_Person]:
-    from edgefr.recognition.batch import list_photographs
-
-    if folder is None and name is not None and images:
-        return [_Person(name, list_photographs(images))]
-    if folder is None or name is not None:
-        raise InvalidArgumentError(
-            "a name and photographs, or --folder", "neither or both", "run `edgefr gallery enroll NAME IMAGE...`"
-        )
-    people = []
-    for entry in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else ():
-        try:
-            people.append(_Person(entry.name, list_photographs([str(entry)]), entry))
-        except InvalidArgumentError as error:
-            people.append(_Person(entry.name, [], entry, error))
-    if not people:
-        raise InvalidArgumentError(
-            f"a folder of photographs for each person in {folder}", "no folders", "give NAME IMAGE..."
-        )
-    return people
-
-
-def _camera_name(name: str | None, images: Sequence[str] | None, folder: Path | None) -> str:
-    from edgefr.gallery.records import check_name
-
-    if name is None or images or folder is not None:
-        raise InvalidArgumentError(
-            "only a name with --camera", "none, or photographs", "run `edgefr gallery enroll NAME --camera 0`"
-        )
-    return check_name(name)
-
-
-def _sentence(result: Enrolment, path: Path | Address) -> str:
-    before = f" {_count(result.known, 'photograph')} had been enrolled before." if result.known else ""
-    if result.images + result.known == 0:
-        return f"{result.name} was not enrolled: no photograph was good enough."
-    if result.images == 0:
-        return f"Nothing new for {result.name} in {path}.{before}"
-    if result.extended:
-        return f"Added {_count(result.images, 'image')} to {result.name} in {path}.{before}"
-    return f"Enrolled {result.name} ({_count(result.images, 'image')}) in {path}.{before}"
-
-
-def _summary(results: Sequence[Enrolment], path: Path | Address) -> str:
-    """A table of all people: what was added, what was left out, and why someone was not enrolled."""
-    texts = [_outcome(result) for result in results]
-    width = max(len(text) for text in texts)  # the table aligns its last column to the right
-    rows = [
-        [result.name, str(result.images), str(result.known), str(len(result.refused)), text.ljust(width)]
-        for result, text in zip(results, texts, strict=True)
-    ]
-    enrolled = sum(result.images + result.known > 0 for result in results)
-    return "\n".join(
-        (
-            table(["name", "added", "known", "left out", "result".ljust(width)], rows),
-            f"{enrolled:,} of {_count(len(results), 'person', 'people')} enrolled in {path}.",
-        )
-    )
-
-
-def _outcome(result: Enrolment) -> str:
-    if result.images + result.known == 0:
-        return f"not enrolled: {result.refused[0].reason}" if result.refused else "not enrolled: no photograph"
-    if result.images == 0:
-        return "unchanged"
-    return "extended" if result.extended else "enrolled"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _answer(answer: dict[str, Any], threshold: float) -> str:

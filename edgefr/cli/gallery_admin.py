@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,12 @@ from edgefr.cli.gallery_options import (
 )
 from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
 from edgefr.cli.output import print_json, progress, table, warn
-from edgefr.errors import UnavailableError
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.address import Address
+
+if TYPE_CHECKING:
+    from edgefr.gallery.base import Gallery
+    from edgefr.gallery.outliers import OutlierSearch
 
 NameArgument = Annotated[str, typer.Argument(help="An enrolled person.")]
 EXPORT_PROMPT = "Passphrase of the export: "
@@ -64,16 +68,33 @@ def show(name: NameArgument, *, access: Access, json: JsonOption = False) -> Non
         return
     print(f"{person.name}, enrolled {_day(person.enrolled)}, expires {_day(person.expires)}")
     rows = [
-        [str(entry["source"]), f"{entry['similarity_to_template']:.3f}", f"{entry['sharpness']:.2f}"]
-        for entry in images
+        [str(entry["source"]), f"#{number}", f"{entry['similarity_to_template']:.3f}", f"{entry['sharpness']:.2f}"]
+        for number, entry in enumerate(images, 1)
     ]
-    print(table(["image", "similarity to template", "sharpness"], rows))
+    print(table(["image", "number", "similarity to template", "sharpness"], rows))
 
 
 @with_access
-def remove(name: NameArgument, *, access: Access, json: JsonOption = False) -> None:
-    """Remove a person permanently: all data and the key that encrypts it are deleted."""
+def remove(
+    name: NameArgument,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE", help="Remove only this image, named or numbered ('#2') as `gallery show` lists it."
+        ),
+    ] = None,
+    *,
+    access: Access,
+    json: JsonOption = False,
+) -> None:
+    """Remove a person permanently: all data and the key that encrypts it are deleted. With --image, one image."""
     with access.open() as opened:
+        if image is not None:
+            removed = opened.remove_image(name, image).source
+            images = len(opened.person(name).images)
+            document: dict[str, object] = {"removed": removed, "name": name, "images": images}
+            _print(json, f"Removed {removed} from {name}; {images:,} {_images(images)} left.", document)
+            return
         opened.remove(name)
         left = len(opened)
     _print(json, f"Removed {name}; {_people(left)} left.", {"removed": name, "people": left})
@@ -96,16 +117,29 @@ def rename(
 @with_access
 def audit(
     lines: Annotated[int, typer.Option(min=0, help="Number of events to print; --json prints all.")] = 20,
+    outliers: Annotated[
+        bool,
+        typer.Option(help="Find images unlike the others of their person, and people who look alike."),
+    ] = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are such images or people.")] = False,
+    model: ModelOption = None,
     *,
     access: Access,
     json: JsonOption = False,
 ) -> None:
-    """Verify all records, images and events, and print the log."""
+    """Verify all records, images and events, find images and people that should be checked, and print the log.
+
+    Images and people are compared by the calibrated thresholds of the model of the gallery; --model names it. They are
+    not compared if it is another one, unless --strict demands it.
+    """
     with access.open() as opened:
+        search, obstacle = _outlier_search(opened, model, strict) if outliers or strict else (None, "")
         names, images, crops = opened.names(), 0, 0
         with progress("Checking", len(names)) as advance:
-            for _, samples in opened.entries(names):
+            for person, samples in opened.entries(names):
                 images, crops = images + len(samples), crops + sum(entry.crop is not None for entry in samples)
+                if search is not None:
+                    search.add(person, samples)
                 advance(1)
         if orphans := opened.orphan_images():
             raise UnavailableError(
@@ -115,17 +149,36 @@ def audit(
                 if isinstance(opened.path, Path)
                 else "run the command again later, because another change is in progress or was interrupted",
             )
+        found = None if search is None else search.finish()
         events, binding = opened.events(), opened.binding
+    sentences = [] if found is None else found.sentences()
+    if obstacle:
+        warn(f"edgefr: outliers were not searched: {obstacle}")
     if json:
         counts = {"people": len(names), "images": images, "crops": crops}
-        print_json({**counts, "made_by": asdict(binding), "events": [asdict(event) for event in events]})
-        return
-    print(
-        f"Verified {_people(len(names))}, {images} images, {crops} crops and {len(events)} events. The templates come "
-        f"from {binding.model} {binding.precision} with {binding.detector}."
-    )
-    for event in events[len(events) - lines :] if lines else ():
-        print(f"{_time(event.at)}  {event.what:9}  {event.name}  {event.detail}".rstrip())
+        document = {**counts, "made_by": asdict(binding), "outliers": None if found is None else asdict(found)}
+        print_json({**document, "events": [asdict(event) for event in events]})
+    else:
+        print(
+            f"Verified {_people(len(names))}, {images} images, {crops} crops and {len(events)} events. The templates "
+            f"come from {binding.model} {binding.precision} with {binding.detector}."
+        )
+        print("".join(f"Please check: {sentence}.\n" for sentence in sentences), end="")
+        for event in events[len(events) - lines :] if lines else ():
+            print(f"{_time(event.at)}  {event.what:13}  {event.name}  {event.detail}".rstrip())
+    raise typer.Exit(int(strict and bool(sentences)))
+
+
+def _outlier_search(gallery: Gallery, model: Path | None, strict: bool) -> tuple[OutlierSearch | None, str]:
+    """A search with the model of the gallery, or the reason why there is none."""
+    from edgefr.gallery.outliers import OutlierSearch, outlier_limits
+
+    try:
+        return OutlierSearch(gallery, outlier_limits(gallery, chosen_model(model))), ""
+    except EdgefrError as error:  # the default model need not be that of the gallery
+        if strict or model is not None:
+            raise
+        return None, str(error)
 
 
 @with_access
@@ -231,6 +284,10 @@ def _print(json: bool, sentence: str, document: dict[str, object]) -> None:
 
 def _people(count: int) -> str:
     return f"{count:,} {'person' if count == 1 else 'people'}"
+
+
+def _images(count: int) -> str:
+    return "image" if count == 1 else "images"
 
 
 def _day(at: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,19 @@ from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from edgefr.detection.base import FacePolicy
     from edgefr.gallery.enrolment import Enrolment
     from edgefr.recognition.verifier import Verifier
 
 
 def enroll_shards(
-    shards: Path, access: Access, plain: bool, verifier: Verifier, expires_in_s: float | None, json: bool
+    shards: Path,
+    access: Access,
+    plain: bool,
+    verifier: Verifier,
+    expires_in_s: float | None,
+    force: bool,
+    json: bool,
 ) -> None:
     """Enrol all people in shards. Warnings are printed at once, because there may be millions of people."""
     from edgefr.gallery.model_binding import ModelBinding
@@ -27,17 +35,20 @@ def enroll_shards(
     job = read_job(shards)
     job.binding.require_compatible(ModelBinding.of(verifier), shards)
     check_complete(shards, job)  # before a gallery is created
-    images = known = refused = 0
+    images = known = refused = several = 0
     with access.open_or_create(plain, job.binding) as opened, progress("Enrolling", job.photographs) as advance:
         before = len(opened)
-        for result in enrol_shards(opened, verifier, shards, expires_in_s, advance):
-            warn_about(result)
+        for result in enrol_shards(opened, verifier, shards, expires_in_s, advance, force):
+            warn_about(replace(result, notes=()))
+            several += len(result.notes)
             images, known, refused = images + result.images, known + result.known, refused + len(result.refused)
         people = len(opened)
     if json:
-        sums = {"images": images, "known": known, "refused": refused}
+        sums = {"images": images, "known": known, "refused": refused, "several_faces": several}
         print_json({"gallery": str(access.path), "people": people, "new": people - before, **sums})
     else:
+        if several:
+            warn(f"edgefr: {several:,} photographs show several faces; the one that the job selected was taken")
         print(
             f"Enrolled {people - before:,} new people and {images:,} images in {access.path}, which now has "
             f"{people:,} people. {known:,} photographs had been enrolled before; {refused:,} were left out."
@@ -46,6 +57,8 @@ def enroll_shards(
 
 def warn_about(result: Enrolment) -> None:
     """Warn about photographs that were left out, and about images and people that should be checked."""
+    for note in result.notes:
+        warn(f"edgefr: {note}")
     for image in result.refused:
         warn(f"edgefr: left out: {image.reason}")
     for warning in result.warnings():
@@ -53,10 +66,17 @@ def warn_about(result: Enrolment) -> None:
 
 
 def check_shards_alone(
-    name: str | None, images: Sequence[str] | None, folder: Path | None, camera: str | None, crops: bool
+    name: str | None,
+    images: Sequence[str] | None,
+    folder: Path | None,
+    camera: str | None,
+    crops: bool,
+    face: FacePolicy | None,
 ) -> None:
-    """Check that --from has no other source. Shards contain the names, and no crops to keep."""
-    if name is not None or images or folder is not None or camera is not None or crops:
+    """Check that --from has no other source. Shards contain the names and the selected faces, and no crops to keep."""
+    if (name, folder, camera, face) != (None, None, None, None) or images or crops:
         raise InvalidArgumentError(
-            "--from without names, photographs, --folder, --camera and --keep-crops", "one of them", "leave it out"
+            "--from without names, photographs, --folder, --camera, --keep-crops and --face",
+            "one of them",
+            "leave it out",
         )

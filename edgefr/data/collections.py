@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from edgefr.data.zip_archive import ZipPictures
 from edgefr.errors import EdgefrError, InvalidArgumentError, UnreadableImageError
 from edgefr.io.files import sha256_of
 from edgefr.io.jpeg import MAX_PICTURE_BYTES, decode_picture
-from edgefr.io.picture_header import PICTURE_SUFFIXES
+from edgefr.io.picture_files import PictureFinder
 from edgefr.types import FACE_SIZE, Faces, Image
 
 
@@ -30,12 +30,14 @@ class FaceFolder:
         names: Names `person/picture.jpg`, always in the same order.
         read_bytes: Name -> bytes of the picture's file.
         file_of: Name -> path of the picture, if each picture is a file of its own.
+        finder: What was left out when the pictures were listed.
     """
 
     path: Path
     names: Sequence[str]
     read_bytes: Callable[[str], bytes]
     file_of: Callable[[str], Path] | None = None
+    finder: PictureFinder = field(default_factory=PictureFinder)
 
     def people(self) -> list[str]:
         """The person of every picture."""
@@ -69,8 +71,9 @@ class FaceFolder:
         try:
             return decode_picture(self.read_bytes(name), name, at_least)
         except (EdgefrError, LookupError, ValueError, OSError) as error:
+            fix = error.fix if isinstance(error, UnreadableImageError) else "remove or replace it"
             raise UnreadableImageError(
-                f"a whole picture in {self.path}: {name}", _failure_reason(error), "remove or replace it"
+                f"a whole picture in {self.path}: {name}", _failure_reason(error), fix
             ) from error
 
     def read_faces(
@@ -132,10 +135,11 @@ def open_faces(path: Path) -> FaceFolder:
     Raises:
         EdgefrError: The path does not exist, is damaged, or holds no pictures.
     """
+    finder = PictureFinder()
     if path.is_dir():
-        found = (entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file())
+        found = (Path(entry).relative_to(path).as_posix() for entry in finder.find(str(path)))
         files = _Files(path, None)
-        return _sorted_pictures(path, found, files.read, files.path)
+        return _sorted_pictures(path, found, finder, files.read, files.path)
     if not path.is_file():
         raise InvalidArgumentError(f"faces in a folder, .zip, .rec or .csv at {path}", "nothing", "check the path")
     suffix = path.suffix.lower()
@@ -145,9 +149,11 @@ def open_faces(path: Path) -> FaceFolder:
     if suffix == ".csv":
         listed = read_list(path)
         files = _Files(path.parent, listed)
-        return _sorted_pictures(path, listed, files.read, files.path)
+        return _sorted_pictures(path, listed, finder, files.read, files.path)
     pictures = ZipPictures(path)
-    return _sorted_pictures(path, pictures.names, pictures.read)
+    members = (name for name in pictures.names if not name.endswith("/"))
+    found = (name for name in members if finder.accepts(name, lambda: True, partial(pictures.read_start, name)))
+    return _sorted_pictures(path, found, finder, pictures.read)
 
 
 @dataclass(frozen=True)
@@ -173,12 +179,12 @@ class _Files:
 def _sorted_pictures(
     path: Path,
     found: Iterable[str],
+    finder: PictureFinder,
     read_bytes: Callable[[str], bytes],
     file_of: Callable[[str], Path] | None = None,
 ) -> FaceFolder:
-    # Archives made on a Mac hold a shadow `._picture.jpg` of every picture.
-    pictures = (name for name in found if Path(name).suffix.lower() in PICTURE_SUFFIXES)
-    names = tuple(sorted(name for name in pictures if not Path(name).name.startswith("._")))
+    names = tuple(sorted(found))
     if not names:
-        raise InvalidArgumentError(f"pictures as Name/picture.jpg in {path}", "none", "check the path")
-    return FaceFolder(path, names, read_bytes, file_of)
+        first = f"none. {finder.left_out[0].reason.rstrip('.')}" if finder.left_out else "none"
+        raise InvalidArgumentError(f"pictures as Name/picture.jpg in {path}", first, "check the path")
+    return FaceFolder(path, names, read_bytes, file_of, finder)

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from edgefr.errors import EdgefrError
-from edgefr.io.picture_header import PICTURE_SUFFIXES
+from edgefr.io.picture_files import PICTURE_SUFFIXES
 
 HEADER = ["path", "person"]
 MAX_LIST_BYTES = 1 << 30

@@ -12,10 +12,13 @@ import numpy as np
 
 from edgefr.errors import EdgefrError
 from edgefr.io.jpeg import MAX_PICTURE_BYTES
+from edgefr.io.picture_header import SIGNATURE_BYTES
 from edgefr.io.shared_file import SharedFile
 
 LOCAL_HEADER = 30
 ENCRYPTED = 1
+PEEK_BYTES = 4096
+"""Compressed bytes from which the first bytes of a member are read."""
 
 
 class ZipPictures:
@@ -58,11 +61,7 @@ class ZipPictures:
             raise ValueError(f"more than {MAX_PICTURE_BYTES >> 20} MiB")
         if flags & ENCRYPTED or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("encryption, or another compression than deflate")
-        header = self._file.read(offset, LOCAL_HEADER) if offset >= 0 else b""
-        if len(header) < LOCAL_HEADER or not header.startswith(b"PK\3\4"):
-            raise ValueError("no zip member where one should begin")
-        name_length, extra_length = struct.unpack_from("<HH", header, 26)
-        data = self._file.read(offset + LOCAL_HEADER + name_length + extra_length, packed)
+        data = self._packed(offset, packed)
         try:
             if method == zipfile.ZIP_DEFLATED:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)  # 0 would mean without bound
@@ -71,3 +70,22 @@ class ZipPictures:
         if len(data) != size or zlib.crc32(data) != checksum:
             raise ValueError("a zip member with a wrong checksum")
         return data
+
+    def read_start(self, name: str, count: int = SIGNATURE_BYTES) -> bytes:
+        """The first bytes of a member; none if it cannot be read."""
+        offset, packed, _, _, method, flags = self._members[self._index[name]].tolist()
+        try:
+            start = b"" if flags & ENCRYPTED else self._packed(offset, min(packed, PEEK_BYTES))
+            if method == zipfile.ZIP_DEFLATED:
+                start = zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, count)
+        except (ValueError, struct.error, zlib.error, OSError):
+            return b""
+        return start[:count]
+
+    def _packed(self, offset: int, length: int) -> bytes:
+        """Compressed bytes of the member with its header at `offset`."""
+        header = self._file.read(offset, LOCAL_HEADER) if offset >= 0 else b""
+        if len(header) < LOCAL_HEADER or not header.startswith(b"PK\3\4"):
+            raise ValueError("no zip member where one should begin")
+        name_length, extra_length = struct.unpack_from("<HH", header, 26)
+        return self._file.read(offset + LOCAL_HEADER + name_length + extra_length, length)

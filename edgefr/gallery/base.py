@@ -53,6 +53,9 @@ class GalleryChange(Protocol):
     def remove(self, person: Person) -> None:
         """Delete a person with all images and the key that encrypts them."""
 
+    def remove_image(self, person: Person, image: int) -> None:
+        """Replace the record of a person, which no longer lists an image, and delete this image."""
+
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""
 
@@ -69,6 +72,24 @@ def name_taken(name: str, source: object) -> InvalidArgumentError:
         f"{name} is enrolled in {source} already, so nothing was imported",
         "rename or remove that person with `edgefr gallery rename` or `remove`",
     )
+
+
+def _index_of_image(name: str, samples: Sequence[FaceSample], source: str) -> int:
+    found = [index for index, entry in enumerate(samples) if entry.source == source]
+    number = source.removeprefix("#")
+    if not found and number != source and number.isdecimal() and 0 < int(number) <= len(samples):
+        found = [int(number) - 1]
+    if len(found) != 1:
+        raise InvalidArgumentError(
+            f"one image {source} of {name}",
+            f"{len(found)}" if found else "none",
+            f"see `edgefr gallery show {name}`, and give the number of an image as '#2', for example",
+        )
+    if len(samples) == 1:
+        raise InvalidArgumentError(
+            "", f"{source} is the only image of {name}", f"remove the person with `edgefr gallery remove {name}`"
+        )
+    return found[0]
 
 
 class Gallery(ABC):
@@ -271,6 +292,33 @@ class Gallery(ABC):
                 change.remove(person)
                 change.log([Event.now("removed", person.name)])
             self._vacuum()
+
+    def remove_image(self, name: str, source: str) -> FaceSample:
+        """Delete one image of a person, and fuse the template of the others.
+
+        Args:
+            name: The person.
+            source: Source of the image, or `#` and its number in the order of `samples`, from 1.
+
+        Returns:
+            The image that was deleted.
+
+        Raises:
+            InvalidArgumentError: The person is not enrolled, has no such image or several of them, or it is the only
+                image.
+        """
+        with self._lock:
+            with self._changing() as change:
+                person = self._get(name)
+                samples = self._samples(person)
+                index = _index_of_image(person.name, samples, source)
+                others = [*samples[:index], *samples[index + 1 :]]
+                images = (*person.images[:index], *person.images[index + 1 :])
+                shorter = replace(person, template=fuse_template(others), images=images)
+                change.remove_image(shorter, person.images[index])
+                change.log([Event.now("image removed", person.name, samples[index].source)])
+            self._vacuum()
+        return samples[index]
 
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""

@@ -74,6 +74,11 @@ class DatabasePeople:
         self._store.begin(PendingWrite(person.id, person.id))
         self._store.delete_range(person.id, person.id)
 
+    def remove_image(self, person: Person, image: int) -> None:
+        """Replace the record of the person that `find` returned last, and then delete an image that it left out."""
+        self.update(person, ())
+        self._store.delete_blobs(IMAGE, [image])
+
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""
         self._store.put_blobs([self._rows.encrypt_event(event) for event in events])

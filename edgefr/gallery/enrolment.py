@@ -1,20 +1,19 @@
-"""Enrol people from photographs, and warn about images that do not fit."""
+"""Enrol people from photographs, and leave out images that may show somebody else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from edgefr.detection.base import FacePolicy, select_face
 from edgefr.errors import ImageError
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.enrolment_checks import check_quality, crop_for_enrolment, single_face
-from edgefr.gallery.records import FaceSample, check_name, fuse_template, without_duplicates
-from edgefr.gallery.threshold import strictest_threshold
+from edgefr.gallery.enrolment_review import Review, review_images
+from edgefr.gallery.records import FaceSample, check_name, without_duplicates
 from edgefr.io.photo import read_photograph
-from edgefr.recognition.batch import RejectedImage
+from edgefr.io.picture_files import RejectedImage
 from edgefr.recognition.verifier import FoundFace, Verifier
 
 
@@ -25,11 +24,12 @@ class Enrolment:
     Attributes:
         name: The person.
         images: Number of images that were added.
-        refused: Photographs that were not good enough, with the reasons.
-        unlike: Sources of images that look unlike the other images of the person.
+        refused: Photographs that were not good enough or may show somebody else, with the reasons.
+        unlike: Sources of added images that look unlike the other images of the person.
         similar: People of other names who look the same; None if the model has no threshold to decide by.
         known: Number of images that were enrolled before.
         extended: Whether the person was enrolled before.
+        notes: A sentence for each photograph in which one of several faces was taken.
     """
 
     name: str
@@ -39,14 +39,15 @@ class Enrolment:
     similar: tuple[Hit, ...] | None = None
     known: int = 0
     extended: bool = False
+    notes: tuple[str, ...] = ()
 
     def warnings(self) -> list[str]:
-        """A sentence for each image or person that should be checked."""
+        """A sentence for each added image, and each person, that should be checked."""
         return [
             *(f"{source} looks unlike the other images of {self.name}" for source in self.unlike),
             *(
                 f"{self.name} looks like {hit.name} (similarity {hit.similarity:.3f}): are they the same person?"
-                for hit in self.similar or ()
+                for hit in (self.images and self.similar) or ()
             ),
         ]
 
@@ -59,8 +60,10 @@ def enrol(
     crops: bool,
     expires_in_s: float | None,
     on_progress: Callable[[int], None],
+    force: bool = False,
+    policy: FacePolicy | None = None,
 ) -> Enrolment:
-    """Enrol a person with the photographs that are good enough.
+    """Enrol a person with the photographs that are good enough and show nobody else.
 
     Args:
         gallery: The gallery.
@@ -70,6 +73,8 @@ def enrol(
         crops: Whether to keep the aligned faces, for `rebuild`.
         expires_in_s: As in `Gallery.enrol`.
         on_progress: Called with 1 after each photograph.
+        force: As in `enrol_samples`.
+        policy: Which of several faces to take. None takes the one that is clearly the subject, see `single_face`.
 
     Returns:
         What was enrolled. Nobody is enrolled if no photograph is good enough.
@@ -79,18 +84,29 @@ def enrol(
         EdgefrError: The model fails, or the gallery cannot be written.
     """
     name = check_name(name)
-    samples, refused = [], []
+    samples, refused, notes, labels = [], [], [], {}
     for path in photos:
         try:
-            samples.append(sample_from_photograph(verifier, path, crops))
+            sample, note = sample_from_photograph(verifier, path, crops, policy)
         except ImageError as error:
             refused.append(RejectedImage(str(path), str(error)))
+        else:
+            samples.append(sample)
+            notes += [note] if note else []
+            labels[id(sample)] = str(path)
         on_progress(1)
-    return replace(enrol_samples(gallery, verifier, name, samples, expires_in_s), refused=tuple(refused))
+    result = enrol_samples(gallery, verifier, name, samples, expires_in_s, force, labels)
+    return replace(result, refused=(*refused, *result.refused), notes=tuple(notes))
 
 
 def enrol_samples(
-    gallery: Gallery, verifier: Verifier, name: str, samples: Sequence[FaceSample], expires_in_s: float | None
+    gallery: Gallery,
+    verifier: Verifier,
+    name: str,
+    samples: Sequence[FaceSample],
+    expires_in_s: float | None,
+    force: bool = False,
+    labels: Mapping[int, str] | None = None,
 ) -> Enrolment:
     """Enrol a person with images that are embedded already.
 
@@ -100,9 +116,11 @@ def enrol_samples(
         name: The person.
         samples: Images from `sample_from_face`. Images that are enrolled already are left out.
         expires_in_s: As in `Gallery.enrol`.
+        force: Whether to enrol images that look unlike the others of the person or like another person, too.
+        labels: `id` of an image -> its name in messages, if that is not its source.
 
     Returns:
-        What was enrolled. Nobody is enrolled if there are no images.
+        What was enrolled. Nobody is enrolled if there are no images, or none of them is accepted.
 
     Raises:
         InvalidArgumentError: The name is not valid, or the person has too many images.
@@ -113,7 +131,8 @@ def enrol_samples(
         return Enrolment(name, 0, ())
     existing = gallery.samples(name) if name in gallery else []
     new = without_duplicates(existing, samples)
-    return replace(enrol_new(gallery, verifier, name, existing, new, expires_in_s), known=len(samples) - len(new))
+    result = enrol_new(gallery, verifier, name, existing, new, expires_in_s, force, labels or {})
+    return replace(result, known=len(samples) - len(new))
 
 
 def enrol_new(
@@ -123,6 +142,8 @@ def enrol_new(
     existing: Sequence[FaceSample],
     new: Sequence[FaceSample],
     expires_in_s: float | None,
+    force: bool,
+    labels: Mapping[int, str],
 ) -> Enrolment:
     """Enrol images of a person whose enrolled images are known.
 
@@ -133,6 +154,8 @@ def enrol_new(
         existing: All images that are enrolled.
         new: Images that are not enrolled. If there are none, only the expiry date is written.
         expires_in_s: As in `Gallery.enrol`.
+        force: As in `enrol_samples`.
+        labels: As in `enrol_samples`.
 
     Returns:
         What was enrolled.
@@ -140,29 +163,52 @@ def enrol_new(
     Raises:
         EdgefrError: The gallery cannot be written.
     """
-    ((unlike, similar),) = enrolment_warnings(gallery, verifier, [(name, existing, new)])
-    if new or expires_in_s is not None:
-        gallery.enrol(name, new, expires_in_s)
-    return Enrolment(name, len(new), (), unlike, similar, extended=bool(existing))
+    (review,) = review_images(gallery, verifier, [(name, existing, new)], labels)
+    added = new if force else review.accepted
+    if added or (existing and expires_in_s is not None):
+        gallery.enrol(name, added, expires_in_s)
+    return replace(describe_review(name, added, review, force, labels), extended=bool(existing))
 
 
-def sample_from_photograph(verifier: Verifier, path: Path, crops: bool) -> FaceSample:
+def describe_review(
+    name: str, added: Sequence[FaceSample], review: Review, force: bool, labels: Mapping[int, str]
+) -> Enrolment:
+    """The result of an enrolment that added these images after a review."""
+    refused = (
+        RejectedImage(labels.get(id(sample), sample.source), str(error))
+        for sample, error in (() if force else review.doubtful)
+    )
+    unlike = tuple(sample.source for sample in (review.unlike if force else ()))
+    return Enrolment(name, len(added), tuple(refused), unlike, review.similar)
+
+
+def sample_from_photograph(
+    verifier: Verifier, path: Path, crops: bool, policy: FacePolicy | None = None
+) -> tuple[FaceSample, str]:
     """Read, check and embed a photograph for enrolment.
 
     Args:
         verifier: The models of the gallery.
         path: The photograph.
         crops: Whether to keep the aligned face.
+        policy: As in `enrol`.
 
     Returns:
-        The image to enrol.
+        The image to enrol, and a sentence if one of several faces was taken, else an empty text.
 
     Raises:
         ImageError: The photograph cannot be read or is not good enough.
     """
-    photo = read_photograph(path)
-    face = single_face(str(path), verifier.detector.detect(photo))
-    return sample_from_face(verifier, crop_for_enrolment(str(path), photo, face), crops)
+    photo, source = read_photograph(path), str(path)
+    faces = list(verifier.detector.detect(photo))
+    height, width = photo.shape[:2]
+    if policy is None:
+        face = single_face(source, faces, (height, width))
+    else:
+        face = select_face(faces, (height, width), policy, source)
+    chosen = "most central" if policy == "centre" else "largest"
+    note = f"{source} shows {len(faces)} faces, and the {chosen} one was taken" if len(faces) > 1 else ""
+    return sample_from_face(verifier, crop_for_enrolment(source, photo, face), crops), note
 
 
 def sample_from_face(verifier: Verifier, found: FoundFace, crops: bool) -> FaceSample:
@@ -183,42 +229,3 @@ def sample_from_face(verifier: Verifier, found: FoundFace, crops: bool) -> FaceS
     check_quality(verifier, face)
     crop = found.crop if crops else None
     return FaceSample(Path(found.source).name, face.embedding, face.norm, face.uncertainty, face.sharpness, crop)
-
-
-def enrolment_warnings(
-    gallery: Gallery, verifier: Verifier, people: Sequence[tuple[str, Sequence[FaceSample], Sequence[FaceSample]]]
-) -> list[tuple[tuple[str, ...], tuple[Hit, ...] | None]]:
-    """Find images that do not fit their person, and people who look the same.
-
-    Images are compared by the threshold of `verify`. People are compared by the strictest calibrated threshold,
-    because the new template is compared with the whole gallery.
-
-    Args:
-        gallery: The gallery.
-        verifier: The models of the gallery.
-        people: Name, enrolled images and new images of each person.
-
-    Returns:
-        For each person the sources of unlike images, and the similar people of other names or None if the model has
-        no threshold.
-    """
-    strict = strictest_threshold(verifier)
-    if strict is None or not people:
-        return [((), None) for _ in people]
-    templates = np.stack([fuse_template([*existing, *new]) for _, existing, new in people])
-    return [
-        (
-            _unlike(verifier, existing, new),
-            tuple(hit for hit in hits if hit.name != name and hit.similarity >= strict.value),
-        )
-        for (name, existing, new), hits in zip(people, gallery.search_all(templates, top=2), strict=True)
-    ]
-
-
-def _unlike(verifier: Verifier, existing: Sequence[FaceSample], new: Sequence[FaceSample]) -> tuple[str, ...]:
-    unlike = []
-    for entry in new:
-        others = [other for other in (*existing, *new) if other is not entry]
-        if others and float(entry.embedding @ fuse_template(others)) < verifier.threshold().value:
-            unlike.append(entry.source)
-    return tuple(unlike)

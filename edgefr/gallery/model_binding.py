@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.address import Address
-from edgefr.manifest import model_digest
+from edgefr.manifest import Manifest, model_digest
 from edgefr.recognition.verifier import Verifier
 from edgefr.types import FACE_SIZE, TEMPLATE
 
@@ -47,7 +48,7 @@ class ModelBinding:
         """The binding of embeddings from a verifier."""
         recogniser = verifier.recogniser
         return cls(
-            *_model_identity(verifier),
+            *model_identity(verifier.model, verifier.manifest, verifier.digest),
             verifier.detector.name,
             ALIGNMENT,
             recogniser.description.precision,
@@ -86,19 +87,26 @@ class ModelBinding:
                 )
 
 
-def _model_identity(verifier: Verifier) -> tuple[str, str]:
-    """Name and digest of the model.
+def model_identity(model: Path, manifest: Manifest | None, digest: Callable[[], str | None]) -> tuple[str, str]:
+    """Name and digest of a model.
 
     An engine has those of its ONNX model, because every driver update builds another engine from it. The digest of an
     INT8 engine also covers the quantised file beside it, because other calibration faces give other embeddings.
+
+    Args:
+        model: File of the model.
+        manifest: Its manifest.
+        digest: Computes the digest of the file, None for the fake model.
+
+    Raises:
+        UnavailableError: A file that belongs to the engine is missing.
     """
-    manifest = verifier.manifest
     key = {} if manifest is None else manifest.engine.get("key", {})
     if manifest is None or "onnx" not in key:
-        return verifier.model.name, verifier.digest() or "none"
+        return model.name, digest() or "none"
     if key["precision"] != "int8":
         return manifest.name, key["onnx"]
-    quantised = verifier.model.with_name("model.onnx")
+    quantised = model.with_name("model.onnx")
     if not quantised.is_file():
         raise UnavailableError(
             f"{quantised}, which belongs to the INT8 engine",

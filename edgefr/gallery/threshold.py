@@ -74,12 +74,6 @@ def gallery_threshold(
     return DecisionThreshold(enough[fmr].value, fpir_for_fmr(fmr, people), enough[fmr].measured_on)
 
 
-def strictest_threshold(verifier: Verifier) -> Threshold | None:
-    """The model's threshold at its lowest FMR, None if it has no calibrated threshold."""
-    calibrated = _calibrated(verifier)
-    return calibrated[min(calibrated)] if calibrated else None
-
-
 def _calibrated(verifier: Verifier) -> dict[float, Threshold]:
     """FMR -> threshold, of the model in the precision in use."""
     known = (verifier.manifest or Manifest("", "")).thresholds_for(verifier.recogniser.description.precision)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import cv2
-import numpy as np
 
+from edgefr.io.photo import decode_pixels
 from edgefr.io.picture_header import PhotoHeader, read_header
 from edgefr.types import Image
 
@@ -31,19 +31,13 @@ def decode_picture(encoded: bytes, source: str, at_least: int | None = None) -> 
 
     Raises:
         UnreadableImageError: The bytes are not a whole picture of a known kind, see `read_header`.
-        ValueError: The picture is too large or cannot be decoded; its text says what was found.
+        ValueError: The picture is too large; its text says what was found.
     """
     header = read_header(encoded, source)
     pixels, divisor = header.width * header.height, _divisor(header, at_least)
     if pixels > MAX_STORED_PIXELS or pixels > MAX_PIXELS * divisor**2:
         raise ValueError(f"{header.width}x{header.height} pixels")
-    try:
-        bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), REDUCED.get(divisor, cv2.IMREAD_COLOR))
-    except cv2.error as error:
-        raise ValueError("one that cannot be decoded") from error
-    if bgr is None:
-        raise ValueError("one that cannot be decoded")
-    return np.ascontiguousarray(np.asarray(bgr)[..., ::-1])
+    return decode_pixels(encoded, header, source, REDUCED.get(divisor, cv2.IMREAD_COLOR))
 
 
 def _divisor(header: PhotoHeader, at_least: int | None) -> int:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edgefr.errors import UnreadableImageError
+from edgefr.io.heif import decode_heif
 from edgefr.io.opencv import silence_opencv
 from edgefr.io.picture_header import PhotoHeader, read_header
 from edgefr.types import Image
@@ -17,17 +18,19 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_766
 """The longest side that OpenCV's warp accepts, which cuts faces out."""
 MIN_SIDE = 16
+HEIF_FORMATS = {"HEIC", "AVIF"}
 
 
 def read_photograph(path: Path) -> Image:
     """Read a photograph from a file.
 
     Args:
-        path: A still picture of 8 bits a channel, grey or RGB, of 16 pixels a side to 100 megapixels.
+        path: A still picture of 8 bits a channel, grey or RGB, of 16 pixels a side to 100 megapixels. HEIC and AVIF
+            files need the extra `photos`, may have more bits, and give their primary picture.
 
     Returns:
-        (H, W, 3) uint8 RGB, upright: the EXIF orientation is applied by OpenCV's decoder (`cv2.IMREAD_COLOR`). Grey
-        pictures become RGB, and transparency is dropped.
+        (H, W, 3) uint8 RGB, upright: OpenCV's decoder applies the EXIF orientation (`cv2.IMREAD_COLOR`), and those of
+        HEIC and AVIF apply the rotation of the file. Grey pictures become RGB, and transparency is dropped.
 
     Raises:
         UnreadableImageError: The file cannot be read, or holds another kind of picture.
@@ -49,10 +52,31 @@ def decode_photograph(data: bytes, source: str, max_pixels: int = MAX_PIXELS) ->
     Raises:
         UnreadableImageError: The bytes hold another kind of picture, or a larger one.
     """
-    _check(read_header(data, source), source, max_pixels)
+    header = read_header(data, source)
+    _check(header, source, max_pixels)
+    return decode_pixels(data, header, source)
+
+
+def decode_pixels(data: bytes, header: PhotoHeader, source: str, flags: int = cv2.IMREAD_COLOR) -> Image:
+    """Decode a picture whose header was read and found acceptable.
+
+    Args:
+        data: The bytes of the file.
+        header: Its header.
+        source: Name of the picture for messages.
+        flags: Colour and reduction for OpenCV's decoder, which reads all formats but HEIC and AVIF.
+
+    Returns:
+        As `read_photograph`.
+
+    Raises:
+        UnreadableImageError: It cannot be decoded.
+    """
+    if header.format in HEIF_FORMATS:
+        return decode_heif(data, header, source)
     try:
         with silence_opencv():
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         bgr = None
     if bgr is None:
@@ -93,7 +117,7 @@ def _check(header: PhotoHeader, source: str, max_pixels: int) -> None:
         expected, found, mend = "one still picture", f"{header.frames} or more frames", "save one of them"
     elif header.cmyk:
         expected, found, mend = "RGB or grey colours", "CMYK", "save it as RGB"
-    elif header.bits > 8:
+    elif header.bits > 8 and header.format not in HEIF_FORMATS:  # phones store photographs with 10 bits in these
         expected, found, mend = "8 bits per channel", str(header.bits), "save it with 8 bits"
     elif min(header.width, header.height) < MIN_SIDE:
         expected, found, mend = f"at least {MIN_SIDE} pixels a side", size, "give a larger photograph"

@@ -12,9 +12,7 @@ import zlib
 from dataclasses import dataclass
 
 from edgefr.errors import UnreadableImageError
-
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-"""Suffixes of the files that count as pictures in a folder."""
+from edgefr.io.heif_header import identify_heif, read_heif_header
 
 MAX_BLOCKS = 1 << 20
 """Most blocks, chunks or segments of a file: more than 100 megapixels need, few enough to walk."""
@@ -32,7 +30,7 @@ class PhotoHeader:
     """Size and kind of a picture as its file states them, before any EXIF rotation.
 
     `bits` are per channel; a palette counts as three channels of 8 bits. `frames` is 1 for a still picture; pages of
-    a TIFF are counted up to two.
+    a TIFF are counted up to two. A HEIC or AVIF file has one primary picture, and what else it holds is not counted.
     """
 
     format: str
@@ -42,10 +40,49 @@ class PhotoHeader:
     channels: int
     frames: int = 1
     cmyk: bool = False
+    hdr: bool = False
+
+
+SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "BigTIFF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"8BPS", "Photoshop"),
+    (b"FUJIFILMCCD-RAW", "camera raw"),
+    (b"IIU\0", "camera raw"),
+    (b"IIR", "camera raw"),
+)
+"""First bytes of pictures, also of kinds that are not read, and the name of the kind."""
+SIGNATURE_BYTES = 64
+"""Bytes that `identify_picture` needs."""
+BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+
+
+def identify_picture(start: bytes) -> str | None:
+    """Identify a picture by its content.
+
+    Args:
+        start: The first `SIGNATURE_BYTES` of a file, or all of it.
+
+    Returns:
+        The kind of picture, or None if it is none.
+    """
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WebP"
+    if start.startswith(b"BM") and int.from_bytes(start[14:18], "little") in BMP_HEADERS:
+        return "BMP"
+    return next((kind for signature, kind in SIGNATURES if start.startswith(signature)), identify_heif(start))
 
 
 def read_header(data: bytes, source: str) -> PhotoHeader:
-    """Read the header of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+    """Read the header of a JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC or AVIF file.
 
     Args:
         data: The bytes of the whole file.
@@ -58,29 +95,34 @@ def read_header(data: bytes, source: str) -> PhotoHeader:
         UnreadableImageError: The file is of another kind, damaged, or ends too early.
     """
     readers = {
-        b"\xff\xd8\xff": _jpeg,
-        b"\x89PNG\r\n\x1a\n": _png,
-        b"GIF8": _gif,
-        b"RIFF": _webp,
-        b"BM": _bmp,
-        b"II*\0": _tiff,
-        b"MM\0*": _tiff,
+        "JPEG": _jpeg,
+        "PNG": _png,
+        "GIF": _gif,
+        "WebP": _webp,
+        "BMP": _bmp,
+        "TIFF": _tiff,
+        "HEIC": _heif,
+        "AVIF": _heif,
     }
-    reader = next((reader for start, reader in readers.items() if data.startswith(start)), None)
-    if reader is None:
-        found = "a HEIC or AVIF picture" if data[4:8] == b"ftyp" else "no picture of these kinds"
+    kind = identify_picture(data[:SIGNATURE_BYTES])
+    if kind not in readers:
         raise UnreadableImageError(
-            f"a JPEG, PNG, WebP, GIF, BMP or TIFF photograph in {source}",
-            found,
+            f"a JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF photograph in {source}",
+            "no picture of these kinds" if kind is None else f"a {kind} picture",
             "give a photograph, or save it as JPEG first",
         )
     try:
-        return reader(data)
+        return readers[kind](data)
     except (struct.error, IndexError):
         found = "that it ends too early"
     except ValueError as error:
         found = str(error)
     raise UnreadableImageError(f"a whole photograph in {source}", found, "copy or download the file again")
+
+
+def _heif(data: bytes) -> PhotoHeader:
+    header = read_heif_header(data)
+    return PhotoHeader(header.format, header.width, header.height, header.bits, header.channels, hdr=header.hdr)
 
 
 def _jpeg(data: bytes) -> PhotoHeader:
@@ -161,8 +203,6 @@ def _gif_palette(flags: int) -> int:
 def _webp(data: bytes) -> PhotoHeader:
     """Read the first chunk, VP8, VP8L or VP8X (RFC 9649); count the frames of an animation."""
     (size,), kind = struct.unpack_from("<I", data, 4), data[12:16]
-    if data[8:12] != b"WEBP":
-        raise ValueError("a RIFF file of another kind")
     if size + 8 > len(data):
         raise ValueError("that it ends too early")
     if kind == b"VP8 ":

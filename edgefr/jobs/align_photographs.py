@@ -14,10 +14,10 @@ from edgefr.data.collections import FaceFolder
 from edgefr.detection.base import Detector, FacePolicy, select_face
 from edgefr.errors import ImageError, InvalidArgumentError, NoFaceError
 from edgefr.io.files import atomic_write
+from edgefr.io.picture_files import JPEG_SUFFIXES
 from edgefr.recognition.alignment import align
 from edgefr.types import Image
 
-JPEG_SUFFIXES = {".jpg", ".jpeg", ".jfif"}
 QUALITY = 95
 """JPEG quality of the faces, which are compressed a second time here and should not look like it."""
 
@@ -31,7 +31,7 @@ class Alignment:
 
     Attributes:
         faces: Number of faces written.
-        left_out: Name -> reason, for every photograph without a usable face.
+        left_out: Name or path -> reason, for every photograph without a usable face, and for what could not be listed.
     """
 
     faces: int
@@ -60,6 +60,7 @@ def align_faces(
         UnavailableError: The zip cannot be written.
     """
     names = _jpeg_names(folder)
+    unlisted = {image.path: image.reason for image in folder.finder.left_out}
     left_out: dict[str, str] = {}
     with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in folder.names:
@@ -76,7 +77,7 @@ def align_faces(
                 f"none. The first one: {left_out[folder.names[0]].rstrip('.')}",
                 "give photographs of faces turned to the camera",
             )
-    return Alignment(len(folder.names) - len(left_out), left_out)
+    return Alignment(len(folder.names) - len(left_out), {**left_out, **unlisted})
 
 
 def _align(folder: FaceFolder, name: str, detector: Detector, policy: FacePolicy) -> Image:

@@ -35,6 +35,7 @@ class Row:
         score: Score of the detector.
         sharpness: Sharpness of the aligned face.
         beside: Width of the widest other face, as a share of this one; 0 if there is none.
+        central: Whether the face is central, see `enrolment_checks.is_central`; None in shards of older versions.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Row:
     score: float | None = None
     sharpness: float | None = None
     beside: float | None = None
+    central: bool | None = None
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -120,6 +122,7 @@ def _schema(pa: Any, job: Job, number: int) -> Any:
             ("score", pa.float32()),
             ("sharpness", pa.float32()),
             ("beside", pa.float32()),
+            ("central", pa.bool_()),
         ],
         metadata={METADATA_KEY: json.dumps({"id": job.id, "number": number, "job": json.loads(job.to_json())})},
     )

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgefr.detection.base import Face
 from edgefr.errors import ImageError, InvalidArgumentError, NoFaceError, PoorFaceError
 from edgefr.gallery.base import Gallery
-from edgefr.gallery.enrolment import Enrolment, enrol_new, enrolment_warnings
+from edgefr.gallery.enrolment import Enrolment, describe_review, enrol_new
 from edgefr.gallery.enrolment_checks import check_alone, check_pose, check_quality, check_sharpness
+from edgefr.gallery.enrolment_review import review_images
 from edgefr.gallery.records import MAX_IMAGES, FaceSample, Person, check_name, fuse_template, without_duplicates
+from edgefr.io.picture_files import RejectedImage
 from edgefr.jobs.embedding_shards import Row, read_rows
 from edgefr.jobs.job_description import read_job
-from edgefr.recognition.batch import RejectedImage
 from edgefr.recognition.verifier import EmbeddedFace, Verifier
 
 BATCH_IMAGES = 2000
@@ -27,12 +28,19 @@ BATCH_IMAGES = 2000
 class _Images:
     """The photographs of one folder."""
 
-    samples: list[FaceSample]
-    rejected: list[RejectedImage]
+    samples: list[FaceSample] = field(default_factory=list)
+    rejected: list[RejectedImage] = field(default_factory=list)
+    labels: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def enrol_shards(
-    gallery: Gallery, verifier: Verifier, folder: Path, expires_in_s: float | None, on_progress: Callable[[int], None]
+    gallery: Gallery,
+    verifier: Verifier,
+    folder: Path,
+    expires_in_s: float | None,
+    on_progress: Callable[[int], None],
+    force: bool = False,
 ) -> Iterator[Enrolment]:
     """Enrol all people in the shards of a job. The name of a person is that of the folder of the photographs.
 
@@ -44,6 +52,7 @@ def enrol_shards(
         folder: Folder of the job.
         expires_in_s: As in `Gallery.enrol`.
         on_progress: Called with 1 after each photograph.
+        force: As in `enrol_samples`.
 
     Returns:
         The result for each person.
@@ -65,51 +74,62 @@ def enrol_shards(
             yield Enrolment(parent.name, 0, (*images.rejected, *unnamed))
             continue
         if name in new or sum(len(entry.samples) for entry in new.values()) >= BATCH_IMAGES:
-            yield from _enrol_new_people(gallery, verifier, new, expires_in_s)
-            names |= new.keys()
+            for result in _enrol_new_people(gallery, verifier, new, expires_in_s, force):
+                names |= {result.name} if result.images else set()
+                yield result
             new.clear()
         if name in names or not images.samples:
-            yield _extend_person(gallery, verifier, name, images, expires_in_s)
+            yield _extend_person(gallery, verifier, name, images, expires_in_s, force)
         else:
             new[name] = images
-    yield from _enrol_new_people(gallery, verifier, new, expires_in_s)
+    yield from _enrol_new_people(gallery, verifier, new, expires_in_s, force)
 
 
 def _enrol_new_people(
-    gallery: Gallery, verifier: Verifier, people: dict[str, _Images], expires_in_s: float | None
+    gallery: Gallery, verifier: Verifier, people: dict[str, _Images], expires_in_s: float | None, force: bool
 ) -> Iterator[Enrolment]:
-    """Enrol new people in one change. Then compare each with the whole gallery, which includes the others."""
+    """Enrol new people in one change, after comparing each with the whole gallery and with the others."""
     now = time.time()
     expires = None if expires_in_s is None else now + expires_in_s
-    unique = {name: without_duplicates([], entry.samples) for name, entry in people.items()}
-    if unique:
-        entries = (
-            (Person(0, name, now, expires, fuse_template(images), ()), images) for name, images in unique.items()
-        )
-        gallery.import_all(entries, f"{len(unique)} people from shards")
-    warnings = enrolment_warnings(gallery, verifier, [(name, [], images) for name, images in unique.items()])
-    for (name, images), (unlike, similar) in zip(unique.items(), warnings, strict=True):
-        known = len(people[name].samples) - len(images)
-        yield Enrolment(name, len(images), tuple(people[name].rejected), unlike, similar, known)
+    labels = {number: label for images in people.values() for number, label in images.labels.items()}
+    unique = {name: without_duplicates([], images.samples) for name, images in people.items()}
+    reviews = review_images(gallery, verifier, [(name, [], new) for name, new in unique.items()], labels)
+    added = {
+        name: new if force else review.accepted for (name, new), review in zip(unique.items(), reviews, strict=True)
+    }
+    entries = [
+        (Person(0, name, now, expires, fuse_template(images), ()), images) for name, images in added.items() if images
+    ]
+    if entries:
+        gallery.import_all(entries, f"{len(entries)} people from shards")
+    for (name, images), review in zip(people.items(), reviews, strict=True):
+        known = len(images.samples) - len(unique[name])
+        yield _complete(describe_review(name, added[name], review, force, labels), images, known)
 
 
 def _extend_person(
-    gallery: Gallery, verifier: Verifier, name: str, images: _Images, expires_in_s: float | None
+    gallery: Gallery, verifier: Verifier, name: str, images: _Images, expires_in_s: float | None, force: bool
 ) -> Enrolment:
     """Add the images that are not enrolled to a person who is."""
     if not images.samples:
-        return Enrolment(name, 0, tuple(images.rejected))
+        return _complete(Enrolment(name, 0, ()), images, 0)
     existing = gallery.samples(name)
     new = without_duplicates(existing, images.samples)
     known = len(images.samples) - len(new)
     if not new and expires_in_s is None:
-        return Enrolment(name, 0, tuple(images.rejected), known=known)
-    result = enrol_new(gallery, verifier, name, existing, new[: MAX_IMAGES - len(existing)], expires_in_s)
-    return replace(result, refused=tuple(images.rejected), known=known)
+        return _complete(Enrolment(name, 0, ()), images, known)
+    added = new[: MAX_IMAGES - len(existing)]
+    return _complete(
+        enrol_new(gallery, verifier, name, existing, added, expires_in_s, force, images.labels), images, known
+    )
+
+
+def _complete(result: Enrolment, images: _Images, known: int) -> Enrolment:
+    return replace(result, refused=(*images.rejected, *result.refused), known=known, notes=tuple(images.notes))
 
 
 def _check_images(verifier: Verifier, rows: Iterable[Row], on_progress: Callable[[int], None]) -> _Images:
-    images = _Images([], [])
+    images = _Images()
     for row in rows:
         try:
             if len(images.samples) == MAX_IMAGES:
@@ -119,6 +139,9 @@ def _check_images(verifier: Verifier, rows: Iterable[Row], on_progress: Callable
                     "give every person a folder",
                 )
             images.samples.append(_to_sample(verifier, row))
+            images.labels[id(images.samples[-1])] = row.path
+            if row.beside:
+                images.notes.append(f"{row.path} shows several faces, and the one of the job was taken")
         except ImageError as error:
             images.rejected.append(RejectedImage(row.path, str(error)))
         on_progress(1)
@@ -133,7 +156,7 @@ def _to_sample(verifier: Verifier, row: Row) -> FaceSample:
     assert row.sharpness is not None
     x, y, width, height = row.box.tolist()
     face = Face((x, y, width, height), row.landmarks, row.score)
-    check_alone(row.path, row.beside or 0.0)
+    check_alone(row.path, row.beside or 0.0, bool(row.central))
     check_pose(row.path, face)
     check_sharpness(row.path, row.sharpness)
     check_quality(verifier, EmbeddedFace(row.path, face, row.embedding, row.norm, row.uncertainty, row.sharpness))

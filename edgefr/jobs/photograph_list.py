@@ -7,14 +7,15 @@ import hashlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
 from edgefr.io.files import atomic_write
-from edgefr.io.picture_header import PICTURE_SUFFIXES
+from edgefr.io.picture_files import PictureFinder
+from edgefr.recognition.batch import no_photographs
 
 MAX_PATH = 4096
 """Bytes of a path in Linux."""
@@ -25,28 +26,33 @@ Paths = Any
 """A sorted `pyarrow.LargeBinaryArray` of absolute paths, in the encoding of the file system."""
 
 
-def list_paths(arguments: Sequence[str], listed: Path | None) -> Paths:
+def list_paths(arguments: Sequence[str], listed: Path | None, finder: PictureFinder | None = None) -> Paths:
     """Find photographs.
 
     Args:
         arguments: Files, folders (all pictures below them) and globs.
         listed: A text file with one path per line, or "-" for stdin.
+        finder: Lists the folders, and has what was left out of them afterwards.
 
     Returns:
         The absolute paths, sorted, each once.
 
     Raises:
         InvalidArgumentError: There are none, or the list is not a list.
-        UnavailableError: A folder or the list cannot be read.
+        UnavailableError: The list cannot be read.
     """
     pa, compute = require_extra("pyarrow", "bulk"), require_extra("pyarrow.compute", "bulk")
-    named = map(os.fsencode, itertools.chain.from_iterable(map(_expand, arguments)))
+    finder = finder or PictureFinder()
+    named = (os.fsencode(name) for argument in arguments for name in _expand(argument, finder))
     lines = iter(()) if listed is None else _read_lines(listed)
     blocks = []
     for names in _split(itertools.chain(named, lines)):
         blocks.append(pa.array([os.path.abspath(name) for name in names], pa.large_binary()))  # noqa: PTH100
     if not blocks:
-        raise InvalidArgumentError("photographs", "none", "name files, folders or globs, or give --list FILE")
+        found = (
+            f"none. The first that was left out: {finder.left_out[0].reason.rstrip('.')}" if finder.left_out else "none"
+        )
+        raise InvalidArgumentError("photographs", found, "name files, folders or globs, or give --list FILE")
     paths = compute.unique(pa.chunked_array(blocks))
     return paths.take(compute.array_sort_indices(paths))
 
@@ -87,36 +93,20 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _expand(argument: str) -> Iterable[str]:
+def _expand(argument: str, finder: PictureFinder) -> Iterator[str]:
+    left_out = len(finder.left_out)
     if os.path.isdir(argument):  # noqa: PTH112 - strings, because there may be millions
-        found: Iterator[str] = _walk(argument)
+        found: Iterator[str] = finder.find(argument)
     elif os.path.exists(argument) or not glob.has_magic(argument):  # noqa: PTH110
         found = iter([argument])  # if it does not exist, reading it gives the error
     else:
         found = (name for name in glob.iglob(argument, recursive=True) if os.path.isfile(name))  # noqa: PTH113, PTH207
     first = next(found, None)
-    if first is None:
-        raise InvalidArgumentError(f"photographs in {argument}", "none", "check the path")
-    return itertools.chain([first], found)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Pictures below a folder, in any order. Links to folders are not followed."""
-    pending = [folder]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and entry.is_file():  # noqa: PTH122
-                        yield entry.path
-        except OSError as error:
-            raise UnavailableError(
-                "",
-                f"The folder {error.filename} cannot be read: {error.strerror}",
-                "change its permissions, or name only the others",
-            ) from error
+    if first is not None:
+        yield first
+        yield from found
+    elif len(finder.left_out) == left_out:
+        raise no_photographs(argument, finder)
 
 
 def _read_lines(listed: Path) -> Iterator[bytes]:

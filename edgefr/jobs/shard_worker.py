@@ -11,6 +11,7 @@ import numpy as np
 
 from edgefr.detection.base import FacePolicy, select_face
 from edgefr.errors import ImageError, UnavailableError, WrongModelError
+from edgefr.gallery.enrolment_checks import is_central
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.io.photo import read_photograph
 from edgefr.jobs.embedding_shards import Row, write_shard
@@ -105,32 +106,44 @@ class Worker:
 
 def embed_rows(verifier: Verifier, paths: list[str], policy: FacePolicy) -> list[Row]:
     """Embed photographs in one batch; returns a row for each."""
-    found: dict[str, tuple[FoundFace, float]] = {}
+    found: dict[str, _Selected] = {}
     refused: dict[str, str] = {}
     for path in paths:
         try:
             found[path] = _find_face(verifier, Path(path), policy)
         except ImageError as error:
             refused[path] = printable(str(error))
-    faces = iter(verifier.embed([face for face, _ in found.values()], len(found)) if found else [])
+    faces = iter(verifier.embed([entry.found for entry in found.values()], len(found)) if found else [])
     return [
-        Row(printable(path), refused[path]) if path in refused else _to_row(path, next(faces), found[path][1])
+        Row(printable(path), refused[path]) if path in refused else _to_row(path, next(faces), found[path])
         for path in paths
     ]
 
 
-def _find_face(verifier: Verifier, path: Path, policy: FacePolicy) -> tuple[FoundFace, float]:
-    """The selected face, and the width of the widest other face as a share of it."""
+@dataclass(frozen=True)
+class _Selected:
+    """The selected face, the width of the widest other face as a share of it, and whether it is central."""
+
+    found: FoundFace
+    beside: float
+    central: bool
+
+
+def _find_face(verifier: Verifier, path: Path, policy: FacePolicy) -> _Selected:
     photo = read_photograph(path)
     faces = list(verifier.detector.detect(photo))  # a list, because Detections makes new Face objects every time
     height, width = photo.shape[:2]
     selected = select_face(faces, (height, width), policy, str(path))
-    others = [face.box[2] for face in faces if face is not selected]
-    found = FoundFace(str(path), selected, align(photo, selected.landmarks))
-    return found, max(others, default=0.0) / selected.box[2]
+    others = [face for face in faces if face is not selected]
+    widest = max((face.box[2] for face in others), default=0.0)
+    return _Selected(
+        FoundFace(str(path), selected, align(photo, selected.landmarks)),
+        widest / selected.box[2],
+        is_central(selected, others, (height, width)),
+    )
 
 
-def _to_row(path: str, embedded: EmbeddedFace, beside: float) -> Row:
+def _to_row(path: str, embedded: EmbeddedFace, selected: _Selected) -> Row:
     face = embedded.face
     return Row(
         printable(path),
@@ -142,7 +155,8 @@ def _to_row(path: str, embedded: EmbeddedFace, beside: float) -> Row:
         face.landmarks,
         face.score,
         embedded.sharpness,
-        beside,
+        selected.beside,
+        selected.central,
     )
 
 

@@ -12,24 +12,24 @@ import numpy as np
 from edgefr.detection.base import FacePolicy
 from edgefr.errors import ImageError, InvalidArgumentError
 from edgefr.io.files import atomic_write
-from edgefr.io.picture_header import PICTURE_SUFFIXES
+from edgefr.io.picture_files import PictureFinder, RejectedImage
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 
 @dataclass(frozen=True)
-class RejectedImage:
-    """A photograph that was left out.
+class PhotographList:
+    """Photographs that were found in files, folders and globs.
 
     Attributes:
-        path: The photograph.
-        reason: The error, as a sentence.
+        photographs: The photographs, each once.
+        finder: What was left out of the folders.
     """
 
-    path: str
-    reason: str
+    photographs: list[Path]
+    finder: PictureFinder
 
 
-def list_photographs(arguments: Sequence[str]) -> list[Path]:
+def find_photographs(arguments: Sequence[str]) -> PhotographList:
     """Find photographs.
 
     Args:
@@ -39,24 +39,44 @@ def list_photographs(arguments: Sequence[str]) -> list[Path]:
         The photographs in this order, each once. A file that does not exist is listed, too: reading it gives the error.
 
     Raises:
-        InvalidArgumentError: A folder or a glob has no pictures.
+        InvalidArgumentError: A folder or a glob has no pictures, nor anything that had to be left out.
     """
     photos: dict[Path, Path] = {}
+    finder = PictureFinder()
     for argument in arguments:
-        path = Path(argument)
+        path, left_out = Path(argument), len(finder.left_out)
         if path.is_dir():
-            found = sorted(
-                entry for entry in path.rglob("*") if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
-            )
+            found = sorted(map(Path, finder.find(str(path))))
         elif path.exists() or not glob.has_magic(argument):
             found = [path]
         else:
             found = sorted(Path(name) for name in glob.glob(argument, recursive=True) if Path(name).is_file())  # noqa: PTH207
-        if not found:
-            raise InvalidArgumentError(f"photographs in {argument}", "none", "check the path")
+        if not found and len(finder.left_out) == left_out:
+            raise no_photographs(argument, finder)
         for photo in found:
             photos.setdefault(photo.resolve(), photo)
-    return list(photos.values())
+    return PhotographList(list(photos.values()), finder)
+
+
+def list_photographs(arguments: Sequence[str]) -> list[Path]:
+    """The photographs of `find_photographs`, for callers that do not report what is left out.
+
+    Raises:
+        InvalidArgumentError: There are none.
+    """
+    found = find_photographs(arguments)
+    if not found.photographs and found.finder.left_out:
+        reason = found.finder.left_out[0].reason.rstrip(".")
+        raise InvalidArgumentError("photographs", f"none. The first that was left out: {reason}", "check the path")
+    return found.photographs
+
+
+def no_photographs(argument: str, finder: PictureFinder) -> InvalidArgumentError:
+    """The error for a folder or a glob without any photographs."""
+    others = finder.summary()
+    return InvalidArgumentError(
+        f"photographs in {argument}", f"none, but {others}" if others else "none", "check the path"
+    )
 
 
 def embed_photographs(

@@ -61,10 +61,22 @@ def fuse_by_confidence(
     Raises:
         InvalidArgumentError: As in `weighted_mean`.
     """
+    return weighted_mean(np.stack(embeddings), confidence_weights(norms, uncertainties))
+
+
+def confidence_weights(norms: Sequence[float], uncertainties: Sequence[float | None]) -> Floats:
+    """Weights by inverse variance if the model gives an uncertainty for all images, else by norm.
+
+    Args:
+        norms: Length of each embedding before normalisation.
+        uncertainties: Mean log-variance of each image, or None.
+
+    Returns:
+        (N,) float32. Only the ratios count.
+    """
     known = [value for value in uncertainties if value is not None]
-    complete = len(known) == len(embeddings)
-    weights = inverse_variance(np.array(known, np.float32)) if complete else np.array(norms, np.float32)
-    return weighted_mean(np.stack(embeddings), weights)
+    complete = len(known) == len(uncertainties)
+    return inverse_variance(np.array(known, np.float32)) if complete else np.array(norms, np.float32)
 
 
 def inverse_variance(uncertainty: Floats, temperature: float = 1.0) -> Floats:

@@ -151,7 +151,7 @@ class WebState:
         verifier, gallery = self.watcher.verifier, self.watcher.gallery
         with self.watcher.lock:
             sample = sample_from_face(verifier, crop(), crops=False)
-            return enrol_samples(gallery, verifier, name, [sample], None)
+            return enrol_samples(gallery, verifier, name, [sample], None, force=True)
 
     def compare(self, photos: Sequence[bytes]) -> tuple[VerificationResult, list[str]]:
         """Verify two image files; returns the decision, and both aligned faces as data URLs of JPEGs.

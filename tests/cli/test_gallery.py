@@ -78,10 +78,63 @@ def test_a_rejected_photograph_gives_exit_code_2_and_the_others_are_enrolled(gal
     assert gallery("list", "--json").json["people"][0]["images"] == 1
 
 
-def test_a_person_under_a_second_name_is_warned_about(gallery, three: Told, tmp_path: Path) -> None:
-    result = gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), *MODEL)
+def test_a_person_under_a_second_name_is_enrolled_only_by_force(gallery, three: Told, tmp_path: Path) -> None:
+    image = photo(tmp_path / "c.png", 0, 7)
+    result = gallery("enroll", "countess", image, *MODEL)
+    assert result.code == 2
+    assert f"left out: {image} looks like ada, who is enrolled (similarity 0.9" in result.err
+    assert result.out == "countess was not enrolled: every photograph was left out.\n"
+    assert len(gallery("list", "--json").json["people"]) == 3
+    result = gallery("enroll", "countess", image, "--force", *MODEL)
     assert result.code == 0
     assert "please check: countess looks like ada" in result.err
+    assert len(gallery("list", "--json").json["people"]) == 4
+
+
+def test_a_face_of_a_group_is_enrolled_on_request(gallery, tmp_path: Path) -> None:
+    group = photo(tmp_path / "group.png", 1, kind=TWO)
+    assert gallery("enroll", "Ada", group, "--plain", *MODEL).code == 2
+    result = gallery("enroll", "Ada", group, "--face", "largest", *MODEL, "--json")
+    assert result.code == 0
+    (person,) = result.json["people"]
+    assert person["notes"] == [f"{group} shows 2 faces, and the largest one was taken"]
+    assert person["notes"][0] in result.err
+
+
+def test_one_image_of_a_person_is_removed(gallery, three: Told, tmp_path: Path) -> None:
+    assert gallery("remove", "ada", "--image", "0.png").out == "Removed 0.png from ada; 1 image left.\n"
+    assert [one["source"] for one in gallery("show", "ada", "--json").json["images"]] == ["1.png"]
+    assert "1.png is the only image of ada. Remove the person with" in gallery("remove", "ada", "--image", "1.png").err
+    assert "found none. See `edgefr gallery show" in gallery("remove", "emmy", "--image", "7.png").sentence
+    twice = photo(tmp_path / "other" / "0.png", 1, 5)
+    assert gallery("enroll", "grace", twice, *MODEL).code == 0
+    assert "one image 0.png of grace, found 2." in gallery("remove", "grace", "--image", "0.png").sentence
+    removed = gallery("remove", "grace", "--image", "#3", "--json").json
+    assert removed == {"removed": "0.png", "name": "grace", "images": 2}
+    assert [event["what"] for event in gallery("audit", "--json").json["events"]][-1] == "image removed"
+
+
+def test_audit_finds_images_and_people_that_should_be_checked(gallery, three: Told, tmp_path: Path) -> None:
+    clean = gallery("audit", "--strict", *MODEL, "--json")
+    assert (clean.code, clean.json["outliers"]) == (0, {"images": [], "people": []})
+    gallery("enroll", "grace", photo(tmp_path / "stranger.png", 50), "--force", *MODEL)
+    gallery("enroll", "countess", photo(tmp_path / "c.png", 0, 7), "--force", *MODEL)
+    result = gallery("audit", *MODEL, "--json")
+    assert result.code == 0
+    (image,), (pair,) = result.json["outliers"]["images"], result.json["outliers"]["people"]
+    assert (image["name"], image["source"]) == ("grace", "stranger.png")
+    assert image["similarity"] < 0.5
+    assert (pair["name"], pair["other"]) == ("ada", "countess")
+    assert pair["similarity"] > 0.6
+    printed = gallery("audit", "--strict", *MODEL)
+    assert printed.code == 1
+    assert "Please check: stranger.png looks unlike the other images of grace (similarity" in printed.out
+    assert "Please check: ada looks like countess (similarity" in printed.out
+    assert gallery("audit", "--no-outliers", *MODEL, "--json").json["outliers"] is None
+    other = gallery("audit", "--json")
+    assert (other.code, other.json["outliers"]) == (0, None)
+    assert "outliers were not searched: expected the model fake" in other.err
+    assert "Give it with --model" in gallery("audit", "--strict").sentence
 
 
 def test_list_show_rename_and_remove(gallery, three: Told) -> None:

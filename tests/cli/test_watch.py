@@ -127,7 +127,7 @@ def test_a_fixed_rotation_turns_the_frames(watch, ada: None, tmp_path: Path) -> 
     assert watch("watch", shown, "--json", "--rotate", "0").out == ""
     (shown / "0000.png").write_bytes(b"no picture")
     for degrees, is_ada in (("0", False), ("270", True)):
-        enrolled = watch("gallery", "enroll", f"Turned by {degrees}", "--camera", shown, "--rotate", degrees)
+        enrolled = watch("gallery", "enroll", f"Turned by {degrees}", "--camera", shown, "--rotate", degrees, "--force")
         assert enrolled.code == 0, enrolled.err
         assert ("looks like Ada" in enrolled.err) == is_ada
         assert "0000.png" in enrolled.err

@@ -84,13 +84,28 @@ def test_the_same_call_again_adds_only_what_is_missing(people: Path, tmp_path: P
     assert state(gallery) == whole
 
 
-def test_a_person_under_two_names_in_one_change_is_warned_about(people: Path, tmp_path: Path) -> None:
+def test_a_person_under_two_names_in_one_change_is_enrolled_only_by_force(people: Path, tmp_path: Path) -> None:
     photo(people / "countess/1.png", 0, 5)
-    by = verifier()
+    by, shards = verifier(), shards_of(people, tmp_path / "shards")
     gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
-    done = list(enrol_shards(gallery, by, shards_of(people, tmp_path / "shards"), None, lambda _count: None))
+    done = list(enrol_shards(gallery, by, shards, None, lambda _count: None))
+    assert gallery.names() == ["ada", "emmy", "grace"]
+    (refusal,) = [image for entry in done if entry.name == "countess" for image in entry.refused]
+    assert refusal.path == str(people / "countess/1.png")
+    assert "looks like ada, who is enrolled" in refusal.reason
+    done = list(enrol_shards(gallery, by, shards, None, lambda _count: None, force=True))
+    assert gallery.names() == ["ada", "countess", "emmy", "grace"]
     doubts = [doubt for entry in done for doubt in entry.warnings()]
     assert any(doubt.startswith("countess looks like ada") for doubt in doubts)
+
+
+def test_a_stranger_in_a_folder_is_not_enrolled_from_shards(people: Path, tmp_path: Path) -> None:
+    photo(people / "emmy/stranger.png", 50)
+    by, shards = verifier(), shards_of(people, tmp_path / "shards")
+    gallery = FileGallery.create(tmp_path / "people.gallery", NoSecret(), ModelBinding.of(by))
+    done = list(enrol_shards(gallery, by, shards, None, lambda _count: None))
+    assert state(gallery)["emmy"] == ["0.png", "1.png"]
+    assert any("stranger.png does not look like the other images of emmy" in i.reason for e in done for i in e.refused)
 
 
 def test_photographs_in_a_folder_with_an_invalid_name_are_left_out(tmp_path: Path) -> None:

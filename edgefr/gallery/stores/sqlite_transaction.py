@@ -43,6 +43,11 @@ class SqliteTransaction:
         self._delete_row(person.id)
         self.removed.append(person.id)
 
+    def remove_image(self, person: Person, image: int) -> None:
+        """Replace the record of a person, which no longer lists an image, and delete this image."""
+        self._database.execute("DELETE FROM images WHERE id = ?", (image,))
+        self.update(person, ())
+
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""
         for event in events:

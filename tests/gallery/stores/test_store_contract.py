@@ -22,7 +22,7 @@ from edgefr.gallery.address import LITE, POSTGRES, Address
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.key_wrapping import KeyFile, Passphrase, Secret
 from edgefr.gallery.factory import create_gallery, gallery_exists, open_gallery
-from edgefr.gallery.records import FaceSample, Person
+from edgefr.gallery.records import FaceSample, Person, fuse_template
 from edgefr.gallery.stores import writer_lease
 from edgefr.gallery.stores.base import PAGE_ROWS
 from edgefr.gallery.transfer import Export, export_gallery, import_people
@@ -118,6 +118,28 @@ def test_a_removed_person_is_gone_and_the_others_stay(place: Place, gallery: Gal
     assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("removed", "Ada")
     gallery.enrol("Ada", [sample(5)])
     assert [one.source for one in gallery.samples("Ada")] == ["a.jpg"]
+
+
+def test_a_removed_image_is_gone_and_the_template_is_fused_without_it(
+    place: Place, gallery: Gallery, key: KeyFile
+) -> None:
+    images = [sample(number, f"{number}.jpg", crop=True) for number in range(3)]
+    gallery.enrol("Ada", images)
+    gallery.enrol("Grace", [sample(9)])
+    removed = gallery.remove_image("Ada", "1.jpg")
+    assert content_of(removed) == content_of(images[1])
+    for opened in (gallery, None):
+        with opened or opened_again(place, key) as again:
+            assert [content_of(one) for one in again.samples("Ada")] == [content_of(images[0]), content_of(images[2])]
+            np.testing.assert_allclose(again.person("Ada").template, fuse_template(images[::2]), atol=1e-6)
+            assert again.search(fuse_template(images[::2]), 1)[0].similarity == pytest.approx(1, abs=1e-6)
+            assert again.orphan_images() == 0
+            event = again.events()[-1]
+            assert (event.what, event.name, event.detail) == ("image removed", "Ada", "1.jpg")
+            with pytest.raises(EdgefrError, match=r"one image 1\.jpg of Ada, found none"):
+                again.remove_image("Ada", "1.jpg")
+            with pytest.raises(EdgefrError, match=r"a\.jpg is the only image of Grace\. Remove the person"):
+                again.remove_image("Grace", "a.jpg")
 
 
 def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> None:
