@@ -27,14 +27,25 @@ Signal = Literal["certainty", "norm", "detector", "sharpness"]
 """Quality signals of a face, each higher for a better face: the negated uncertainty, the length of the embedding before
 it is normalised, the detector's score, the sharpness of the aligned face."""
 
+ROUNDING = 1e-5
+"""How far the similarity of equal float32 embeddings may be from 1."""
+
 DEFAULT_FMR = 1e-3
 """The false match rate that decisions are made at unless another one is asked for."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A decision threshold on cosine similarity: pairs that reach `value` count as the same person. `fmr` is the
-    false match rate it was measured at (None if it was chosen otherwise), `measured_on` the data in words.
+    """A decision threshold on cosine similarity: pairs that reach `value` count as the same person.
+
+    Attributes:
+        fmr: The false match rate it was calibrated at, None if it was chosen otherwise.
+        value: The similarity, -1 to 1.
+        ci95: Its 95 % interval.
+        measured_on: The data it was calibrated on, in words.
+        precision: Precision of the model that was calibrated.
+        unseen_fmr: The false match rate of `value` on people that the model was not trained on, None if it was not
+            measured. It differs from `fmr` if the threshold was calibrated on training people.
     """
 
     fmr: float | None
@@ -42,14 +53,33 @@ class Threshold:
     ci95: tuple[float, float]
     measured_on: str
     precision: str = "fp32"
+    unseen_fmr: float | None = None
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Threshold:
         """Read a threshold from JSON; ValueError, TypeError or KeyError if it is none."""
         low, high = raw["ci95"]
-        fmr = None if raw["fmr"] is None else float(raw["fmr"])
-        interval = (float(low), float(high))
-        return cls(fmr, float(raw["value"]), interval, str(raw["measured_on"]), str(raw["precision"]))
+        return cls(
+            _rate(raw["fmr"]),
+            _similarity(raw["value"]),
+            (_similarity(low), _similarity(high)),
+            str(raw["measured_on"]),
+            str(raw["precision"]),
+            _rate(raw.get("unseen_fmr")),  # older manifests do not have it
+        )
+
+
+def _similarity(value: Any) -> float:
+    """A cosine similarity; ValueError for NaN and values outside -1 to 1. Rounding may exceed 1 by a little."""
+    if not -1 - ROUNDING <= (number := float(value)) <= 1 + ROUNDING:
+        raise ValueError(f"a threshold of {number}, which is no similarity between -1 and 1")
+    return number
+
+
+def _rate(value: Any) -> float | None:
+    if value is not None and not 0 <= float(value) <= 1:
+        raise ValueError(f"a false match rate of {value}, which is not between 0 and 1")
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from edgefr.manifest import (
 )
 
 FINITE = st.floats(-1, 1)
-THRESHOLDS = st.builds(Threshold, FINITE, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text())
+RATES = st.none() | st.floats(0, 1)
+THRESHOLDS = st.builds(Threshold, RATES, FINITE, st.tuples(FINITE, FINITE), st.text(), st.text(), RATES)
 
 
 HELD_OUT = st.builds(HeldOut, st.none() | st.text(), st.lists(st.integers(1, 10)).map(tuple), st.text())
@@ -65,6 +66,38 @@ def test_a_malformed_entry_of_held_out_people_is_refused(entry: object) -> None:
     older = json.loads(Manifest("onnx", "x").to_json()) | {"held_out": entry}
     with pytest.raises(EdgefrError, match="expected an edgefr manifest in test"):
         Manifest.from_json(json.dumps(older), "test")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"value": float("nan")},
+        {"value": float("inf")},
+        {"value": 1.01},
+        {"value": -2},
+        {"ci95": [0.3, float("nan")]},
+        {"ci95": [-1.5, 0.3]},
+        {"fmr": float("nan")},
+        {"fmr": 2},
+        {"fmr": -1e-3},
+        {"unseen_fmr": float("inf")},
+    ],
+)
+def test_a_threshold_that_no_similarity_can_have_is_refused(entry: dict[str, object]) -> None:
+    """NaN would make every answer "different", and -2 every answer "the same"."""
+    manifest = json.loads(Manifest("onnx", "x", thresholds=(at(1e-3),)).to_json())
+    manifest["thresholds"][0] |= entry
+    with pytest.raises(
+        EdgefrError, match=r"expected an edgefr manifest in test, found .*(similarity|false match rate)"
+    ):
+        Manifest.from_json(json.dumps(manifest), "test")
+
+
+def test_an_older_manifest_without_rates_on_unseen_people_is_read() -> None:
+    manifest = Manifest("onnx", "x", thresholds=(at(1e-3),))
+    older = json.loads(manifest.to_json())
+    assert older["thresholds"][0].pop("unseen_fmr") is None
+    assert Manifest.from_json(json.dumps(older), "test") == manifest
 
 
 def test_a_manifest_is_written_next_to_its_artifact(tmp_path: Path) -> None:

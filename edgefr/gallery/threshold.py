@@ -13,9 +13,13 @@ from dataclasses import dataclass
 
 from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.manifest import Manifest, Threshold
+from edgefr.recognition.threshold_curve import by_rate, check_similarity, interpolate_threshold
 from edgefr.recognition.verifier import Verifier
 
 DEFAULT_FPIR = 0.01
+
+ROUNDING = 1e-9
+"""Relative error of a rate, so that an FPIR that needs exactly the strictest calibrated FMR gets it."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class DecisionThreshold:
         value: Similarity from which a face counts as the enrolled person.
         fpir: The FPIR that is expected at this threshold, None if it was not calibrated.
         source: The data that the threshold was calibrated on, in words.
+        fmr: The false match rate of pairs at this threshold, None if it was not calibrated.
     """
 
     value: float
     fpir: float | None
     source: str
+    fmr: float | None = None
 
 
 def gallery_threshold(
@@ -38,8 +44,9 @@ def gallery_threshold(
 ) -> DecisionThreshold:
     """Choose the threshold for a gallery.
 
-    It is the lowest calibrated threshold of the model whose FMR keeps the FPIR. Nothing is interpolated between
-    calibrated rates or extrapolated beyond the strictest one.
+    It is the threshold of the model at the FMR that keeps the FPIR, interpolated between calibrated rates. If that FMR
+    is above the loosest calibrated one, the threshold of the loosest applies. Nothing is extrapolated beyond the
+    strictest one.
 
     Args:
         verifier: Its model has the thresholds.
@@ -51,17 +58,18 @@ def gallery_threshold(
         The threshold.
 
     Raises:
-        InvalidArgumentError: `fpir` is not between 0 and 1.
+        InvalidArgumentError: `fpir` is not between 0 and 1, or `given` is not a number.
         WrongModelError: The model has no threshold that is strict enough.
     """
     if given is not None:
-        return DecisionThreshold(given, None, "the command line")
+        return DecisionThreshold(check_similarity(given), None, "the command line")
     if not 0 < fpir < 1:
         raise InvalidArgumentError("a rate between 0 and 1", f"{fpir:g}", "use --fpir 0.01, for example")
     calibrated = _calibrated(verifier)
     needed = fmr_for_fpir(fpir, people)
-    enough = {fmr: entry for fmr, entry in calibrated.items() if fmr <= needed}
-    if not enough:
+    rate = min(needed * (1 + ROUNDING), max(calibrated, default=needed))
+    entry = interpolate_threshold(calibrated.values(), rate)
+    if entry is None or entry.fmr is None:
         best = f"is calibrated down to {min(calibrated):g}" if calibrated else "has no calibrated threshold"
         raise WrongModelError(
             "",
@@ -70,14 +78,13 @@ def gallery_threshold(
             f"run `edgefr calibrate {verifier.model} FACES --fmr {_round_down(needed):g}`, accept a higher --fpir, or "
             "set a --threshold",
         )
-    fmr = max(enough)
-    return DecisionThreshold(enough[fmr].value, fpir_for_fmr(fmr, people), enough[fmr].measured_on)
+    return DecisionThreshold(entry.value, fpir_for_fmr(entry.fmr, people), entry.measured_on, entry.fmr)
 
 
 def _calibrated(verifier: Verifier) -> dict[float, Threshold]:
     """FMR -> threshold, of the model in the precision in use."""
-    known = (verifier.manifest or Manifest("", "")).thresholds_for(verifier.recogniser.description.precision)
-    return {entry.fmr: entry for entry in reversed(known) if entry.fmr is not None}
+    manifest = verifier.manifest or Manifest("", "")
+    return by_rate(manifest.thresholds_for(verifier.recogniser.description.precision))
 
 
 def fpir_for_fmr(fmr: float, people: int) -> float:

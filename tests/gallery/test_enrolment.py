@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgefr.detection.base import Face, FacePolicy
-from edgefr.errors import EdgefrError, SeveralFacesError
+from edgefr.errors import EdgefrError, InvalidArgumentError, SeveralFacesError
 from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import Enrolment, enrol, enrol_samples
 from edgefr.gallery.enrolment_checks import single_face
@@ -193,8 +193,31 @@ def test_crops_are_kept_on_request(gallery: FileGallery, tmp_path: Path) -> None
 def test_the_threshold_rises_with_the_size_of_the_gallery() -> None:
     measured = verifier(thresholds((1e-2, 0.3), (1e-3, 0.4), (1e-4, 0.5), (1e-5, 0.6)))
     values = {people: gallery_threshold(measured, people, fpir=0.05).value for people in (1, 5, 40, 400, 4000)}
-    assert values == {1: 0.3, 5: 0.3, 40: 0.4, 400: 0.5, 4000: 0.6}
-    assert gallery_threshold(measured, 40, fpir=0.05).fpir == pytest.approx(1 - (1 - 1e-3) ** 40)
+    assert values[1] == values[5] == 0.3
+    assert values == pytest.approx({1: 0.3, 5: 0.3, 40: 0.389, 400: 0.489, 4000: 0.589}, abs=1e-3)
+    assert gallery_threshold(measured, 40, fpir=0.05).fpir == pytest.approx(0.05)
+    assert gallery_threshold(measured, 1, fpir=0.05).fpir == pytest.approx(1e-2), "that of the loosest calibrated rate"
+
+
+def test_one_more_person_hardly_moves_the_threshold() -> None:
+    """From the 11th person on, the FMR that keeps an FPIR of 1 % is below the calibrated 1e-3."""
+    measured = verifier(thresholds((1e-2, 0.299), (1e-3, 0.397), (1e-4, 0.474)))
+    ten, eleven = (gallery_threshold(measured, people) for people in (10, 11))
+    assert eleven.value - ten.value < 0.01
+    assert eleven.source == "a test, interpolated between the calibrated false match rates 0.001 and 0.0001"
+    assert eleven.fmr == pytest.approx(9.13e-4, rel=1e-3)
+
+
+def test_a_rate_that_needs_just_the_strictest_calibrated_threshold_gets_it() -> None:
+    measured = verifier(thresholds((1e-2, 0.3), (1e-3, 0.4)))
+    for people in (1, 7, 1000):
+        assert gallery_threshold(measured, people, fpir=fpir_for_fmr(1e-3, people)).value == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("given", [float("nan"), 1.5])
+def test_a_given_threshold_that_no_similarity_can_have_is_refused(given: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="expected a threshold between -1 and 1"):
+        gallery_threshold(verifier(), 1, given=given)
 
 
 def test_strangers_reach_it_no_more_often_than_asked() -> None:
