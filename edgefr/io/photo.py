@@ -11,6 +11,7 @@ from edgefr.errors import UnreadableImageError
 from edgefr.io.heif import decode_heif
 from edgefr.io.opencv import silence_opencv
 from edgefr.io.picture_header import PhotoHeader, read_header
+from edgefr.io.tiff_alpha import ignore_alpha
 from edgefr.types import Image
 
 MAX_BYTES = 256 << 20
@@ -76,7 +77,7 @@ def decode_pixels(data: bytes, header: PhotoHeader, source: str, flags: int = cv
         return decode_heif(data, header, source)
     try:
         with silence_opencv():
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            bgr = cv2.imdecode(np.frombuffer(ignore_alpha(data), np.uint8), flags)
     except cv2.error:
         bgr = None
     if bgr is None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from edgefr.errors import EdgefrError
+from edgefr.io.jpeg import decode_picture
 from edgefr.io.photo import MAX_BYTES, read_photograph
 from tests.detection.pictures import encoded, gradient, png_claiming
 
@@ -62,11 +65,64 @@ def test_grey_becomes_rgb(tmp_path: Path, kind: str, mode: str) -> None:
     assert np.abs(found.astype(int) - np.asarray(grey.convert("L"), int)[..., None]).max() < 8
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_transparency_is_dropped(tmp_path: Path, kind: str) -> None:
-    half = np.full((48, 64, 1), 128, np.uint8)
-    rgba = Pillow.fromarray(np.concatenate([UPRIGHT, half], 2))
-    assert np.array_equal(load(tmp_path, encoded(rgba, kind, lossless=True)), UPRIGHT)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("WEBP", {"lossless": True, "exact": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"big_endian": True}),
+    ],
+)
+@pytest.mark.parametrize("alpha", [0, 128])
+def test_transparency_is_dropped(tmp_path: Path, kind: str, options: dict[str, Any], alpha: int) -> None:
+    """Pillow writes unassociated alpha, by which libtiff would multiply the colours."""
+    transparent = np.full((48, 64, 1), alpha, np.uint8)
+    rgba = Pillow.fromarray(np.concatenate([UPRIGHT, transparent], 2))
+    assert np.array_equal(load(tmp_path, encoded(rgba, kind, **options)), UPRIGHT)
+    assert np.array_equal(decode_picture(encoded(rgba, kind, **options), "photo"), UPRIGHT)
+
+
+def test_every_additional_channel_of_a_tiff_is_dropped(tmp_path: Path) -> None:
+    """Three of them are listed outside the directory; OpenCV may refuse such a picture, but gives no wrong colours."""
+    channels = np.concatenate([UPRIGHT, np.full((48, 64, 3), 9, np.uint8)], 2)
+    for declared in (0, 1, 2):
+        try:
+            found = load(tmp_path, tiff(channels, [declared] * 3))
+        except EdgefrError:
+            continue
+        assert np.array_equal(found, UPRIGHT)
+
+
+def tiff(channels: np.ndarray, extra: list[int]) -> bytes:
+    """A little-endian TIFF without compression whose channels beyond RGB are declared as `extra`."""
+    height, width, count = channels.shape
+    bits, meaning, start = 8, 8 + 2 * count, 8 + 2 * count + 2 * len(extra)
+    directory = start + channels.size
+    tags = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, count, bits),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, start),
+        (277, 3, 1, count),
+        (278, 3, 1, height),
+        (279, 4, 1, channels.size),
+        (338, 3, len(extra), meaning),
+    ]
+    return b"".join(
+        [
+            struct.pack("<2sHI", b"II", 42, directory),
+            struct.pack(f"<{count}H", *[8] * count),
+            struct.pack(f"<{len(extra)}H", *extra),
+            channels.tobytes(),
+            struct.pack("<H", len(tags)),
+            *(struct.pack("<HHII", *tag) for tag in tags),
+            bytes(4),
+        ]
+    )
 
 
 def test_a_palette_becomes_rgb(tmp_path: Path) -> None:
