@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from edgefr.detection.base import Detections, FileDetector
+from edgefr.detection.tiles import detect_in_tiles
 from edgefr.types import Floats, Image
 
 MOST_CROPS = 3
@@ -38,11 +39,13 @@ class UprightDetector:
     def detect(self, image: Image) -> Detections:
         """Find all faces, see `Detector.detect`.
 
-        All faces of a picture have one orientation: that of its most prominent faces.
+        All faces of a picture have one orientation: that of its most prominent faces. A large picture in which no face
+        is found is searched in tiles, see `tiles`.
         """
         faces = self.as_is.detect(image)
         turns = find_turns(self.as_is, image, faces)
-        return detect_turned(self.as_is, image, turns) if turns else faces
+        faces = detect_turned(self.as_is, image, turns) if turns else faces
+        return faces if len(faces) else detect_in_tiles(self.as_is, image)
 
 
 def find_turns(detector: FileDetector, image: Image, faces: Detections) -> int:
