@@ -36,6 +36,9 @@ def calibrate(
         Signal | None,
         typer.Option(help="Also measure the value of this signal below which a face is too poor for a decision."),
     ] = None,
+    quality_only: Annotated[
+        bool, typer.Option("--quality-only", help="With --quality: keep all thresholds, and measure no others.")
+    ] = False,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
@@ -47,24 +50,30 @@ def calibrate(
     `edgefr verify --fmr` uses the thresholds of the precision it runs in, or those of fp32 if there are none. --quality
     also measures the limit that all but 1 % of the faces reach, of which there must be 3,000; `edgefr verify` warns of
     faces below it. The signal `detector` needs photographs. A warning is printed if the model was trained on these
-    people.
+    people, and if pictures of 112x112 are not aligned faces.
     """
     from edgefr.evaluation.calibration import calibrate_model, select_faces
     from edgefr.evaluation.face_provider import FaceProvider
     from edgefr.manifest import model_manifest
+    from edgefr.recognition.alignment_check import check_alignment
 
     if not model.is_file():
         raise InvalidArgumentError("a model file to write thresholds into", f"none at {model}", "check the path")
+    if quality_only and quality is None:
+        raise InvalidArgumentError("--quality with --quality-only", "none", "name a signal, for example --quality norm")
     provider = FaceProvider.open(detector, face)
     if quality == "detector" and provider.detector is None:
         raise InvalidArgumentError("a detector for --quality detector", "none", "give one with --detector")
     chosen_folds = () if folds is None else tuple(sorted(folds_of(folds)))
     manifest = model_manifest(model)
     chosen = select_faces(faces, pairs, chosen_folds, model.stem, None if manifest is None else manifest.held_out)
-    for text in chosen.warnings:
-        warn(f"edgefr: {text}")
+    for text in (*chosen.warnings, check_alignment(chosen.folder, chosen.names).warning(str(faces))):
+        if text is not None:
+            warn(f"edgefr: {text}")
     with progress("Embedding", len(chosen.names)) as advance:
-        found = calibrate_model(model, chosen, provider, fmr, quality, runtime, precision, advance)
+        found = calibrate_model(
+            model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance
+        )
     if json:
         print_json(
             {
@@ -85,10 +94,9 @@ def _text(model: Path, found: Calibration) -> str:
         [f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)] for entry in found.thresholds
     ]
     runtime, precision = found.description.runtime, found.description.precision
-    lines = [
-        f"{model.name} on {runtime} {precision}, {found.thresholds[0].measured_on}",
-        table(["FMR", "threshold", "95 % interval"], rows),
-    ]
+    lines = [f"{model.name} on {runtime} {precision}, {entry.measured_on}" for entry in found.thresholds[:1]]
+    if rows:
+        lines.append(table(["FMR", "threshold", "95 % interval"], rows))
     if (limit := found.quality) is not None:
         lines.append(f"Quality limit: {limit.signal} of at least {limit.limit:.3g}, from {limit.measured_on}.")
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.data.collection_check import Report
+    from edgefr.recognition.alignment_check import AlignmentCheck
 
 PathArgument = Annotated[
     Path,
@@ -30,6 +31,7 @@ VERDICTS = {
     "mixed": "swapped in some pictures",
     "unknown": "unknown, all pictures are grey",
 }
+ALIGNED = {True: "yes", False: "no", None: "unknown, too few faces found"}
 MAX_NAMES = 20
 """Most names under each heading. --json lists all."""
 
@@ -42,12 +44,14 @@ def check(
 ) -> None:
     """Find faults that spoil a training: corrupt, wrongly sized, duplicate and colour-swapped pictures.
 
-    Exit 0 if there are no faults, 1 if there are. People with a single picture are counted, but are not faults.
+    Exit 0 if there are no faults, 1 if there are. People with a single picture are counted, but are not faults. A
+    warning is printed if the landmarks of a sample show that pictures of 112x112 are not aligned faces.
     """
     import numpy as np
 
     from edgefr.data import collection_check as checks
     from edgefr.data.collections import open_faces
+    from edgefr.recognition.alignment_check import check_alignment
 
     folder = open_faces(faces)
     names = folder.names
@@ -59,14 +63,17 @@ def check(
         report = checks.check(folder, names, workers, advance)
     warn_other_files(folder.finder)
     warn_left_out(folder.finder.left_out)
+    alignment = check_alignment(folder, names)
+    if (text := alignment.warning(str(faces))) is not None:
+        warn(f"edgefr: {text}")
     if json:
-        print_json({"path": str(faces), "clean": report.clean, **asdict(report)})
+        print_json({"path": str(faces), "clean": report.clean, **asdict(report), "alignment": asdict(alignment)})
     else:
-        _print_report(report, faces)
+        _print_report(report, alignment, faces)
     raise typer.Exit(0 if report.clean else 1)
 
 
-def _print_report(report: Report, path: Path) -> None:
+def _print_report(report: Report, alignment: AlignmentCheck, path: Path) -> None:
     channels = report.channels
     print(
         f"{report.pictures:,} pictures checked; {report.people:,} people in {path}, {report.alone:,} of them with a "
@@ -78,6 +85,7 @@ def _print_report(report: Report, path: Path) -> None:
         ["not 112x112", f"{len(report.wrong_size):,}"],
         ["groups with the same pixels", f"{len(report.duplicates):,}"],
         ["nearly the same picture under two people", f"{len(report.near_duplicates):,}"],
+        ["aligned to the template", f"{ALIGNED[alignment.aligned]} ({alignment.checked} faces)"],
         ["red and blue", f"{VERDICTS[channels.verdict]} ({decided})"],
     ]
     print(table(["finding", "count"], rows))

@@ -62,7 +62,8 @@ def eval(
 
     A fused checkpoint is compared with both its backbones, their sum and their concatenation. Photographs need a
     detector (-d) and are degraded before detection. A photograph without a face counts as a failure to acquire (FTA),
-    and its comparisons as rejections. A warning is printed if a model was trained on the people it is evaluated on.
+    and its comparisons as rejections. A warning is printed if a model was trained on the people it is evaluated on,
+    and if pictures of 112x112 are not aligned faces.
     """
     from edgefr.evaluation.evaluation_run import EvaluationRequest, evaluate
     from edgefr.evaluation.plots import check_plot

@@ -25,6 +25,7 @@ from edgefr.evaluation.trials import all_against_all, bin_trial, ijb_trial
 from edgefr.io.files import sha256_of
 from edgefr.manifest import HeldOut, package_versions
 from edgefr.recognition.alignment import align
+from edgefr.recognition.alignment_check import check_alignment
 from edgefr.runtimes import available_runtimes
 from edgefr.runtimes.processor import memory_gib, processor
 
@@ -96,6 +97,7 @@ def evaluate(
         {name: path for name, path in by_name.items() if not has_fixed_protocol(path)},
         lambda path: open_faces(path).digest(),
     )
+    warnings += [text for path in datasets if (text := _alignment_warning(path))]
     for text in warnings:
         warn(text)
     trials = [
@@ -113,6 +115,14 @@ def evaluate(
         _origin(models, request, folds),
         warnings,
     )
+
+
+def _alignment_warning(path: Path) -> str | None:
+    """A warning if the pictures of a data set are no aligned faces. IJB has its own landmarks."""
+    if (path / "meta").is_dir():
+        return None
+    folder = open_bin(path).faces if path.suffix.lower() == ".bin" else open_faces(path)
+    return check_alignment(folder, folder.names).warning(str(path))
 
 
 def has_fixed_protocol(path: Path) -> bool:
