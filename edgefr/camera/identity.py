@@ -16,6 +16,7 @@ import numpy as np
 
 from edgefr.detection.base import Face
 from edgefr.gallery.identifier import Identification
+from edgefr.gallery.threshold import DecisionThreshold
 from edgefr.recognition.pose import pose
 from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.recognition.verifier import EmbeddedFace
@@ -72,12 +73,14 @@ class Identity:
         name: The person, if the state is "identified".
         similarity: Similarity to that person, or to the most similar one if there is no name.
         views: The best views so far, best first.
+        threshold: The threshold of the last decision, None before the first one.
     """
 
     state: State = "pending"
     name: str | None = None
     similarity: float = -1.0
     views: list[View] = field(default_factory=list)
+    threshold: DecisionThreshold | None = None
     _embedded_at: float = -1e9
     _votes: int = 0
     _outlier: View | None = None
@@ -128,6 +131,7 @@ class Identity:
 
     def _decide(self, found: Identification) -> bool:
         before = self.state, self.name
+        self.threshold = found.threshold
         present = next((hit.similarity for hit in found.candidates if hit.name == self.name), -1.0)
         self.similarity = found.similarity
         if self._votes >= MIN_VOTES and found.name is not None:

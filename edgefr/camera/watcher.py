@@ -14,7 +14,7 @@ from edgefr.detection.base import Face
 from edgefr.errors import WrongModelError
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
-from edgefr.recognition.verifier import FoundFace, Verifier
+from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 MAX_EMBEDDINGS = 4
 """Number of faces of one frame that are embedded; further ones are embedded in the next frames."""
@@ -31,6 +31,10 @@ class TrackEvent:
         name: The person who is or was identified, None for an unknown person.
         similarity: Cosine similarity to that person, or to the most similar one if there is no name.
         box: x, y, width and height of the face in pixels of the upright frame.
+        threshold: Similarity from which the face counts as an enrolled person, at the last decision on the track.
+        threshold_from: The data that the threshold was calibrated on, in words.
+        fpir: The FPIR that is expected at the threshold, None if it was not calibrated.
+        fmr: The false match rate of pairs at the threshold, None if it was not calibrated.
     """
 
     what: str
@@ -39,6 +43,10 @@ class TrackEvent:
     name: str | None
     similarity: float
     box: tuple[float, float, float, float]
+    threshold: float
+    threshold_from: str
+    fpir: float | None
+    fmr: float | None
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class Watcher:
         events = []
         for track, face in zip(due, self.verifier.embed(crops), strict=True):
             identity, before = track.identity, track.identity.name
-            if self.verifier.quality_warnings([face]):
+            if self._is_poor(face):
                 identity.skip(frame.at)
             elif identity.update(face, frame.at, self.identifier.decide, self._same):
                 if identity.state != "pending":
@@ -171,6 +179,12 @@ class Watcher:
                 elif before is not None:
                     events.append(replace(_event("lost", track, frame.at), name=before))
         return events
+
+    def _is_poor(self, face: EmbeddedFace) -> bool:
+        """Whether a face is below the quality limit of the model. A limit of the detector's score is left out: views
+        are weighted by the score already, and somebody with a covered face must be reported, too."""
+        limit = self.verifier.quality_limit
+        return limit is not None and limit.signal != "detector" and bool(self.verifier.quality_warnings([face]))
 
 
 def _same_person_threshold(verifier: Verifier, default: float) -> float:
@@ -182,7 +196,20 @@ def _same_person_threshold(verifier: Verifier, default: float) -> float:
 
 
 def _event(what: str, track: _Track, at: float) -> TrackEvent:
-    return TrackEvent(what, at, track.number, track.identity.name, track.identity.similarity, track.face.box)
+    identity, threshold = track.identity, track.identity.threshold
+    assert threshold is not None, "events are about decided tracks"
+    return TrackEvent(
+        what,
+        at,
+        track.number,
+        identity.name,
+        identity.similarity,
+        track.face.box,
+        threshold.value,
+        threshold.source,
+        threshold.fpir,
+        threshold.fmr,
+    )
 
 
 def _tracked_face(track: _Track) -> TrackedFace:

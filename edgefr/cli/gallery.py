@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from edgefr.cli.gallery_options import Access, with_access
 from edgefr.cli.options import (
     DetectorOption,
-    FaceOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
     chosen_model,
 )
-from edgefr.cli.output import print_json, progress, warn
+from edgefr.cli.output import box_text, print_json, progress, warn
+
+if TYPE_CHECKING:
+    from edgefr.gallery.identifier import Identification
+    from edgefr.recognition.verifier import EmbeddedFace
+
+AllFacesOption = Annotated[
+    Literal["all", "largest", "centre", "only"],
+    typer.Option(
+        "--face",
+        help="Which of several faces to identify: all (of at least 20 pixels), largest, centre, or only (several are "
+        "an error).",
+    ),
+]
 
 
 @with_access
@@ -34,14 +48,17 @@ def identify(
     access: Access,
     model: ModelOption = None,
     detector: DetectorOption = None,
-    face: FaceOption = "largest",
+    face: AllFacesOption = "all",
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Identify the people on photographs. Matches are written to the log of the gallery.
+    """Identify everyone on photographs. Matches are written to the log of the gallery.
 
-    The exit code is 0 if everyone is identified, 1 if someone is unknown, and 2 if a photograph has no usable face.
+    There is an answer for every face. Left out, and counted on stderr, are faces of less than 20 pixels in width or
+    height, which are people in the background, and detections that are much less certain than another one of the same
+    photograph, because most of them are no faces. The exit code is 0 if everyone is identified, 1 if
+    someone is unknown, and 2 if a photograph has no usable face.
     """
     from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.batch import embed_photographs, list_photographs
@@ -54,25 +71,46 @@ def identify(
         limit = identifier.threshold
         with progress("Identifying", len(photos)) as advance:
             faces, rejected = embed_photographs(verifier, photos, face, 32, advance)
-        answers = [
-            {"path": face.source, "name": found.name, "candidates": [asdict(hit) for hit in found.candidates]}
-            for face, found in zip(faces, identifier.identify_faces(faces, top), strict=True)
-        ]
+        found = identifier.identify_faces(faces, top)
         people = len(opened)
     for image in rejected:
         warn(f"edgefr: left out: {image.reason}")
+    answered = Counter(entry.source for entry in faces)
+    if face == "all":
+        _warn_of_left_out_faces(faces, answered)
+    if (unchecked := verifier.unchecked_quality()) is not None:
+        warn(f"edgefr: {unchecked}")
     for warning in verifier.quality_warnings(faces) or ():
         warn(f"edgefr: do not rely on this answer: {warning}")
     if json:
+        answers = [
+            {
+                "path": entry.source,
+                "name": one.name,
+                "candidates": [asdict(hit) for hit in one.candidates],
+                "box": entry.face.box,
+                "faces_found": entry.faces_found,
+            }
+            for entry, one in zip(faces, found, strict=True)
+        ]
         left_out = [{"path": image.path, "reason": image.reason} for image in rejected]
-        print_json({"people": people, **asdict(limit), "answers": answers, "left_out": left_out})
+        same_keys = {"threshold": limit.value, "threshold_from": limit.source}  # as `edgefr verify` names them
+        print_json({"people": people, **asdict(limit), **same_keys, "answers": answers, "left_out": left_out})
     else:
-        print("\n".join(_answer(answer, limit.value) for answer in answers))
-    raise typer.Exit(2 if rejected else int(any(answer["name"] is None for answer in answers)))
+        for entry, one in zip(faces, found, strict=True):
+            print(_answer(entry, one, answered[entry.source] > 1))
+    raise typer.Exit(2 if rejected else int(any(one.name is None for one in found)))
 
 
-def _answer(answer: dict[str, Any], threshold: float) -> str:
-    best = answer["candidates"][0]["similarity"] if answer["candidates"] else -1.0
-    who = answer["name"] or "unknown"
-    relation = "reaches" if answer["name"] else "is below"
-    return f"{answer['path']}: {who} (similarity {best:.3f} {relation} {threshold:.3f})"
+def _warn_of_left_out_faces(faces: Sequence[EmbeddedFace], answered: Counter[str]) -> None:
+    for source, total in {entry.source: entry.faces_found for entry in faces}.items():
+        if rest := total - answered[source]:
+            warn(f"edgefr: {source}: {rest} of {total} faces left out, which have less than 20 pixels or are uncertain")
+
+
+def _answer(face: EmbeddedFace, found: Identification, several: bool) -> str:
+    where = f"{face.source}, face of {box_text(face.face)}" if several else face.source
+    relation = "reaches" if found.name else "is below"
+    return (
+        f"{where}: {found.name or 'unknown'} (similarity {found.similarity:.3f} {relation} {found.threshold.value:.3f})"
+    )

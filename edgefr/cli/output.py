@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from edgefr.detection.base import Face
+
 Advance = Callable[[int], None]
 
 _BARS: ContextVar[Progress | None] = ContextVar("bars", default=None)
@@ -71,6 +73,12 @@ def _live_bars() -> Iterator[Progress]:
             yield bars
         finally:
             _BARS.reset(token)
+
+
+def box_text(face: Face) -> str:
+    """Where a face is: "60x75 pixels at 120,80"."""
+    x, y, width, height = (round(value) for value in face.box)
+    return f"{width}x{height} pixels at {x},{y}"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

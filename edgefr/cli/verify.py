@@ -16,10 +16,12 @@ from edgefr.cli.options import (
     RuntimeOption,
     chosen_model,
 )
-from edgefr.cli.output import print_json, warn
+from edgefr.cli.output import box_text, print_json, warn
 from edgefr.errors import InvalidArgumentError, PoorFaceError, WrongModelError
 
 if TYPE_CHECKING:
+    from edgefr.detection.base import FacePolicy
+    from edgefr.manifest import Threshold
     from edgefr.recognition.verifier import EmbeddedFace, VerificationResult, Verifier
 
 
@@ -34,7 +36,12 @@ def verify(
     ] = None,
     fmr: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Decide by the threshold calibrated at this false match rate. Default: 1e-3."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Decide by the threshold at this false match rate, which is interpolated between calibrated rates. "
+            "Default: 1e-3.",
+        ),
     ] = None,
     face: FaceOption = "largest",
     refuse_poor: Annotated[
@@ -46,7 +53,8 @@ def verify(
 ) -> None:
     """Decide whether two photographs show the same person.
 
-    Exit 0 same, 1 different, 2 error. Faces below the quality limit of the model cause a warning.
+    Exit 0 same, 1 different, 2 error. One face of each photograph is compared; if there are several, the answer names
+    their number and the one that was compared. Faces below the quality limit of the model cause a warning.
     """
     from edgefr.recognition.verifier import Verifier
 
@@ -56,21 +64,24 @@ def verify(
     result = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
         _check_quality(result, verifier)
+    if (unchecked := verifier.unchecked_quality()) is not None:
+        warn(f"edgefr: {unchecked}")
     for warning in result.quality_warnings or ():
         warn(f"edgefr: do not rely on this answer: {warning}")
     if json:
         print_json(_document(result, verifier))
     else:
-        print(_sentence(result, verifier))
+        print(_sentence(result, verifier, face))
     raise typer.Exit(0 if result.same else 1)
 
 
 def _check_quality(result: VerificationResult, verifier: Verifier) -> None:
     if result.quality_warnings is None:
         raise WrongModelError(
-            f"a quality limit in the manifest of {verifier.model} for --refuse-poor",
-            "none",
-            "measure one with `edgefr calibrate`",
+            f"a quality limit for the detector {verifier.detector.name} in the manifest of {verifier.model} for "
+            "--refuse-poor",
+            "none" if verifier.quality_limit is None else f"one for the detector {verifier.quality_limit.detector}",
+            "measure one with `edgefr calibrate --quality`",
         )
     if result.quality_warnings:
         raise PoorFaceError(
@@ -88,13 +99,16 @@ def _document(result: VerificationResult, verifier: Verifier) -> dict[str, Any]:
         "threshold": result.threshold.value,
         "threshold_ci95": result.threshold.ci95,
         "threshold_from": result.threshold.measured_on,
+        "fmr": result.threshold.fmr,
         "fmr_at_threshold": result.threshold.fmr,
+        "unseen_fmr": result.threshold.unseen_fmr,
         "model": verifier.model.name,
         "model_sha256": verifier.digest(),
         "made_from_sha256": verifier.made_from(),
         "detector": verifier.detector.name,
         "runtime": description.runtime,
         "precision": description.precision,
+        "faces_found": [face.faces_found for face in result.faces],
         "faces": [face_document(face) for face in result.faces],
         "time_ms": result.time_ms,
     }
@@ -113,20 +127,36 @@ def face_document(face: EmbeddedFace) -> dict[str, Any]:
     }
 
 
-def _sentence(result: VerificationResult, verifier: Verifier) -> str:
+def _sentence(result: VerificationResult, verifier: Verifier, policy: FacePolicy) -> str:
     threshold = result.threshold
     answer = "The same person" if result.same else "Different people"
     relation = "reaches" if result.same else "is below"
-    if threshold.fmr is None:
-        meaning = f"from {threshold.measured_on}"
-    else:
-        meaning = f"{_one_in(threshold.fmr)} pairs of strangers reach it; measured on {threshold.measured_on}"
     description = verifier.recogniser.description
-    return (
-        f"{answer}: similarity {result.similarity:.3f} {relation} the threshold {threshold.value:.3f} ({meaning}).\n"
+    lines = [
+        f"{answer}: similarity {result.similarity:.3f} {relation} the threshold {threshold.value:.3f} "
+        f"({_meaning(threshold)}).",
+        *(_choice(face, policy) for face in result.faces if face.faces_found > 1),
         f"{result.time_ms:.0f} ms with {verifier.model.name} on {description.runtime} {description.precision}, faces "
-        f"found by {verifier.detector.name}."
+        f"found by {verifier.detector.name}.",
+    ]
+    return "\n".join(lines)
+
+
+def _meaning(threshold: Threshold) -> str:
+    """How often strangers reach a threshold, by the rate on people the model never saw if it was measured."""
+    if threshold.fmr is None:
+        return f"from {threshold.measured_on}"
+    if threshold.unseen_fmr is None:
+        return f"{_one_in(threshold.fmr)} pairs of strangers reach it; measured on {threshold.measured_on}"
+    return (
+        f"{_one_in(threshold.unseen_fmr)} pairs of strangers whom the model was not trained on reach it; calibrated on "
+        f"{threshold.measured_on}"
     )
+
+
+def _choice(face: EmbeddedFace, policy: FacePolicy) -> str:
+    which = "one nearest to the centre" if policy == "centre" else policy
+    return f"{face.source} shows {face.faces_found} faces; the {which} was compared, {box_text(face.face)}."
 
 
 def _one_in(rate: float) -> str:

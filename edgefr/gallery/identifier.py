@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefr.detection.base import FacePolicy
+from edgefr.detection.base import Face, FacePolicy
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import Event
@@ -23,11 +23,13 @@ class Identification:
         name: The enrolled person, or None if the face is unknown.
         candidates: The most similar enrolled people, best first.
         threshold: The threshold that decided, with the FPIR it keeps.
+        face: Box, landmarks and score of the face, or None if only its embedding was given.
     """
 
     name: str | None
     candidates: tuple[Hit, ...]
     threshold: DecisionThreshold
+    face: Face | None = None
 
     @property
     def similarity(self) -> float:
@@ -73,7 +75,7 @@ class Identifier:
         return gallery_threshold(self.verifier, len(self.gallery), self._fpir, self._threshold)
 
     def identify(self, photograph: str | Path, policy: FacePolicy = "largest", top: int = 5) -> Identification:
-        """Identify one face of a photograph, and log a match.
+        """Identify one face of a photograph, and log a match. `identify_all` identifies everyone.
 
         Args:
             photograph: Path of the picture.
@@ -90,6 +92,25 @@ class Identifier:
         (found,) = self.identify_faces(self.verifier.embed([self.verifier.find(photograph, policy)]), top)
         return found
 
+    def identify_all(self, photograph: str | Path, top: int = 5) -> list[Identification]:
+        """Identify all faces of a photograph that are large and certain enough, and log the matches.
+
+        Left out are faces of less than 20 pixels, which are people in the background, and detections that are much
+        less certain than another one (`detection.base.select_faces`).
+
+        Args:
+            photograph: Path of the picture.
+            top: Number of candidates to return for each face.
+
+        Returns:
+            A decision for each face, the most prominent first; at least one.
+
+        Raises:
+            ImageError: The photograph cannot be read or has no face.
+            EdgefrError: The model or the gallery fails, or no threshold is strict enough.
+        """
+        return self.identify_faces(self.verifier.embed(self.verifier.find_all(photograph)), top)
+
     def identify_faces(self, faces: Sequence[EmbeddedFace], top: int = 5) -> list[Identification]:
         """Identify faces that are embedded already, and log the matches.
 
@@ -104,7 +125,7 @@ class Identifier:
             EdgefrError: The gallery cannot be read or written, or no threshold is strict enough.
         """
         threshold = self.threshold
-        found = [self._decide(face.embedding, threshold, top) for face in faces]
+        found = [replace(self._decide(face.embedding, threshold, top), face=face.face) for face in faces]
         self.log_matches([entry.name for entry in found if entry.name is not None])
         return found
 

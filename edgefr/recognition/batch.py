@@ -6,6 +6,7 @@ import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -80,19 +81,23 @@ def no_photographs(argument: str, finder: PictureFinder) -> InvalidArgumentError
 
 
 def embed_photographs(
-    verifier: Verifier, photos: Sequence[Path], policy: FacePolicy, batch: int, on_progress: Callable[[int], None]
+    verifier: Verifier,
+    photos: Sequence[Path],
+    policy: FacePolicy | Literal["all"],
+    batch: int,
+    on_progress: Callable[[int], None],
 ) -> tuple[list[EmbeddedFace], list[RejectedImage]]:
     """Embed photographs in batches.
 
     Args:
         verifier: Detector and recogniser.
         photos: The photographs.
-        policy: Which of several faces to take.
+        policy: Which of several faces to take; "all" takes all that are large enough, see `select_faces`.
         batch: Number of faces per call of the recogniser.
         on_progress: Called with 1 after each photograph.
 
     Returns:
-        The faces, and the photographs without a usable face.
+        The faces in the order of the photographs, and the photographs without a usable face.
 
     Raises:
         EdgefrError: The model fails.
@@ -102,10 +107,10 @@ def embed_photographs(
     pending: list[FoundFace] = []
     for path in photos:
         try:
-            pending.append(verifier.find(path, policy))
+            pending += verifier.find_all(path) if policy == "all" else [verifier.find(path, policy)]
         except ImageError as error:
             rejected.append(RejectedImage(str(path), str(error)))
-        if len(pending) == batch:
+        if len(pending) >= batch:
             faces += verifier.embed(pending, batch)
             pending = []
         on_progress(1)

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from edgefr.detection.base import Detector, Face, FacePolicy, select_face
+from edgefr.detection.base import Detector, Face, FacePolicy, select_face, select_faces
 from edgefr.detection.registry import open_detector
 from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
@@ -18,6 +18,7 @@ from edgefr.models import MINI, find_model
 from edgefr.recognition.alignment import align
 from edgefr.recognition.quality import sharpness
 from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
+from edgefr.recognition.threshold_curve import check_similarity, interpolate_threshold
 from edgefr.runtimes import FAKE
 from edgefr.types import Floats, Image
 
@@ -30,11 +31,13 @@ class FoundFace:
         source: The file or stream the face comes from, for messages.
         face: Box, landmarks and score.
         crop: The aligned face, (112, 112, 3) uint8 RGB.
+        faces_found: Number of faces in the same picture, this one included.
     """
 
     source: str
     face: Face
     crop: Image
+    faces_found: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class EmbeddedFace:
         norm: Length of the embedding before it was normalised.
         uncertainty: Mean log-variance of the embedding, or None if the model gives none.
         sharpness: Sharpness of the crop, see `quality.sharpness`.
+        faces_found: Number of faces in the same picture, this one included.
     """
 
     source: str
@@ -56,6 +60,7 @@ class EmbeddedFace:
     norm: float
     uncertainty: float | None
     sharpness: float
+    faces_found: int = 1
 
     def quality(self, signal: Signal) -> float:
         """The value of a quality signal; higher is better.
@@ -87,7 +92,8 @@ class VerificationResult:
         similarity: Cosine similarity of the two embeddings, -1 to 1.
         threshold: The threshold that decided, with its false match rate.
         faces: The two faces that were compared.
-        quality_warnings: A sentence for each face of poor quality; None if the model has no quality limit.
+        quality_warnings: A sentence for each face of poor quality; None if the model has no quality limit for this
+            detector.
         time_ms: Time for both photographs in milliseconds, without opening the models.
     """
 
@@ -205,8 +211,30 @@ class Verifier:
             SeveralFacesError: It shows several faces and the policy is "only".
         """
         height, width = photo.shape[:2]
-        face = select_face(self.detector.detect(photo), (height, width), policy, source)
-        return FoundFace(source, face, align(photo, face.landmarks))
+        faces = self.detector.detect(photo)
+        face = select_face(faces, (height, width), policy, source)
+        return FoundFace(source, face, align(photo, face.landmarks), len(faces))
+
+    def find_all(self, photograph: str | Path) -> list[FoundFace]:
+        """Detect and align all faces of a photograph that are large enough, see `select_faces`.
+
+        Args:
+            photograph: Path of the picture.
+
+        Returns:
+            At least one face, the most prominent first.
+
+        Raises:
+            UnreadableImageError: The file cannot be read.
+            NoFaceError: It shows no face.
+        """
+        photo, source = read_photograph(Path(photograph)), str(photograph)
+        height, width = photo.shape[:2]
+        faces = self.detector.detect(photo)
+        return [
+            FoundFace(source, face, align(photo, face.landmarks), len(faces))
+            for face in select_faces(faces, (height, width), source)
+        ]
 
     def embed(self, found: list[FoundFace], batch: int = 32) -> list[EmbeddedFace]:
         """Compute the embeddings of detected faces.
@@ -239,7 +267,7 @@ class Verifier:
             second: Path of another photograph.
             policy: Which of several faces to take.
             threshold: Similarity to decide by, instead of the threshold of the model.
-            fmr: False match rate whose calibrated threshold decides. None means 1e-3.
+            fmr: False match rate whose threshold decides, see `threshold`. None means 1e-3.
 
         Returns:
             The decision with similarity, threshold and faces.
@@ -287,43 +315,61 @@ class Verifier:
             faces: The faces to check.
 
         Returns:
-            A sentence for each face of poor quality, or None if the model has no quality limit.
+            A sentence for each face of poor quality, or None if the model has no quality limit, or one of the score of
+            another detector, see `unchecked_quality`.
 
         Raises:
-            WrongModelError: The limit was measured with another detector, or it needs an uncertainty that the model
-                does not give.
+            WrongModelError: The limit needs an uncertainty that the model does not give.
         """
-        limit = None if self.manifest is None else self.manifest.quality
-        if limit is None:
+        limit = self.quality_limit
+        if limit is None or self.unchecked_quality() is not None:
             return None
-        if limit.detector not in (None, self.detector.name):
-            raise WrongModelError(
-                f"the detector {limit.detector}, with which the quality limit of the model was measured",
-                self.detector.name,
-                "use that detector, or measure the limit again with `edgefr calibrate`",
-            )
         return tuple(_quality_warning(face, limit) for face in faces if face.quality(limit.signal) < limit.limit)
+
+    @property
+    def quality_limit(self) -> QualityLimit | None:
+        """The quality limit of the model, whatever detector it was measured with; None if it has none."""
+        return None if self.manifest is None else self.manifest.quality
+
+    def unchecked_quality(self) -> str | None:
+        """A sentence if the quality of faces is not checked although the model has a limit, else None.
+
+        The scores of different detectors cannot be compared, so a limit of the score holds for one detector.
+        """
+        limit = self.quality_limit
+        if limit is None or limit.detector in (None, self.detector.name):
+            return None
+        return (
+            f"the quality of the faces is not checked: the limit of {self.model.name} is one of the score of the "
+            f"detector {limit.detector}, and {self.detector.name} is used"
+        )
 
     def threshold(self, given: float | None = None, fmr: float | None = None) -> Threshold:
         """The threshold to decide by.
 
         Args:
             given: A similarity that replaces the thresholds of the model.
-            fmr: False match rate of a calibrated threshold. None means 1e-3, or the first one if there is none.
+            fmr: False match rate. Between calibrated rates, the threshold is interpolated. None means 1e-3, or the
+                first calibrated rate if 1e-3 is not calibrated.
 
         Returns:
             The threshold for the precision in use, else the one for FP32.
 
         Raises:
-            WrongModelError: The model has no such threshold.
+            InvalidArgumentError: The given threshold is not a number between -1 and 1.
+            WrongModelError: The model has no threshold at this rate, and none at a lower and a higher one.
         """
-        precision = self.recogniser.description.precision
         if given is not None:
+            check_similarity(given)
             return Threshold(None, given, (given, given), "the command line", "any")
+        precision = self.recogniser.description.precision
         manifest = self.manifest or Manifest("", "")
-        calibrated = manifest.threshold_for(precision, fmr)
-        if calibrated is not None:
-            return calibrated
+        chosen = manifest.threshold_for(precision, fmr)
+        for measured in (precision, "fp32"):
+            if chosen is None and fmr is not None:
+                chosen = interpolate_threshold(manifest.thresholds_for(measured), fmr)
+        if chosen is not None:
+            return chosen
         rate, option = ("", "") if fmr is None else (f" at an FMR of {fmr:g}", f" --fmr {fmr:g}")
         rates = ", ".join(f"{entry.fmr:g} ({entry.precision})" for entry in manifest.thresholds if entry.fmr)
         raise WrongModelError(
@@ -367,6 +413,7 @@ def _with_embeddings(found: list[FoundFace], embeddings: Embeddings) -> list[Emb
             float(embeddings.norm[index]),
             None if embeddings.uncertainty is None else float(embeddings.uncertainty[index]),
             sharpness(entry.crop),
+            entry.faces_found,
         )
         for index, entry in enumerate(found)
     ]

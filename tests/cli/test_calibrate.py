@@ -105,8 +105,11 @@ def test_a_limit_of_the_detector_score_needs_photographs_and_holds_for_this_dete
     assert sum(score < manifest.quality.limit for score in scores) == 0.3 * len(scores)
     ready: Future = Future()
     other = Verifier(SimpleNamespace(name="yunet"), ready, manifest, copied)  # type: ignore[arg-type]
-    with pytest.raises(EdgefrError, match=r"expected the detector centred, .* found yunet"):
-        other.quality_warnings([])
+    assert other.quality_warnings([]) is None, "not checked, which is not the same as good"
+    assert other.unchecked_quality() == (
+        "the quality of the faces is not checked: the limit of model.onnx is one of the score of the detector centred, "
+        "and yunet is used"
+    )
 
 
 def test_a_gallery_stays_valid_when_its_model_is_calibrated_again(
@@ -143,6 +146,25 @@ def test_calibrating_on_training_people_is_warned_of_and_recorded(
         assert told.err.startswith("edgefr: model was trained on people of ")
         assert told.err.count("\n") == 1
         assert ", who were also trained on" in model_manifest(copied).thresholds[0].measured_on
+
+
+def test_a_quality_limit_alone_leaves_the_thresholds(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgefr.evaluation.calibration.DISCARD", 0.3)
+    write_model_manifest(copied, Manifest("onnx", "mine", thresholds=(OLD, KEPT)))
+    told = edgefr("calibrate", copied, faces, "--quality", "norm", "--quality-only")
+    assert told.code == 0
+    assert told.out.startswith("Quality limit: norm of at least ")
+    manifest = model_manifest(copied)
+    assert manifest is not None
+    assert manifest.thresholds == (OLD, KEPT)
+    assert manifest.quality is not None
+    assert edgefr("calibrate", copied, faces, "--quality", "norm", "--quality-only", "--json").json["thresholds"] == []
+    assert "expected --quality with --quality-only" in edgefr("calibrate", copied, faces, "--quality-only").sentence
 
 
 def test_a_failed_calibration_changes_nothing(edgefr, copied: Path, faces: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from edgefr import Identifier, NoSecret, Verifier, open_gallery
+from edgefr.detection.base import Detections, Face
 from edgefr.manifest import Manifest, write_manifest
+from edgefr.types import TEMPLATE, Image
 from tests.cli.conftest import Told
 from tests.gallery.people import NOBODY, TWO, StubDetector, photo, thresholds
 
@@ -44,8 +49,11 @@ def test_people_enrolled_from_a_folder_are_identified(gallery, three: Told, tmp_
     result = gallery("identify", *seen, *MODEL, "--json")
     assert result.code == 0
     assert [answer["name"] for answer in result.json["answers"]] == ["ada", "grace", "emmy"]
-    assert result.json["value"] == 0.5
-    assert result.json["fpir"] == pytest.approx(1 - (1 - 1e-3) ** 3)
+    assert result.json["value"] == result.json["threshold"] == pytest.approx(0.448, abs=1e-3)
+    assert result.json["source"] == result.json["threshold_from"]
+    assert result.json["source"].endswith("interpolated between the calibrated false match rates 0.01 and 0.001")
+    assert result.json["fpir"] == pytest.approx(0.01)
+    assert result.json["fmr"] == pytest.approx(0.01 / 3, rel=0.01)
     assert [event["name"] for event in gallery("audit", "--json").json["events"]][-3:] == ["ada", "grace", "emmy"]
 
 
@@ -54,10 +62,86 @@ def test_a_stranger_is_unknown(gallery, three: Told, tmp_path: Path) -> None:
     result = gallery("identify", stranger, *MODEL)
     assert result.code == 1
     assert "stranger.png: unknown (similarity" in result.out
-    assert "is below 0.500" in result.out
+    assert "is below 0.448" in result.out
     both = gallery("identify", stranger, photo(tmp_path / "ada.png", 0, 5), *MODEL, "--json")
     assert both.code == 1
     assert [answer["name"] for answer in both.json["answers"]] == [None, "ada"]
+
+
+GROUP = 5
+"""Value of the first pixel of a photograph that `group` makes."""
+
+
+class GroupDetector(StubDetector):
+    """Finds six faces in a group: two of 112 pixels, one of 56 pixels in front of them, two of 10 and 19 pixels in the
+    background, with the highest scores, and a large pattern that is hardly a face."""
+
+    def detect(self, image: Image) -> Detections:
+        if image[0, 0, 0] != GROUP:
+            return super().detect(image)
+        found = [(0.99, 5, 150, 10), (0.8, 30, 20, 112), (0.9, 200, 20, 112), (0.78, 150, 120, 56), (0.95, 350, 5, 19)]
+        found.append((0.7, 100, 20, 120))
+        return Detections.from_faces(
+            [Face((x, y, side, side), TEMPLATE * side / 112 + np.float32([x, y]), score) for score, x, y, side in found]
+        )
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A photograph of ada on the left and of somebody else on the right, with a small person between them."""
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: GroupDetector())
+    pictures = [cv2.imread(str(photo(tmp_path / f"{person}.png", person, 5))) for person in (0, 77)]
+    both = np.hstack(pictures)
+    both[:4, :4] = GROUP
+    cv2.imwrite(str(tmp_path / "group.png"), both)
+    return tmp_path / "group.png"
+
+
+def test_everyone_on_a_group_photograph_gets_an_answer(gallery, three: Told, group: Path) -> None:
+    result = gallery("identify", group, *MODEL, "--json")
+    assert result.code == 1, "the person on the right is unknown"
+    answers = result.json["answers"]
+    assert [answer["name"] for answer in answers] == [None, "ada", None]
+    assert [answer["box"] for answer in answers] == [[200, 20, 112, 112], [30, 20, 112, 112], [150, 120, 56, 56]]
+    assert {answer["faces_found"] for answer in answers} == {6}
+    assert {answer["path"] for answer in answers} == {str(group)}
+    assert result.err == f"edgefr: {group}: 3 of 6 faces left out, which have less than 20 pixels or are uncertain\n"
+    assert [event["name"] for event in gallery("audit", "--json").json["events"]][3:] == ["ada"]
+
+
+def test_the_sentences_name_the_faces_of_a_group(gallery, three: Told, group: Path, tmp_path: Path) -> None:
+    first, second, _, alone = gallery("identify", group, photo(tmp_path / "alone.png", 2, 8), *MODEL).out.splitlines()
+    assert first.startswith(f"{group}, face of 112x112 pixels at 200,20: unknown (similarity ")
+    assert second.startswith(f"{group}, face of 112x112 pixels at 30,20: ada (similarity ")
+    assert alone.startswith(f"{tmp_path}/alone.png: emmy (similarity ") or "alone.png: grace" in alone
+
+
+def test_one_face_of_a_group_is_identified_on_request(gallery, three: Told, group: Path) -> None:
+    largest = gallery("identify", group, *MODEL, "--face", "largest", "--json")
+    assert [answer["box"] for answer in largest.json["answers"]] == [[200, 20, 112, 112]]
+    assert (largest.code, largest.err) == (1, "")
+    assert len(gallery("identify", group, *MODEL, "--face", "centre", "--json").json["answers"]) == 1
+    assert gallery("identify", group, *MODEL, "--face", "only", "--json").code == 2
+
+
+def test_from_python_everyone_is_identified_alike(gallery, three: Told, group: Path, tmp_path: Path) -> None:
+    with open_gallery(tmp_path / "people.gallery", NoSecret()) as opened:
+        identifier = Identifier(Verifier.open("fake"), opened)
+        found = identifier.identify_all(group)
+        assert [one.name for one in found] == [None, "ada", None]
+        assert [one.face.box[0] for one in found if one.face is not None] == [200, 30, 150]
+        assert identifier.identify(group).name is None
+
+
+def test_a_photograph_of_small_faces_only_gives_one_answer(
+    gallery, three: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = [
+        Face((x, 9, side, side), TEMPLATE * side / 112 + np.float32([x, 9]), 0.9) for x, side in ((9, 12), (50, 18))
+    ]
+    monkeypatch.setattr(StubDetector, "detect", lambda *_: Detections.from_faces(small))
+    result = gallery("identify", photo(tmp_path / "far.png", 0), *MODEL, "--json")
+    assert [answer["box"] for answer in result.json["answers"]] == [[50, 9, 18, 18]]
 
 
 def test_a_photograph_without_a_face_is_listed_with_exit_code_2(gallery, three: Told, tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edgefr.data.sample_faces import ASTRONAUT_LANDMARKS
-from edgefr.manifest import model_manifest
+from edgefr.manifest import model_digest, model_manifest
 from edgefr.models import MINI, SPOT, shipped_model
 from edgefr.recognition.verifier import Verifier
+from edgefr.types import Image
 from tests.conftest import REPOSITORY
+from tests.gallery.people import StubDetector, photo
 
 CARDS = REPOSITORY / "edgefr/assets"
 
@@ -33,6 +37,57 @@ def test_mini_has_calibrated_thresholds_and_names_the_held_out_people() -> None:
     assert manifest is not None
     assert {entry.fmr for entry in manifest.thresholds} >= {1e-2, 1e-3}
     assert manifest.held_out is not None
+
+
+def test_mini_names_its_rates_on_people_it_never_saw() -> None:
+    manifest = model_manifest(shipped_model(MINI))
+    assert manifest is not None
+    for entry in manifest.thresholds:
+        assert entry.fmr is not None
+        assert entry.unseen_fmr is not None
+        assert entry.fmr < entry.unseen_fmr < 1.5 * entry.fmr
+
+
+def test_the_digest_of_mini_is_that_of_the_model_without_its_manifest() -> None:
+    """Galleries and engines are bound to it."""
+    assert model_digest(shipped_model(MINI)) == "ffdb358d7a8fd42cfd9f70bb52795d4c9a92625209447fcb4feb99bf0708e45b"
+
+
+def blurred(picture: Image) -> Image:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 7), np.uint8)
+
+
+def dark(picture: Image) -> Image:
+    """A twentieth of the light."""
+    return np.asarray(picture * 0.05, np.uint8)
+
+
+@pytest.mark.parametrize("spoil", [blurred, dark])
+def test_a_poor_photograph_is_warned_of_by_default(edgefr, tmp_path: Path, spoil: Callable[[Image], Image]) -> None:
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    cv2.imwrite(str(tmp_path / "good.png"), astronaut[..., ::-1])
+    cv2.imwrite(str(tmp_path / "poor.png"), spoil(astronaut)[..., ::-1])
+    good = edgefr("verify", tmp_path / "good.png", tmp_path / "good.png", "--json")
+    assert (good.json["reliable"], good.err) == (True, "")
+    poor = edgefr("verify", tmp_path / "good.png", tmp_path / "poor.png", "--json")
+    assert poor.json["reliable"] is False
+    assert "poor.png is of poor quality: the score of the detector is 0." in poor.err
+    assert "good.png" not in poor.err
+    assert edgefr("verify", tmp_path / "good.png", tmp_path / "poor.png", "--refuse-poor").code == 2
+
+
+def test_another_detector_than_spot_is_used_without_a_check_and_says_so(
+    edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
+    path = photo(tmp_path / "a.png", 0)
+    told = edgefr("verify", path, path, "--json")
+    assert (told.code, told.json["reliable"]) == (0, None)
+    assert told.err == (
+        "edgefr: the quality of the faces is not checked: the limit of mini.onnx is one of the score of the detector "
+        "spot, and stub is used\n"
+    )
+    assert "found one for the detector spot" in edgefr("verify", path, path, "--refuse-poor").sentence
 
 
 def test_the_demonstration_needs_no_file_and_is_right(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

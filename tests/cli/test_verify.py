@@ -15,6 +15,7 @@ import pytest
 from edgefr.errors import WrongModelError
 from edgefr.manifest import Manifest, QualityLimit, Threshold, model_digest, model_manifest, write_manifest
 from tests.detection.pictures import png_claiming
+from tests.gallery.people import TWO, StubDetector, photo
 
 PEOPLE = {
     "obama.jpg": "obama",
@@ -93,6 +94,48 @@ def test_the_policy_decides_among_several_faces(verify, shared: Path) -> None:
     both, biden = shared / "photos/obama_and_biden.jpg", shared / "photos/biden.jpg"
     assert "found 3" in verify(both, biden, "--face", "only").sentence
     assert verify(both, biden, "--face", "largest").code in (0, 1)
+
+
+@pytest.fixture
+def verify_stub(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Compares a photograph of two people with one of one of them, by the fake model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
+    photo(Path("two.png"), 0, kind=TWO)
+    photo(Path("one.png"), 0, 1)
+    known = (Threshold(1e-2, 0.3, (0.3, 0.3), "a test"), Threshold(1e-3, 0.4, (0.4, 0.4), "a test", unseen_fmr=1.39e-3))
+    write_manifest(Path("fake"), Manifest("onnx", "fake", thresholds=known))
+    return lambda *options: edgefr("verify", "two.png", "one.png", "--model", "fake", *options)
+
+
+def test_the_answer_names_the_compared_face_of_several(verify_stub) -> None:
+    answer = verify_stub("--json").json
+    assert answer["faces_found"] == [2, 1]
+    assert answer["faces"][0]["box"] == [30, 20, 112, 112]
+    lines = verify_stub().out.splitlines()
+    assert lines[1] == "two.png shows 2 faces; the largest was compared, 112x112 pixels at 30,20."
+    assert len(lines) == 3, "nothing of the photograph with one face"
+    assert "two.png shows 2 faces; the one nearest to the centre was compared" in verify_stub("--face", "centre").out
+
+
+def test_the_sentence_uses_the_rate_that_was_measured_on_people_the_model_never_saw(verify_stub) -> None:
+    assert (
+        "(about 1 in 720 pairs of strangers whom the model was not trained on reach it; calibrated on a test)"
+        in verify_stub().out
+    )
+    answer = verify_stub("--json").json
+    assert (answer["fmr"], answer["fmr_at_threshold"], answer["unseen_fmr"]) == (1e-3, 1e-3, 1.39e-3)
+
+
+def test_a_rate_between_calibrated_ones_interpolates(verify_stub) -> None:
+    answer = verify_stub("--fmr", "0.005", "--json").json
+    assert answer["threshold"] == pytest.approx(0.3 + 0.1 * np.log10(2))
+    assert answer["threshold_from"] == "a test, interpolated between the calibrated false match rates 0.01 and 0.001"
+    assert answer["fmr"] == 0.005
+    assert "(about 1 in 200 pairs of strangers reach it; measured on a test, interpolated" in verify_stub(
+        "--fmr", "0.005"
+    ).out.replace("\n", " ")
+    assert "expected a threshold at an FMR of 0.0005" in verify_stub("--fmr", "0.0005").sentence
 
 
 def animated(path: Path) -> None:

@@ -65,6 +65,8 @@ def test_a_film_is_watched_to_its_end(watch, ada: None, tmp_path: Path) -> None:
     assert (tmp_path / "events.jsonl").read_text() == result.out
     assert cv2.imread("now.jpg").shape == (240, 480, 3)
     assert (tmp_path / "film.mp4").stat().st_size > 1000
+    assert {(event["threshold"], event["threshold_from"]) for event in events} == {(0.6, "a test")}, "as in verify"
+    assert {event["fmr"] for event in events} == {event["fpir"] for event in events} == {1e-2}
     assert watch("gallery", "audit", "--json").json["events"][-1]["what"] == "matched"
 
 
