@@ -21,8 +21,8 @@ from bench.lfw import YUNET, select_names
 from edgefr.cli.output import progress
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.detection.base import Detections, Detector, Face
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.geometry import box_iou, warp_detections
-from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import NMS_IOU, SCORE_THRESHOLD, VOTE_SCORE
 from edgefr.errors import WrongModelError
 from edgefr.evaluation.bootstrap import interval, resampled_sums, share

@@ -18,8 +18,8 @@ import numpy as np
 from bench.lfw import YUNET, data, select_names
 from edgefr.data.collections import open_faces
 from edgefr.detection.base import Detector, Face
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.geometry import box_iou
-from edgefr.detection.registry import open_detector
 from edgefr.types import Floats, Image
 
 SIZES = (0.7, 0.85, 1.2, 1.5)

@@ -17,8 +17,8 @@ import numpy as np
 from bench.lfw import data, select_names
 from edgefr.data.collections import open_faces
 from edgefr.detection.base import FileDetector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.orientation import UprightDetector
-from edgefr.detection.registry import open_detector
 from edgefr.detection.tiles import detect_in_tiles
 from edgefr.types import Image
 

@@ -20,7 +20,7 @@ from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.degradations import PROTOCOLS, degrade
 from edgefr.data.lfw_pairs import NamedPair, read_pairs
 from edgefr.detection.base import Detector, select_face
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.errors import NoFaceError
 from edgefr.evaluation.bootstrap import accuracy_difference
 from edgefr.evaluation.fmr_thresholds import threshold_at_fmr

@@ -85,9 +85,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_no_module_name_is_used_twice() -> None:
-    """Verbs of the command line, `base`, `registry` and `__init__` aside: a file is found by its name."""
+    """Verbs of the command line, `base` and `__init__` aside: a file is found by its name."""
     names = Counter(path.name for path in MODULES.values() if part_of(path) != "cli")
-    assert {name for name, count in names.items() if count > 1} <= {"__init__.py", "base.py", "registry.py"}
+    assert {name for name, count in names.items() if count > 1} <= {"__init__.py", "base.py"}
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def align(
     and listed on stderr.
     """
     from edgefr.data.collections import open_faces
-    from edgefr.detection.registry import open_detector
+    from edgefr.detection.detector_registry import open_detector
     from edgefr.jobs.align_photographs import align_faces
 
     if output.suffix.lower() != ".zip":

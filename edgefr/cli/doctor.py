@@ -32,7 +32,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _report() -> dict[str, Any]:
-    from edgefr.detection.registry import open_detector
+    from edgefr.detection.detector_registry import open_detector
     from edgefr.engines.latency import describe_machine
     from edgefr.runtimes import available_runtimes
     from edgefr.runtimes.cuda_probe import find_gpu

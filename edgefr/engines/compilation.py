@@ -10,7 +10,7 @@ from edgefr.engines.device_profile import Profile
 from edgefr.errors import EdgefrError
 from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.engine_file import Target
-from edgefr.runtimes.registry import engine_suffixes, local_target
+from edgefr.runtimes.runtime_registry import engine_suffixes, local_target
 
 MIN_LAYER_SHARE = 0.5
 """Smallest share of the heavy layers that must run in the precision of an engine."""

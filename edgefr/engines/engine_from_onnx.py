@@ -41,7 +41,7 @@ from edgefr.manifest import (
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord
 from edgefr.runtimes.processor import processor
-from edgefr.runtimes.registry import engine_suffixes
+from edgefr.runtimes.runtime_registry import engine_suffixes
 from edgefr.types import Faces
 
 MAX_SIZE_RATIO = {"fp16": 0.75, "int8": 0.75}

@@ -11,7 +11,7 @@ from edgefr.engines.engine_cache import folder_suffix, list_engines, retire_fold
 from edgefr.errors import EdgefrError
 from edgefr.manifest import manifest_path, model_digest
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord
-from edgefr.runtimes.registry import engine_suffixes, local_target
+from edgefr.runtimes.runtime_registry import engine_suffixes, local_target
 
 
 @dataclass(frozen=True)

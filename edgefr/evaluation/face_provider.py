@@ -12,7 +12,7 @@ import numpy as np
 from edgefr.data.collections import FaceFolder
 from edgefr.data.degradations import degrade
 from edgefr.detection.base import Detector, Face, FacePolicy, select_face
-from edgefr.detection.registry import DETECTOR_VARIABLE, open_detector
+from edgefr.detection.detector_registry import DETECTOR_VARIABLE, open_detector
 from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.evaluation.protocols import CLEAN, CropReader, FaceCrop, aligned_crops, degraded_crops
 from edgefr.recognition.alignment import align, similarity_transform

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgefr.data.collections import FaceFolder
 from edgefr.detection.base import Detector, select_face
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.errors import NoFaceError, UnreadableImageError
 from edgefr.models import SPOT
 from edgefr.types import FACE_SIZE, TEMPLATE, Image

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from edgefr.detection.base import Detector, Face, FacePolicy, select_face, select_faces
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
 from edgefr.manifest import Manifest, QualityLimit, Signal, Threshold, model_digest, model_manifest

@@ -89,7 +89,7 @@ class Runtime:
         exact_package: Whether the module counts only if one of `packages` brought it.
         formats: The precisions it offers, the default first, without bf16.
         bf16: Whether it offers bf16, as its default, on processors that have it.
-        takes_file: Whether it opens a file. Otherwise the model is `registry.FAKE`.
+        takes_file: Whether it opens a file. Otherwise the model is `runtime_registry.FAKE`.
         own_suffix: Suffix of files that only this runtime opens.
         url: Form of the URL that is given instead of the name, for runtimes on a server.
         target: Gives the target of engines for this machine. None if the runtime has no engines.

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from edgefr.cli.gallery_enroll import _find_people
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.jobs.embedding_shards import read_rows
 from edgefr.jobs.job_description import read_job
 from edgefr.manifest import Manifest, write_manifest
@@ -36,7 +36,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two people: one with photographs of many kinds, one in a linked folder; and what is no photograph."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
-    monkeypatch.setattr("edgefr.detection.registry.open_detector", lambda *_: StubDetector())
+    monkeypatch.setattr("edgefr.detection.detector_registry.open_detector", lambda *_: StubDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
     write_manifest(tmp_path / "fake", Manifest("onnx", "fake", thresholds=thresholds((1e-3, 0.5), (1e-5, 0.6))))

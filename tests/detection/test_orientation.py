@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgefr.detection.base import Detections, Detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.multiscale import resize_longest_side
 from edgefr.detection.orientation import UprightDetector, detect_turned, turned
-from edgefr.detection.registry import open_detector
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import Verifier
 from edgefr.types import Image

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from edgefr.detection.base import Detector, select_face
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.geometry import box_iou
-from edgefr.detection.registry import open_detector
 from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
 from edgefr.recognition.alignment import align
@@ -132,7 +132,7 @@ def test_the_landmarks_of_an_aligned_face_lie_on_the_template(shared: Path, dete
 
 def test_yunet_needs_no_onnxruntime_and_opencv_prints_nothing(shared: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from edgefr.detection.registry import open_detector\n"
+        "import sys; from pathlib import Path; from edgefr.detection.detector_registry import open_detector\n"
         "from edgefr.io.photo import read_photograph\n"
         "faces = open_detector(Path(sys.argv[1])).detect(read_photograph(Path(sys.argv[2])))\n"
         "heavy = {'onnxruntime', 'openvino', 'torch', 'onnx', 'PIL'} & set(sys.modules)\n"

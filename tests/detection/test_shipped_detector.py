@@ -10,7 +10,7 @@ import pytest
 
 from edgefr.data.sample_faces import ASTRONAUT_LANDMARKS
 from edgefr.detection.base import Detector
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.manifest import model_manifest
 from edgefr.types import Image
 from tests.conftest import REPOSITORY

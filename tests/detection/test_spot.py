@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgefr.detection.base import Detections
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.multiscale import detect_multiscale
-from edgefr.detection.registry import open_detector
 from edgefr.detection.spot import CORNER
 from tests.detection.pictures import gradient
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgefr.detection.base import Detections, Face, select_face, smallest_face
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.orientation import UprightDetector
-from edgefr.detection.registry import open_detector
 from edgefr.detection.tiles import TILE, detect_in_tiles
 from edgefr.errors import NoFaceError
 from edgefr.types import Image

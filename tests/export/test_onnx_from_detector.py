@@ -14,7 +14,7 @@ pytest.importorskip("skimage")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from edgefr.detection.registry import open_detector  # noqa: E402
+from edgefr.detection.detector_registry import open_detector  # noqa: E402
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.export import onnx_from_detector as module  # noqa: E402
 from edgefr.export.onnx_from_detector import onnx_from_spot  # noqa: E402

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgefr.data.collections import open_faces
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.models import MINI, shipped_model
 from edgefr.recognition.alignment import align
 from edgefr.recognition.alignment_check import AlignmentCheck, check_alignment

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgefr.detection.registry import open_detector
+from edgefr.detection.detector_registry import open_detector
 from edgefr.errors import WrongModelError
 from edgefr.manifest import Manifest, Threshold, model_digest, model_manifest, write_manifest, write_model_manifest
 from edgefr.models import MINI, SPOT, shipped_model

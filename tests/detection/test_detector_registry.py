@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.detection import registry
+from edgefr.detection import detector_registry
 from edgefr.detection.base import Detections, Face, select_face
+from edgefr.detection.detector_registry import open_detector
 from edgefr.detection.orientation import UprightDetector
-from edgefr.detection.registry import open_detector
 from edgefr.errors import EdgefrError, NoFaceError, SeveralFacesError, WrongModelError
 from edgefr.recognition.recogniser import Recogniser
 from edgefr.recognition.verifier import Verifier
@@ -174,7 +174,7 @@ def test_a_new_detector_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: 
     path.write_bytes(model_bytes({"whole": (None, 1)}))
     with pytest.raises(WrongModelError, match="found a network with 1 other outputs"):
         open_detector(path)
-    monkeypatch.setattr(registry, "DETECTORS", (*registry.DETECTORS, WholePicture))
+    monkeypatch.setattr(detector_registry, "DETECTORS", (*detector_registry.DETECTORS, WholePicture))
     detector = open_detector(path, threads=2)
     assert isinstance(detector, UprightDetector)
     assert isinstance(detector.as_is, WholePicture)

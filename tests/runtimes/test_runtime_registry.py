@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgefr.errors import InvalidArgumentError
-from edgefr.runtimes import available_runtimes, local_target, open_backend, registry
+from edgefr.runtimes import available_runtimes, local_target, open_backend, runtime_registry
 from edgefr.runtimes.engine_file import Target
 from edgefr.runtimes.fake import FakeBackend
 
@@ -35,7 +35,7 @@ RUNTIMES = (
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "added_runtime.py").write_text(ADDED)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "MODULES", (*registry.MODULES, "added_runtime"))
+    monkeypatch.setattr(runtime_registry, "MODULES", (*runtime_registry.MODULES, "added_runtime"))
     yield
     sys.modules.pop("added_runtime", None)
 
@@ -54,7 +54,7 @@ def test_an_added_runtime_is_listed_chosen_and_opened() -> None:
 @pytest.mark.usefixtures("added")
 def test_an_added_runtime_can_have_engines() -> None:
     assert local_target("added") == Target("added", "1.0", "any")
-    assert registry.engine_suffixes()["added"] == ".added"
+    assert runtime_registry.engine_suffixes()["added"] == ".added"
 
 
 @pytest.mark.parametrize("runtime", ["torch", "triton", "fake", "nothing"])
@@ -66,6 +66,6 @@ def test_runtimes_without_engines_have_no_target(runtime: str) -> None:
 
 
 def test_the_fake_model_and_the_fake_runtime_belong_together(model: Path) -> None:
-    for path, runtime in ((model, "fake"), (registry.FAKE, "onnxruntime")):
+    for path, runtime in ((model, "fake"), (runtime_registry.FAKE, "onnxruntime")):
         with pytest.raises(InvalidArgumentError, match="the model 'fake' together with the runtime fake"):
             open_backend(path, runtime)
