@@ -53,7 +53,7 @@ class Threshold:
     ci95: tuple[float, float]
     measured_on: str
     precision: str = "fp32"
-    unseen_fmr: float | None = None
+    unseen_fmr: float | None = field(default=None, repr=False)  # the digests of engines are made from the others
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Threshold:

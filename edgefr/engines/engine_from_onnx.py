@@ -157,7 +157,8 @@ def _settings(profile: Profile, inherited: Manifest, bound: Bound, faces: BuildF
     An engine takes over the thresholds of the model, and its flips are counted at them. So an engine with other
     thresholds, faces or bounds is built and compared again.
     """
-    text = repr((profile, inherited.thresholds, inherited.quality, bound, faces.digest()))
+    unseen = [entry.unseen_fmr for entry in inherited.thresholds if entry.unseen_fmr is not None]
+    text = repr((profile, inherited.thresholds, inherited.quality, bound, faces.digest(), *unseen))
     return text.replace("QualityLimit(", "Quality(")  # the name of the class in the keys of existing engines
 
 
