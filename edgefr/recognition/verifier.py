@@ -398,8 +398,10 @@ SIGNAL_NAMES: dict[Signal, str] = {
 
 
 def _quality_warning(face: EmbeddedFace, limit: QualityLimit) -> str:
+    x, y = (round(value) for value in face.face.box[:2])
+    where = face.source if face.faces_found == 1 else f"{face.source}, face at {x},{y},"
     return (
-        f"{face.source} is of poor quality: {SIGNAL_NAMES[limit.signal]} is {face.quality(limit.signal):.2f}, below "
+        f"{where} is of poor quality: {SIGNAL_NAMES[limit.signal]} is {face.quality(limit.signal):.2f}, below "
         f"the limit {limit.limit:.2f} ({limit.measured_on})"
     )
 

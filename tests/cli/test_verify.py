@@ -118,6 +118,16 @@ def test_the_answer_names_the_compared_face_of_several(verify_stub) -> None:
     assert "two.png shows 2 faces; the one nearest to the centre was compared" in verify_stub("--face", "centre").out
 
 
+def test_a_warning_names_the_poor_face_of_several(verify_stub) -> None:
+    limit = QualityLimit("detector", 0.95, "a test", "stub")
+    write_manifest(
+        Path("fake"), Manifest("onnx", "fake", thresholds=(Threshold(1e-3, 0.4, (0.4, 0.4), "x"),), quality=limit)
+    )
+    first, second = verify_stub("--json").json["reasons"]
+    assert first.startswith("two.png, face at 30,20, is of poor quality: the score of the detector is 0.90")
+    assert second.startswith("one.png is of poor quality")
+
+
 def test_the_sentence_uses_the_rate_that_was_measured_on_people_the_model_never_saw(verify_stub) -> None:
     assert (
         "(about 1 in 720 pairs of strangers whom the model was not trained on reach it; calibrated on a test)"
