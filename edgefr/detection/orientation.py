@@ -18,7 +18,7 @@ MOST_CROPS = 3
 """Faces of a picture that are looked at in all orientations; the most prominent ones."""
 MARGIN = 0.6
 """Context around the box of a checked face, as a share of its longer side on each side."""
-CROP_SIDE = 160
+CROP_SIDE = 128
 """Longest side in pixels of a checked crop. Detectors find its face at a small part of the cost of a whole picture."""
 PLAUSIBLE = 0.6
 """A face below this score in the crop of its best orientation may be a false detection: the whole picture is searched
