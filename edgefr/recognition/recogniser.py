@@ -68,6 +68,21 @@ class Recogniser:
         self._backend = backend
         self.source = source
         self._outputs = {info.name for info in self.description.outputs}
+        self._drawing: Floats | None = None
+
+    def check_embedding(self) -> None:
+        """Embed a drawing, so that a model without finite embeddings of unit length is refused before it is used.
+
+        A model that later gives a face the embedding of the drawing gives the same to every picture, and is refused
+        then. One picture, while faces are detected, costs less of a cold start than two.
+
+        Raises:
+            WrongModelError: The outputs are not as `embed` demands.
+            EdgefrError: The runtime fails.
+        """
+        rows, columns = np.indices((FACE_SIZE, FACE_SIZE))
+        drawing = np.stack([2 * columns, 2 * rows, rows + columns], axis=-1).astype(np.uint8)
+        self._drawing = self.embed(drawing[None]).embedding[0]
 
     def embed(self, faces: Faces, batch: int = 32, progress: Callable[[int], None] | None = None) -> Embeddings:
         """Compute the embeddings of aligned faces.
@@ -103,11 +118,20 @@ class Recogniser:
             length = self._check_outputs(outputs, part.stop - start)
             # Exactly unit length, which bf16 does not give: a dot product is then a cosine.
             embedding[part], norm[part] = outputs[EMBEDDING] / length[:, None], outputs[NORM]
+            self._check_difference(embedding[part])
             if uncertainty is not None:
                 uncertainty[part] = outputs[UNCERTAINTY]
             if progress is not None:
                 progress(part.stop - start)
         return Embeddings(embedding, norm, uncertainty)
+
+    def _check_difference(self, embedding: Floats) -> None:
+        if self._drawing is not None and np.abs(embedding - self._drawing).max(1).min() < SAME_EMBEDDING:
+            raise WrongModelError(
+                f"embeddings that depend on the picture from {self.source}",
+                "the same one for a face and for a drawing",
+                "train or export the model again",
+            )
 
     def _check_outputs(self, outputs: dict[str, Array], count: int) -> Array:
         """Check what a description cannot promise; gives the lengths of the embeddings, (count,)."""
@@ -161,24 +185,10 @@ def open_recogniser(
         EdgefrError: The file cannot be opened by the runtime.
     """
     recogniser = Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
-    _check_embeddings(recogniser)
+    recogniser.check_embedding()
     if path != FAKE:
         warn_if_changed(path)
     return recogniser
-
-
-def _check_embeddings(recogniser: Recogniser) -> None:
-    """Embed two pictures, so that a model without finite, different embeddings is refused before it decides."""
-    rows, columns = np.indices((FACE_SIZE, FACE_SIZE))
-    disc = np.hypot(rows - FACE_SIZE / 2, columns - FACE_SIZE / 2) < FACE_SIZE / 3
-    pictures = np.stack([2 * columns, np.where(disc, 200, rows)]).astype(np.uint8)  # (2, 112, 112)
-    first, second = recogniser.embed(np.repeat(pictures[..., None], 3, axis=3)).embedding
-    if np.abs(first - second).max() < SAME_EMBEDDING:
-        raise WrongModelError(
-            f"embeddings that depend on the picture from {recogniser.source}",
-            "the same one for different pictures",
-            "train or export the model again",
-        )
 
 
 def _check_description(description: Description, source: str) -> int:
