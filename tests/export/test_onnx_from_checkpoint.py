@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from edgefr.data.sample_faces import astronaut_faces  # noqa: E402
-from edgefr.errors import EdgefrError  # noqa: E402
+from edgefr.errors import EdgefrError, WrongModelError  # noqa: E402
 from edgefr.export import onnx_from_checkpoint as module  # noqa: E402
 from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint  # noqa: E402
 from edgefr.io.files import sha256_of  # noqa: E402
