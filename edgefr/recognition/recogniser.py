@@ -25,6 +25,10 @@ SAME_EMBEDDING = 1e-6
 """Embeddings whose components differ by less are the same: FP32 rounds to 6e-8 of each number."""
 
 
+FEW_IMAGES = 2
+"""Number of images up to which the start matters most, as for `verify`. A drawing that is embedded at the start would
+take 3 % of it."""
+
 SHORTEST_EMBEDDING = 64
 """Length from which the output of a foreign model counts as an embedding rather than as classes."""
 
@@ -69,20 +73,25 @@ class Recogniser:
         self.source = source
         self._outputs = {info.name for info in self.description.outputs}
         self._drawing: Floats | None = None
+        self._is_check_due = False
 
-    def check_embedding(self) -> None:
+    def check_embedding(self, at_first_face: bool = False) -> None:
         """Embed a drawing, so that a model without finite embeddings of unit length is refused before it is used.
 
-        A model that later gives a face the embedding of the drawing gives the same to every picture, and is refused
-        then. One picture, while faces are detected, costs less of a cold start than two.
+        A model that gives a face the embedding of the drawing gives the same to every picture, and is refused then.
+
+        Args:
+            at_first_face: Do it in the first call of `embed`, when the model is warm, instead of now.
 
         Raises:
             WrongModelError: The outputs are not as `embed` demands.
             EdgefrError: The runtime fails.
         """
-        rows, columns = np.indices((FACE_SIZE, FACE_SIZE))
-        drawing = np.stack([2 * columns, 2 * rows, rows + columns], axis=-1).astype(np.uint8)
-        self._drawing = self.embed(drawing[None]).embedding[0]
+        self._is_check_due = at_first_face
+        if not at_first_face:
+            rows, columns = np.indices((FACE_SIZE, FACE_SIZE))
+            drawing = np.stack([2 * columns, 2 * rows, rows + columns], axis=-1).astype(np.uint8)
+            self._drawing = self.embed(drawing[None]).embedding[0]
 
     def embed(self, faces: Faces, batch: int = 32, progress: Callable[[int], None] | None = None) -> Embeddings:
         """Compute the embeddings of aligned faces.
@@ -118,6 +127,8 @@ class Recogniser:
             length = self._check_outputs(outputs, part.stop - start)
             # Exactly unit length, which bf16 does not give: a dot product is then a cosine.
             embedding[part], norm[part] = outputs[EMBEDDING] / length[:, None], outputs[NORM]
+            if self._is_check_due:
+                self.check_embedding()
             self._check_difference(embedding[part])
             if uncertainty is not None:
                 uncertainty[part] = outputs[UNCERTAINTY]
@@ -185,7 +196,7 @@ def open_recogniser(
         EdgefrError: The file cannot be opened by the runtime.
     """
     recogniser = Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
-    recogniser.check_embedding()
+    recogniser.check_embedding(at_first_face=images is not None and images <= FEW_IMAGES)
     if path != FAKE:
         warn_if_changed(path)
     return recogniser

@@ -92,13 +92,14 @@ def test_a_model_that_answers_zero_is_refused_when_it_is_opened(runtime: str, mo
         open_recogniser(zero, runtime)
 
 
+@pytest.mark.parametrize("images", [None, 2])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_model_that_always_answers_the_same_is_refused_at_the_first_face(
-    runtime: str, model: Path, faces: Faces, tmp_path: Path
+    runtime: str, images: int | None, model: Path, faces: Faces, tmp_path: Path
 ) -> None:
     pytest.importorskip(runtime)
     constant = with_weight(model, "scale", lambda scale: scale * 1e30, tmp_path / "constant.onnx")
-    recogniser = open_recogniser(constant, runtime)
+    recogniser = open_recogniser(constant, runtime, images=images)
     with pytest.raises(WrongModelError, match="found the same one for a face and for a drawing"):
         recogniser.embed(faces[:1])
 
