@@ -109,6 +109,6 @@ def test_a_graph_with_other_outputs_is_not_written(
 def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     for path in (tmp_path / "other.safetensors", tmp_path / "missing.safetensors"):
-        with pytest.raises(EdgefrError, match="expected a detector's checkpoint"):
+        with pytest.raises(EdgefrError, match="expected the checkpoint of a detector"):
             onnx_from_spot(path, tmp_path / "spot.onnx")
     assert not (tmp_path / "spot.onnx").exists()
