@@ -194,7 +194,8 @@ def test_every_view_passes_the_rules_of_accessibility(
         for number in range(20):
             door.page.send(source_document("the door", ("lost", "back")[number % 2], "it ended"))
         for what in ("unknown", "left", "lost"):
-            event = TrackEvent(what, 0.0, 9, "Ada" if what == "lost" else None, 0.5, (0, 0, 9, 9))
+            name = "Ada" if what == "lost" else None
+            event = TrackEvent(what, 0.0, 9, name, 0.5, (0, 0, 9, 9), 0.6, "a test", 0.01, 1e-3)
             door.page.send(event_document(event, live=True))
         (sample,) = watcher.gallery.samples("Ada")
         for number in range(20):
