@@ -209,3 +209,19 @@ def test_verify_by_a_rate_on_photographs(edgefr, fused_onnx: Path, yunet: Path, 
     assert (usual.code, strict.code) == (0, 1)
     assert "about 1 in 1,000 pairs of strangers" in usual.out
     assert "about 1 in 100,000 pairs of strangers" in strict.out
+
+
+def test_figures_of_a_model_that_has_changed_are_dropped(edgefr, copied: Path, faces: Path, caplog) -> None:  # noqa: F811
+    import onnx
+    from onnx import numpy_helper
+
+    write_model_manifest(copied, Manifest("onnx", "mine", thresholds=(OLD, KEPT)))
+    proto = onnx.load(copied)
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name == "conv")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.5, "conv"))
+    onnx.save(proto, copied)
+    told = edgefr("calibrate", copied, faces, "--fmr", "0.003", "--runtime", "onnxruntime")
+    assert told.code == 0
+    assert "has changed since its manifest was written" in caplog.text
+    assert [(entry.fmr, entry.precision) for entry in model_manifest(copied).thresholds] == [(3e-3, "fp32")]
+    assert not model_manifest(copied).is_outdated(copied)
