@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgefr.cli.gallery_options import Access, with_access
+from edgefr.cli.listing import left_out_document, warn_left_out, warn_other_files
 from edgefr.cli.options import (
     DetectorOption,
     JsonOption,
@@ -58,13 +59,15 @@ def identify(
     There is an answer for every face. Left out, and counted on stderr, are faces of less than 20 pixels in width or
     height, which are people in the background, and detections that are much less certain than another one of the same
     photograph, because most of them are no faces. The exit code is 0 if everyone is identified, 1 if
-    someone is unknown, and 2 if a photograph has no usable face.
+    someone is unknown, and 2 if a photograph has no usable face or cannot be read.
     """
     from edgefr.gallery.identifier import Identifier
-    from edgefr.recognition.batch import embed_photographs, list_photographs
+    from edgefr.recognition.batch import embed_photographs, find_photographs
     from edgefr.recognition.verifier import Verifier
 
-    photos = list_photographs(images)
+    listed = find_photographs(images)
+    photos = listed.photographs
+    warn_other_files(listed.finder)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
     with access.open() as opened:
         identifier = Identifier(verifier, opened, fpir, threshold)
@@ -73,8 +76,8 @@ def identify(
             faces, rejected = embed_photographs(verifier, photos, face, 32, advance)
         found = identifier.identify_faces(faces, top)
         people = len(opened)
-    for image in rejected:
-        warn(f"edgefr: left out: {image.reason}")
+    rejected = [*listed.finder.left_out, *rejected]
+    warn_left_out(rejected)
     answered = Counter(entry.source for entry in faces)
     if face == "all":
         _warn_of_left_out_faces(faces, answered)
@@ -93,9 +96,16 @@ def identify(
             }
             for entry, one in zip(faces, found, strict=True)
         ]
-        left_out = [{"path": image.path, "reason": image.reason} for image in rejected]
         same_keys = {"threshold": limit.value, "threshold_from": limit.source}  # as `edgefr verify` names them
-        print_json({"people": people, **asdict(limit), **same_keys, "answers": answers, "left_out": left_out})
+        print_json(
+            {
+                "people": people,
+                **asdict(limit),
+                **same_keys,
+                "answers": answers,
+                "left_out": left_out_document(rejected),
+            }
+        )
     else:
         for entry, one in zip(faces, found, strict=True):
             print(_answer(entry, one, answered[entry.source] > 1))

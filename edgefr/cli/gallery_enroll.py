@@ -105,6 +105,8 @@ def enroll(
         with progress("Enrolling", total) as advance:
             for entry in found.people:
                 done.append(_enroll_person(entry, opened, verifier, settings, advance))
+    if (unchecked := verifier.unchecked_quality()) is not None:
+        warn(f"edgefr: {unchecked}")
     warn_other_files(found.finder)
     warn_left_out(found.finder.left_out)
     for result in done:
@@ -250,7 +252,7 @@ def _camera_name(name: str | None, images: Sequence[str] | None, folder: Path | 
 def _sentence(result: Enrolment, path: Path | Address) -> str:
     before = f" {_count(result.known, 'photograph')} had been enrolled before." if result.known else ""
     if result.images + result.known == 0:
-        return f"{result.name} was not enrolled: every photograph was left out."
+        return f"Nothing was enrolled for {result.name}: every photograph was left out."
     if result.images == 0:
         return f"Nothing new for {result.name} in {path}.{before}"
     if result.extended:

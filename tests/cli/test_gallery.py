@@ -167,7 +167,7 @@ def test_a_person_under_a_second_name_is_enrolled_only_by_force(gallery, three: 
     result = gallery("enroll", "countess", image, *MODEL)
     assert result.code == 2
     assert f"left out: {image} looks like ada, who is enrolled (similarity 0.9" in result.err
-    assert result.out == "countess was not enrolled: every photograph was left out.\n"
+    assert result.out == "Nothing was enrolled for countess: every photograph was left out.\n"
     assert len(gallery("list", "--json").json["people"]) == 3
     result = gallery("enroll", "countess", image, "--force", *MODEL)
     assert result.code == 0

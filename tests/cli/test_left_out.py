@@ -109,6 +109,15 @@ def test_enroll_reads_or_reports_every_file(edgefr, people: Path) -> None:
     assert "not read: 2 other files" in result.err
 
 
+def test_identify_reads_or_reports_every_file(edgefr, people: Path) -> None:
+    assert edgefr("gallery", "enroll", "Grace", people / "grace", "--plain", *MODEL).code == 0
+    result = edgefr("gallery", "identify", people, *MODEL, "--json")
+    assert result.code == 2
+    assert names(result.json["answers"]) == sorted(READ)
+    assert names(result.json["left_out"]) == sorted([*UNLISTED, "8.jpg"])
+    assert "not read: 2 other files" in result.err
+
+
 def test_align_reads_or_reports_every_file(edgefr, people: Path) -> None:
     result = edgefr("data", "align", people, "-o", "faces.zip", "--json")
     assert result.code == 0

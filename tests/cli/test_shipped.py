@@ -87,6 +87,8 @@ def test_another_detector_than_spot_is_used_without_a_check_and_says_so(
         "edgefr: the quality of the faces is not checked: the limit of mini.onnx is one of the score of the detector "
         "spot, and stub is used\n"
     )
+    enrolled = edgefr("gallery", "enroll", "Ada", path, "--plain", "--gallery", tmp_path / "people.gallery")
+    assert enrolled.err == told.err
     assert "found one for the detector spot" in edgefr("verify", path, path, "--refuse-poor").sentence
 
 
