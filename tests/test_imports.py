@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "edgefr"
 LAYERS = (
     ("errors", "types", "telemetry"),
     ("io", "spec"),
+    ("catalogue",),
     ("manifest", "models"),
     ("nn", "data"),
     ("runtimes",),
