@@ -156,7 +156,7 @@ def by_digest(sha256: str) -> Entry | None:
     """The model that has a file with this content.
 
     Args:
-        sha256: SHA-256 as hexadecimal digits, for an ONNX file also without its manifest (`manifest.model_digest`).
+        sha256: SHA-256 as hexadecimal digits, see `manifest.original_digest`.
 
     Returns:
         The entry, None if no published model has such a file.

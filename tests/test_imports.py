@@ -18,7 +18,7 @@ LAYERS = (
     ("io", "spec"),
     ("catalogue",),
     ("manifest", "models"),
-    ("nn", "data"),
+    ("nn", "data", "downloads"),
     ("runtimes",),
     ("detection",),
     ("recognition",),
