@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from docs.make_models import PAGE, page
 from edgefr.catalogue import Entry, by_digest, by_name, catalogue, pack_named
 from edgefr.io.files import sha256_of
 from edgefr.models import SHIPPED
@@ -100,3 +101,7 @@ def test_the_digests_and_sizes_of_files_at_hand_are_right(shared: Path) -> None:
         entry = by_digest(sha256_of(path))
         assert entry is not None, f"{path.name} is not in the catalogue"
         assert entry.files[0].bytes == path.stat().st_size
+
+
+def test_the_page_of_models_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"

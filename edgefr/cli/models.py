@@ -79,7 +79,8 @@ def get(
     """Download a model into your data folder.
 
     Size and SHA-256 are checked. An interrupted download goes on where it ended when the same command is run again.
-    $EDGEFR_MODELS_URL names a mirror, a web server with the files of such a folder; $HTTPS_PROXY names a proxy.
+    $EDGEFR_MODELS_URL names a mirror: the address of a folder with the files, under the names of their publishers or
+    those of such a data folder. $HTTPS_PROXY names a proxy.
     """
     from edgefr.downloads.model_store import Mirror, get_model, is_fetchable
     from edgefr.models import stored_model

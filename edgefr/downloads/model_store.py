@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from edgefr.catalogue import Entry, PublishedFile, by_digest, pack_named
 from edgefr.downloads.http_client import LostConnectionError, RefusedError, check_mirror
 from edgefr.downloads.model_packs import MAX_MODEL_BYTES, known_members, store, unpack
 from edgefr.downloads.resumable import Advance, Download, download, validator_path
-from edgefr.errors import UnavailableError, WrongModelError
+from edgefr.errors import EdgefrError, UnavailableError, WrongModelError
 from edgefr.io.files import sha256_of, unwritable
 from edgefr.io.run_lock import run_lock
 from edgefr.manifest import manifest_path, original_digest
@@ -31,7 +31,8 @@ class Mirror:
     """Where to download from instead of the publishers.
 
     Attributes:
-        url: Address of a server that has the files of a folder of models, or None.
+        url: Address of a folder on a server that has the files, under their names in a folder of models or those that
+            their publishers gave them; None if there is no mirror.
         allow_http: Whether it may be reached by http on another machine. The digests are checked in any case.
     """
 
@@ -68,7 +69,7 @@ def get_model(entry: Entry, mirror: Mirror, progress: Progress) -> Path:
         if target.is_file():
             _check_stored(entry, file, target)
         elif is_fetchable(entry, mirror):
-            _get_file(entry, file, target, mirror, progress)
+            _get_file(file, target, mirror, progress)
         else:
             raise UnavailableError(
                 f"an address of {entry.name} that edgefr can download from and check",
@@ -152,11 +153,13 @@ def remove_model(entry: Entry) -> list[Path]:
 
 def _check_stored(entry: Entry, file: PublishedFile, target: Path) -> None:
     """A file that was placed by hand may be another one. A calibrated one has its manifest inside."""
+    if not file.sha256 or sha256_of(target) == file.sha256:
+        return
     try:
         digest = original_digest(target)
     except WrongModelError:  # not even a model
         digest = ""
-    if digest != (file.sha256 or digest):
+    if digest != file.sha256:
         raise WrongModelError(
             f"SHA-256 {file.sha256} of {target}",
             "another file",
@@ -164,32 +167,38 @@ def _check_stored(entry: Entry, file: PublishedFile, target: Path) -> None:
         )
 
 
-def _get_file(entry: Entry, file: PublishedFile, target: Path, mirror: Mirror, progress: Progress) -> None:
+def _get_file(file: PublishedFile, target: Path, mirror: Mirror, progress: Progress) -> None:
     """Try the places that have a file, one after the other."""
-    stored = target.name
-    pack = pack_named(file.pack)
-    try:
-        if mirror.url:
-            address = f"{check_mirror(mirror.url, mirror.allow_http)}/{quote(stored)}"
-            _fetch(Download(address, file.sha256, file.bytes, _limit(file), mirror.allow_http), target, None, progress)
+    failure: EdgefrError | None = None
+    for wanted, member in _sources(file, target, mirror):
+        try:
+            _fetch(wanted, target, member, progress)
             return
-        if file.url:
-            try:
-                _fetch(Download(file.url, file.sha256, file.bytes, _limit(file)), target, None, progress)
-                return
-            except (RefusedError, WrongModelError):
-                if pack is None:
-                    raise
-        assert pack is not None
-        _fetch(Download(pack.url, pack.sha256, pack.bytes, pack.bytes), target, file, progress)
-    except LostConnectionError as error:
-        by_hand = file.url or (pack.url if pack else entry.source)
-        raise LostConnectionError(
-            error.expected,
-            error.found,
-            f"{error.fix}. Without a network: download {by_hand} on another machine, copy it here, and run `edgefr "
-            "models add FILE`",
-        ) from error
+        except (RefusedError, WrongModelError) as error:
+            failure = failure or error
+        except LostConnectionError as error:
+            raise LostConnectionError(
+                error.expected,
+                error.found,
+                f"{error.fix}. Without a network: download {wanted.url} on another machine, copy it here, and run "
+                "`edgefr models add FILE`",
+            ) from error
+    assert failure is not None
+    raise failure
+
+
+def _sources(file: PublishedFile, target: Path, mirror: Mirror) -> Iterator[tuple[Download, PublishedFile | None]]:
+    """What to download instead of each other: the file alone, or a pack with the member to take from it."""
+    pack = pack_named(file.pack)
+    alone, packed = [file.url] if file.url else [], pack.url if pack else ""
+    if mirror.url:
+        base = check_mirror(mirror.url, mirror.allow_http)
+        alone = [f"{base}/{quote(name)}" for name in dict.fromkeys([target.name, file.name])]
+        packed = f"{base}/{Path(packed).name}"
+    for url in alone:
+        yield Download(url, file.sha256, file.bytes, _limit(file), mirror.allow_http), None
+    if pack:
+        yield Download(packed, pack.sha256, pack.bytes, pack.bytes, mirror.allow_http), file
 
 
 def _fetch(wanted: Download, target: Path, member: PublishedFile | None, progress: Progress) -> None:

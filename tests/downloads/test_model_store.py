@@ -244,6 +244,17 @@ def test_a_mirror_by_http_on_another_machine_has_to_be_allowed() -> None:
         get_model(entry(NET_FILE), Mirror(url, allow_http=True), no_progress)
 
 
+def test_a_mirror_may_have_the_names_of_the_publishers(place: Place, folder: Path, use) -> None:
+    content = zip_of({"net_r50.onnx": NET})
+    net = entry(replace(NET_FILE, url="https://models.example/x.onnx", pack="pack"))
+    use(net, packs=(Pack("pack", "https://models.example/v1/pack.zip", len(content), digest(content)),))
+    for files in ({"/net_r50.onnx": NET}, {"/pack.zip": content}, {"/net.onnx": OTHER, "/pack.zip": content}):
+        place.files = files
+        get_model(net, Mirror(place.url), no_progress)
+        assert stored(folder) == {"net.onnx": NET}
+        remove_model(net)
+
+
 def test_a_mirror_without_the_file_does_not_lead_to_the_publisher(place: Place, use) -> None:
     net = entry(replace(NET_FILE, url=f"{place.url}/publisher.onnx"))
     use(net)
