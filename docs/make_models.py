@@ -31,8 +31,8 @@ teachers of recipes. Models are stored in `~/.local/share/edgefr/models` (`$XDG_
 - **By hand**: the publisher uses a drive or states no digest. `edgefr models get NAME` names the page and the file to
   make. edgefr downloads nothing that it cannot check.
 - **Without a network**: download on another machine and use `edgefr models add FILE`. `$EDGEFR_MODELS_URL` names a
-  mirror: the address of a folder with the files, under the names of their publishers (packs, too) or those of a folder of
-  models. Proxies are read from `$HTTPS_PROXY` and `$NO_PROXY`.
+  mirror: the address of a folder with the files, under the names of their publishers (packs, too) or those of a folder
+  of models. Proxies are read from `$HTTPS_PROXY` and `$NO_PROXY`.
 """
 
 

@@ -177,9 +177,8 @@ def _unreachable(url: str, error: Exception) -> EdgefrError:
             reason.verify_message,
             "check the date of this machine; name the certificates of a proxy or mirror with $SSL_CERT_FILE",
         )
-    return LostConnectionError(
-        f"a connection to {urlsplit(url).hostname}", f"{reason or type(reason).__name__}", "check the network"
-    )
+    found = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return LostConnectionError(f"a connection to {urlsplit(url).hostname}", str(found)[:200], "check the network")
 
 
 def _shown(url: str) -> str:
