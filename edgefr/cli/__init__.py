@@ -15,6 +15,7 @@ import typer
 
 from edgefr import __version__
 from edgefr.cli import (
+    adopt,
     bench,
     build_engine,
     calibrate,
@@ -46,6 +47,8 @@ COMMANDS: dict[str, Command] = {
     "verify": verify.verify,
     "embed": embed.embed,
     "watch": watch.watch,
+    # get and join models
+    "adopt": adopt.adopt,
     # prove
     "eval": eval.eval,
     "calibrate": calibrate.calibrate,
