@@ -208,7 +208,7 @@ def _compare(
     left: Sequence[int], embeddings: dict[int, tuple[Floats, Floats]], people: Ints
 ) -> dict[int, tuple[float, float, tuple[float, float, float]]]:
     """Candidate -> loss, share identified, and how far the loss is behind the best one's."""
-    losses = {index: _losses(*embeddings[index], people) for index in left}
+    losses = {index: probe_losses(*embeddings[index], people) for index in left}
     best = min(left, key=lambda index: float(losses[index][0].mean()))
     _, person = np.unique(people, return_inverse=True)
     count = np.bincount(person)
@@ -222,7 +222,7 @@ def _compare(
     return found
 
 
-def _losses(references: Floats, probes: Floats, people: Ints) -> tuple[Doubles, Bools]:
+def probe_losses(references: Floats, probes: Floats, people: Ints) -> tuple[Doubles, Bools]:
     """The loss of each probe (N,) at the net's best temperature, and whether its nearest reference is right (N,)."""
     similarity = (probes @ references.T).astype(np.float64)
     same = people[:, None] == people[None]

@@ -1,7 +1,8 @@
 """Reads a published recogniser in a child process, with limits of memory and time.
 
-The child is this module: `python -m edgefr.recognition.published.core_worker FILE CORE` writes the core graph and prints
-one JSON document. The libraries that read a graph can be ended by a damaged or hostile file, and with them the process.
+The child is this module: `python -m edgefr.recognition.published.core_worker FILE CORE` writes the core graph and
+prints one JSON document. The libraries that read a graph can be ended by a damaged or hostile file, and with them the
+process.
 """
 
 from __future__ import annotations
