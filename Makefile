@@ -1,4 +1,4 @@
-# make demo    verify sample photographs          make docs    write docs/cli.md
+# make demo    verify sample photographs          make docs    write pages of docs/
 # make test    check style and types, run tests   make bench   measure the figures of the documents
 # make lint    check style and types              make gpu     build and measure engines on a GPU
 # make stores  test galleries on Milvus           make soak    kill writers of a gallery 20,000 times
@@ -24,6 +24,7 @@ lint: .venv/test
 
 docs: .venv/test
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_models.py
 
 bench: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 	$(BIN)/python -m bench

@@ -7,15 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgefr.cli import COMMANDS, DATA_COMMANDS, GALLERY_COMMANDS
+from edgefr.cli import COMMANDS, DATA_COMMANDS, GALLERY_COMMANDS, MODELS_COMMANDS
 
 PAGE = Path(__file__).with_name("cli.md")
-GROUPS = {"": COMMANDS, "gallery ": GALLERY_COMMANDS, "data ": DATA_COMMANDS}
+GROUPS = {"": COMMANDS, "gallery ": GALLERY_COMMANDS, "models ": MODELS_COMMANDS, "data ": DATA_COMMANDS}
 
 
 def commands() -> list[str]:
     """Every command as it is typed, such as "gallery enroll"."""
-    return [prefix + name for prefix, group in GROUPS.items() for name in group]
+    names = [prefix + name for prefix, group in GROUPS.items() for name in group]
+    first = names.index("models get")
+    return [*names[:first], "models", *names[first:]]  # without a command it lists models
 
 
 def page() -> str:

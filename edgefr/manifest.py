@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from edgefr import __version__
 from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write, sha256_of
-from edgefr.io.onnx_file import damaged_model, map_file, read_metadata, with_metadata
+from edgefr.io.onnx_file import damaged_model, map_file, read_metadata, with_metadata, without_metadata
 from edgefr.io.onnx_tensors import external_files
 from edgefr.types import METADATA_KEY
 
@@ -302,6 +302,29 @@ def model_digest(model: Path) -> str:
             digest.update(part)
         for file in external_files(model):
             digest.update(f"{file.relative_to(model.parent).as_posix()} {sha256_of(file)}\n".encode())
+    except (OSError, ValueError) as error:
+        raise damaged_model(model, error) from error
+    return digest.hexdigest()
+
+
+def original_digest(model: Path) -> str:
+    """SHA-256 of a model file as its publisher made it, to look it up in the catalogue.
+
+    Args:
+        model: Any model. The manifest that edgefr wrote into an ONNX file is left out.
+
+    Returns:
+        The digest as hexadecimal digits.
+
+    Raises:
+        WrongModelError: The file is not an ONNX model, or cannot be read.
+    """
+    if model.suffix.lower() != ".onnx":
+        return sha256_of(model)
+    digest = hashlib.sha256()
+    try:
+        for part in without_metadata(map_file(model), METADATA_KEY):
+            digest.update(part)
     except (OSError, ValueError) as error:
         raise damaged_model(model, error) from error
     return digest.hexdigest()

@@ -16,8 +16,9 @@ PACKAGE = Path(__file__).parent.parent / "edgefr"
 LAYERS = (
     ("errors", "types", "telemetry"),
     ("io", "spec"),
+    ("catalogue",),
     ("manifest", "models"),
-    ("nn", "data"),
+    ("nn", "data", "downloads"),
     ("runtimes",),
     ("detection",),
     ("recognition",),

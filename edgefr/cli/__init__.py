@@ -28,6 +28,7 @@ from edgefr.cli import (
     gallery,
     gallery_admin,
     gallery_enroll,
+    models,
     parity,
     prune_engines,
     sweep,
@@ -77,6 +78,13 @@ GALLERY_COMMANDS: dict[str, Command] = {
     "rebuild": gallery_admin.rebuild,
 }
 
+MODELS_COMMANDS: dict[str, Command] = {
+    "get": models.get,
+    "add": models.add,
+    "remove": models.remove,
+    "path": models.path,
+}
+
 DATA_COMMANDS: dict[str, Command] = {"check": data.check, "align": data.align}
 
 
@@ -97,7 +105,8 @@ def _survive_closed_pipe(command: Command) -> Command:
 
 def _group(commands: dict[str, Command], **settings: Any) -> typer.Typer:
     # Rich markup and pretty tracebacks would load rich, which takes as long as the rest of `edgefr --help`.
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
+    settings = {"no_args_is_help": True} | settings
+    group = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
     for name, command in commands.items():
         group.command(name)(_survive_closed_pipe(command))
     return group
@@ -111,6 +120,9 @@ def _print_version(version: bool) -> None:
 
 app = _group(COMMANDS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})
 app.add_typer(_group(GALLERY_COMMANDS), name="gallery", help="Enrol people and identify them in photographs.")
+models_app = _group(MODELS_COMMANDS, no_args_is_help=False, invoke_without_command=True)
+models_app.callback()(_survive_closed_pipe(models.list_models))
+app.add_typer(models_app, name="models")
 app.add_typer(_group(DATA_COMMANDS), name="data", help="Check and prepare collections of faces.")
 
 

@@ -19,6 +19,7 @@ from edgefr.cli.options import (
 from edgefr.cli.output import print_json, progress, table, warn
 from edgefr.errors import InvalidArgumentError
 from edgefr.manifest import Signal
+from edgefr.models import SHIPPED, find_model
 
 if TYPE_CHECKING:
     from edgefr.evaluation.calibration import Calibration
@@ -57,6 +58,8 @@ def calibrate(
     from edgefr.manifest import model_manifest
     from edgefr.recognition.alignment_check import check_alignment
 
+    if str(model) not in SHIPPED:  # the package itself is not rewritten
+        model = find_model(model)
     if not model.is_file():
         raise InvalidArgumentError("a model file to write thresholds into", f"none at {model}", "check the path")
     if quality_only and quality is None:

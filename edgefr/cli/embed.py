@@ -23,7 +23,7 @@ from edgefr.cli.options import (
 from edgefr.cli.output import print_json, progress, remark, warn
 from edgefr.detection.base import FacePolicy
 from edgefr.errors import InvalidArgumentError, NoFaceError
-from edgefr.models import SPOT
+from edgefr.models import SPOT, find_model
 
 if TYPE_CHECKING:
     from edgefr.jobs.embedding_job import Workers
@@ -159,7 +159,7 @@ def _embed_to_shards(
         output.absolute(),
         job.id,
         options.model if options.model == FAKE else options.model.absolute(),
-        options.detector if options.detector in (None, Path(SPOT)) else options.detector.absolute(),
+        options.detector if options.detector in (None, Path(SPOT)) else find_model(options.detector).absolute(),
         options.runtime,
         options.precision,
         options.batch,

@@ -10,6 +10,7 @@ import typer
 from edgefr.cli.options import JsonOption, chosen_model
 from edgefr.cli.output import print_json, remark, warn
 from edgefr.errors import InvalidArgumentError, require_extra
+from edgefr.models import find_model
 
 
 def export(
@@ -65,7 +66,7 @@ def export(
     elif output is None:
         raise InvalidArgumentError("a file to write", "none", "name it with -o model.onnx")
     else:
-        _export_to_onnx(checkpoint, output, faces, classic, arch, colour, json)
+        _export_to_onnx(find_model(checkpoint), output, faces, classic, arch, colour, json)
 
 
 def _export_to_triton(model: Path, repository: Path, python: bool, name: str | None, json: bool) -> None:

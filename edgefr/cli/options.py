@@ -21,7 +21,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Recogniser: mini, an .onnx file or a fused .safetensors file. Default: $EDGEFR_MODEL, then mini.",
+        help="Recogniser: mini, another name that `edgefr models` lists, an .onnx file or a fused .safetensors file. "
+        "Default: $EDGEFR_MODEL, then mini.",
     ),
 ]
 DetectorOption = Annotated[
@@ -29,8 +30,8 @@ DetectorOption = Annotated[
     typer.Option(
         "--detector",
         "-d",
-        help="Face detector: spot, or the .onnx file of YuNet or SCRFD. Default: $EDGEFR_DETECTOR, then the first file "
-        "in the user's folder of detectors, then spot.",
+        help="Face detector: spot, another name that `edgefr models` lists, or the .onnx file of YuNet or SCRFD. "
+        "Default: $EDGEFR_DETECTOR, then the first file in the user's folder of detectors, then spot.",
     ),
 ]
 PhotographsDetectorOption = Annotated[
@@ -38,8 +39,8 @@ PhotographsDetectorOption = Annotated[
     typer.Option(
         "--detector",
         "-d",
-        help="Face detector for photographs: spot, or the .onnx file of YuNet or SCRFD. Default: $EDGEFR_DETECTOR. "
-        "Aligned faces need none.",
+        help="Face detector for photographs: spot, another name that `edgefr models` lists, or the .onnx file of YuNet "
+        "or SCRFD. Default: $EDGEFR_DETECTOR. Aligned faces need none.",
     ),
 ]
 RuntimeOption = Annotated[

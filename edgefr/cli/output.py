@@ -43,12 +43,12 @@ def remark(text: str) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress(title: str, total: int | None) -> Iterator[Advance]:
     """Show a progress bar with rate and remaining time on stderr; nothing if stderr is not a terminal.
 
     Args:
         title: Short description, for example "Embedding".
-        total: Number of steps.
+        total: Number of steps, None if it is not known.
 
     Yields:
         A function that advances the bar by a number of steps. Within another `progress` the bar is below the outer one.

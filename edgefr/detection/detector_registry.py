@@ -25,8 +25,9 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     """Open a face detector.
 
     Args:
-        path: Name of a shipped detector, or an .onnx file, whose kind follows from its outputs. None takes
-            $EDGEFR_DETECTOR, then the first file in the user's folder of detectors, then `spot`.
+        path: Name of a shipped detector or one that `edgefr models` lists, or an .onnx file, whose kind follows from
+            its outputs. None takes $EDGEFR_DETECTOR, then the first file in the user's folder of detectors, then
+            `spot`.
         threads: Number of threads it may use; None for all cores. YuNet always uses the threads of OpenCV.
 
     Returns:

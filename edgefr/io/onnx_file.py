@@ -57,10 +57,19 @@ def with_metadata(model: memoryview, key: str, value: str) -> Iterator[memoryvie
     Raises:
         ValueError: The bytes are not a model, or end too early.
     """
+    yield from without_metadata(model, key)
+    yield encode_field(_METADATA, encode_field(_KEY, key.encode()) + encode_field(_VALUE, value.encode()))
+
+
+def without_metadata(model: memoryview, key: str) -> Iterator[memoryview]:
+    """An ONNX model in pieces, without one entry of its metadata and with all other bytes as they are.
+
+    Raises:
+        ValueError: The bytes are not a model, or end too early.
+    """
     for number, found, place in fields(model):
         if number != _METADATA or _entry(found)[0] != key:
             yield model[place]
-    yield encode_field(_METADATA, encode_field(_KEY, key.encode()) + encode_field(_VALUE, value.encode()))
 
 
 def _entry(field: int | memoryview) -> tuple[str, str]:

@@ -147,9 +147,10 @@ class Verifier:
         """Open a recogniser and a detector.
 
         Args:
-            model: Name of a shipped recogniser, or an .onnx, engine or .safetensors file.
-            detector: Name of a shipped detector, or an .onnx file. None takes $EDGEFR_DETECTOR, then the first file
-                in the user's folder of detectors, then `spot`.
+            model: Name of a shipped recogniser or one that `edgefr models` lists, or an .onnx, engine or .safetensors
+                file.
+            detector: Name of a shipped detector or one that `edgefr models` lists, or an .onnx file. None takes
+                $EDGEFR_DETECTOR, then the first file in the user's folder of detectors, then `spot`.
             runtime: Name of the runtime, or "auto".
             precision: "fp32", "bf16", "fp16", "int8" or "auto".
             images: Number of images to expect, which decides the runtime of "auto". None means many.

@@ -128,7 +128,9 @@ def _choose_runtime(path: Path, precision: str, images: int | None) -> str:
             if suffix and suffix == entry.own_suffix:
                 return entry.name
         raise InvalidArgumentError(
-            "an .onnx file, an engine, a .safetensors checkpoint or `fake`", str(path), "choose another --model"
+            "an .onnx file, an engine, a .safetensors checkpoint, `fake`, or a name that `edgefr models` lists",
+            str(path),
+            "choose another --model",
         )
     if precision == "bf16" or not _is_installed("onnxruntime"):
         return "openvino"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgefr.errors import InvalidArgumentError
+from edgefr.models import find_model
 from edgefr.spec import FusionSpec
 
 
@@ -148,7 +149,7 @@ class BackboneConfig:
     """One backbone, `[a]` or `[b]`.
 
     Attributes:
-        checkpoint: File with its weights.
+        checkpoint: File with its weights, or a name that `edgefr models` lists.
         loss: Margin loss that it was trained with.
         arch: Architecture; found from the file if not given.
         colour: Colour order of the weights; found from the file if not given.
@@ -164,6 +165,7 @@ class BackboneConfig:
     clean: float = 0.5
 
     def __post_init__(self) -> None:
+        resolve_models(self, "checkpoint")
         adaface = self.finetune is None or self.loss == "adaface"
         check_setting(adaface, "the loss of a backbone with finetune", "adaface, which fine-tuning uses", self.loss)
         check_setting(0 <= self.clean <= 1, "a backbone's clean", "0 to 1", self.clean)
@@ -220,10 +222,14 @@ class TargetConfig:
     """Distillation targets of a fusion, `[aims]`, other than the backbones' own embeddings of clean faces.
 
     Attributes:
-        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from.
+        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from, or a name that
+            `edgefr models` lists.
     """
 
     teacher: Path
+
+    def __post_init__(self) -> None:
+        resolve_models(self, "teacher")
 
 
 @dataclass(frozen=True)
@@ -302,6 +308,21 @@ def check_name_and_seed(name: str, seed: int) -> None:
     plain = name not in ("", ".", "..") and "/" not in name and "\\" not in name
     check_setting(plain, "name", "the name of a folder under runs", name)
     check_setting(0 <= seed < 1 << 31, "seed", "0 to 2**31 - 1", seed)
+
+
+def resolve_models(config: object, *keys: str) -> None:
+    """Replace names of published models by their files, in a table of a recipe that is being made.
+
+    Args:
+        config: The table.
+        keys: Its keys that hold files of models.
+
+    Raises:
+        WrongModelError: A published model is not present.
+    """
+    for key in keys:
+        if (value := getattr(config, key)) is not None:
+            object.__setattr__(config, key, find_model(value))  # it is frozen
 
 
 def check_setting(valid: bool, key: str, expected: str, found: object) -> None:

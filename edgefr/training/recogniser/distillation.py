@@ -34,6 +34,7 @@ from edgefr.training.common.recipes import (
     Schedule,
     check_name_and_seed,
     check_setting,
+    resolve_models,
 )
 from edgefr.training.common.stages import Stages
 from edgefr.training.recogniser.augmented_views import (
@@ -61,7 +62,7 @@ class DistillationRecipe:
     Attributes:
         name: Name of its folder under `runs`.
         data: Training faces.
-        teacher: Checkpoint of a fused model or a backbone.
+        teacher: Checkpoint of a fused model or a backbone, or a name that `edgefr models` lists.
         schedule: Length and optimiser.
         student: Checkpoint of the backbone to start from. Give this or `arch`.
         arch: Architecture to start from with random weights.
@@ -87,6 +88,7 @@ class DistillationRecipe:
     runs: Path = Path("train/runs")
 
     def __post_init__(self) -> None:
+        resolve_models(self, "teacher", "student")
         check_name_and_seed(self.name, self.seed)
         online = '"online", because the student itself processes the images'
         check_setting(self.views.maps == "online", "views.maps", online, self.views.maps)

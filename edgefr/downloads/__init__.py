@@ -1,0 +1,1 @@
+"""Published models: download, check, unpack and store them in the user's folder of models."""
