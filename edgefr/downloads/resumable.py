@@ -108,8 +108,6 @@ class _Transfer:
 
     def run(self) -> bool:
         """Try until the file has its size; return whether some of it was there before."""
-        if self.size() > (self.wanted.bytes or self.wanted.limit):
-            self.discard()
         resumed = self.size() > 0
         failures = 0
         while self.wanted.bytes is None or self.size() < self.wanted.bytes:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -123,7 +124,7 @@ def _build(hint: Any, value: Any, key: str) -> Any:
 def _build_table(cls: type[Any], value: Any, key: str) -> Any:
     where = key or "the recipe"
     _check(isinstance(value, dict), value, "a table", where)
-    hints = get_type_hints(cls)
+    hints = _type_hints(cls)  # type: ignore[arg-type]  # mypy 11470: a class is hashable
     known = {entry.name: entry for entry in fields(cls)}
     for name in value.keys() - known.keys():
         raise InvalidArgumentError(f"the keys {', '.join(known)} in {where}", f"{name!r}", "correct the recipe")
@@ -131,6 +132,12 @@ def _build_table(cls: type[Any], value: Any, key: str) -> Any:
         if name not in value and entry.default is MISSING and entry.default_factory is MISSING:
             raise InvalidArgumentError(f"{_join(key, name)} in the recipe", "it missing", "add it or use --set")
     return cls(**{name: _build(hints[name], item, _join(key, name)) for name, item in value.items()})
+
+
+@cache
+def _type_hints(cls: type[Any]) -> dict[str, Any]:
+    """The types of a dataclass's fields: to evaluate them takes most of the time of a file with many tables."""
+    return get_type_hints(cls)
 
 
 def _join(table: str, key: str) -> str:

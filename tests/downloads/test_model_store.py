@@ -203,6 +203,14 @@ def test_a_zip_that_is_damaged_is_one_of_our_errors(tmp_path_factory, damage: by
             list(known_members(path))
 
 
+def test_a_member_that_begins_before_the_zip_is_one_of_our_errors(tmp_path: Path) -> None:
+    content = bytearray(zip_of({"net_r50.onnx": NET}))
+    content[-6] += 1  # the offset of the directory, by which those of the members are corrected
+    (tmp_path / "pack.zip").write_bytes(content)
+    with pytest.raises(WrongModelError, match="a zip of models in"):
+        list(known_members(tmp_path / "pack.zip"))
+
+
 def test_a_mirror_has_the_files_of_a_folder_of_models(place: Place, folder: Path, use) -> None:
     content = zip_of({"net_r50.onnx": NET})
     net = entry(
