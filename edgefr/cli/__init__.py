@@ -26,6 +26,7 @@ from edgefr.cli import (
     embed,
     eval,
     export,
+    fuse,
     gallery,
     gallery_admin,
     gallery_enroll,
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "watch": watch.watch,
     # get and join models
     "adopt": adopt.adopt,
+    "fuse": fuse.fuse,
     # prove
     "eval": eval.eval,
     "calibrate": calibrate.calibrate,

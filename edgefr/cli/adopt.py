@@ -34,7 +34,11 @@ def adopt(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The .onnx file to write. Default: NAME-edgefr.onnx in this folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The .onnx file to write. Default: one in the user's data folder, which --model FILE then stands for.",
+        ),
     ] = None,
     faces: Annotated[
         Path | None, typer.Option(help="Pictures by person, to measure the input convention and thresholds on.")
@@ -67,13 +71,15 @@ def adopt(
     from edgefr.export.measured_manifest import limit_faces
     from edgefr.export.native_from_published import Reporter, native_from_published
 
-    target = output or Path(f"{file.stem}-edgefr.onnx")
+    target = output or _default_output(file)
     convention = _convention(colour, mean, std)
     known = None if faces is None else faces_to_measure_on(faces, pairs, folds, detector, face, file.stem)
     total = 0 if known is None else len(limit_faces(known.chosen).names)
     try:
         with progress("Measuring thresholds", total) as advance:
-            adopted = native_from_published(file, target, known, convention, output_name, Reporter(remark, advance))
+            adopted = native_from_published(
+                file, target, known, convention, output_name, reporter=Reporter(remark, advance)
+            )
     except UnclearConventionError as error:
         warn(_convention_table(error.table))
         raise
@@ -81,6 +87,18 @@ def adopt(
         print_json(_document(adopted))
     else:
         print(_text(adopted, file))
+
+
+def _default_output(file: Path) -> Path:
+    """The place where `--model FILE` finds the adopted copy."""
+    from edgefr.recognition.published.adopted_files import adopted_path
+
+    if not file.is_file():
+        raise InvalidArgumentError("a model file", f"none at {file}", "check the path")
+    target = adopted_path(file) if file.suffix.lower() == ".onnx" else None
+    if target is None:
+        raise InvalidArgumentError("a file to write", "none", "name it with -o model.onnx")
+    return target
 
 
 def _convention(colour: Literal["rgb", "bgr"] | None, mean: str | None, std: str | None) -> Convention | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -40,7 +41,7 @@ HIGHEST_LOSS = 0.85
 """The loss of a recogniser, as a share of the loss of a net that knows nothing. MobileFaceNets lose 0.4 to 0.6 of it,
 the same nets with pixels of the wrong scale 0.99."""
 
-TEMPERATURES = np.geomspace(0.02, 0.5, 12)
+TEMPERATURES = np.geomspace(0.03, 0.3, 7)
 """Each net has its own best one."""
 
 
@@ -159,7 +160,7 @@ def measure_conventions(
         part = faces.first(size)
         log(f"{len(left)} conventions on {size} faces ...")
         for index in left:
-            embeddings[index] = _extended(embeddings.get(index), lambda some, i=index: embed(i, some), part)
+            embeddings[index] = _extended(embeddings.get(index), partial(embed, index), part)
         for index, measured in _compare(left, embeddings, part.people).items():
             alike = tuple(names[other] for other in groups[index])
             done[index] = Measured(index, names[index], size, *measured, alike)
@@ -237,7 +238,7 @@ def _cross_entropy(logits: Doubles, same: Bools) -> Doubles:
     weight = np.exp(logits - highest)
     right = (weight * same).sum(1) / np.maximum(same.sum(1), 1)
     wrong = (weight * ~same).sum(1)
-    return -np.log(np.maximum(right / (right + wrong), 1e-30))
+    return np.asarray(-np.log(np.maximum(right / (right + wrong), 1e-30)))
 
 
 def _is_clearly_worse(entry: Measured) -> bool:

@@ -99,13 +99,15 @@ def fit_fusion(parts: Sequence[PartEmbeddings], people: Ints, dim: int | None = 
         raise InvalidArgumentError("two to four recognisers to fuse", str(len(parts)), "name other files")
     total = sum(part.clean.shape[1] for part in parts)
     if dim is not None and not 2 <= dim <= total:
-        raise InvalidArgumentError(f"--dim from 2 to {total}, the length of all embeddings together", str(dim), "correct it")
+        raise InvalidArgumentError(
+            f"--dim from 2 to {total}, the length of all embeddings together", str(dim), "correct it"
+        )
     weights = _best_weights(parts, people)
     clean, degraded = (_weighted([getattr(part, name) for part in parts], weights) for name in ("clean", "degraded"))
     whitening = _helpful_whitening(clean, degraded, people)
-    projection = np.eye(total) if whitening is None else whitening
+    projection: Doubles = np.eye(total) if whitening is None else whitening
     if dim is not None and dim < total:
-        projection = projection @ _principal_axes(clean @ projection, dim)
+        projection = projection @ _principal_axes(clean.astype(np.float64) @ projection, dim)
     return EmbeddingFusion(
         weights,
         projection.astype(np.float32),
@@ -141,7 +143,9 @@ def _best_weights(parts: Sequence[PartEmbeddings], people: Ints) -> Doubles:
 
     def loss(share: Doubles) -> float:
         weights = np.sqrt(share)
-        clean, degraded = (_weighted([getattr(part, name) for part in parts], weights) for name in ("clean", "degraded"))
+        clean, degraded = (
+            _weighted([getattr(part, name) for part in parts], weights) for name in ("clean", "degraded")
+        )
         return float(fusion_loss(clean, degraded, people).mean())
 
     return np.asarray(np.sqrt(min(shares, key=loss)))
@@ -160,7 +164,8 @@ def _helpful_whitening(clean: Floats, degraded: Floats, people: Ints) -> Doubles
         losses = []
         for fit, test in (halves[::-1], halves):
             matrix = _whitening(clean[fit], degraded[fit], people[fit], shrinkage)
-            losses.append(fusion_loss(*(_unit(part[test] @ matrix) for part in (clean, degraded)), people[test]))
+            whitened = [_unit(part[test] @ matrix) for part in (clean, degraded)]
+            losses.append(fusion_loss(whitened[0], whitened[1], people[test]))
         gain = plain - np.concatenate(losses)
         gains[shrinkage] = float(gain.mean() / max(gain.std() / np.sqrt(len(gain)), 1e-12))
     best = max(gains, key=lambda shrinkage: gains[shrinkage])
@@ -183,9 +188,9 @@ def _unit(embedding: Floats) -> Floats:
     return np.asarray(embedding / np.linalg.norm(embedding, axis=1, keepdims=True), np.float32)
 
 
-def _principal_axes(embedding: Floats, dim: int) -> Doubles:
+def _principal_axes(embedding: Floats | Doubles, dim: int) -> Doubles:
     """(D, dim): the axes that keep most of the lengths of the rows, and so of their cosines. The mean stays in."""
-    _, vectors = np.linalg.eigh(embedding.T.astype(np.float64) @ embedding)
+    _, vectors = np.linalg.eigh(embedding.T.astype(np.float64) @ embedding.astype(np.float64))
     return np.asarray(vectors[:, ::-1][:, :dim])
 
 

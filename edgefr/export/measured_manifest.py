@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -53,9 +54,9 @@ def calibrated(
     """
     some = limit_faces(chosen)
     _, labels = np.unique([person_of(name) for name in some.names], return_inverse=True)
-    rates = [rate for rate in FMRS if _can_measure(lambda rate=rate: count_impostor_pairs(labels, rate))]
+    rates = [rate for rate in FMRS if _can_measure(partial(count_impostor_pairs, labels, rate))]
     count_impostor_pairs(labels, FMRS[0])
-    signal: Signal | None = "norm" if _can_measure(lambda: check_supported(DISCARD, len(labels), "faces")) else None
+    signal: Signal | None = "norm" if _can_measure(partial(check_supported, DISCARD, len(labels), "faces")) else None
     thresholds, limit = calibrate(recogniser, some, read_crops, rates, signal, advance)
     return replace(manifest.with_thresholds(thresholds), quality=limit), len(some.names)
 

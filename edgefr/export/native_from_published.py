@@ -16,15 +16,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgefr.catalogue import by_digest
-from edgefr.data.sample_faces import astronaut_faces
 from edgefr.engines.parity_gate import FP32, row_cosines
 from edgefr.errors import EdgefrError, InvalidArgumentError, require_extra
 from edgefr.evaluation.calibration import CalibrationFaces
 from edgefr.evaluation.convention_measurement import Measured, measure_conventions, read_probe_set
 from edgefr.evaluation.protocols import CLEAN, CropReader
 from edgefr.export.measured_manifest import Advance, calibrated, no_progress
-from edgefr.io.files import atomic_write, sha256_of
-from edgefr.manifest import Manifest, file_reference, model_digest, onnx_references, package_versions, write_manifest
+from edgefr.io.files import atomic_write
+from edgefr.manifest import (
+    Manifest,
+    file_reference,
+    model_digest,
+    onnx_references,
+    original_digest,
+    package_versions,
+    write_manifest,
+)
 from edgefr.recognition.published.convention import Convention, common_conventions
 from edgefr.recognition.published.core_worker import read_published_net
 from edgefr.recognition.published.native_graph import crop_for, native_from_core
@@ -111,6 +118,7 @@ def native_from_published(
             thresholds then.
         convention: What the net expects, if the user knows it.
         output_name: The output that is the embedding, if the user knows it.
+        with_thresholds: Whether to measure thresholds, if there are faces.
         reporter: Told what is being done.
 
     Raises:
@@ -131,12 +139,12 @@ def native_from_published(
         chosen = candidates.tried[measured[0].index if measured else 0]
         graph = native_from_core(require_extra("onnx", "onnx").load(core_path), net, chosen.convention, chosen.output)
         with atomic_write(output) as temporary:
-            _save(graph, temporary, None)
+            save_with_manifest(graph, temporary, None)
             sample = _sample_faces(faces)
             _compare(sample, embed_with(core, net, chosen, sample), temporary)
             manifest = _manifest(source, output.stem, net, chosen, candidates.source)
             count = 0
-            if faces is not None:
+            if faces is not None and with_thresholds:
                 manifest, count = calibrated(
                     open_recogniser(temporary, "onnxruntime"),
                     faces.chosen,
@@ -145,7 +153,7 @@ def native_from_published(
                     reporter.advance,
                 )
             manifest = replace(manifest, model_sha256=model_digest(temporary))
-            _save(graph, temporary, manifest)
+            save_with_manifest(graph, temporary, manifest)
     write_manifest(output, manifest)
     return Adopted(output, manifest, chosen, candidates.source, measured, count)
 
@@ -177,7 +185,7 @@ def _candidates(source: Path, net: PublishedNet, convention: Convention | None, 
 
 def _from_catalogue(source: Path) -> Convention | None:
     """What the catalogue says about a file of this content."""
-    entry = by_digest(sha256_of(source))
+    entry = by_digest(original_digest(source))
     if entry is None or entry.input is None:
         return None
     known = entry.input
@@ -266,9 +274,10 @@ def _resized(faces: Faces, size: tuple[int, int]) -> Any:
 
 
 def _sample_faces(faces: AdoptionFaces | None) -> Faces:
-    """A few faces to compare both graphs on."""
+    """A few faces to compare both graphs on. Without any, smooth random pictures serve: no extra is needed then."""
     if faces is None:
-        return astronaut_faces(SAMPLE)
+        coarse = np.random.default_rng(0).integers(0, 256, (SAMPLE, 8, 8, 3), np.uint8)
+        return np.repeat(np.repeat(coarse, FACE_SIZE // 8, axis=1), FACE_SIZE // 8, axis=2)
     crops = (faces.read_crops(name, [CLEAN])[0] for name in faces.chosen.names)
     return np.stack([crop.face for crop in itertools.islice((crop for crop in crops if crop is not None), SAMPLE)])
 
@@ -286,7 +295,7 @@ def _compare(faces: Faces, expected: Floats, path: Path) -> None:
 
 
 def _manifest(source: Path, name: str, net: PublishedNet, chosen: Candidate, origin: Source) -> Manifest:
-    entry = by_digest(sha256_of(source))
+    entry = by_digest(original_digest(source))
     spec = {
         "published": source.name if entry is None else entry.name,
         "convention": chosen.convention.to_dict(),
@@ -303,7 +312,8 @@ def _manifest(source: Path, name: str, net: PublishedNet, chosen: Candidate, ori
     return Manifest("onnx", name, spec, made_from, trained_on, versions=package_versions("onnx", "onnxruntime"))
 
 
-def _save(graph: onnx.ModelProto, path: Path, manifest: Manifest | None) -> None:
+def save_with_manifest(graph: onnx.ModelProto, path: Path, manifest: Manifest | None) -> None:
+    """Write a graph, with a manifest in its metadata if there is one."""
     del graph.metadata_props[:]
     if manifest is not None:
         entry = graph.metadata_props.add()

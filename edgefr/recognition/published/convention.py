@@ -56,10 +56,11 @@ class Convention:
         """
         pixels = (faces if self.colour == "rgb" else faces[..., ::-1]).astype(np.float32)
         if not self.per_image:
-            return (pixels - np.float32(self.mean)) / np.float32(self.std)  # type: ignore[no-any-return]
+            mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+            return np.asarray((pixels - mean) / std, np.float32)
         deviation = pixels.std((1, 2, 3), keepdims=True)
         standardised = pixels - pixels.mean((1, 2, 3), keepdims=True)
-        return standardised / np.maximum(deviation, SMALLEST_DEVIATION)  # type: ignore[no-any-return]
+        return np.asarray(standardised / np.maximum(deviation, SMALLEST_DEVIATION), np.float32)
 
 
 def _short(values: tuple[float, ...]) -> str:

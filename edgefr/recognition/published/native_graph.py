@@ -83,13 +83,13 @@ def native_from_core(core: onnx.ModelProto, net: PublishedNet, convention: Conve
     return build.model({EMBEDDING: [BATCH, net.outputs[output]], NORM: [BATCH]})
 
 
-def add_unit_outputs(build: GraphBuilder, raw: str) -> None:
-    """Add the outputs `embedding` (B, K) of unit length and `norm` (B,) of the tensor `raw` (B, K)."""
+def add_unit_outputs(build: GraphBuilder, raw: str, norm: str = NORM) -> None:
+    """Add the output `embedding` (B, K) of unit length, and the length (B,) of the tensor `raw` (B, K) as `norm`."""
     last = build.weight("last_axis", [1], np.int64)
     length = build.node("ReduceL2", [raw, last], "length", keepdims=1)
     divisor = build.node("Max", [length, build.weight("shortest", SHORTEST_NORM)], "divisor")
     build.node("Div", [raw, divisor], EMBEDDING)
-    build.node("Squeeze", [length, last], NORM)
+    build.node("Squeeze", [length, last], norm)
 
 
 def crop_for(size: tuple[int, int]) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def core_from_published(path: Path, output: Path) -> PublishedNet:
     samples = [_sample(count, size, channels_last, dtype) for count in (1, 2, 3)]
     expected = [_run(was, names, picture.name, samples[count - 1], path) for count in batches]
     outputs = _embeddings(names, expected[0], path)
-    core = _with_free_batch(_upgraded(model, path), picture.name, tuple(outputs), channels_last, size)
+    core = _with_free_batch(upgrade_opset(model, path), picture.name, tuple(outputs), channels_last, size)
     now = _session(core, path)
     for count, wanted in zip(batches, expected, strict=True):
         _compare(_run(now, list(outputs), PIXELS, samples[count - 1], path), _only(outputs, names, wanted), path)
@@ -107,7 +107,7 @@ def _check_domains(model: onnx.ModelProto, path: Path) -> None:
 
 def _picture_input(model: onnx.ModelProto, path: Path) -> onnx.ValueInfoProto:
     weights = {tensor.name for tensor in model.graph.initializer}  # old exporters list them as inputs
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    inputs: list[onnx.ValueInfoProto] = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
         shapes = "; ".join(f"{value.name} ({', '.join(_axes(value))})" for value in inputs) or "none"
         raise _refusal(path, "one input, a batch of pictures,", f"the inputs {shapes}")
@@ -170,8 +170,8 @@ def _embeddings(names: list[str], answers: list[Any], path: Path) -> dict[str, i
     return found
 
 
-def _upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The graph in `OPSET`."""
+def upgrade_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The graph in `OPSET`; `path` is for messages. Raises WrongModelError if it cannot be converted."""
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     if opset == OPSET:
         return model
