@@ -107,6 +107,7 @@ def native_from_published(
     faces: AdoptionFaces | None,
     convention: Convention | None = None,
     output_name: str | None = None,
+    with_thresholds: bool = True,
     reporter: Reporter = Reporter(),
 ) -> Adopted:
     """Adopt a recogniser.
