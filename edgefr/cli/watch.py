@@ -126,7 +126,7 @@ def watch(
     with ExitStack() as stack:
         access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
-        watcher = Watcher(Identifier(verifier, opened, fpir, threshold), rotation_degrees(rotate), _warn)
+        watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
         listeners = _listeners(json, events, hook, mqtt, picture, window, record)
         for listener in listeners:
             stack.callback(listener.close)

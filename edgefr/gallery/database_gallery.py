@@ -210,7 +210,7 @@ class DatabaseGallery(Gallery):
         self._store.begin(pending)
         return self._people.add_all(entries, pending.first)
 
-    def _vacuum(self) -> None:
+    def _erase(self) -> None:
         self._store.vacuum()
 
     def _all_blobs(self, kind: str) -> Iterator[Blob]:
