@@ -28,6 +28,7 @@ from edgefr.cli import (
     gallery,
     gallery_admin,
     gallery_enroll,
+    gallery_pin,
     models,
     parity,
     prune_engines,
@@ -76,6 +77,7 @@ GALLERY_COMMANDS: dict[str, Command] = {
     "import": gallery_admin.import_,
     "rotate-key": gallery_admin.rotate_key,
     "rebuild": gallery_admin.rebuild,
+    "pin": gallery_pin.pin,
 }
 
 MODELS_COMMANDS: dict[str, Command] = {

@@ -246,6 +246,7 @@ def rotate_key(
     with access.open() as opened:
         source = PassphraseSource(new_passphrase_env, new_passphrase_fd, "New passphrase of the gallery: ")
         opened.rotate(new_secret(plain, new_key_file, source))
+        access.pin_of(new_key_file).replace(opened.state())
         count, traces = len(opened), opened.traces
     if isinstance(access.path, Address):
         warn(

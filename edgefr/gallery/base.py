@@ -15,6 +15,7 @@ from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.records import (
     MAX_IMAGES,
     Event,
@@ -128,6 +129,10 @@ class Gallery(ABC):
     @abstractmethod
     def binding(self) -> ModelBinding:
         """The models that the templates come from."""
+
+    @abstractmethod
+    def state(self) -> GalleryState:
+        """Identity, kind of lock and generation, by which a pin recognises the gallery."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -24,9 +24,10 @@ from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError, u
 from edgefr.gallery.address import Address
 from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
 from edgefr.gallery.crypto.encryption import Keys, SealContext, new_key
-from edgefr.gallery.crypto.key_wrapping import Secret, unwrap_key, wrap_key
+from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.database_people import BATCH, DatabasePeople
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import EVENT, HEADER, IMAGE, LOCK_TIMEOUT_S, SEARCH_BATCH, Blob, GalleryStore
 from edgefr.gallery.stores.remote_row_codec import (
@@ -51,8 +52,11 @@ PURGE_TIMEOUT_S, PURGE_RETRY_S = 1.0, 60.0
 class DatabaseGallery(Gallery):
     """An open gallery in a database."""
 
-    def __init__(self, store: GalleryStore, context: SealContext, gallery_key: bytes, header: Header) -> None:
+    def __init__(
+        self, store: GalleryStore, context: SealContext, gallery_key: bytes, header: Header, pin: Pin | None = None
+    ) -> None:
         super().__init__()
+        self._pin = pin or Pin(store.address, None)
         self._store = store
         self._context = context
         self._gallery_key = gallery_key
@@ -64,16 +68,22 @@ class DatabaseGallery(Gallery):
         self._next_purge = -math.inf
 
     @classmethod
-    def create(cls, store: GalleryStore, secret: Secret, binding: ModelBinding) -> DatabaseGallery:
+    def create(
+        cls, store: GalleryStore, secret: Secret, binding: ModelBinding, pin: Pin | None = None
+    ) -> DatabaseGallery:
         """Create an empty gallery in a store, like `factory.create_gallery`."""
         context, gallery_key, header = SealContext.new(), new_key(), Header(VERSION, binding)
         body = RowCodec(context, Keys.of(gallery_key), str(store.address)).encrypt_header(header)
         extra = write_outer_header(context, wrap_key(gallery_key, secret, context))
+        if pin is not None and not store.exists():
+            pin.forget()
         store.create(binding.embedding_dim, Blob(HEADER, 1, 0, body, extra))
-        return cls(store, context, gallery_key, header)
+        gallery = cls(store, context, gallery_key, header, pin)
+        gallery._pin.check(gallery.state())
+        return gallery
 
     @classmethod
-    def open(cls, store: GalleryStore, secret: Secret) -> DatabaseGallery:
+    def open(cls, store: GalleryStore, secret: Secret, pin: Pin | None = None) -> DatabaseGallery:
         """Unlock the gallery of a store and remove expired people. Raises like `factory.open_gallery`."""
         source, blob = str(store.address), store.header()
         context, lock = read_outer_header(blob, source)
@@ -85,13 +95,19 @@ class DatabaseGallery(Gallery):
                 f"version {header.version}",
                 f"update edgefr ({update_command()})",
             )
-        gallery = cls(store, context, gallery_key, header)
+        gallery = cls(store, context, gallery_key, header, pin)
+        gallery._pin.check(gallery.state())
         gallery.purge()
         return gallery
 
     def close(self) -> None:
         with self._lock:
             self._store.close()
+
+    def state(self) -> GalleryState:
+        with self._lock:
+            _, lock = read_outer_header(self._store.header(), str(self.path))
+            return GalleryState(self._context.identity, lock_kind(lock, str(self.path)), self._header.turn)
 
     def __len__(self) -> int:
         """Number of people, perhaps a few seconds old. Up to `PAGE_ROWS` expired people are not counted."""
@@ -190,6 +206,7 @@ class DatabaseGallery(Gallery):
             extra = write_outer_header(self._context, wrap_key(self._gallery_key, secret, self._context))
             self._store.put_blobs([replace(self._store.header(), extra=extra)])
             change.log([Event.now("rotated")])
+        self._pin.replace(self.state())
 
     def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> NoReturn:
         """Not supported: a search during the change would compare templates of two models."""

@@ -12,6 +12,7 @@ from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind
 from edgefr.gallery.database_gallery import DatabaseGallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import Pin
 from edgefr.gallery.stores.base import GalleryStore
 from edgefr.gallery.stores.remote_row_codec import read_outer_header
 from edgefr.gallery.stores.sqlite import is_gallery, required_secret
@@ -20,7 +21,7 @@ SecretProvider = Callable[[str], Secret]
 """Returns the secret for a kind of lock: `plain`, `key file` or `passphrase`."""
 
 
-def open_gallery(location: str | Path | Address, secret: Secret | SecretProvider) -> Gallery:
+def open_gallery(location: str | Path | Address, secret: Secret | SecretProvider, pin: Pin | None = None) -> Gallery:
     """Open and unlock a gallery.
 
     Example:
@@ -31,6 +32,7 @@ def open_gallery(location: str | Path | Address, secret: Secret | SecretProvider
     Args:
         location: A file, or the address of a gallery in a database.
         secret: The secret that unlocks it, or a function that returns the secret for the kind of lock.
+        pin: What the gallery must be, and where this is remembered. None accepts every gallery that the secret opens.
 
     Returns:
         The gallery. It is a context manager that closes itself.
@@ -39,25 +41,30 @@ def open_gallery(location: str | Path | Address, secret: Secret | SecretProvider
         InvalidArgumentError: The address is malformed.
         LockedError: The secret does not unlock the gallery.
         NoGalleryError: There is no gallery.
-        UnavailableError: Its server does not respond.
+        ReplacedGalleryError: It is not the gallery that is pinned, or an older copy of it.
+        UnavailableError: Its server does not respond, or the pin cannot be read.
         DamagedError: The gallery was changed by another program.
     """
     provider = secret if callable(secret) else lambda _kind: secret
     if isinstance(location, str):
         location = parse_address(location)
     if isinstance(location, Path):
-        return FileGallery.open(location, provider(required_secret(location)))
+        return FileGallery.open(location, provider(required_secret(location)), pin)
     store = open_store(location)
     try:
         _, lock = read_outer_header(store.header(), str(location))
-        return DatabaseGallery.open(store, provider(lock_kind(lock, str(location))))
+        return DatabaseGallery.open(store, provider(lock_kind(lock, str(location))), pin)
     except BaseException:
         store.close()
         raise
 
 
 def create_gallery(
-    location: Path | Address, secret: Secret, binding: ModelBinding, on_notice: Callable[[str], None]
+    location: Path | Address,
+    secret: Secret,
+    binding: ModelBinding,
+    on_notice: Callable[[str], None],
+    pin: Pin | None = None,
 ) -> Gallery:
     """Create an empty gallery.
 
@@ -66,6 +73,7 @@ def create_gallery(
         secret: The secret to lock it with.
         binding: The models that its templates will come from.
         on_notice: Receives a sentence about what the administrator of a database can read.
+        pin: Where the gallery is remembered.
 
     Returns:
         The open gallery.
@@ -75,10 +83,10 @@ def create_gallery(
         UnavailableError: The file cannot be written, or the server does not respond.
     """
     if isinstance(location, Path):
-        return FileGallery.create(location, secret, binding)
+        return FileGallery.create(location, secret, binding, pin)
     store = open_store(location)
     try:
-        created = DatabaseGallery.create(store, secret, binding)
+        created = DatabaseGallery.create(store, secret, binding, pin)
     except BaseException:
         store.close()
         raise

@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from edgefr.errors import UnavailableError
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, name_taken
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.records import Event, FaceSample, Person, fuse_template
 from edgefr.gallery.search.memory_index import MemoryIndex
-from edgefr.gallery.stores.sqlite import SqliteStore
+from edgefr.gallery.stores.sqlite import SqliteStore, is_gallery
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.types import Floats
 
@@ -32,25 +33,30 @@ class FileGallery(Gallery):
         [Hit(name='Ada', similarity=0.81)]
     """
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, pin: Pin | None = None) -> None:
         super().__init__()
         self._store = store
+        self._pin = pin or Pin(store.path, None)
         self._next_attempt = -math.inf
         with store.reading():
             self._load()
         self.purge()
 
     @classmethod
-    def create(cls, path: Path, secret: Secret, binding: ModelBinding) -> FileGallery:
+    def create(cls, path: Path, secret: Secret, binding: ModelBinding, pin: Pin | None = None) -> FileGallery:
         """Create an empty gallery in a file with mode 0600. Raises like `factory.create_gallery`."""
-        return cls(SqliteStore.create(path, secret, binding))
+        if pin is not None and not is_gallery(path):
+            pin.forget()
+        gallery = cls(SqliteStore.create(path, secret, binding), pin)
+        gallery._pin.check(gallery.state())
+        return gallery
 
     @classmethod
-    def open(cls, path: Path, secret: Secret) -> FileGallery:
+    def open(cls, path: Path, secret: Secret, pin: Pin | None = None) -> FileGallery:
         """Open a gallery, verify people and log, and remove expired people. Raises like `factory.open_gallery`."""
-        store = SqliteStore.open(path, secret)
+        store = SqliteStore.open(path, secret) if pin is None else SqliteStore.open(path, secret, pin.check)
         try:
-            gallery = cls(store)
+            gallery = cls(store, pin)
             gallery.events()
         except BaseException:
             store.close()
@@ -58,7 +64,13 @@ class FileGallery(Gallery):
         return gallery
 
     def close(self) -> None:
+        with suppress(EdgefrError):  # locked with a new secret, or closed already
+            self._pin.advance(self._store.state())
         self._store.close()
+
+    def state(self) -> GalleryState:
+        with self._reading():
+            return self._store.state()
 
     def __len__(self) -> int:
         with self._reading():
@@ -121,6 +133,7 @@ class FileGallery(Gallery):
         with self._lock:
             self._store.rotate(secret)
             self._turn = self._store.header().turn
+            self._pin.replace(self._store.state())
             self._erase()
 
     def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> None:
@@ -178,6 +191,8 @@ class FileGallery(Gallery):
                     change.log([Event.now("expired", person.name)])
                 yield change
             self._turn, self._binding = change.header.turn, change.header.binding
+            if change.removed or change.written.keys() & self._index.name_of.keys():  # additions are pinned when closed
+                self._pin.advance(self._store.state())
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
 

@@ -4,14 +4,14 @@ The header proves when a gallery is opened that no row of a person was changed, 
 that the log is complete. It holds the sum of keyed digests of all rows (an additive multiset hash, Clarke et al. 2003),
 which takes constant time to update, and the end of the hash chain of the log. Images are verified when they are read:
 the record of a person lists their ids, and ids are never reused, so no older image can take the place of another. An
-older copy of the whole file is not detected, because nothing outside the file could be compared with it.
+older copy of the whole file is detected by a pin outside the file (`gallery.pin`).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgefr.errors import InvalidArgumentError, LockedError, UnavailableError
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import NoGalleryError
 from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
@@ -93,8 +94,11 @@ class SqliteStore:
         return store
 
     @classmethod
-    def open(cls, path: Path, secret: Secret) -> SqliteStore:
-        """Unlock a gallery, migrate an older one, and check the structure of the file.
+    def open(
+        cls, path: Path, secret: Secret, check: Callable[[GalleryState], None] = lambda _state: None
+    ) -> SqliteStore:
+        """Unlock a gallery, check its state before anything is written, migrate an older one, and check the structure
+        of the file.
 
         Raises:
             NoGalleryError: There is no gallery.
@@ -105,6 +109,7 @@ class SqliteStore:
         try:
             context, lock = _read_outer_header(database, path)
             store = cls(path, database, context, lock, unwrap_key(lock, secret, context, str(path)), writable)
+            check(store.state())
             store._migrate()
             if store._fetch("PRAGMA integrity_check(1)") != ("ok",):
                 raise damaged(str(path))
@@ -115,6 +120,10 @@ class SqliteStore:
 
     def close(self) -> None:
         self._database.close()
+
+    def state(self) -> GalleryState:
+        """Identity, kind of lock and generation."""
+        return GalleryState(self._context.identity, lock_kind(self._lock, str(self.path)), self.header().turn)
 
     def header(self) -> Header:
         """The present header.
