@@ -29,6 +29,7 @@ from edgefr.cli import (
     gallery_admin,
     gallery_enroll,
     gallery_pin,
+    gallery_transform,
     models,
     parity,
     prune_engines,
@@ -78,6 +79,7 @@ GALLERY_COMMANDS: dict[str, Command] = {
     "rotate-key": gallery_admin.rotate_key,
     "rebuild": gallery_admin.rebuild,
     "pin": gallery_pin.pin,
+    "transform-templates": gallery_transform.transform_templates,
 }
 
 MODELS_COMMANDS: dict[str, Command] = {

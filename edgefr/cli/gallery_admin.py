@@ -15,6 +15,7 @@ from edgefr.cli.gallery_options import (
     FileFdOption,
     PassphraseSource,
     PlainOption,
+    TransformOption,
     new_secret,
     with_access,
 )
@@ -211,6 +212,7 @@ def import_(
     file_passphrase_env: FileEnvOption = None,
     file_passphrase_fd: FileFdOption = None,
     plain: PlainOption = False,
+    transform_templates: TransformOption = False,
     json: JsonOption = False,
 ) -> None:
     """Enrol all people of an export. If a name is enrolled already, nobody is imported."""
@@ -218,7 +220,7 @@ def import_(
 
     source = Export(file, PassphraseSource(file_passphrase_env, file_passphrase_fd, EXPORT_PROMPT).read())
     with (
-        access.open_or_create(plain, source.binding) as opened,
+        access.open_or_create(plain, source.binding, transform_templates) as opened,
         progress("Importing and verifying", 2 * source.count()) as advance,
     ):
         count = import_people(opened, source, advance)

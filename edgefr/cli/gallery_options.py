@@ -66,6 +66,13 @@ PlainOption = Annotated[
     bool,
     typer.Option("--plain", help="Create an unprotected gallery: anyone who can read the file can read its contents."),
 ]
+TransformOption = Annotated[
+    bool,
+    typer.Option(
+        "--transform-templates",
+        help="Create a gallery in a database with templates that are transformed by a secret of the gallery.",
+    ),
+]
 FileEnvOption = Annotated[
     str | None,
     typer.Option(help="Environment variable with the passphrase of the export. Default: ask for it."),
@@ -166,8 +173,9 @@ class Access:
         required = self.pin not in (None, "off")
         return Pin(self.path, path, expected, required, enforced, lambda text: warn(f"edgefr: {text}"))
 
-    def open_or_create(self, plain: bool, binding: ModelBinding) -> Gallery:
-        """Open the gallery, or create it for a binding; `plain` creates it without a secret.
+    def open_or_create(self, plain: bool, binding: ModelBinding, transform: bool = False) -> Gallery:
+        """Open the gallery, or create it for a binding; `plain` creates it without a secret, `transform` with
+        transformed templates.
 
         Raises:
             WrongModelError: Its templates come from another model.
@@ -178,8 +186,15 @@ class Access:
         if not gallery_exists(self.path):
             secret = new_secret(plain, self.key_file, self.passphrase)
             pin = self.pin_of(self.key_file)
-            return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"), pin)
+            return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"), pin, transform)
         gallery = self.open()
+        if transform and not gallery.has_transform:
+            gallery.close()
+            raise InvalidArgumentError(
+                f"a gallery with transformed templates at {self.path}",
+                "one without",
+                "run `edgefr gallery transform-templates` on it first, or leave out --transform-templates",
+            )
         gallery.binding.require_compatible(binding, self.path)
         return gallery
 

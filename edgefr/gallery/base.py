@@ -134,6 +134,11 @@ class Gallery(ABC):
     def state(self) -> GalleryState:
         """Identity, kind of lock and generation, by which a pin recognises the gallery."""
 
+    @property
+    def has_transform(self) -> bool:
+        """Whether a database stores templates that are transformed by a secret."""
+        return False
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of people."""

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.address import STORES, Address, parse_address
 from edgefr.gallery.base import Gallery
-from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind
+from edgefr.gallery.crypto.key_wrapping import NoSecret, Secret, lock_kind
 from edgefr.gallery.database_gallery import DatabaseGallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import Pin
-from edgefr.gallery.stores.base import GalleryStore
+from edgefr.gallery.stores.base import CLEAR, TRANSFORMED, GalleryStore
 from edgefr.gallery.stores.remote_row_codec import read_outer_header
 from edgefr.gallery.stores.sqlite import is_gallery, required_secret
 
@@ -65,6 +66,7 @@ def create_gallery(
     binding: ModelBinding,
     on_notice: Callable[[str], None],
     pin: Pin | None = None,
+    transform: bool = False,
 ) -> Gallery:
     """Create an empty gallery.
 
@@ -74,23 +76,30 @@ def create_gallery(
         binding: The models that its templates will come from.
         on_notice: Receives a sentence about what the administrator of a database can read.
         pin: Where the gallery is remembered.
+        transform: Whether a database gets templates that are transformed by a secret.
 
     Returns:
         The open gallery.
 
     Raises:
-        InvalidArgumentError: There is a gallery already.
+        InvalidArgumentError: There is a gallery already, or `transform` protects nothing in this gallery.
         UnavailableError: The file cannot be written, or the server does not respond.
     """
+    if transform and (isinstance(location, Path) or isinstance(secret, NoSecret)):
+        raise InvalidArgumentError(
+            "a gallery in a database, with a passphrase or a key file, to transform templates in",
+            "a gallery in a file, which encrypts them" if isinstance(location, Path) else "one that stores its key",
+            "leave out --transform-templates" + ("" if isinstance(location, Path) else " or --plain"),
+        )
     if isinstance(location, Path):
         return FileGallery.create(location, secret, binding, pin)
     store = open_store(location)
     try:
-        created = DatabaseGallery.create(store, secret, binding, pin)
+        created = DatabaseGallery.create(store, secret, binding, pin, transform)
     except BaseException:
         store.close()
         raise
-    on_notice(store.privacy_notice)
+    on_notice(store.privacy_notice.replace(CLEAR, TRANSFORMED) if transform else store.privacy_notice)
     return created
 
 
