@@ -9,7 +9,8 @@ with a permutation or a Hadamard matrix, can be found from fewer known templates
 matrix of normal numbers, which come from AES-256 in counter mode, with a positive diagonal in the other factor
 (Mezzadri 2007, "How to generate random matrices from the classical compact groups").
 
-The transform is linear: K known pairs of a template and its transform in general position reveal Q.
+The transform is linear: K known pairs of a template and its transform in general position reveal Q, and fewer reveal
+it in the directions that they span (`bench.template_transform`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from edgefr.gallery.crypto.encryption import KEY_BYTES, new_key
 from edgefr.types import Floats
 
+FEW = 8
+"""Fewer rows are multiplied without BLAS, whose waiting threads would take time from a database on this machine."""
+
 
 @dataclass(frozen=True)
 class TemplateTransform:
@@ -44,7 +48,10 @@ class TemplateTransform:
         """Transform templates (N, K) of float32."""
         if not self.seed:
             return rows
-        transformed: Floats = (rows @ orthogonal_matrix(self.seed, rows.shape[1]).T).astype(np.float32)
+        matrix = orthogonal_matrix(self.seed, rows.shape[1])
+        if len(rows) < FEW:
+            return np.einsum("kj,nj->nk", matrix, rows).astype(np.float32)
+        transformed: Floats = (rows @ matrix.T).astype(np.float32)
         return transformed
 
 
