@@ -49,9 +49,8 @@ class TemplateTransform:
         if not self.seed:
             return rows
         matrix = orthogonal_matrix(self.seed, rows.shape[1])
-        if len(rows) < FEW:
-            return np.einsum("kj,nj->nk", matrix, rows).astype(np.float32)
-        transformed: Floats = (rows @ matrix.T).astype(np.float32)
+        product = np.einsum("kj,nj->nk", matrix, rows) if len(rows) < FEW else rows @ matrix.T
+        transformed: Floats = product.astype(np.float32)
         return transformed
 
 

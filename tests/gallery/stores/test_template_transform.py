@@ -86,6 +86,8 @@ def check_answers(gallery: DatabaseGallery, people: int = 6) -> None:
         order = np.argsort(-(templates @ unit(number)))
         assert [hit.name for hit in hits] == [f"person {one}" for one in order]
         assert hits[0].similarity == pytest.approx(1, abs=1e-6)
+        (nearest,) = gallery.search(unit(number), 1)  # by the templates in the database alone
+        assert nearest == hits[0]
 
 
 def test_a_matrix_is_orthogonal_and_the_same_for_a_seed() -> None:
