@@ -17,10 +17,12 @@ import typer
 
 from edgefr.cli.gallery_options import (
     Access,
+    ExpectOption,
     GalleryOption,
     KeyFileOption,
     PassphraseEnvOption,
     PassphraseFdOption,
+    PinOption,
     PlainOption,
 )
 from edgefr.cli.options import (
@@ -102,6 +104,8 @@ def watch(
     key_file: KeyFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
     passphrase_fd: PassphraseFdOption = None,
+    pin: PinOption = None,
+    expect: ExpectOption = None,
     plain: PlainOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
@@ -124,9 +128,9 @@ def watch(
     opened_source = open_source(_source_name(source), _warn)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
-        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
+        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
-        watcher = Watcher(Identifier(verifier, opened, fpir, threshold), rotation_degrees(rotate), _warn)
+        watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
         listeners = _listeners(json, events, hook, mqtt, picture, window, record)
         for listener in listeners:
             stack.callback(listener.close)
