@@ -55,6 +55,7 @@ export/artifacts/arcface.onnx: | .venv/test
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo,dev]'
 	-$(MAKE) .venv/tritonserver
+	-$(MAKE) .venv/nginx
 	touch $@
 
 # A real Triton server for the tests (60 MB). It has its own environment because its Python backend needs numpy<2. There
@@ -62,6 +63,15 @@ export/artifacts/arcface.onnx: | .venv/test
 .venv/tritonserver: | .venv/demo
 	$(PYTHON) -m venv $@.new
 	$@.new/bin/pip install --quiet --no-deps --only-binary :all: nvidia-pytriton==0.7.0 numpy==1.26.4 onnxruntime==1.32.0
+	mv $@.new $@
+
+# A real nginx for the tests of the page behind a proxy, from Debian's package, which is unpacked and not installed.
+# Elsewhere the tests take an installed nginx, or are skipped.
+.venv/nginx: | .venv/demo
+	rm -rf $@.new
+	mkdir $@.new
+	cd $@.new && apt-get download --quiet nginx && dpkg-deb --extract nginx_*.deb .
+	$@.new/usr/sbin/nginx -v
 	mv $@.new $@
 
 .venv/milvus/bin/milvus-server: | .venv/demo  # its dependencies conflict with ours, so it has its own environment
