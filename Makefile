@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 EDGEFR_SHARED ?= $(abspath ../shared)
 export EDGEFR_SHARED
+# Processes that run tests, each with one thread of torch, so that they do not compete for cores.
+WORKERS ?= 2
 
 .PHONY: demo test lint docs bench soak stores gpu clean
 
@@ -15,7 +17,7 @@ demo: .venv/demo
 	./demo.sh
 
 test: .venv/test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/test
 	$(BIN)/ruff check .
