@@ -1,13 +1,15 @@
 # make demo    verify sample photographs          make docs    write pages of docs/
 # make test    check style and types, run tests   make bench   measure the figures of the documents
 # make lint    check style and types              make gpu     build and measure engines on a GPU
-# make stores  test galleries on Milvus           make soak    kill writers of a gallery 20,000 times
+# make stores  test galleries on Milvus           make soak    kill writers of galleries, fill their disk
 # Every target creates the virtual environment .venv if it is missing; nothing else needs to be installed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 EDGEFR_SHARED ?= $(abspath ../shared)
 export EDGEFR_SHARED
+# Processes that run tests, each with one thread of torch, so that they do not compete for cores.
+WORKERS ?= 2
 
 .PHONY: demo test lint docs bench soak stores gpu clean
 
@@ -15,7 +17,7 @@ demo: .venv/demo
 	./demo.sh
 
 test: .venv/test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -34,6 +36,7 @@ gpu: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 
 soak: .venv/test
 	$(BIN)/python -m bench.kills --kills 20000
+	unshare --map-root-user --mount $(BIN)/python -m bench.full_disk
 
 stores: .venv/test .venv/milvus/bin/milvus-server
 	EDGEFR_MILVUS=.venv/milvus/bin/milvus-server $(BIN)/python -m pytest -k 'milvus and not milvus-lite' \
@@ -54,6 +57,7 @@ export/artifacts/arcface.onnx: | .venv/test
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo,dev]'
 	-$(MAKE) .venv/tritonserver
+	-$(MAKE) .venv/nginx
 	touch $@
 
 # A real Triton server for the tests (60 MB). It has its own environment because its Python backend needs numpy<2. There
@@ -61,6 +65,15 @@ export/artifacts/arcface.onnx: | .venv/test
 .venv/tritonserver: | .venv/demo
 	$(PYTHON) -m venv $@.new
 	$@.new/bin/pip install --quiet --no-deps --only-binary :all: nvidia-pytriton==0.7.0 numpy==1.26.4 onnxruntime==1.32.0
+	mv $@.new $@
+
+# A real nginx for the tests of the page behind a proxy, from Debian's package, which is unpacked and not installed.
+# Elsewhere the tests take an installed nginx, or are skipped.
+.venv/nginx: | .venv/demo
+	rm -rf $@.new
+	mkdir $@.new
+	cd $@.new && apt-get download --quiet nginx && dpkg-deb --extract nginx_*.deb .
+	$@.new/usr/sbin/nginx -v
 	mv $@.new $@
 
 .venv/milvus/bin/milvus-server: | .venv/demo  # its dependencies conflict with ours, so it has its own environment

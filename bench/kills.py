@@ -25,6 +25,7 @@ from edgefr.errors import LockedError
 from edgefr.gallery.crypto.key_wrapping import KeyFile
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import Pin
 from edgefr.gallery.records import FaceSample
 from edgefr.gallery.stores.base import NoGalleryError
 
@@ -138,10 +139,10 @@ def _work(path: Path, keys: list[KeyFile], known: State | None, rng: random.Rand
     try:
         if known is None:
             report(json.dumps(["create", "", ""]))
-            gallery, state = FileGallery.create(path, keys[0], BINDING), State({})
+            gallery, state = FileGallery.create(path, keys[0], BINDING, _pin(path)), State({})
             report("done")
         else:
-            gallery, state = FileGallery.open(path, keys[known.key]), known
+            gallery, state = FileGallery.open(path, keys[known.key], _pin(path)), known
         while True:
             change = _random_change(state, rng)
             report(json.dumps(change))
@@ -150,6 +151,11 @@ def _work(path: Path, keys: list[KeyFile], known: State | None, rng: random.Rand
             report("done")
     except BaseException as error:
         report(json.dumps(["failed", type(error).__name__, str(error)]))
+
+
+def _pin(path: Path) -> Pin:
+    """The pin of the gallery. It must fit after every kill, also to the copy that is checked."""
+    return Pin(path, path.with_name("pins"), required=True)
 
 
 def _random_change(state: State, rng: random.Random) -> tuple[str, str, str]:
@@ -184,7 +190,7 @@ def _found(path: Path, keys: list[KeyFile], copy: Path) -> State | None:
             shutil.copy(file, copy)
     for number, key in enumerate(keys):
         try:
-            gallery = FileGallery.open(copy / path.name, key)
+            gallery = FileGallery.open(copy / path.name, key, _pin(path))
         except NoGalleryError:
             return None
         except LockedError:

@@ -25,7 +25,7 @@ from bench.search import DIM, make_queries, random_templates
 from edgefr.engines.latency import describe_machine
 from edgefr.gallery.address import Address, parse_address
 from edgefr.gallery.base import Gallery
-from edgefr.gallery.crypto.key_wrapping import NoSecret
+from edgefr.gallery.crypto.key_wrapping import KeyFile
 from edgefr.gallery.factory import create_gallery, open_gallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import FaceSample, Person
@@ -36,25 +36,28 @@ QUERIES = 500
 FILE, LITE, POSTGRES, MILVUS = STORES = ("file", "milvus-lite", "postgresql", "milvus")
 
 
-def run(people: int, store: str, server: str | None, pid: int | None, queries: int = QUERIES) -> dict[str, Any]:
+def run(
+    people: int, store: str, server: str | None, pid: int | None, queries: int = QUERIES, transform: bool = False
+) -> dict[str, Any]:
     """The row of the table for one store."""
     templates = random_templates(people)
     asked = make_queries(templates, queries)
     # Milvus Lite may still write while its folder is deleted, which must not lose the row.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        place = _place(store, server, Path(folder))
+        place, key = _place(store, server, Path(folder)), KeyFile.create(Path(folder) / "key")
         start = time.perf_counter()
-        with create_gallery(place, NoSecret(), BINDING, lambda _text: None) as gallery:
+        with create_gallery(place, key, BINDING, lambda _text: None, transform=transform) as gallery:
             gallery.import_all(_entries(templates), "a bench")
             inserted = time.perf_counter() - start
             _settle(gallery)
             built = time.perf_counter() - start
         start = time.perf_counter()
-        with open_gallery(place, lambda _kind: NoSecret()) as gallery:
+        with open_gallery(place, key) as gallery:
             opened = time.perf_counter() - start
             row = {
                 "store": store,
                 "people": people,
+                "transformed": transform,
                 "insert_s": inserted,
                 "build_s": built,
                 "open_s": opened,
@@ -153,7 +156,8 @@ def main(command: Sequence[str]) -> None:
     arguments.add_argument("--server", help="milvus://HOST:PORT or postgresql://USER@HOST:PORT/DATABASE")
     arguments.add_argument("--server-pid", type=int, help="process whose memory is reported, with its children")
     arguments.add_argument("--queries", type=int, default=QUERIES)
+    arguments.add_argument("--transform-templates", action="store_true")
     given = arguments.parse_args(command)
-    row = run(given.people, given.store, given.server, given.server_pid, given.queries)
+    row = run(given.people, given.store, given.server, given.server_pid, given.queries, given.transform_templates)
     json.dump({"machine": describe_machine(), **row}, sys.stdout, indent=2)
     print()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from unittest.mock import patch
 
-from edgefr.cli import COMMANDS, DATA_COMMANDS, GALLERY_COMMANDS, MODELS_COMMANDS
+from edgefr.cli import COMMANDS, DATA_COMMANDS, GALLERY_COMMANDS, MODELS_COMMANDS, app
 
 PAGE = Path(__file__).with_name("cli.md")
 GROUPS = {"": COMMANDS, "gallery ": GALLERY_COMMANDS, "models ": MODELS_COMMANDS, "data ": DATA_COMMANDS}
@@ -29,15 +30,11 @@ def page() -> str:
 
 
 def _help(arguments: list[str]) -> str:
-    environment = os.environ | {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
-    completed = subprocess.run(  # noqa: S603 - this interpreter and fixed arguments
-        [sys.executable, "-m", "edgefr", *arguments, "--help"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = "\n".join(line.rstrip() for line in completed.stdout.strip().splitlines())
+    output = io.StringIO()
+    wide = patch.dict(os.environ, COLUMNS="100", NO_COLOR="1")
+    with wide, redirect_stdout(output), suppress(SystemExit):  # with which every --help ends
+        app([*arguments, "--help"], prog_name="edgefr")
+    lines = "\n".join(line.rstrip() for line in output.getvalue().strip().splitlines())
     return f"```\n{lines}\n```"
 
 

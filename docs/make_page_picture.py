@@ -65,12 +65,13 @@ def main() -> None:
     ):
         enrol(gallery, verifier, "Grace Hopper", [hopper], crops=False, expires_in_s=None, on_progress=lambda _: None)
         watcher = Watcher(Identifier(verifier, gallery))
-        with WebServer(watcher, Entrance.name, "127.0.0.1", 0, None, print) as page:
+        log: list[str] = []
+        with WebServer(watcher, Entrance.name, "127.0.0.1", 0, {}, log.append) as page:
             session = Session(Entrance(data.astronaut(), read_photograph(hopper)), watcher, [page], real_time=True)
             thread = threading.Thread(target=session.run)
             thread.start()
             try:
-                take_picture(page.url)
+                take_picture(log[0].split()[-1])  # the link that signs in
             finally:
                 session.stop()
                 thread.join()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,20 @@ from bench.tritonserver import Tritonserver, missing
 from tests.stores import milvus, place, postgres  # noqa: F401
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills, once for all processes of pytest-xdist. Tests must not change it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, partial = root / name, root / f"{name}.partial"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            partial.mkdir(exist_ok=True)
+            make(partial)
+            partial.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +60,10 @@ def fused_onnx(fused_checkpoint: Path, shared: Path, tmp_path_factory: pytest.Te
     from edgefr.data.sample_faces import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
 
-    output = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    onnx_from_checkpoint(fused_checkpoint, output, comparison_faces(None))
-    return output
+    def export(folder: Path) -> None:
+        onnx_from_checkpoint(fused_checkpoint, folder / "model.onnx", comparison_faces(None))
+
+    return made_once(tmp_path_factory, "fused-onnx", export) / "model.onnx"
 
 
 @pytest.fixture(scope="session")

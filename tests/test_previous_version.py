@@ -146,7 +146,7 @@ def _literals(annotation: Any) -> tuple[Any, ...]:
 
 def keys() -> dict[str, Any]:
     """Keys of things that are stored, for what is fixed here."""
-    return {"seals": _seals(), "engines": _engines(), "stage": _stage(), "tensors": _tensors(), "cookie": _cookie()}
+    return {"seals": _seals(), "engines": _engines(), "stage": _stage(), "tensors": _tensors()}
 
 
 def _seals() -> dict[str, Any]:
@@ -239,9 +239,3 @@ def _tensors() -> dict[str, str]:
         lines = [f"{key} {tuple(value.shape)} {value.dtype}" for key, value in net.state_dict().items()]
         found[name] = f"{len(lines)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
     return found
-
-
-def _cookie() -> str:
-    from edgefr.server.token_check import TokenCheck
-
-    return TokenCheck("a token").cookie

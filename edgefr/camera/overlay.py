@@ -19,12 +19,13 @@ MAX_SIDE = 1280
 """Longest side in pixels of a picture for people."""
 
 
-def draw_faces(result: FrameResult, side: int = MAX_SIDE) -> Image:
+def draw_faces(result: FrameResult, side: int = MAX_SIDE, similarities: bool = True) -> Image:
     """Draw a box and a name for every tracked face.
 
     Args:
         result: A frame and its faces; the frame is not changed.
         side: Longest side in pixels to which a larger frame is scaled down.
+        similarities: Whether to write the similarity beside the name.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -33,7 +34,7 @@ def draw_faces(result: FrameResult, side: int = MAX_SIDE) -> Image:
     scale = min(1.0, side / max(image.shape[:2]))
     picture = image.copy() if scale == 1 else resize_longest_side(image, side)
     for face in result.faces:
-        _draw_face(picture, face, scale)
+        _draw_face(picture, face, scale, similarities)
     return picture
 
 
@@ -52,9 +53,11 @@ def encode_jpeg(image: Image, quality: int = 85) -> bytes:
     return data.tobytes()
 
 
-def _draw_face(picture: Image, face: TrackedFace, scale: float) -> None:
+def _draw_face(picture: Image, face: TrackedFace, scale: float, similarities: bool) -> None:
     colour = COLOURS[face.state]
-    caption = "..." if face.state == "pending" else f"{face.name or 'unknown'} {face.similarity:.2f}"
+    caption = "..." if face.state == "pending" else face.name or "unknown"
+    if similarities and face.state != "pending":
+        caption += f" {face.similarity:.2f}"
     x, y, width, height = (round(scale * value) for value in face.face.box)
     cv2.rectangle(picture, (x, y), (x + width, y + height), colour, 2, cv2.LINE_AA)
     _draw_text(picture, caption, (max(x, 0), max(y, 24)), colour)

@@ -56,6 +56,8 @@ class Mp4Recorder(Listener):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
+            if path.is_file():  # not a pipe or a device
+                path.chmod(0o600)
         except OSError as error:
             raise UnavailableError(f"to record into {self._path}", str(error.strerror), fix) from error
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")

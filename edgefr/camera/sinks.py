@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 import urllib.request
 from collections import deque
@@ -39,12 +40,14 @@ class JsonLinesSink(Listener):
 
 
 class JsonLinesFile(JsonLinesSink):
-    """Appends to a file that only its owner can read, because the events hold names."""
+    """Appends to a file that only its owner can read, because the events hold names; also to one that others could."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the file; raises UnavailableError if it cannot be written."""
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)
         except OSError as error:
             raise UnavailableError(f"to write events to {path}", str(error.strerror), "choose another file") from error
         super().__init__(os.fdopen(descriptor, "a", encoding="utf-8"))

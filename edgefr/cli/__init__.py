@@ -30,6 +30,8 @@ from edgefr.cli import (
     gallery,
     gallery_admin,
     gallery_enroll,
+    gallery_pin,
+    gallery_transform,
     models,
     parity,
     prune_engines,
@@ -81,6 +83,8 @@ GALLERY_COMMANDS: dict[str, Command] = {
     "import": gallery_admin.import_,
     "rotate-key": gallery_admin.rotate_key,
     "rebuild": gallery_admin.rebuild,
+    "pin": gallery_pin.pin,
+    "transform-templates": gallery_transform.transform_templates,
 }
 
 MODELS_COMMANDS: dict[str, Command] = {

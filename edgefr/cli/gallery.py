@@ -70,7 +70,7 @@ def identify(
     warn_other_files(listed.finder)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
     with access.open() as opened:
-        identifier = Identifier(verifier, opened, fpir, threshold)
+        identifier = Identifier(verifier, opened, fpir, threshold, lambda text: warn(f"edgefr: {text}"))
         limit = identifier.threshold
         with progress("Identifying", len(photos)) as advance:
             faces, rejected = embed_photographs(verifier, photos, face, 32, advance)

@@ -15,6 +15,7 @@ from edgefr.cli.gallery_options import (
     FileFdOption,
     PassphraseSource,
     PlainOption,
+    TransformOption,
     new_secret,
     with_access,
 )
@@ -93,11 +94,14 @@ def remove(
             removed = opened.remove_image(name, image).source
             images = len(opened.person(name).images)
             document: dict[str, object] = {"removed": removed, "name": name, "images": images}
-            _print(json, f"Removed {removed} from {name}; {images:,} {_images(images)} left.", document)
-            return
-        opened.remove(name)
-        left = len(opened)
-    _print(json, f"Removed {name}; {_people(left)} left.", {"removed": name, "people": left})
+            sentence = f"Removed {removed} from {name}; {images:,} {_images(images)} left."
+        else:
+            opened.remove(name)
+            left = len(opened)
+            document, sentence = {"removed": name, "people": left}, f"Removed {name}; {_people(left)} left."
+        traces = opened.traces
+    _warn_of_traces(traces)
+    _print(json, sentence, {**document, "erased": not traces})
 
 
 @with_access
@@ -208,6 +212,7 @@ def import_(
     file_passphrase_env: FileEnvOption = None,
     file_passphrase_fd: FileFdOption = None,
     plain: PlainOption = False,
+    transform_templates: TransformOption = False,
     json: JsonOption = False,
 ) -> None:
     """Enrol all people of an export. If a name is enrolled already, nobody is imported."""
@@ -215,7 +220,7 @@ def import_(
 
     source = Export(file, PassphraseSource(file_passphrase_env, file_passphrase_fd, EXPORT_PROMPT).read())
     with (
-        access.open_or_create(plain, source.binding) as opened,
+        access.open_or_create(plain, source.binding, transform_templates) as opened,
         progress("Importing and verifying", 2 * source.count()) as advance,
     ):
         count = import_people(opened, source, advance)
@@ -243,13 +248,16 @@ def rotate_key(
     with access.open() as opened:
         source = PassphraseSource(new_passphrase_env, new_passphrase_fd, "New passphrase of the gallery: ")
         opened.rotate(new_secret(plain, new_key_file, source))
-        count = len(opened)
+        access.pin_of(new_key_file).replace(opened.state())
+        count, traces = len(opened), opened.traces
     if isinstance(access.path, Address):
         warn(
             "edgefr: the gallery key has not changed: a client that copied the former lock and has its secret can "
             "still decrypt the gallery; to change the key, export the people and import them into a new gallery"
         )
-    _print(json, f"Locked {access.path} ({_people(count)}) with the new secret.", {"gallery": str(access.path)})
+    _warn_of_traces(traces)
+    document = {"gallery": str(access.path), "erased": not traces}
+    _print(json, f"Locked {access.path} ({_people(count)}) with the new secret.", document)
 
 
 @with_access
@@ -273,6 +281,11 @@ def rebuild(
             rebuild_gallery(opened, verifier, advance)
         binding = opened.binding
     _print(json, f"Embedded {_people(count)} again with {binding.model}.", {"people": count, **asdict(binding)})
+
+
+def _warn_of_traces(traces: str) -> None:
+    if traces:
+        warn(f"edgefr: the change is saved, but traces of the former data remain on the disk: {traces}")
 
 
 def _print(json: bool, sentence: str, document: dict[str, object]) -> None:

@@ -21,6 +21,7 @@ def enroll_shards(
     shards: Path,
     access: Access,
     plain: bool,
+    transform: bool,
     verifier: Verifier,
     expires_in_s: float | None,
     force: bool,
@@ -36,7 +37,10 @@ def enroll_shards(
     job.binding.require_compatible(ModelBinding.of(verifier), shards)
     check_complete(shards, job)  # before a gallery is created
     images = known = refused = several = 0
-    with access.open_or_create(plain, job.binding) as opened, progress("Enrolling", job.photographs) as advance:
+    with (
+        access.open_or_create(plain, job.binding, transform) as opened,
+        progress("Enrolling", job.photographs) as advance,
+    ):
         before = len(opened)
         for result in enrol_shards(opened, verifier, shards, expires_in_s, advance, force):
             warn_about(replace(result, notes=()))

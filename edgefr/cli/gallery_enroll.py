@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgefr.cli.gallery_bulk import check_shards_alone, enroll_shards, warn_about
-from edgefr.cli.gallery_options import Access, PlainOption, with_access
+from edgefr.cli.gallery_options import Access, PlainOption, TransformOption, with_access
 from edgefr.cli.listing import left_out_document, warn_left_out, warn_other_files
 from edgefr.cli.options import (
     DetectorOption,
@@ -71,6 +71,7 @@ def enroll(
     *,
     access: Access,
     plain: PlainOption = False,
+    transform_templates: TransformOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
     runtime: RuntimeOption = "auto",
@@ -95,10 +96,10 @@ def enroll(
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
     settings = _Settings(keep_crops, None if days is None else days * SECONDS_PER_DAY, force, face)
     if shards is not None:
-        enroll_shards(shards, access, plain, verifier, settings.expires_in_s, force, json)
+        enroll_shards(shards, access, plain, transform_templates, verifier, settings.expires_in_s, force, json)
         return
     done = []
-    with access.open_or_create(plain, ModelBinding.of(verifier)) as opened:
+    with access.open_or_create(plain, ModelBinding.of(verifier), transform_templates) as opened:
         if camera is not None:
             person = _camera_name(name, images, folder)
             done.append(_enroll_from_camera(camera, rotate, person, opened, verifier, settings))

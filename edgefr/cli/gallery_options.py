@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from edgefr.gallery.base import Gallery
     from edgefr.gallery.crypto.key_wrapping import Passphrase, Secret
     from edgefr.gallery.model_binding import ModelBinding
+    from edgefr.gallery.pin import Pin
 
 GALLERY_VARIABLE = "EDGEFR_GALLERY"
 KEY_VARIABLE = "EDGEFR_GALLERY_KEY"
+PIN_VARIABLE = "EDGEFR_GALLERY_PIN"
 
 GalleryOption = Annotated[
     str | None,
@@ -45,9 +47,31 @@ PassphraseEnvOption = Annotated[
     str | None, typer.Option(help="Environment variable with the passphrase. Default: ask for it.")
 ]
 PassphraseFdOption = Annotated[int | None, typer.Option(help="File descriptor to read the passphrase from.")]
+PinOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|off",
+        help="File that remembers identity and generation of galleries, so that one which was replaced is refused. "
+        "Default: $EDGEFR_GALLERY_PIN, then the key file with .pin, or for a passphrase a file in your data folder.",
+    ),
+]
+ExpectOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID[:GENERATION]",
+        help="Refuse another gallery, or an older copy, than `edgefr gallery pin` has printed.",
+    ),
+]
 PlainOption = Annotated[
     bool,
     typer.Option("--plain", help="Create an unprotected gallery: anyone who can read the file can read its contents."),
+]
+TransformOption = Annotated[
+    bool,
+    typer.Option(
+        "--transform-templates",
+        help="Create a gallery in a database with templates that are transformed by a secret of the gallery.",
+    ),
 ]
 FileEnvOption = Annotated[
     str | None,
@@ -108,22 +132,50 @@ class Access:
     path: Path | Address
     key_file: Path | None
     passphrase: PassphraseSource
+    pin: str | None = None
+    expect: str | None = None
 
     @classmethod
-    def of(cls, gallery: str | None, key_file: Path | None, variable: str | None, descriptor: int | None) -> Access:
-        """The access from the values of the four options."""
+    def of(
+        cls,
+        gallery: str | None,
+        key_file: Path | None,
+        variable: str | None,
+        descriptor: int | None,
+        pin: str | None,
+        expect: str | None,
+    ) -> Access:
+        """The access from the values of the six options."""
         if key_file is None and (named := os.environ.get(KEY_VARIABLE)):
             key_file = Path(named)
-        return cls(_location(gallery), key_file, PassphraseSource(variable, descriptor))
+        source = PassphraseSource(variable, descriptor)
+        return cls(_location(gallery), key_file, source, pin or os.environ.get(PIN_VARIABLE), expect)
 
-    def open(self) -> Gallery:
+    def open(self, pin: Pin | None = None) -> Gallery:
         """Open the gallery. Raises LockedError if a secret is given and it has none, and like `open_gallery`."""
         from edgefr.gallery.factory import open_gallery
 
-        return open_gallery(self.path, self._secret)
+        return open_gallery(self.path, self._secret, pin or self.pin_of(self.key_file))
 
-    def open_or_create(self, plain: bool, binding: ModelBinding) -> Gallery:
-        """Open the gallery, or create it for a binding; `plain` creates it without a secret.
+    def pin_of(self, key_file: Path | None, enforced: bool = True) -> Pin:
+        """The pin of the gallery: where the option says, else beside a key file, else in the user's data folder."""
+        from edgefr.gallery.pin import Expectation, Pin
+        from edgefr.io.user_folders import user_folder
+
+        expected = None if self.expect is None else Expectation.parse(self.expect)
+        if self.pin is not None:
+            path = None if self.pin == "off" else Path(self.pin)
+        elif key_file is not None:
+            path = key_file.with_name(f"{key_file.name}.pin")
+        else:
+            folder = user_folder("data")
+            path = None if folder is None else folder / "galleries.pin"
+        required = self.pin not in (None, "off")
+        return Pin(self.path, path, expected, required, enforced, lambda text: warn(f"edgefr: {text}"))
+
+    def open_or_create(self, plain: bool, binding: ModelBinding, transform: bool = False) -> Gallery:
+        """Open the gallery, or create it for a binding; `plain` creates it without a secret, `transform` with
+        transformed templates.
 
         Raises:
             WrongModelError: Its templates come from another model.
@@ -133,8 +185,16 @@ class Access:
 
         if not gallery_exists(self.path):
             secret = new_secret(plain, self.key_file, self.passphrase)
-            return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"))
+            pin = self.pin_of(self.key_file)
+            return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"), pin, transform)
         gallery = self.open()
+        if transform and not gallery.has_transform:
+            gallery.close()
+            raise InvalidArgumentError(
+                f"a gallery with transformed templates at {self.path}",
+                "one without",
+                "run `edgefr gallery transform-templates` on it first, or leave out --transform-templates",
+            )
         gallery.binding.require_compatible(binding, self.path)
         return gallery
 
@@ -161,12 +221,14 @@ class Access:
 
 
 def with_access(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the keyword parameter `access` of a command by the four options that `Access.of` takes."""
+    """Replace the keyword parameter `access` of a command by the six options that `Access.of` takes."""
     options = {
         "gallery": GalleryOption,
         "key_file": KeyFileOption,
         "passphrase_env": PassphraseEnvOption,
         "passphrase_fd": PassphraseFdOption,
+        "pin": PinOption,
+        "expect": ExpectOption,
     }
 
     @functools.wraps(command)

@@ -17,10 +17,12 @@ import typer
 
 from edgefr.cli.gallery_options import (
     Access,
+    ExpectOption,
     GalleryOption,
     KeyFileOption,
     PassphraseEnvOption,
     PassphraseFdOption,
+    PinOption,
     PlainOption,
 )
 from edgefr.cli.options import (
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
 VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
-TOKEN_VARIABLE = "EDGEFR_WEB_TOKEN"  # noqa: S105 (a name, not a secret)
 PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
 """A password in a URL, or among the properties of a GStreamer pipeline."""
 
@@ -94,14 +95,30 @@ def watch(
             "--web", help="Serve a web page to watch, enrol and compare. A gallery that does not exist is created."
         ),
     ] = False,
-    host: Annotated[
-        str, typer.Option(help="Address that the page listens on; other than this machine it requires a token.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address that the page listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any free port.")] = 8765,
+    public_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PORT]",
+            help="Name of the page behind a proxy with TLS, https://NAME/; other sites and names are refused. May be "
+            "repeated.",
+        ),
+    ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address or network of a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed. May be "
+            "repeated.",
+        ),
+    ] = None,
     gallery: GalleryOption = None,
     key_file: KeyFileOption = None,
     passphrase_env: PassphraseEnvOption = None,
     passphrase_fd: PassphraseFdOption = None,
+    pin: PinOption = None,
+    expect: ExpectOption = None,
     plain: PlainOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
@@ -124,17 +141,19 @@ def watch(
     opened_source = open_source(_source_name(source), _warn)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
-        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd)
+        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
-        watcher = Watcher(Identifier(verifier, opened, fpir, threshold), rotation_degrees(rotate), _warn)
+        watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
         listeners = _listeners(json, events, hook, mqtt, picture, window, record)
         for listener in listeners:
             stack.callback(listener.close)
         page = None
         if web:
-            from edgefr.server.web_server import WebServer
+            from edgefr.server.web_server import TOKEN_VARIABLES, WebServer
 
-            page = WebServer(watcher, opened_source.name, host, port, os.environ.get(TOKEN_VARIABLE), warn)
+            tokens = {role: token for role, name in TOKEN_VARIABLES.items() if (token := os.environ.get(name))}
+            names, proxies = public_name or (), trusted_proxy or ()
+            page = WebServer(watcher, opened_source.name, host, port, tokens, warn, names, proxies)
             listeners.append(stack.enter_context(page))
         session = Session(opened_source, watcher, listeners, real_time=live or web, once=once)
         _run(session, None if once else page)
@@ -241,6 +260,10 @@ def _run(session: Session, page: WebServer | None) -> None:
         session.stop()
 
     before = signal.signal(signal.SIGTERM, terminate)
+    if page is not None:
+        # In a thread, because a handler may interrupt another print to the same stream.
+        print_link = page.print_link
+        signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=print_link, name="link").start())
     try:
         session.run()
         signal.signal(signal.SIGTERM, signal.default_int_handler)

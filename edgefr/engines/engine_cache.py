@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgefr.errors import EdgefrError, UnavailableError
+from edgefr.io.files import sync_path
 from edgefr.manifest import Manifest, model_digest, read_manifest
 from edgefr.runtimes import local_target
 from edgefr.runtimes.engine_file import EngineKey, EngineRecord, check_engine
@@ -112,27 +113,24 @@ def publish_folder(folder: Path, fix: str = CHOOSE_CACHE, keep_existing: bool = 
     try:
         _remove_stale(folder)
         yield temporary
-        _sync_folder(temporary)
+        _sync_files(temporary)
         temporary.chmod(0o755)
         try:
             temporary.rename(folder)
         except OSError:
             if not keep_existing or not any(folder.iterdir()):
                 raise
+        sync_path(folder.parent)
     except OSError as error:
         raise _write_error(folder, error, fix) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_files(folder: Path) -> None:
     """Wait until a folder and its files are on the disk."""
     for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_path(path)
 
 
 def _make_hidden_folder(folder: Path) -> Path:

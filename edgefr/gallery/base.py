@@ -15,6 +15,7 @@ from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.records import (
     MAX_IMAGES,
     Event,
@@ -99,11 +100,16 @@ class Gallery(ABC):
     PostgreSQL write a change completely or not at all; docs/stores.md describes Milvus.
 
     Every method raises `UnavailableError` if the gallery cannot be read or written, and `DamagedError` if it was
-    changed by another program.
+    changed by another program. A change that raises is not made.
+
+    Attributes:
+        traces: Why data that was deleted, or a former key, can still be read from the disk, as a sentence; empty if it
+            is erased, or if its erasure is left to a database server.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self.traces = ""
 
     def __enter__(self: Self) -> Self:
         return self
@@ -123,6 +129,15 @@ class Gallery(ABC):
     @abstractmethod
     def binding(self) -> ModelBinding:
         """The models that the templates come from."""
+
+    @abstractmethod
+    def state(self) -> GalleryState:
+        """Identity, kind of lock and generation, by which a pin recognises the gallery."""
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether a database stores templates that are transformed by a secret."""
+        return False
 
     @abstractmethod
     def __len__(self) -> int:
@@ -291,7 +306,7 @@ class Gallery(ABC):
                 person = self._get(name)
                 change.remove(person)
                 change.log([Event.now("removed", person.name)])
-            self._vacuum()
+            self._erase()
 
     def remove_image(self, name: str, source: str) -> FaceSample:
         """Delete one image of a person, and fuse the template of the others.
@@ -317,7 +332,7 @@ class Gallery(ABC):
                 shorter = replace(person, template=fuse_template(others), images=images)
                 change.remove_image(shorter, person.images[index])
                 change.log([Event.now("image removed", person.name, samples[index].source)])
-            self._vacuum()
+            self._erase()
         return samples[index]
 
     def log(self, events: Sequence[Event]) -> None:
@@ -372,5 +387,5 @@ class Gallery(ABC):
         """Add people of an import; returns their number."""
 
     @abstractmethod
-    def _vacuum(self) -> None:
-        """Erase what was deleted from the files of the database."""
+    def _erase(self) -> None:
+        """Erase what was deleted from the files of the database, or say in `traces` why not."""

@@ -1,9 +1,9 @@
 """A gallery in a database, which also searches it. No templates are kept in this process.
 
-The database sees templates in clear, because it compares them, and expiry dates. Names, times, images and the log are
-encrypted as in a file, each person's with an own data key. The database could omit people from its answers or return
-older rows, and no client would notice. It cannot change a name, an image or a similarity: every answer is
-authenticated, and similarities are computed again from the encrypted templates.
+The database sees templates, because it compares them, in clear or transformed, and expiry dates. Names, times, images
+and the log are encrypted as in a file, each person's with an own data key. The database could omit people from its
+answers or return older rows, and no client would notice. It cannot change a name, an image or a similarity: every
+answer is authenticated, and similarities are computed again from the encrypted templates.
 
 Where the database has no transactions, the order of the writes makes sure that an interrupted change leaves the old
 person or the new one: first the images, then in one write the row of the person, which lists the images. A removal
@@ -14,32 +14,36 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
-from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError, update_command
+from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.gallery.address import Address
 from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
-from edgefr.gallery.crypto.encryption import Keys, SealContext, new_key
-from edgefr.gallery.crypto.key_wrapping import Secret, unwrap_key, wrap_key
+from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
+from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
+from edgefr.gallery.crypto.template_transform import TemplateTransform
+from edgefr.gallery.database_header import VERSION, DatabaseHeader
 from edgefr.gallery.database_people import BATCH, DatabasePeople
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import EVENT, HEADER, IMAGE, LOCK_TIMEOUT_S, SEARCH_BATCH, Blob, GalleryStore
+from edgefr.gallery.stores.base import CALL_TIMEOUT_S, EVENT, IMAGE, LOCK_TIMEOUT_S, SEARCH_BATCH, Blob, GalleryStore
 from edgefr.gallery.stores.remote_row_codec import (
     RemoteRowCodec,
     is_expired,
     new_import_range,
     read_outer_header,
-    write_outer_header,
 )
-from edgefr.gallery.stores.row_codec import Header, RowCodec
+from edgefr.gallery.stores.row_codec import Header, RowCodec, TemplateTransforms
 from edgefr.types import Floats
 
-VERSION = 1
+HEADER_CACHE_S = 30.0
+"""How long a search relies on the header that was read last. Changes read it again."""
+TRANSFORM_WAIT_S = HEADER_CACHE_S + CALL_TIMEOUT_S
+"""After this time no search uses the header from before."""
 COUNT_CACHE_S = 5.0
 """How long `len` may return an old number. The camera asks for every frame, and a server counts slowly."""
 WIDER_SEARCH = 128
@@ -51,47 +55,70 @@ PURGE_TIMEOUT_S, PURGE_RETRY_S = 1.0, 60.0
 class DatabaseGallery(Gallery):
     """An open gallery in a database."""
 
-    def __init__(self, store: GalleryStore, context: SealContext, gallery_key: bytes, header: Header) -> None:
+    def __init__(
+        self,
+        store: GalleryStore,
+        context: SealContext,
+        gallery_key: bytes,
+        opened: DatabaseHeader,
+        pin: Pin | None = None,
+    ) -> None:
         super().__init__()
+        self._pin = pin or Pin(store.address, None)
         self._store = store
         self._context = context
         self._gallery_key = gallery_key
         self._rows = RemoteRowCodec(context, Keys.of(gallery_key), str(store.address))
-        self._people = DatabasePeople(store, self._rows)
-        self._header = header
+        self._people = DatabasePeople(store, self._rows, opened.transforms)
+        self._header = opened.header
+        self._header_read = time.monotonic()
         self._count = (-math.inf, 0)
         """Time of the last count, and the number of people."""
         self._next_purge = -math.inf
 
     @classmethod
-    def create(cls, store: GalleryStore, secret: Secret, binding: ModelBinding) -> DatabaseGallery:
+    def create(
+        cls,
+        store: GalleryStore,
+        secret: Secret,
+        binding: ModelBinding,
+        pin: Pin | None = None,
+        transform: bool = False,
+    ) -> DatabaseGallery:
         """Create an empty gallery in a store, like `factory.create_gallery`."""
-        context, gallery_key, header = SealContext.new(), new_key(), Header(VERSION, binding)
-        body = RowCodec(context, Keys.of(gallery_key), str(store.address)).encrypt_header(header)
-        extra = write_outer_header(context, wrap_key(gallery_key, secret, context))
-        store.create(binding.embedding_dim, Blob(HEADER, 1, 0, body, extra))
-        return cls(store, context, gallery_key, header)
+        context, gallery_key = SealContext.new(), new_key()
+        header = DatabaseHeader(Header(VERSION, binding))
+        if transform:
+            header = header.changed(TemplateTransforms(TemplateTransform.new()))
+        lock = wrap_key(gallery_key, secret, context)
+        blob = header.to_blob(RowCodec(context, Keys.of(gallery_key), str(store.address)), context, lock)
+        if pin is not None and not store.exists():
+            pin.forget()
+        store.create(binding.embedding_dim, blob)
+        gallery = cls(store, context, gallery_key, header, pin)
+        gallery._pin.check(gallery.state())
+        return gallery
 
     @classmethod
-    def open(cls, store: GalleryStore, secret: Secret) -> DatabaseGallery:
+    def open(cls, store: GalleryStore, secret: Secret, pin: Pin | None = None) -> DatabaseGallery:
         """Unlock the gallery of a store and remove expired people. Raises like `factory.open_gallery`."""
         source, blob = str(store.address), store.header()
         context, lock = read_outer_header(blob, source)
         gallery_key = unwrap_key(lock, secret, context, source)
-        header = RowCodec(context, Keys.of(gallery_key), source).decrypt_header(blob.body)
-        if header.version > VERSION:
-            raise UnavailableError(
-                f"a gallery of version {VERSION} at {source}",
-                f"version {header.version}",
-                f"update edgefr ({update_command()})",
-            )
-        gallery = cls(store, context, gallery_key, header)
+        header = DatabaseHeader.from_blob(blob, RowCodec(context, Keys.of(gallery_key), source), source)
+        gallery = cls(store, context, gallery_key, header, pin)
+        gallery._pin.check(gallery.state())
         gallery.purge()
         return gallery
 
     def close(self) -> None:
         with self._lock:
             self._store.close()
+
+    def state(self) -> GalleryState:
+        with self._lock:
+            _, lock = read_outer_header(self._store.header(), str(self.path))
+            return GalleryState(self._context.identity, lock_kind(lock, str(self.path)), self._header.turn)
 
     def __len__(self) -> int:
         """Number of people, perhaps a few seconds old. Up to `PAGE_ROWS` expired people are not counted."""
@@ -156,6 +183,8 @@ class DatabaseGallery(Gallery):
 
     def _search(self, embeddings: Floats, top: int) -> list[list[Hit]]:
         with self._lock:
+            if time.monotonic() - self._header_read > HEADER_CACHE_S:
+                self._read_header()
             found = self._people.nearest(embeddings, top)
             if any(is_expired(person) for people in found for person in people):
                 self.purge()  # it may fail to remove them, so more people are searched for
@@ -187,9 +216,66 @@ class DatabaseGallery(Gallery):
 
     def rotate(self, secret: Secret) -> None:
         with self._changing() as change:
-            extra = write_outer_header(self._context, wrap_key(self._gallery_key, secret, self._context))
-            self._store.put_blobs([replace(self._store.header(), extra=extra)])
+            self._write_header(wrap_key(self._gallery_key, secret, self._context), self._people.transforms)
             change.log([Event.now("rotated")])
+        self._pin.replace(self.state())
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether stored templates are transformed."""
+        return bool(self._people.transforms.present.seed)
+
+    def transform_templates(self, on: bool, on_notice: Callable[[str], None]) -> None:
+        """Give all stored templates a new random transform, or none, and finish a change that was interrupted.
+
+        Searches go on and find everybody: until all templates are written again, they use the new and the former
+        transform. Other clients need up to `HEADER_CACHE_S` to learn of the new one, which is waited for.
+
+        Args:
+            on: Whether the templates are transformed from now on.
+            on_notice: Receives a sentence before the wait.
+        """
+        requested = self._start_transform(on)
+        on_notice(f"waiting {TRANSFORM_WAIT_S:.0f} seconds until all clients know the new transform")
+        time.sleep(TRANSFORM_WAIT_S)
+        with self._changing() as change:
+            if self._people.transforms.former is not None:
+                self._people.transform_all()
+                self._write_header(None, TemplateTransforms(self._people.transforms.present))
+                change.log([Event.now("transformed")])
+        self._store.vacuum()
+        self._pin.advance(self.state())
+        if not requested:
+            self.transform_templates(on, on_notice)
+
+    def _start_transform(self, on: bool) -> bool:
+        """Record the transform that templates get. False if an interrupted change to another one must end first."""
+        with self._changing():
+            transforms = self._people.transforms
+            if transforms.former is not None:
+                return on is bool(transforms.present.seed)
+            new = TemplateTransform.new() if on else TemplateTransform()
+            self._write_header(None, TemplateTransforms(new, transforms.present))
+            return True
+
+    def _read_header(self) -> None:
+        blob, source = self._store.header(), str(self.path)
+        found = DatabaseHeader.from_blob(blob, RowCodec(self._context, Keys.of(self._gallery_key), source), source)
+        if found.header.turn < self._header.turn:
+            raise damaged(f"the header of {source}, which is older than before")
+        self._header, self._people.transforms = found.header, found.transforms
+        self._header_read = time.monotonic()
+
+    def _write_header(self, lock: str | None, transforms: TemplateTransforms) -> None:
+        """Replace the header within a change; None keeps the lock."""
+        if lock is None:
+            lock = str(read_outer_header(self._store.header(), str(self.path))[1])
+        header = DatabaseHeader(self._header, self._people.transforms)
+        if transforms != header.transforms:
+            header = header.changed(transforms)
+        codec = RowCodec(self._context, Keys.of(self._gallery_key), str(self.path))
+        self._store.put_blobs([header.to_blob(codec, self._context, lock)])
+        self._header, self._people.transforms = header.header, transforms
 
     def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> NoReturn:
         """Not supported: a search during the change would compare templates of two models."""
@@ -210,7 +296,7 @@ class DatabaseGallery(Gallery):
         self._store.begin(pending)
         return self._people.add_all(entries, pending.first)
 
-    def _vacuum(self) -> None:
+    def _erase(self) -> None:
         self._store.vacuum()
 
     def _all_blobs(self, kind: str) -> Iterator[Blob]:
@@ -228,6 +314,12 @@ class DatabaseGallery(Gallery):
     def _changing(self, wait: float = LOCK_TIMEOUT_S) -> Iterator[DatabasePeople]:
         """Lock the gallery and remove expired people, whose names are free again."""
         with self._lock, self._store.changing(self._people.recover, wait):
-            self._people.remove_expired(int(time.time()))
-            yield self._people
+            self._read_header()
+            before = self._header, self._people.transforms
+            try:
+                self._people.remove_expired(int(time.time()))
+                yield self._people
+            except BaseException:  # the database has undone the change
+                self._header, self._people.transforms = before
+                raise
             self._count = (-math.inf, 0)

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+
 from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import name_taken
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
+from edgefr.gallery.stores.row_codec import TemplateTransforms
 from edgefr.types import Floats
 
 BATCH = 500
@@ -21,7 +24,8 @@ BATCH = 500
 class DatabasePeople:
     """The people of one gallery. The methods that write need the lock of `GalleryStore.changing`."""
 
-    def __init__(self, store: GalleryStore, rows: RemoteRowCodec) -> None:
+    def __init__(self, store: GalleryStore, rows: RemoteRowCodec, transforms: TemplateTransforms) -> None:
+        self.transforms = transforms
         self._store = store
         self._rows = rows
         self._source = str(store.address)
@@ -58,8 +62,13 @@ class DatabasePeople:
         return UnavailableError("", f"A person in {self._source} was changed by another client", "try again")
 
     def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
-        """As `GalleryStore.nearest`, decrypted."""
-        return [[self._rows.decrypt_person(row) for row in rows] for rows in self._store.nearest(queries, top)]
+        """As `GalleryStore.nearest`, decrypted; up to twice as many people while the transform changes."""
+        found = self._store.nearest(self.transforms.present.apply(queries), top)
+        if self.transforms.former is not None:
+            former = self._store.nearest(self.transforms.former.apply(queries), top)
+            merged = [{row.id: row for row in (*old, *new)} for old, new in zip(former, found, strict=True)]
+            found = [list(rows.values()) for rows in merged]
+        return [[self._rows.decrypt_person(row) for row in rows] for rows in found]
 
     def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Enrol a new person under a new id with these images."""
@@ -105,7 +114,7 @@ class DatabasePeople:
                 rows.append(row)
                 count += 1
             self._store.put_blobs(blobs)
-            self._store.put_people(rows, [person.template for person, _ in batch])
+            self._put(rows, [person.template for person, _ in batch])
         return count
 
     def remove_expired(self, now: int) -> None:
@@ -129,7 +138,17 @@ class DatabasePeople:
         blobs, row = self._rows.encrypt_person(person, data_key, samples)
         self._store.begin(PendingWrite(person.id, person.id))
         self._store.put_blobs(blobs)
-        self._store.put_people([row], [person.template])
+        self._put([row], [person.template])
+
+    def transform_all(self) -> None:
+        """Write all templates again, with the present transform."""
+        after = 0
+        while rows := self._store.people_page(after):
+            self._put(rows, [self._rows.decrypt_person(row).template for row in rows])
+            after = rows[-1].id
+
+    def _put(self, rows: Sequence[PersonRow], templates: Sequence[Floats]) -> None:
+        self._store.put_people(rows, list(self.transforms.present.apply(np.stack(templates))))
 
     def _last_row(self, person: Person) -> PersonRow:
         assert self._found is not None, "the caller has found the person"

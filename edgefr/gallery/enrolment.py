@@ -46,7 +46,7 @@ class Enrolment:
         return [
             *(f"{source} looks unlike the other images of {self.name}" for source in self.unlike),
             *(
-                f"{self.name} looks like {hit.name} (similarity {hit.similarity:.3f}): are they the same person?"
+                f"{self.name} looks like {hit.name} (similarity {hit.similarity:.2f}): are they the same person?"
                 for hit in (self.images and self.similar) or ()
             ),
         ]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, name_taken
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.records import Event, FaceSample, Person, fuse_template
 from edgefr.gallery.search.memory_index import MemoryIndex
-from edgefr.gallery.stores.sqlite import SqliteStore
+from edgefr.gallery.stores.sqlite import SqliteStore, is_gallery
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.types import Floats
+
+PURGE_RETRY_S = 60.0
+"""Time after which a removal of expired people that failed is tried again."""
 
 
 class FileGallery(Gallery):
@@ -26,24 +33,30 @@ class FileGallery(Gallery):
         [Hit(name='Ada', similarity=0.81)]
     """
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, pin: Pin | None = None) -> None:
         super().__init__()
         self._store = store
+        self._pin = pin or Pin(store.path, None)
+        self._next_attempt = -math.inf
         with store.reading():
             self._load()
         self.purge()
 
     @classmethod
-    def create(cls, path: Path, secret: Secret, binding: ModelBinding) -> FileGallery:
+    def create(cls, path: Path, secret: Secret, binding: ModelBinding, pin: Pin | None = None) -> FileGallery:
         """Create an empty gallery in a file with mode 0600. Raises like `factory.create_gallery`."""
-        return cls(SqliteStore.create(path, secret, binding))
+        if pin is not None and not is_gallery(path):
+            pin.forget()
+        gallery = cls(SqliteStore.create(path, secret, binding), pin)
+        gallery._pin.check(gallery.state())
+        return gallery
 
     @classmethod
-    def open(cls, path: Path, secret: Secret) -> FileGallery:
+    def open(cls, path: Path, secret: Secret, pin: Pin | None = None) -> FileGallery:
         """Open a gallery, verify people and log, and remove expired people. Raises like `factory.open_gallery`."""
-        store = SqliteStore.open(path, secret)
+        store = SqliteStore.open(path, secret) if pin is None else SqliteStore.open(path, secret, pin.check)
         try:
-            gallery = cls(store)
+            gallery = cls(store, pin)
             gallery.events()
         except BaseException:
             store.close()
@@ -51,7 +64,13 @@ class FileGallery(Gallery):
         return gallery
 
     def close(self) -> None:
+        with suppress(EdgefrError):  # locked with a new secret, or closed already
+            self._pin.advance(self._store.state())
         self._store.close()
+
+    def state(self) -> GalleryState:
+        with self._reading():
+            return self._store.state()
 
     def __len__(self) -> int:
         with self._reading():
@@ -72,7 +91,7 @@ class FileGallery(Gallery):
 
     def people(self) -> Iterator[Person]:
         with self._reading():
-            return iter(list(self._store.people()))
+            return iter([person for person in self._store.people() if person.id in self._index.name_of])
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         return ((self.person(name), self.samples(name)) for name in names)
@@ -93,20 +112,29 @@ class FileGallery(Gallery):
             ]
 
     def purge(self) -> None:
-        """Remove expired people."""
+        """Remove expired people and erase the traces of earlier removals.
+
+        If the file cannot be written now, this is tried again later. Expired people are never returned.
+        """
         with self._lock:
-            if self._index.expired():
-                with self._changing() as change:
-                    for number in self._index.expired():
-                        person = self._store.person(number)
-                        change.remove(person)
-                        change.log([Event.now("expired", person.name)])
-                self._vacuum()
+            self._index.hide_expired()
+            if not (self._index.hidden or self.traces) or time.monotonic() < self._next_attempt:
+                return
+            self._next_attempt = time.monotonic() + PURGE_RETRY_S
+            with suppress(UnavailableError):
+                if self._index.hidden:
+                    with self._changing():
+                        pass  # every change begins with the removal of expired people
+                self._erase()
+            if not (self._index.hidden or self.traces):
+                self._next_attempt = -math.inf
 
     def rotate(self, secret: Secret) -> None:
         with self._lock:
             self._store.rotate(secret)
             self._turn = self._store.header().turn
+            self._pin.replace(self._store.state())
+            self._erase()
 
     def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> None:
         with self._lock:
@@ -117,7 +145,7 @@ class FileGallery(Gallery):
                     change.replace_samples(replace(person, template=fuse_template(samples)), samples)
                 change.header = replace(change.header, binding=binding)
                 change.log([Event.now("rebuilt", detail=binding.model)])
-            self._vacuum()
+            self._erase()
 
     def _find(self, name: str) -> Person | None:
         number = self._index.id_of.get(name)
@@ -136,8 +164,8 @@ class FileGallery(Gallery):
             change.add(person, samples)
         return len(names) - before
 
-    def _vacuum(self) -> None:
-        self._store.vacuum()
+    def _erase(self) -> None:
+        self.traces = self._store.erase()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -151,13 +179,20 @@ class FileGallery(Gallery):
 
     @contextmanager
     def _changing(self) -> Iterator[SqliteTransaction]:
-        """Lock this object and the file after reading the changes of other processes."""
+        """Lock this object and the file after reading the changes of other processes, and remove expired people."""
         with self._lock:
             with self._store.change() as change:
                 if change.header.turn != self._turn:
                     self._load()
+                self._index.hide_expired()
+                for number in self._index.hidden:
+                    person = self._store.person(number)
+                    change.remove(person)
+                    change.log([Event.now("expired", person.name)])
                 yield change
             self._turn, self._binding = change.header.turn, change.header.binding
+            if change.removed or change.written.keys() & self._index.name_of.keys():  # additions are pinned when closed
+                self._pin.advance(self._store.state())
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
 
@@ -165,4 +200,4 @@ class FileGallery(Gallery):
         self._version = self._store.data_version()
         header = self._store.header()
         self._turn, self._binding = header.turn, header.binding
-        self._index = MemoryIndex(self._store)
+        self._index: MemoryIndex = MemoryIndex(self._store)

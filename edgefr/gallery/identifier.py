@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefr.detection.base import Face, FacePolicy
+from edgefr.errors import UnavailableError
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import Event
@@ -48,7 +49,12 @@ class Identifier:
     """
 
     def __init__(
-        self, verifier: Verifier, gallery: Gallery, fpir: float = DEFAULT_FPIR, threshold: float | None = None
+        self,
+        verifier: Verifier,
+        gallery: Gallery,
+        fpir: float = DEFAULT_FPIR,
+        threshold: float | None = None,
+        on_notice: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Check that the model fits the gallery.
 
@@ -57,6 +63,7 @@ class Identifier:
             gallery: An open gallery.
             fpir: Share of strangers that may be taken for an enrolled person, between 0 and 1.
             threshold: Similarity to decide by, instead of the threshold of the model.
+            on_notice: Receives a sentence about matches that could not be logged.
 
         Raises:
             WrongModelError: The templates of the gallery were made by another model.
@@ -64,6 +71,7 @@ class Identifier:
         gallery.binding.require_compatible(ModelBinding.of(verifier), gallery.path)
         self.verifier, self.gallery = verifier, gallery
         self._fpir, self._threshold = fpir, threshold
+        self._on_notice = on_notice
 
     @property
     def threshold(self) -> DecisionThreshold:
@@ -122,7 +130,7 @@ class Identifier:
             A decision for each face, in the same order.
 
         Raises:
-            EdgefrError: The gallery cannot be read or written, or no threshold is strict enough.
+            EdgefrError: The gallery cannot be read, or no threshold is strict enough.
         """
         threshold = self.threshold
         found = [replace(self._decide(face.embedding, threshold, top), face=face.face) for face in faces]
@@ -145,17 +153,21 @@ class Identifier:
         return self._decide(embedding, self.threshold, top)
 
     def log_matches(self, names: Sequence[str], detail: str = "") -> None:
-        """Write matches into the log of the gallery.
+        """Write matches into the log of the gallery. If it cannot be written, they are reported by `on_notice`.
 
         Args:
             names: The people who were identified. Nothing is written if there are none.
             detail: Where they were identified, for example "camera".
 
         Raises:
-            EdgefrError: The gallery cannot be written.
+            DamagedError: The gallery was changed by another program.
         """
-        if names:
+        if not names:
+            return
+        try:
             self.gallery.log([Event.now("matched", name, detail) for name in names])
+        except UnavailableError as error:  # a full disk or read-only media must not make a search fail
+            self._on_notice(f"{len(names)} {'match was' if len(names) == 1 else 'matches were'} not logged: {error}")
 
     def _decide(self, embedding: Floats, threshold: DecisionThreshold, top: int) -> Identification:
         hits = tuple(self.gallery.search(embedding, top))

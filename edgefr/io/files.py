@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -37,14 +38,26 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        sync_path(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private
         temporary.replace(path)
+        sync_path(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_path(path: Path) -> None:
+    """Wait until a file is on the disk, or the names in a folder, as after a rename. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(handle)
 
 
 def unwritable(path: Path, error: OSError, fix: str = "choose another path or free disk space") -> UnavailableError:

@@ -28,7 +28,8 @@ class Attention(nn.Module):
         return joined
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1, self.heads, x.shape[2] // self.heads).transpose(1, 2)  # (B, h, N, C / h)
+        # `len(x)` would fix the size of the batch when the model is exported, and torch would trace it a second time.
+        return x.reshape(x.shape[0], -1, self.heads, x.shape[2] // self.heads).transpose(1, 2)  # (B, h, N, C / h)
 
 
 class EncoderLayer(nn.Module):

@@ -137,6 +137,7 @@ def load_fused(path: Path) -> FusedModel:
 
     Raises:
         EdgefrError: The file is missing, damaged, not a fused checkpoint, or has missing or extra tensors.
+        WrongModelError: A weight is NaN or infinite.
     """
     if not path.is_file():
         raise EdgefrError(f"a fused checkpoint at {path}", "no file", "make one with `edgefr train`")
@@ -156,6 +157,9 @@ def load_fused(path: Path) -> FusedModel:
             "safetensors without edgefr's description",
             "if it is a backbone, name it in [a] or [b] of a recipe (train/README.md)",
         )
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise WrongModelError(f"finite weights in {path}", f"NaN or infinity in {name}", "train the model again")
     model = FusedModel.random(_read_spec(header, path))
     load_strictly(model, state, str(path))
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -23,6 +24,8 @@ RENEW_S = 2.0
 MARGIN = 0.6
 """Context around the box of a kept face, as a share of its longer side on each side."""
 THUMBNAIL_SIDE = 96
+MAX_PEOPLE = 256
+"""Number of recognised people whose last thumbnail is kept, 27 kB each."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class KeptViews:
 
     def __init__(self) -> None:
         self._kept: dict[int, _Kept] = {}
+        self._people: OrderedDict[str, Image] = OrderedDict()
         self._lock = threading.Lock()
 
     def update(self, result: FrameResult) -> None:
@@ -83,6 +87,8 @@ class KeptViews:
                 quality = view_quality(tracked.face)
                 if kept is None or (quality > 0 and (quality >= kept.quality or now - kept.taken_at > RENEW_S)):
                     kept = _Kept(View.cut(result.frame.image, tracked.face), quality, now, now)
+                    if tracked.state == "identified" and tracked.name is not None:
+                        self._keep_person(tracked.name, kept.view.thumbnail())
                 kept.seen_at = now
                 self._kept[tracked.track] = kept  # the one seen last stands last
             for track in [track for track, kept in self._kept.items() if now - kept.seen_at > MAX_AGE_S]:
@@ -96,6 +102,16 @@ class KeptViews:
             kept = self._kept.get(track)
         return None if kept is None or monotonic() - kept.seen_at > MAX_AGE_S else kept.view
 
+    def person(self, name: str) -> Image | None:
+        """The thumbnail of the face that was last recognised as a person, if any."""
+        with self._lock:
+            return self._people.get(name)
+
+    def forget_person(self, name: str) -> None:
+        """Forget the thumbnail of a person who is removed or gets another name."""
+        with self._lock:
+            self._people.pop(name, None)
+
     def tracks(self) -> list[int]:
         """Tracks with a view, the one seen last at the end."""
         with self._lock:
@@ -105,3 +121,9 @@ class KeptViews:
         """Forget all views."""
         with self._lock:
             self._kept.clear()
+
+    def _keep_person(self, name: str, thumbnail: Image) -> None:
+        self._people[name] = thumbnail
+        self._people.move_to_end(name)
+        if len(self._people) > MAX_PEOPLE:
+            self._people.popitem(last=False)

@@ -1,26 +1,35 @@
-"""Checks of every request before it reaches the API: host, origin, size, rate and token."""
+"""Checks of every request before it reaches the API: host, origin, size, rate, sign-in and role."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgefr.server.rate_limiter import RateLimiter
-from edgefr.server.token_check import TokenCheck
+from edgefr.server.page_origins import PageOrigins
+from edgefr.server.rate_limiter import RateLimiter, client_key
+from edgefr.server.request_body import SMALL_BODY, UPLOAD, UPLOAD_PATHS, BodyLimit, UploadQueue
+from edgefr.server.sign_in import SignIn, TooManyGuessesError
 
-MAX_BODY_BYTES = 40 << 20
-"""Size of a request: two photographs of a phone."""
 PUBLIC_PATHS = ("/", "/api/login")
-"""Paths that need no token, besides the files of the page under /page/."""
+"""Paths for which nobody must be signed in, besides the files of the page under /page/."""
+VIEWER_WRITES = ("/api/logout",)
+"""Paths that change something and are allowed to a viewer."""
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
+    "content-security-policy": CONTENT_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
 
@@ -29,88 +38,93 @@ Check = Callable[[Request], JSONResponse | None]
 
 
 class SecurityMiddleware:
-    """ASGI middleware that refuses requests with a JSON document {"detail": reason}."""
+    """ASGI middleware that refuses requests with a JSON document {"detail": reason}, and limits the others."""
 
     def __init__(self, app: ASGIApp, checks: tuple[Check, ...]) -> None:
         self._app, self._checks = app, checks
+        self._uploads = UploadQueue(slots=2, waiting=14, wait_s=90)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request, send = Request(scope), _add_security_headers(send)
         refusal = next((refusal for check in self._checks if (refusal := check(request)) is not None), None)
-        await (refusal or self._app)(scope, _limit_body(receive), _add_security_headers(send))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        receive = body_limit(request).apply(receive)
+        if scope["path"] not in UPLOAD_PATHS or is_read(request):
+            await self._app(scope, receive, send)
+            return
+        async with self._uploads.slot() as admitted:
+            busy = refuse(503, "Other photographs are being processed. Try again in a moment.", {"retry-after": "10"})
+            await (self._app if admitted else busy)(scope, receive, send)
 
 
-def request_checks(token: TokenCheck, hosts: frozenset[str] | None) -> tuple[Check, ...]:
-    """All checks, in their order. `hosts` are the names under which the page may be requested; None allows all."""
+def request_checks(sign_in: SignIn, origins: PageOrigins) -> tuple[Check, ...]:
+    """All checks, in their order."""
     writes, logins = RateLimiter(30, 0.5), RateLimiter(5, 0.1)
 
     def check_host(request: Request) -> JSONResponse | None:
-        """A page of another site can point its own name to this machine (DNS rebinding)."""
-        if hosts is None or _hostname(request) in hosts:
+        if origins.allows_host(request):
             return None
-        return _refuse(403, "This host name is not allowed. Open the address that `edgefr watch` printed.")
+        return refuse(
+            403,
+            "This host name is not allowed. Open the address that `edgefr watch` printed, or start it with "
+            "--public-name.",
+        )
 
     def check_origin(request: Request) -> JSONResponse | None:
-        if _is_read(request) or _is_same_origin(request):
-            return None
-        return _refuse(403, "Requests from other sites are not allowed.")
+        return None if origins.allows_origin(request) else refuse(403, "Requests from other sites are not allowed.")
 
     def check_length(request: Request) -> JSONResponse | None:
-        length = request.headers.get("content-length", "0")
-        if _is_read(request) or (length.isdecimal() and int(length) <= MAX_BODY_BYTES):
+        limit, length = body_limit(request), request.headers.get("content-length", "0")
+        if length.isascii() and length.isdecimal() and len(length) < 20 and int(length) <= limit.size:
             return None
-        return _refuse(413, f"The request is larger than {MAX_BODY_BYTES >> 20} MiB. Send smaller photographs.")
+        return refuse(413, limit.too_large)
 
     def check_rate(request: Request) -> JSONResponse | None:
         limiter = logins if request.scope["path"] == "/api/login" else writes
-        client = request.client.host if request.client else ""
-        if _is_read(request) or limiter.allow(client):
-            return None
-        return _refuse(429, "Too many requests. Try again in a minute.", {"retry-after": "60"})
+        client = client_key(request.client.host if request.client else "")
+        return None if is_read(request) or limiter.allow(client) else refuse_rate()
 
-    def check_token(request: Request) -> JSONResponse | None:
+    def check_access(request: Request) -> JSONResponse | None:
         path = request.scope["path"]
-        if path in PUBLIC_PATHS or path.startswith("/page/") or token.is_authorised(request):
+        if path in PUBLIC_PATHS or path.startswith("/page/"):
             return None
-        return _refuse(401, "The token is missing or wrong. Open the address that `edgefr watch` printed.")
+        try:
+            access = sign_in.authorise(request)
+        except TooManyGuessesError:
+            return refuse_rate()
+        if access is None:
+            return refuse(401, "Nobody is signed in. Open the link that `edgefr watch` printed.")
+        request.state.access = access
+        if access.role == "viewer" and not is_read(request) and path not in VIEWER_WRITES:
+            return refuse(403, "A viewer may not change or compare anything. Sign in as an admin.")
+        return None
 
-    return check_host, check_origin, check_length, check_rate, check_token
+    return check_host, check_origin, check_length, check_rate, check_access
 
 
-def _is_read(request: Request) -> bool:
+def body_limit(request: Request) -> BodyLimit:
+    """The limits of the body of a request."""
+    return UPLOAD if request.scope["path"] in UPLOAD_PATHS else SMALL_BODY
+
+
+def is_read(request: Request) -> bool:
+    """Whether a request changes nothing."""
     return request.method in ("GET", "HEAD")
 
 
-def _hostname(request: Request) -> str:
-    try:
-        return (urlsplit(f"//{request.headers.get('host', '')}").hostname or "").lower()
-    except ValueError:
-        return ""
+def refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The response to a request that is refused."""
+    return JSONResponse({"detail": reason}, status, headers)
 
 
-def _is_same_origin(request: Request) -> bool:
-    """Whether a request comes from the page itself or from a program; only browsers send these headers."""
-    headers = request.headers
-    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return False
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
-
-
-def _limit_body(receive: Receive) -> Receive:
-    """End a body that grows beyond the limit, whatever length its header claims."""
-    received = 0
-
-    async def limited() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        return message if received <= MAX_BODY_BYTES else {"type": "http.disconnect"}
-
-    return limited
+def refuse_rate() -> JSONResponse:
+    """The response to a client that sends too many requests, or too many wrong tokens."""
+    return refuse(429, "Too many requests. Try again in a minute.", {"retry-after": "60"})
 
 
 def _add_security_headers(send: Send) -> Send:
@@ -120,7 +134,3 @@ def _add_security_headers(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def _refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": reason}, status, headers)

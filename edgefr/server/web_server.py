@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import ipaddress
-import secrets
+import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from edgefr.camera.session import Document, Listener
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
+from edgefr.server.trusted_proxies import TrustedProxies
+from edgefr.server.web_sessions import CODE_S, Role
 from edgefr.server.web_state import WebState
 
+if TYPE_CHECKING:
+    import uvicorn
+
+    from edgefr.server.page_origins import PageOrigins
+    from edgefr.server.sign_in import SignIn
+
 MIN_TOKEN_LENGTH = 16
-MAX_CONNECTIONS = 500
-"""Number of clients at once; further ones are answered with 503."""
+TOKEN_VARIABLES: dict[Role, str] = {"admin": "EDGEFR_WEB_TOKEN", "viewer": "EDGEFR_WEB_VIEWER_TOKEN"}
+"""Environment variables with the tokens of the roles."""
 
 
 class WebServer(Listener):
     """Serves the page within a `with` block, and receives frames and events.
 
     Attributes:
-        token: The token that clients need, if any.
-        url: Address of the page without the token.
+        url: Address of the page, without a code.
     """
 
     def __init__(
-        self, watcher: Watcher, source: str, host: str, port: int, token: str | None, log: Callable[[str], None]
+        self,
+        watcher: Watcher,
+        source: str,
+        host: str,
+        port: int,
+        tokens: Mapping[Role, str],
+        log: Callable[[str], None],
+        public_names: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         """Listen on a port.
 
@@ -36,48 +53,46 @@ class WebServer(Listener):
             source: Name of the source.
             host: Address to listen on.
             port: TCP port; 0 takes any free one.
-            token: Token that clients need. None needs none on this machine, and generates one for other hosts.
-            log: Called with a sentence that holds the address, and a generated token.
+            tokens: Token of each role that has one. Without one, only links sign in.
+            log: Called with a sentence that holds a link, which signs in once.
+            public_names: NAME or NAME:PORT of proxies with TLS, under which the page may be requested.
+            trusted_proxies: Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
 
         Raises:
             MissingExtraError: The libraries of the page are not installed.
-            InvalidArgumentError: The token is too short.
+            InvalidArgumentError: A token is too short, or a public name or a proxy is malformed.
             UnavailableError: The port is taken, or the host is not an address of this machine.
         """
         for module in ("uvicorn", "fastapi", "python_multipart"):
             require_extra(module, "web")
-        import uvicorn
+        from edgefr.server.page_origins import PageOrigins
+        from edgefr.server.sign_in import SignIn
 
-        from edgefr.server.routes import create_app
-        from edgefr.server.token_check import TokenCheck
-
-        if token is not None and len(token) < MIN_TOKEN_LENGTH:
-            raise InvalidArgumentError(
-                f"a token of at least {MIN_TOKEN_LENGTH} characters in $EDGEFR_WEB_TOKEN",
-                str(len(token)),
-                "use a longer token, or unset the variable to have one generated",
-            )
-        local = _is_loopback(host)
-        generated = None if local or token else secrets.token_urlsafe(24)
-        self.token = token or generated
+        for role, token in tokens.items():
+            _check_token(TOKEN_VARIABLES[role], token)
+        self._log, self._host = log, host
+        self._public_names = public_names
+        proxies = TrustedProxies(trusted_proxies)
+        origins = PageOrigins(_own_hosts(host, bool(public_names)), public_names)
         self._state = WebState(watcher, source)
-        hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()}) if local else None
-        config = uvicorn.Config(
-            create_app(self._state, TokenCheck(self.token), hosts),
-            log_level="critical",
-            lifespan="off",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=10,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(config)
         self._socket = _listen(host, port)
-        self.url = f"http://{_url_host(host)}:{self._socket.getsockname()[1]}/"
+        bound = self._socket.getsockname()[1]
+        self.url = f"http://{_url_host(host)}:{bound}/"
+        self._sign_in = SignIn(tokens, f"edgefr-{bound}")
+        self._server = _http_server(self._state, self._sign_in, origins, proxies)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="page", daemon=True)
-        # Browsers do not send the part after #, so no server can log the token.
-        log(f"edgefr: the page is at {self.url}" + (f"#token={generated}" if generated else ""))
+        self.print_link()
+
+    def print_link(self) -> None:
+        """Log a new link, which signs one browser in as an admin."""
+        code = self._sign_in.sessions.create_code("admin")
+        address = f"https://{self._public_names[0]}/" if self._public_names else self.url
+        # Browsers do not send the part after #, so no server can log the code.
+        self._log(f"edgefr: the page is at {address}#code={code}")
+        self._log(
+            f"edgefr: this link signs in once, within {CODE_S / 60:.0f} minutes; "
+            f"`kill -USR1 {os.getpid()}` prints another one"
+        )
 
     def __enter__(self) -> WebServer:
         self._thread.start()
@@ -93,6 +108,50 @@ class WebServer(Listener):
 
     def send(self, document: Document) -> None:
         self._state.send(document)
+
+
+def _http_server(state: WebState, sign_in: SignIn, origins: PageOrigins, proxies: TrustedProxies) -> uvicorn.Server:
+    import uvicorn
+
+    from edgefr.server.connections import BACKLOG, ConnectionLimits, LimitedProtocol, connection_limit
+    from edgefr.server.routes import create_app
+
+    limits = ConnectionLimits(connection_limit(), proxies)
+    config = uvicorn.Config(
+        create_app(state, sign_in, origins),
+        http=cast(Any, partial(LimitedProtocol, limits)),
+        ws="none",
+        log_level="critical",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxies.names),
+        forwarded_allow_ips=proxies.names,
+        backlog=BACKLOG,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+def _check_token(variable: str, token: str) -> None:
+    if len(token) < MIN_TOKEN_LENGTH:
+        raise InvalidArgumentError(
+            f"a token of at least {MIN_TOKEN_LENGTH} characters in ${variable}",
+            str(len(token)),
+            "use a longer token, or unset the variable and sign in with links",
+        )
+
+
+def _own_hosts(host: str, has_public_name: bool) -> frozenset[str] | None:
+    """Names under which a page that listens on `host` may be requested; None for all.
+
+    On other machines a page without a public name may have any name in the local network. A site with such a name has
+    no cookie of the page.
+    """
+    if not (_is_loopback(host) or has_public_name):
+        return None
+    return frozenset({"localhost", "127.0.0.1", "::1", host.lower(), _url_host(host).strip("[]").lower()})
 
 
 def _listen(host: str, port: int) -> socket.socket:

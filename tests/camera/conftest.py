@@ -35,6 +35,9 @@ def gallery(verifier: Verifier, tmp_path: Path) -> Iterator[FileGallery]:
         yield opened
 
 
+TOKENS: dict[Any, str] = {"admin": "a token of some length", "viewer": "another token of some length"}
+
+
 class Door:
     """A page that is served while people, given as (person, x, y), stand in front of the camera."""
 
@@ -42,13 +45,22 @@ class Door:
         self, watcher: Watcher, people: tuple[tuple[int, int, int], ...] = ((1, 40, 60), (77, 300, 60)), **options: Any
     ) -> None:
         self.people = people
+        self.log: list[str] = []
         self.page = WebServer(
-            watcher, "the door", **{"host": "127.0.0.1", "port": 0, "token": None, "log": str, **options}
+            watcher, "the door", **{"host": "127.0.0.1", "port": 0, "tokens": TOKENS, "log": self._read, **options}
         )
         self.url = self.page.url
         self.watcher = watcher
         self.stopped = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
+
+    def _read(self, sentence: str) -> None:
+        self.log.append(sentence)
+
+    def link(self) -> str:
+        """A link that signs in once."""
+        self.page.print_link()
+        return self.log[-2].split()[-1]
 
     def __enter__(self) -> Door:
         self.page.__enter__()

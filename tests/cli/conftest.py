@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,10 +37,10 @@ class Told:
 
 
 @pytest.fixture
-def edgefr(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
+def edgefr(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Told]:
     monkeypatch.delenv("EDGEFR_MODEL", raising=False)
     monkeypatch.delenv("EDGEFR_DETECTOR", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", "/nonexistent")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data home"))
 
     def run(*arguments: object) -> Told:
         monkeypatch.setattr(sys, "argv", ["edgefr", *map(str, arguments)])

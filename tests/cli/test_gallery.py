@@ -194,7 +194,7 @@ def test_one_image_of_a_person_is_removed(gallery, three: Told, tmp_path: Path) 
     assert gallery("enroll", "grace", twice, *MODEL).code == 0
     assert "one image 0.png of grace, found 2." in gallery("remove", "grace", "--image", "0.png").sentence
     removed = gallery("remove", "grace", "--image", "#3", "--json").json
-    assert removed == {"removed": "0.png", "name": "grace", "images": 2}
+    assert removed == {"removed": "0.png", "name": "grace", "images": 2, "erased": True}
     assert [event["what"] for event in gallery("audit", "--json").json["events"]][-1] == "image removed"
 
 
@@ -231,7 +231,11 @@ def test_list_show_rename_and_remove(gallery, three: Told) -> None:
     assert all(one["similarity_to_template"] > 0.9 and one["crop_kept"] for one in shown)
     assert gallery("rename", "ada", "Ada Lovelace").out == "Renamed ada to Ada Lovelace.\n"
     assert "ada is not enrolled in " in gallery("remove", "ada").sentence
-    assert gallery("remove", "Ada Lovelace", "--json").json == {"removed": "Ada Lovelace", "people": 2}
+    assert gallery("remove", "Ada Lovelace", "--json").json == {
+        "removed": "Ada Lovelace",
+        "people": 2,
+        "erased": True,
+    }
     events = gallery("audit", "--json").json["events"]
     assert [event["what"] for event in events] == ["enrolled"] * 3 + ["renamed", "removed"]
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgefr.gallery.address import Address
+from edgefr.gallery.address import LITE, POSTGRES, Address
 from edgefr.manifest import Manifest, write_manifest
 from tests.gallery.people import StubDetector, photo, thresholds
+from tests.stores import place_in
 
 MODEL = ("-m", "fake")
 
@@ -80,3 +81,30 @@ def test_a_malformed_address_is_refused_without_printing_its_password(edgefr, ad
     result = edgefr("gallery", "list", "--gallery", address)
     assert named in result.sentence
     assert "secret" not in result.sentence
+
+
+@pytest.mark.parametrize("store", [LITE, POSTGRES])
+def test_templates_are_transformed_by_the_commands(
+    store: str, request: pytest.FixtureRequest, edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_in(store, request, tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: StubDetector())
+    monkeypatch.setattr("edgefr.gallery.database_gallery.TRANSFORM_WAIT_S", 0.0)
+    monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
+    write_manifest(tmp_path / "fake", Manifest("onnx", "fake", thresholds=thresholds((1e-3, 0.5), (1e-5, 0.6))))
+    there = ("--gallery", place, "--key-file", tmp_path / "key")
+    ada = photo(tmp_path / "ada.png", 1)
+    result = edgefr("gallery", "enroll", "Ada", ada, *there, *MODEL, "--transform-templates")
+    assert "transformed by a secret of the gallery" in result.err
+    assert "in clear" not in result.err
+    assert edgefr("gallery", "identify", ada, *there, *MODEL, "--json").json["answers"][0]["name"] == "Ada"
+    result = edgefr("gallery", "transform-templates", *there, "--off", "--json")
+    assert result.json == {"gallery": str(place), "people": 1, "transformed": False}
+    refused = edgefr("gallery", "enroll", "Ada", ada, *there, *MODEL, "--transform-templates")
+    assert "run `edgefr gallery transform-templates`" in refused.sentence.lower()
+    assert "are transformed now" in edgefr("gallery", "transform-templates", *there).out
+    assert edgefr("gallery", "identify", ada, *there, *MODEL, "--json").json["answers"][0]["name"] == "Ada"
+    file = ("--gallery", tmp_path / "a.gallery", "--key-file", tmp_path / "key")
+    refused = edgefr("gallery", "enroll", "Ada", ada, *file, *MODEL, "--transform-templates")
+    assert "found a gallery in a file, which encrypts them" in refused.sentence

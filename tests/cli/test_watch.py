@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
+import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import pytest
@@ -22,6 +26,7 @@ from tests.gallery.people import thresholds
 from tests.waiting import wait_for
 
 ADA, STRANGER = 1, 77
+TOKEN = "a token of some length"  # noqa: S105
 
 
 @pytest.fixture
@@ -68,6 +73,16 @@ def test_a_film_is_watched_to_its_end(watch, ada: None, tmp_path: Path) -> None:
     assert {(event["threshold"], event["threshold_from"]) for event in events} == {(0.6, "a test")}, "as in verify"
     assert {event["fmr"] for event in events} == {event["fpir"] for event in events} == {1e-2}
     assert watch("gallery", "audit", "--json").json["events"][-1]["what"] == "matched"
+
+
+def test_files_with_names_and_faces_are_private_also_if_they_were_not(watch, ada: None, tmp_path: Path) -> None:
+    files = [tmp_path / "events.jsonl", tmp_path / "film.mp4"]
+    for path in files:
+        path.touch()
+        path.chmod(0o666)
+    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 5)
+    assert watch("watch", shown, "--events", files[0], "--record", files[1]).code == 0
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 2
 
 
 def test_events_are_sentences_without_json(watch, ada: None, tmp_path: Path) -> None:
@@ -190,13 +205,59 @@ def test_sigterm_ends_a_watch_without_an_error(watch, ada: None, tmp_path: Path)
     assert err == ""
 
 
-def test_the_page_of_a_film_says_that_it_ended_and_closes_on_one_sigterm(watch, ada: None, tmp_path: Path) -> None:
+def test_the_page_of_a_film_says_that_it_ended_and_closes_on_one_sigterm(
+    watch, ada: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFR_WEB_TOKEN", TOKEN)
     with process(film(tmp_path / "film", [[(ADA, 50, 40)]] * 10), "--json", "--web", "--port", 0) as started:
         assert started.stderr is not None
-        url = started.stderr.readline().split()[-1]
-        wait_for(lambda: json.load(urllib.request.urlopen(f"{url}api/state"))["condition"] == "ended")  # noqa: S310
+        url = started.stderr.readline().split()[-1].partition("#")[0]
+        started.stderr.readline()
+        state = urllib.request.Request(f"{url}api/state", headers={"Authorization": f"Bearer {TOKEN}"})  # noqa: S310
+        wait_for(lambda: json.load(urllib.request.urlopen(state))["condition"] == "ended")  # noqa: S310
         started.send_signal(signal.SIGTERM)
         out, err = started.communicate(timeout=30)
     assert started.returncode == 0
     assert "source" not in [json.loads(line)["what"] for line in out.splitlines()]
     assert err == ""
+
+
+def test_each_printed_link_signs_in_once_and_a_signal_prints_another(watch, ada: None, tmp_path: Path) -> None:
+    def sign_in(link: str) -> int:
+        url, _, code = link.partition("#code=")
+        body = json.dumps({"token": code}).encode()
+        login = urllib.request.Request(f"{url}api/login", body, {"Content-Type": "application/json"})  # noqa: S310
+        try:
+            return int(urllib.request.urlopen(login).status)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    with process(film(tmp_path / "film", [[(ADA, 50, 40)]] * 10), "--json", "--web", "--port", 0) as started:
+        assert started.stderr is not None
+        assert started.stdout is not None
+        link, note = started.stderr.readline().split()[-1], started.stderr.readline()
+        assert f"`kill -USR1 {started.pid}`" in note
+        started.stdout.readline()  # it watches
+        assert [sign_in(link), sign_in(link)] == [204, 401]
+        started.send_signal(signal.SIGUSR1)
+        assert sign_in(started.stderr.readline().split()[-1]) == 204
+
+
+def test_idle_connections_do_not_end_a_watch(watch, ada: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More connections than files that the process may open; it goes on opening files, and answers."""
+    monkeypatch.setenv("EDGEFR_WEB_TOKEN", TOKEN)
+    shown = film(tmp_path / "film", [[(ADA, 50, 40)]] * 10)
+    with process(shown, "--json", "--web", "--port", 0) as started, ExitStack() as stack:
+        assert started.stderr is not None
+        url = started.stderr.readline().split()[-1].partition("#")[0]
+        limit = len(list(Path(f"/proc/{started.pid}/fd").iterdir())) + 260
+        resource.prlimit(started.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        parts = urlsplit(url)
+        for _ in range(400):
+            stack.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30))
+        people = urllib.request.Request(f"{url}api/people", headers={"Authorization": f"Bearer {TOKEN}"})  # noqa: S310
+        for _ in range(5):
+            assert [person["name"] for person in json.load(urllib.request.urlopen(people))["people"]] == ["Ada"]  # noqa: S310
+        assert started.poll() is None
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(30) == 0

@@ -17,7 +17,6 @@ from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.rebuild import rebuild
 from edgefr.gallery.search import memory_index
 from edgefr.gallery.search.int8_index import Block
-from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from edgefr.io.files import sha256_of
 from edgefr.manifest import Manifest
@@ -135,20 +134,6 @@ def test_a_search_compares_no_dates_before_the_next_expiry(
     assert gallery.names() == ["Grace"]
     assert dates.comparisons == comparisons
     monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 7300)
-    assert gallery.names() == []
-
-
-def test_an_expired_person_whose_removal_failed_is_removed_later(
-    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
-    now = gallery.person("Ada").enrolled
-    monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3601)
-    with monkeypatch.context() as patched:
-        error = EdgefrError("", "The disk is full", "free space")
-        patched.setattr(SqliteTransaction, "remove", lambda *_: (_ for _ in ()).throw(error))
-        with pytest.raises(EdgefrError, match="disk is full"):
-            gallery.names()
     assert gallery.names() == []
 
 

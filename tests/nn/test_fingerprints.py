@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgefr.nn.architectures import ARCHITECTURES  # noqa: E402
+from edgefr.nn.backbone import Backbone  # noqa: E402
 from edgefr.nn.fused_model import normalise  # noqa: E402
 from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint  # noqa: E402
 from tests.nn.conftest import known_images, known_state  # noqa: E402
@@ -28,28 +30,37 @@ FILES = [
 PREFIX = {"adaface": "model.", "cvlface": "net.", "insightface": ""}
 
 
-@pytest.mark.shared
-@pytest.mark.parametrize(("name", "arch"), FILES)
-@pytest.mark.parametrize("tap", ["conv", "bn"])
-def test_a_checkpoint_answers_as_upstream_does(
-    name: str, arch: str, tap: str, shared_root: Path, tmp_path: Path
-) -> None:
-    """Through the loader: saved under upstream's prefix, the architecture found by itself, fed RGB."""
+@pytest.fixture(scope="module", params=FILES, ids=lambda file: file[0])
+def loaded(
+    request: pytest.FixtureRequest, shared_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, Any], Backbone]:
+    """A name of FILES, its fingerprint, and the net through the loader: saved under upstream's prefix, the architecture
+    found by itself."""
+    name, arch = request.param
     told = json.loads((shared_root / "fingerprints" / f"{name}.json").read_text())
     shapes = {key: tuple(shape) for key, shape, _ in told["state_dict"]}
     prefix = PREFIX[name.partition("_")[0]]
     state = {prefix + key: value for key, value in known_state(shapes, told["weight_gain"]).items()}
-    path = tmp_path / "checkpoint.pt"
+    path = tmp_path_factory.mktemp(name) / "checkpoint.pt"
     torch.save({"state_dict": state} if prefix == "model." else state, path)
     backbone = backbone_from_checkpoint(path)
+    path.unlink()
     assert backbone.arch == arch
+    return name, told, backbone
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("tap", ["conv", "bn"])
+def test_a_checkpoint_answers_as_upstream_does(tap: str, loaded: tuple[str, dict[str, Any], Backbone]) -> None:
+    """Fed RGB."""
+    name, told, backbone = loaded
     backbone.tap = tap
 
     with torch.inference_mode():
         maps, embedding = (tensor.numpy() for tensor in backbone(normalise(torch.from_numpy(known_images()))))
 
     # AdaFace's weights want BGR, so an RGB image through the loader equals upstream's answer to the BGR image.
-    answers = told["fingerprint"]["bgr" if prefix == "model." else "rgb"]
+    answers = told["fingerprint"]["bgr" if name.startswith("adaface") else "rgb"]
     wanted = answers.get("embedding_pre_norm") or answers["embedding"]
     scale = np.abs(embedding).max()
     assert np.abs(embedding[:, :8] - wanted["first8"]).max() <= 1e-5 * scale

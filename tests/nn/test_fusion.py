@@ -107,6 +107,15 @@ def test_attention_is_torchs_multi_head_attention() -> None:
     torch.testing.assert_close(ours(query, keys, values), theirs(query, keys, values)[0], atol=1e-5, rtol=0)
 
 
+def test_attention_is_traced_for_any_batch_at_the_first_attempt() -> None:
+    """Else torch.onnx.export traces every model a second time, which doubles the time of `edgefr export`."""
+    attention, x = Attention(8, 2).eval(), torch.randn(2, 3, 8)
+    dynamic = {0: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(attention, (x, x, x), dynamic_shapes=(dynamic,) * 3, strict=False)
+    wide = torch.randn(5, 3, 8)
+    torch.testing.assert_close(program.module()(wide, wide, wide), attention(wide, wide, wide))
+
+
 def test_the_encoder_is_torchs_post_norm_layer() -> None:
     torch.manual_seed(0)
     ours = EncoderLayer(512, 8, 2048).eval()

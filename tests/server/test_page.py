@@ -18,7 +18,7 @@ import pytest
 
 from edgefr.camera.session import event_document, source_document
 from edgefr.camera.watcher import TrackEvent, Watcher
-from tests.camera.conftest import Door
+from tests.camera.conftest import TOKENS, Door
 from tests.camera.people import GROUND, frame
 from tests.waiting import wait_for
 
@@ -26,7 +26,6 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: p
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 AXE = "axe-core@4.10.3"
-TOKEN = "a token of some length"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +65,9 @@ def photo(folder: Path, name: str, person: int, at: float) -> Path:
     return path
 
 
-def test_the_face_in_view_is_enrolled_and_removed(page: Any, served: str) -> None:
+def test_the_face_in_view_is_enrolled_and_removed(page: Any, door: Door) -> None:
     name = "Émilie <b>du</b> Châtelet"  # shown as text, not as HTML
-    page.goto(served)
+    page.goto(door.link())
     wait_for_picture(page)
     page.locator("#faces label", has_text="Unknown").click()
     page.get_by_label("Name", exact=True).fill(name)
@@ -86,8 +85,8 @@ def test_the_face_in_view_is_enrolled_and_removed(page: Any, served: str) -> Non
     assert page.locator("#people-list strong").all_inner_texts() == ["Ada", "Grace"]
 
 
-def test_nobody_is_removed_without_a_confirmation(page: Any, served: str) -> None:
-    page.goto(served)
+def test_nobody_is_removed_without_a_confirmation(page: Any, door: Door) -> None:
+    page.goto(door.link())
     open_view(page, "People")
     page.get_by_role("button", name="Remove Ada").click()
     page.keyboard.press("Escape")
@@ -98,15 +97,15 @@ def test_nobody_is_removed_without_a_confirmation(page: Any, served: str) -> Non
     assert page.locator("#people-list strong").all_inner_texts() == ["Ada", "Grace"]
 
 
-def test_an_enrolment_without_a_selected_face_is_refused(page: Any, served: str) -> None:
-    page.goto(served)
+def test_an_enrolment_without_a_selected_face_is_refused(page: Any, door: Door) -> None:
+    page.goto(door.link())
     page.get_by_label("Name", exact=True).fill("Eve")
     page.get_by_role("button", name="Enrol").click()
     page.locator("#enrol-message.bad", has_text="Select a face or choose a photograph first.").wait_for()
 
 
-def test_two_photographs_are_compared(page: Any, served: str, tmp_path: Path) -> None:
-    page.goto(served)
+def test_two_photographs_are_compared(page: Any, door: Door, tmp_path: Path) -> None:
+    page.goto(door.link())
     open_view(page, "Compare")
     page.get_by_label("First photograph").set_input_files(photo(tmp_path, "ada.png", 1, 0))
     for name, person, verdict in (("again.png", 1, "Same person"), ("grace.png", 2, "Different people")):
@@ -121,8 +120,8 @@ def test_two_photographs_are_compared(page: Any, served: str, tmp_path: Path) ->
     assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth")
 
 
-def test_two_photographs_dropped_at_once_are_compared(page: Any, served: str, tmp_path: Path) -> None:
-    page.goto(served)
+def test_two_photographs_dropped_at_once_are_compared(page: Any, door: Door, tmp_path: Path) -> None:
+    page.goto(door.link())
     open_view(page, "Compare")
     photos = [photo(tmp_path, "ada.png", 1, 0), photo(tmp_path, "again.png", 1, 3)]
     encoded = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in photos]
@@ -137,12 +136,12 @@ def test_two_photographs_dropped_at_once_are_compared(page: Any, served: str, tm
     page.locator(".photo").first.dispatch_event("drop", {"dataTransfer": dragged})
     page.locator("#result .answer", has_text="Same person").wait_for()
     assert page.locator("#result .crops img").count() == 2
-    assert page.url.startswith(served)  # a dropped photograph does not replace the page
+    assert page.url.startswith(door.url)  # a dropped photograph does not replace the page
 
 
-def test_an_unreadable_photograph_is_named(page: Any, served: str, tmp_path: Path) -> None:
+def test_an_unreadable_photograph_is_named(page: Any, door: Door, tmp_path: Path) -> None:
     (tmp_path / "none.png").write_bytes(b"no picture")
-    page.goto(served)
+    page.goto(door.link())
     open_view(page, "Compare")
     page.get_by_label("First photograph").set_input_files(tmp_path / "none.png")
     page.get_by_label("Second photograph").set_input_files(photo(tmp_path, "ada.png", 1, 0))
@@ -150,22 +149,56 @@ def test_an_unreadable_photograph_is_named(page: Any, served: str, tmp_path: Pat
 
 
 def test_a_token_opens_the_page_and_does_not_stay_in_the_address(page: Any, watcher: Watcher) -> None:
-    with Door(watcher, token=TOKEN) as door:
+    with Door(watcher) as door:
         page.goto(door.url)
         page.get_by_label("Token").fill("another")
         page.get_by_role("button", name="Sign in").click()
-        page.locator("#login-message.bad", has_text="The token is wrong.").wait_for()
+        page.locator("#login-message.bad", has_text="The token is wrong").wait_for()
         assert not page.locator("main").is_visible()
-        page.goto(f"{door.url}#token={TOKEN.replace(' ', '%20')}")  # the same page with another fragment
+        page.goto(f"{door.url}#token={TOKENS['admin'].replace(' ', '%20')}")  # the same page with another fragment
         wait_for_picture(page)
         assert page.url == door.url
 
 
 def test_a_server_that_does_not_answer_is_reported(page: Any, watcher: Watcher) -> None:
     with Door(watcher) as door:
-        page.goto(door.url)
+        page.goto(door.link())
         wait_for_picture(page)
     page.get_by_role("alert").filter(has_text="The server does not answer").wait_for()
+
+
+def test_a_stranger_gets_an_enrolled_name_only_after_both_pictures_were_shown(page: Any, door: Door) -> None:
+    page.goto(door.link())
+    page.locator("#faces label", has_text="Ada").wait_for()
+    for answer, message in (("Cancel", "Nobody was enrolled."), ("Enrol all the same", "Enrolled Ada with 1 image.")):
+        page.locator("#faces label", has_text="Unknown").click()
+        page.get_by_label("Name", exact=True).fill("Ada")
+        page.get_by_role("button", name="Enrol", exact=True).click()
+        doubt = page.get_by_role("dialog", name="Is this Ada?")
+        doubt.get_by_text("does not look like the enrolled images of Ada").wait_for()
+        assert doubt.locator("figcaption").all_inner_texts() == ["The new face", "Ada"]
+        for picture in doubt.locator("img").all():
+            assert picture.evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
+        doubt.get_by_role("button", name=answer).click()
+        page.locator("#enrol-message:not(.bad)", has_text=message).wait_for()
+
+
+def test_a_link_for_a_viewer_shows_only_what_a_viewer_may_do(page: Any, chromium: Any, door: Door) -> None:
+    page.goto(door.link())
+    page.get_by_role("button", name="Sign out and links").click()
+    page.get_by_role("button", name="Link for a viewer").click()
+    link = page.locator("#account-message span").first.inner_text()
+    assert link.startswith(f"{door.url}#code=")
+    context = chromium.new_context()
+    viewer = context.new_page()
+    viewer.goto(link)
+    viewer.locator("#people-list strong", has_text="Ada").wait_for()
+    assert not viewer.locator("#enrol, #compare, .remove").filter(visible=True).count()
+    context.close()
+    page.get_by_role("button", name="Sign out everyone").click()
+    page.get_by_label("Token").wait_for()
+    page.goto(door.url)
+    page.get_by_label("Token").wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +233,7 @@ def test_every_view_passes_the_rules_of_accessibility(
         (sample,) = watcher.gallery.samples("Ada")
         for number in range(20):
             watcher.gallery.enrol(f"Person {number}", [replace(sample, source=str(number))])
-        page.goto(door.url)
+        page.goto(door.link())
         wait_for_picture(page)
         page.locator("#faces label", has_text="Unknown").click()
         page.evaluate(axe)
@@ -216,6 +249,15 @@ def test_every_view_passes_the_rules_of_accessibility(
             page.get_by_role("button", name=f"{action} Ada").click()
             assert faults(page) == []
             page.keyboard.press("Escape")
+        page.get_by_role("button", name="Sign out and links").click()
+        assert faults(page) == []
+        page.keyboard.press("Escape")
+        open_view(page, "Live")
+        page.locator("#faces label", has_text="Unknown").click()
+        page.get_by_label("Name", exact=True).fill("Ada")
+        page.get_by_role("button", name="Enrol", exact=True).click()
+        page.get_by_role("dialog", name="Is this Ada?").wait_for()
+        assert faults(page) == []
 
 
 def faults(page: Any) -> list[str]:
@@ -226,7 +268,7 @@ def faults(page: Any) -> list[str]:
 
 def test_the_only_face_in_view_is_selected_and_kept_after_it_has_left(page: Any, watcher: Watcher) -> None:
     with Door(watcher, people=((77, 300, 60),)) as door:
-        page.goto(door.url)
+        page.goto(door.link())
         selected = page.locator("#faces label:has(:checked)", has_text="Unknown")
         selected.wait_for()
         page.get_by_label("Name", exact=True).fill("Eve")
@@ -242,7 +284,7 @@ def test_the_only_face_in_view_is_selected_and_kept_after_it_has_left(page: Any,
 
 def test_nobody_is_selected_while_a_name_is_typed_or_when_several_are_in_view(page: Any, watcher: Watcher) -> None:
     with Door(watcher) as door:
-        page.goto(door.url)
+        page.goto(door.link())
         page.locator("#faces label", has_text="Ada").wait_for()
         page.get_by_label("Name", exact=True).fill("Eve")
         door.people = ((77, 300, 60),)
@@ -253,7 +295,7 @@ def test_nobody_is_selected_while_a_name_is_typed_or_when_several_are_in_view(pa
 
 def test_thumbnails_have_no_drawn_boxes(page: Any, watcher: Watcher) -> None:
     with Door(watcher, people=((77, 300, 60),)) as door:
-        page.goto(door.url)
+        page.goto(door.link())
         page.locator("#faces label", has_text="Unknown").wait_for()
         source = page.locator("#faces img").first.get_attribute("src")
     encoded = np.frombuffer(base64.b64decode(source.partition(",")[2]), np.uint8)
@@ -263,8 +305,9 @@ def test_thumbnails_have_no_drawn_boxes(page: Any, watcher: Watcher) -> None:
     assert np.abs(edge - GROUND).max() < 40
 
 
-def test_a_person_is_enrolled_by_a_photograph(page: Any, served: str, tmp_path: Path) -> None:
-    page.goto(served)
+def test_a_person_is_enrolled_by_a_photograph(page: Any, door: Door, tmp_path: Path) -> None:
+    page.goto(door.link())
+    page.locator("main").wait_for()
     page.locator("#enrol-photo input").set_input_files(photo(tmp_path, "eve.png", 5, 0))
     page.locator("#enrol-photo.selected", has_text="eve.png").wait_for()
     page.get_by_label("Name", exact=True).fill("Eve")
@@ -275,8 +318,8 @@ def test_a_person_is_enrolled_by_a_photograph(page: Any, served: str, tmp_path: 
     page.locator("#people-list strong", has_text="Eve").wait_for()
 
 
-def test_a_person_gets_another_name(page: Any, served: str) -> None:
-    page.goto(served)
+def test_a_person_gets_another_name(page: Any, door: Door) -> None:
+    page.goto(door.link())
     open_view(page, "People")
     page.get_by_role("button", name="Rename Ada").click()
     page.get_by_label("New name").fill("Grace")
@@ -289,8 +332,8 @@ def test_a_person_gets_another_name(page: Any, served: str) -> None:
     assert page.locator("#people-list strong").all_inner_texts() == ["Ada Lovelace", "Grace"]
 
 
-def test_events_are_filtered_and_downloaded(page: Any, served: str) -> None:
-    page.goto(served)
+def test_events_are_filtered_and_downloaded(page: Any, door: Door) -> None:
+    page.goto(door.link())
     open_view(page, "Events")
     page.locator("#event-list li[data-what=identified]", has_text="Ada").wait_for()
     page.locator("#event-list li[data-what=unknown]").wait_for()
@@ -311,7 +354,7 @@ def test_an_empty_gallery_is_described(page: Any, watcher: Watcher) -> None:
     for name in watcher.gallery.names():
         watcher.gallery.remove(name)
     with Door(watcher) as door:
-        page.goto(door.url)
+        page.goto(door.link())
         page.locator("#facts", has_text="no one is enrolled, so everyone is unknown").wait_for()
         assert "threshold" not in page.locator("#facts").inner_text()
         open_view(page, "People")

@@ -25,6 +25,7 @@ from edgefr.gallery.crypto.encryption import (
     encrypt,
     new_key,
 )
+from edgefr.io.files import sync_path
 
 MIN_PASSPHRASE = 8
 """Characters."""
@@ -105,9 +106,7 @@ class KeyFile:
                 os.link(temporary, path)  # unlike a rename, this never replaces another file
             finally:
                 Path(temporary).unlink()
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            sync_path(path.parent)
         except OSError as error:
             raise UnavailableError(
                 "", f"The new key file {path} cannot be written: {error.strerror}", "choose another --key-file"

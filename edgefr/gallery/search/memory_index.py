@@ -28,6 +28,8 @@ class MemoryIndex:
         self.id_of: dict[str, int] = {}
         self.name_of: dict[int, str] = {}
         self._index = Int8Index(self._read_templates)
+        self.hidden: set[int] = set()
+        """Ids of expired people that are not removed yet."""
         self._expires: dict[int, float] = {}
         self._next_expiry = math.inf
         self._cache: dict[int, Floats] = {}
@@ -51,7 +53,9 @@ class MemoryIndex:
 
     def remove(self, ids: Iterable[int]) -> None:
         """Remove people. Ids that are not in the index are ignored."""
-        known = [number for number in ids if number in self.name_of]
+        ids = set(ids)
+        self.hidden -= ids
+        known = sorted(ids & self.name_of.keys())
         for number in known:
             del self.id_of[self.name_of.pop(number)]
             self._expires.pop(number, None)
@@ -63,15 +67,15 @@ class MemoryIndex:
         """The `top` people most similar to an embedding (K,), best first."""
         return self._index.search(embedding, top)
 
-    def expired(self) -> list[int]:
-        """Ids of the people whose expiry date has passed."""
+    def hide_expired(self) -> None:
+        """Leave the people whose expiry date has passed out of names and searches, until `remove` gets their ids."""
         now = time.time()
         if now < self._next_expiry:  # every search calls this, and a million dates take long to compare
-            return []
+            return
         expired = [number for number, date in self._expires.items() if date <= now]
-        if not expired:  # expired people stay in the list until their removal succeeds
-            self._next_expiry = min(self._expires.values(), default=math.inf)
-        return expired
+        self.remove(expired)
+        self.hidden |= {*expired}
+        self._next_expiry = min(self._expires.values(), default=math.inf)
 
     def _add_templates(self, batch: Sequence[tuple[int, Floats]]) -> None:
         if batch:

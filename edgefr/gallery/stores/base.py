@@ -179,9 +179,14 @@ def gallery_exists_already(address: Address) -> InvalidArgumentError:
     return InvalidArgumentError("", f"There is a gallery at {address} already", "choose another name")
 
 
+CLEAR = "in clear"
+TRANSFORMED = "transformed by a secret of the gallery, and so which people look alike"
+"""How the templates of a gallery are stored, in `privacy_notice`."""
+
+
 def privacy_notice(reader: str) -> str:
     """What a store reveals, as a sentence; `reader` is who can read the database."""
     return (
-        f"{reader} sees every template in clear, how many images each person has and when each person expires; names, "
+        f"{reader} sees every template {CLEAR}, how many images each person has and when each person expires; names, "
         "images, times and the log are encrypted, unless the gallery is --plain"
     )

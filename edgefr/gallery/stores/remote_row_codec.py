@@ -110,6 +110,15 @@ def read_outer_header(header: Blob, source: str) -> tuple[SealContext, object]:
     return SealContext(identity), lock
 
 
-def write_outer_header(context: SealContext, lock: str) -> bytes:
-    """The bytes that `read_outer_header` reads."""
-    return json.dumps({"place": context.identity, "lock": lock}).encode()
+def write_outer_header(context: SealContext, lock: str, transforms: bytes = b"") -> bytes:
+    """The bytes that `read_outer_header` and `encrypted_transforms` read."""
+    outer = {"place": context.identity, "lock": lock}
+    return json.dumps(outer | ({"transforms": transforms.hex()} if transforms else {})).encode()
+
+
+def encrypted_transforms(header: Blob) -> bytes:
+    """The transforms of templates, which `RowCodec.decrypt_transforms` reads; empty if there are none."""
+    try:
+        return bytes.fromhex(json.loads(header.extra)["transforms"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return b""

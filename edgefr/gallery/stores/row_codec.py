@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from edgefr.gallery.crypto.encryption import Keys, SealContext, decrypt, encrypt
+from edgefr.gallery.crypto.template_transform import NO_TRANSFORM, TemplateTransform
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import Event, FaceSample, Person
 
@@ -51,6 +52,22 @@ class Header:
         return replace(self, people=self.people - 1, rows=(self.rows - digest) % MODULUS)
 
 
+@dataclass(frozen=True)
+class TemplateTransforms:
+    """How a database stores templates.
+
+    Attributes:
+        present: The transform of all templates that are written.
+        former: The transform of templates that are not written again yet, while the transform changes; else None.
+    """
+
+    present: TemplateTransform = NO_TRANSFORM
+    former: TemplateTransform | None = None
+
+
+NOT_TRANSFORMED = TemplateTransforms()
+
+
 class RowCodec:
     """Encrypts and decrypts the records of one gallery; `source` is its name in errors.
 
@@ -68,6 +85,17 @@ class RowCodec:
 
     def encrypt_header(self, header: Header) -> bytes:
         return self._encrypt(self._keys.header, json.dumps(asdict(header)).encode(), "header")
+
+    def decrypt_transforms(self, encrypted: bytes, turn: int) -> TemplateTransforms:
+        """The transforms of templates of a header with this number of changes."""
+        raw = json.loads(self._decrypt(self._keys.header, encrypted, "the header", "transforms", turn))
+        former = None if raw["former"] is None else TemplateTransform(bytes.fromhex(raw["former"]))
+        return TemplateTransforms(TemplateTransform(bytes.fromhex(raw["present"])), former)
+
+    def encrypt_transforms(self, transforms: TemplateTransforms, turn: int) -> bytes:
+        former = None if transforms.former is None else transforms.former.seed.hex()
+        raw = {"present": transforms.present.seed.hex(), "former": former}
+        return self._encrypt(self._keys.header, json.dumps(raw).encode(), "transforms", turn)
 
     def unwrap_data_key(self, number: int, wrapped: object) -> bytes:
         return self._decrypt(self._keys.people, wrapped, "a key", "key", number)

@@ -4,14 +4,14 @@ The header proves when a gallery is opened that no row of a person was changed, 
 that the log is complete. It holds the sum of keyed digests of all rows (an additive multiset hash, Clarke et al. 2003),
 which takes constant time to update, and the end of the hash chain of the log. Images are verified when they are read:
 the record of a person lists their ids, and ids are never reused, so no older image can take the place of another. An
-older copy of the whole file is not detected, because nothing outside the file could be compared with it.
+older copy of the whole file is detected by a pin outside the file (`gallery.pin`).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,20 @@ from edgefr.errors import InvalidArgumentError, LockedError, UnavailableError
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import NoGalleryError
 from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
-from edgefr.gallery.stores.sqlite_schema import MIGRATIONS, connect, migrate, schema_version, translate_errors
+from edgefr.gallery.stores.sqlite_schema import (
+    MIGRATIONS,
+    connect,
+    connect_for_reading,
+    migrate,
+    schema_version,
+    translate_errors,
+)
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
+from edgefr.io.files import sync_path, unwritable
 
 
 class SqliteStore:
@@ -36,10 +45,16 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path, database: sqlite3.Connection, context: SealContext, lock: object, gallery_key: bytes
+        self,
+        path: Path,
+        database: sqlite3.Connection,
+        context: SealContext,
+        lock: object,
+        gallery_key: bytes,
+        writable: bool = True,
     ) -> None:
         self.path = path
-        self._database = database
+        self._database, self._writable, self._connections = database, writable, 1
         self._context = context
         self._lock = lock
         self._rows = RowCodec(context, Keys.of(gallery_key), str(path))
@@ -69,24 +84,32 @@ class SqliteStore:
                 migrate(database)
                 body = store._rows.encrypt_header(Header(len(MIGRATIONS), binding))
                 database.execute("INSERT INTO header VALUES (1, ?, ?, ?)", (context.identity, lock, body))
+            sync_path(path.parent)
+        except OSError as error:
+            store.close()
+            raise unwritable(path, error) from error
         except BaseException:
             store.close()
             raise
         return store
 
     @classmethod
-    def open(cls, path: Path, secret: Secret) -> SqliteStore:
-        """Unlock a gallery, migrate an older one, and check the structure of the file.
+    def open(
+        cls, path: Path, secret: Secret, check: Callable[[GalleryState], None] = lambda _state: None
+    ) -> SqliteStore:
+        """Unlock a gallery, check its state before anything is written, migrate an older one, and check the structure
+        of the file.
 
         Raises:
             NoGalleryError: There is no gallery.
             LockedError: The secret is wrong.
             DamagedError: The file is damaged.
         """
-        database = _open_existing(path)
+        database, writable = _open_existing(path)
         try:
             context, lock = _read_outer_header(database, path)
-            store = cls(path, database, context, lock, unwrap_key(lock, secret, context, str(path)))
+            store = cls(path, database, context, lock, unwrap_key(lock, secret, context, str(path)), writable)
+            check(store.state())
             store._migrate()
             if store._fetch("PRAGMA integrity_check(1)") != ("ok",):
                 raise damaged(str(path))
@@ -97,6 +120,10 @@ class SqliteStore:
 
     def close(self) -> None:
         self._database.close()
+
+    def state(self) -> GalleryState:
+        """Identity, kind of lock and generation."""
+        return GalleryState(self._context.identity, lock_kind(self._lock, str(self.path)), self.header().turn)
 
     def header(self) -> Header:
         """The present header.
@@ -150,9 +177,9 @@ class SqliteStore:
         if (count, link) != (header.events, header.link):
             raise damaged(f"the log of {self.path}")
 
-    def data_version(self) -> int:
-        """A number that changes when another connection has written."""
-        return int(self._fetch("PRAGMA data_version")[0])
+    def data_version(self) -> tuple[int, int]:
+        """Numbers that change when another connection has written."""
+        return self._connections, int(self._fetch("PRAGMA data_version")[0])
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -173,38 +200,50 @@ class SqliteStore:
             yield change
             change.finish()
 
-    def vacuum(self) -> None:
-        """Erase deleted rows and former keys from SQLite's write-ahead log.
+    def erase(self) -> str:
+        """Erase deleted rows and former keys from SQLite's write-ahead log, and from the file what they replaced.
 
-        Raises:
-            UnavailableError: Another process is still reading older pages.
+        SQLite tries the same whenever the last process closes the file.
+
+        Returns:
+            Why deleted data still can be read from the disk, as a sentence; empty if it is erased.
         """
-        if self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")[0]:  # busy
-            raise UnavailableError(
-                "",
-                f"The change is saved, but another process still reads deleted data in SQLite's log beside {self.path}",
-                "the data is erased when that process ends",
-            )
+        try:
+            busy = self._fetch("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+        except UnavailableError as error:
+            return f"{error.problem}. Free disk space or repair the disk; the next use of the gallery then erases them."
+        return "Another process still reads them; they are erased when it ends." if busy else ""
 
     def rotate(self, secret: Secret) -> None:
         """Lock with a new secret and a new gallery key: wrap all data keys and encrypt the log again, in one change.
 
         A copy of the former file can still be opened with the former secret.
+
+        Raises:
+            UnavailableError: The file cannot be written. The former secret opens it; if the disk failed while the
+                change was written, the new one may after a crash.
         """
         gallery_key = new_key()
         rows = RowCodec(self._context, Keys.of(gallery_key), str(self.path))
         lock = wrap_key(gallery_key, secret, self._context)
-        with self._transaction() as database:
-            change = SqliteTransaction(database, rows, self.header())
-            change.re_encrypt(self._rows, list(self.events()))
-            database.execute("UPDATE header SET lock = ? WHERE id = 1", (lock,))
-            change.log([Event.now("rotated")])
-            change.finish()
+        try:
+            with self._transaction() as database:
+                change = SqliteTransaction(database, rows, self.header())
+                change.re_encrypt(self._rows, list(self.events()))
+                database.execute("UPDATE header SET lock = ? WHERE id = 1", (lock,))
+                change.log([Event.now("rotated")])
+                change.finish()
+        except UnavailableError as error:
+            raise UnavailableError(
+                "",
+                f"The former secret still opens the gallery, because {error.problem}",
+                "keep both secrets, free disk space or repair the disk, and try again",
+            ) from error
         self._rows, self._lock = rows, lock
-        self.vacuum()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._require_writable()
         with translate_errors(self.path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -214,6 +253,21 @@ class SqliteStore:
                 if self._database.in_transaction:  # SQLite itself rolls back when the disk is full
                     self._database.execute("ROLLBACK")
                 raise
+
+    def _require_writable(self) -> None:
+        """Connect again if the file could not be written at the last connection."""
+        if self._writable:
+            return
+        # Closed first, because closing a file drops the locks of all connections of this process to it.
+        self._database.close()
+        self._database, self._writable = connect_for_reading(self.path)
+        self._connections += 1
+        if not self._writable:
+            raise UnavailableError(
+                f"{self.path} to be writable",
+                "that it can only be read, because the disk is full, read-only or not yours",
+                "free disk space or make it writable; people can be searched for meanwhile",
+            )
 
     def _migrate(self) -> None:
         if self._fetch("PRAGMA user_version") == (len(MIGRATIONS),):
@@ -237,7 +291,7 @@ class SqliteStore:
 
 def required_secret(path: Path) -> str:
     """The kind of secret that a gallery needs: `plain`, `key file` or `passphrase`. Raises like `SqliteStore.open`."""
-    database = _open_existing(path)
+    database, _ = _open_existing(path)
     try:
         return lock_kind(_read_outer_header(database, path)[1], str(path))
     finally:
@@ -248,7 +302,7 @@ def is_gallery(path: Path) -> bool:
     """Whether there is a gallery. One whose creation was interrupted does not count."""
     if not path.exists():
         return False
-    database = connect(path)
+    database, _ = connect_for_reading(path)
     try:
         with translate_errors(path):
             return schema_version(database) != 0
@@ -256,10 +310,10 @@ def is_gallery(path: Path) -> bool:
         database.close()
 
 
-def _open_existing(path: Path) -> sqlite3.Connection:
+def _open_existing(path: Path) -> tuple[sqlite3.Connection, bool]:
     if not path.is_file():
         raise NoGalleryError.at(path)
-    return connect(path)
+    return connect_for_reading(path)
 
 
 def _read_outer_header(database: sqlite3.Connection, path: Path) -> tuple[SealContext, object]:

@@ -38,16 +38,69 @@ def connect(path: Path) -> sqlite3.Connection:
     with translate_errors(path):
         database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA secure_delete = ON")  # overwrites deleted rows with zeros: keys must be erased
-            database.execute("PRAGMA temp_store = MEMORY")
-            database.execute("PRAGMA trusted_schema = OFF")
-            _check_kind(database, path)
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # syncs the write-ahead log at every commit
+            _prepare(database, path)
         except BaseException:
             database.close()
             raise
     return database
+
+
+def connect_for_reading(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open a file that perhaps cannot be written, because it is on read-only media or the disk is full.
+
+    Returns:
+        The connection, and whether it can write. One that cannot does not see what other processes write later.
+
+    Raises:
+        InvalidArgumentError: It is another database.
+        UnavailableError: It cannot be opened, or a newer edgefr has written it.
+    """
+    try:
+        return connect(path), True
+    except UnavailableError as error:
+        if not isinstance(error.__cause__, sqlite3.OperationalError) or "locked" in str(error.__cause__):
+            raise
+        with translate_errors(path):
+            return _connect_without_shared_memory(path, error)
+
+
+def _connect_without_shared_memory(path: Path, obstacle: UnavailableError) -> tuple[sqlite3.Connection, bool]:
+    """As `connect_for_reading`, where SQLite cannot create its shared memory, which is a file; `obstacle` says why."""
+    log = Path(f"{path}-wal")
+    # The last way keeps that memory in this process, which locks out all others.
+    ways = [("mode=ro", "NORMAL", False), ("mode=rw", "EXCLUSIVE", True)]
+    if not log.exists() or log.stat().st_size == 0:  # this way ignores changes that are only in SQLite's log
+        ways.insert(0, ("mode=ro&immutable=1", "NORMAL", False))
+    for options, locking, writable in ways:
+        name = f"{path.absolute().as_uri()}?{options}"
+        database = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute(f"PRAGMA locking_mode = {locking}")
+            _prepare(database, path, writable)
+        except BaseException as error:
+            database.close()
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
+        else:
+            return database, writable
+    if len(ways) == 2:
+        raise UnavailableError(
+            f"the changes in {log}, which belongs to {path}, to be readable",
+            "a folder that cannot be written",
+            "copy both files to a folder that can be written",
+        ) from obstacle
+    raise obstacle
+
+
+def _prepare(database: sqlite3.Connection, path: Path, writable: bool = True) -> None:
+    """Set up a connection and check what the file is."""
+    database.execute("PRAGMA secure_delete = ON")  # overwrites deleted rows with zeros: keys must be erased
+    database.execute("PRAGMA temp_store = MEMORY")
+    database.execute("PRAGMA trusted_schema = OFF")
+    _check_kind(database, path)
+    if writable:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # syncs the write-ahead log at every commit
 
 
 def schema_version(database: sqlite3.Connection) -> int:
@@ -82,7 +135,8 @@ def _check_kind(database: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Raise UnavailableError if the file is locked or cannot be read or written, DamagedError if it is damaged."""
+    """Raise UnavailableError if the file is locked, closed or cannot be read or written, DamagedError if it is
+    damaged."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -92,5 +146,7 @@ def translate_errors(path: Path) -> Iterator[None]:
             found = f"{path} cannot be read or written: {error}"
             fix = "check the path, its permissions and the free disk space"
         raise UnavailableError("", found, fix) from error
+    except sqlite3.ProgrammingError as error:
+        raise UnavailableError(f"{path} to be open", "that it is closed", "open it again") from error
     except sqlite3.Error as error:
         raise damaged(str(path)) from error

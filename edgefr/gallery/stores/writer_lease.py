@@ -74,11 +74,20 @@ class WriterLease:
                 self._release()
             raise
         else:
-            self._release()
+            self._release_after_success()
         finally:
             if self._number is not None:
                 self._abandoned.add(self._number)
             self._number = self._pending = None
+
+    def _release_after_success(self) -> None:
+        """Release the lease of a change that is made. A lease that cannot be deleted expires, and the next writer then
+        recovers its pending write, which changes nothing, unless it is an import: that fails and is undone."""
+        try:
+            self._release()
+        except UnavailableError:
+            if self._pending is not None and self._pending.whole:
+                raise
 
     def begin(self, pending: PendingWrite) -> None:
         """Record in the lease what the change is about."""

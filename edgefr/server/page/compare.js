@@ -60,7 +60,7 @@ async function compare() {
   form.append("first", photos[0]);
   form.append("second", photos[1]);
   try {
-    const verdict = await request("/api/compare", { method: "POST", form, seconds: 60 });
+    const verdict = await request("/api/compare", { method: "POST", form, seconds: 120 });
     if (current !== comparison) return undefined;
     showMessage(message, "");
     showResult(verdict);
@@ -87,7 +87,7 @@ function showResult(verdict) {
 /** Similarities from 0 to 1. Those of strangers are around 0, so negative ones are shown as 0. */
 function showScale(find, { similarity, threshold, same }) {
   const [value, limit] = [similarity, threshold].map((number) => 100 * Math.min(Math.max(number, 0), 1));
-  find(".value").textContent = similarity.toFixed(3);
+  find(".value").textContent = similarity.toFixed(2);
   find(".limit").textContent = `threshold ${threshold.toFixed(2)}`;
   find(".dot").style.left = `${value}%`;
   find(".dot").classList.add(same ? "same" : "different");
@@ -96,12 +96,12 @@ function showScale(find, { similarity, threshold, same }) {
     find(selector).style.left = `${at}%`;
     find(selector).style.transform = `translateX(-${at}%)`; // keeps the text within the scale at both ends
   }
-  const label = `Similarity ${similarity.toFixed(3)} on a scale from 0 to 1; the threshold is ${threshold.toFixed(2)}`;
+  const label = `Similarity ${similarity.toFixed(2)} on a scale from 0 to 1; the threshold is ${threshold.toFixed(2)}`;
   find(".scale").setAttribute("aria-label", label);
 }
 
 function meaning({ same, similarity, threshold, fmr }) {
-  const position = `Similarity ${similarity.toFixed(3)} is ${same ? "not below" : "below"} the threshold of ${threshold.toFixed(2)}`;
+  const position = `Similarity ${similarity.toFixed(2)} is ${same ? "not below" : "below"} the threshold of ${threshold.toFixed(2)}`;
   if (!fmr) return `${position}.`;
   return `${position}, which about 1 in ${Math.round(1 / fmr).toLocaleString()} pairs of different people reach.`;
 }

@@ -1,5 +1,5 @@
 // Enrolment of a face in view, of one that has just left, or of a photograph.
-import { countImages, create, poll, request, showMessage } from "./server.js";
+import { ask, countImages, create, poll, request, showMessage } from "./server.js";
 import { loadPeople } from "./people.js";
 
 const MAX_BYTES = 20 << 20; // the limit of the server, checked before the upload
@@ -83,7 +83,7 @@ function createOption(track) {
 
 function updateOption(option, face) {
   const texts = {
-    known: [face.name, `similarity ${face.similarity.toFixed(2)}`],
+    known: [face.name, face.similarity === null ? "recognised" : `similarity ${face.similarity.toFixed(2)}`],
     unknown: ["Unknown", "not enrolled"],
   }[face.state] ?? ["Checking…", "please wait"];
   [option.querySelector("strong"), option.querySelector(".muted")].forEach((element, index) => {
@@ -124,13 +124,34 @@ function showPhoto(url, text) {
   photoOption.classList.toggle("selected", Boolean(url));
 }
 
-/** Send the photograph, or the number of the selected face. */
-function send(name, track) {
-  if (!photo) return request("/api/people", { method: "POST", json: { name, track }, seconds: 30 });
+/** Send the photograph, or the number of the selected face; `confirm` says that a person has answered the doubts. */
+function send(name, track, confirm) {
+  if (!photo) return request("/api/people", { method: "POST", json: { name, track, confirm }, seconds: 30 });
   const form = new FormData();
   form.append("name", name);
   form.append("photo", photo);
-  return request("/api/people/photograph", { method: "POST", form, seconds: 60 });
+  form.append("confirm", confirm);
+  return request("/api/people/photograph", { method: "POST", form, seconds: 120 });
+}
+
+/** Send, and ask if the server doubts that the face is that of the person; null if the answer is no. */
+async function sendOrAsk(name, track) {
+  try {
+    return await send(name, track, false);
+  } catch (error) {
+    if (!error.content?.pictures) throw error;
+    document.getElementById("doubt-reasons").replaceChildren(...error.content.doubts.map((doubt) => create("p", "", doubt)));
+    document.getElementById("doubt-pictures").replaceChildren(...error.content.pictures.map(createFigure));
+    return (await ask("doubt", `Is this ${name}?`)) ? send(name, track, true) : null;
+  }
+}
+
+function createFigure({ title, picture }) {
+  const figure = create("figure");
+  const image = picture ? create("img", "thumbnail") : create("span", "thumbnail plus", "no picture");
+  if (picture) Object.assign(image, { src: picture, alt: "" });
+  figure.append(image, create("figcaption", "", title));
+  return figure;
 }
 
 async function enrol(event) {
@@ -143,7 +164,11 @@ async function enrol(event) {
   const button = event.target.querySelector("button");
   button.disabled = true;
   try {
-    const done = await send(nameField.value, Number(selected?.value));
+    const done = await sendOrAsk(nameField.value, Number(selected?.value));
+    if (!done) {
+      showMessage(message, "Nobody was enrolled.");
+      return;
+    }
     showMessage(message, [`Enrolled ${done.name} with ${countImages(done.images)}.`, ...done.doubts]);
     nameField.value = "";
     if (selected) selected.checked = false;

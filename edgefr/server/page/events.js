@@ -64,7 +64,7 @@ function texts(event) {
 function createItem(event) {
   const [subject, text] = texts(event);
   const [kind, symbol] = event.what === "source" ? ["source", "!"] : event.name ? ["known", initials(event.name)] : ["unknown", "?"];
-  const similarity = event.what === "identified" ? ` · similarity ${event.similarity.toFixed(2)}` : "";
+  const similarity = event.what === "identified" && event.similarity !== null ? ` · similarity ${event.similarity.toFixed(2)}` : "";
   const item = create("li", kind);
   item.dataset.what = event.what;
   item.dataset.name = folded(event.name ?? "");

@@ -5,6 +5,7 @@ import { startEvents } from "./events.js";
 import { startFaces } from "./enrol.js";
 import { loadPeople, startPeople } from "./people.js";
 import { startCompare } from "./compare.js";
+import { startAccount } from "./account.js";
 
 const main = document.querySelector("main");
 const login = document.getElementById("login");
@@ -12,11 +13,19 @@ const views = document.getElementById("views");
 const offline = document.getElementById("offline");
 const NARROW = matchMedia("(max-width: 60rem)"); // as in page.css
 
+const account = document.getElementById("open-account");
+
 function setSignedIn(isSignedIn) {
   const wasSignedIn = !main.hidden;
-  main.hidden = views.hidden = !isSignedIn;
+  main.hidden = views.hidden = account.hidden = !isSignedIn;
   login.hidden = isSignedIn;
   if (!isSignedIn && wasSignedIn) document.getElementById("token").focus();
+}
+
+/** A viewer sees no forms that the server would refuse. */
+function setRole(role) {
+  document.body.dataset.role = role;
+  if (role === "viewer" && main.dataset.view === "compare") location.hash = "#live";
 }
 
 async function signIn(token) {
@@ -24,6 +33,8 @@ async function signIn(token) {
     await request("/api/login", { method: "POST", json: { token } });
     login.reset();
     showMessage(document.getElementById("login-message"), "");
+    const state = await request("/api/state");
+    setRole(state.role);
     setSignedIn(true);
   } catch (error) {
     setSignedIn(false);
@@ -31,9 +42,9 @@ async function signIn(token) {
   }
 }
 
-/** Take the token out of the address, so that it does not stay there; null without one. */
+/** Take the code or token out of the address, so that it does not stay there; null without one. */
 function takeToken() {
-  const found = /^#token=(.+)$/.exec(location.hash);
+  const found = /^#(?:code|token)=(.+)$/.exec(location.hash);
   if (!found) return null;
   history.replaceState(null, "", location.pathname);
   try {
@@ -81,6 +92,7 @@ const live = startLive();
 await followAddress();
 poll(2, async () => {
   const state = await request("/api/state");
+  setRole(state.role);
   setSignedIn(true);
   live.update(state);
   if (state.people !== people) {
@@ -92,3 +104,4 @@ startFaces((scene) => live.resize(scene));
 startEvents();
 startPeople();
 startCompare();
+startAccount(() => setSignedIn(false));

@@ -1,5 +1,5 @@
 // The enrolled people: a list with a filter, other names, and removal.
-import { countImages, folded, request, showMessage } from "./server.js";
+import { ask, countImages, folded, request, showMessage } from "./server.js";
 import { initials } from "./events.js";
 
 const MAX_PEOPLE = 200; // the filter finds the others
@@ -86,15 +86,4 @@ async function rename(name, button) {
 async function remove(name, button) {
   if (!(await ask("confirm", `Remove ${name}?`))) return;
   await change(name, button, { method: "DELETE" }, `${name} has been removed.`);
-}
-
-/** Whether a dialog is left with "yes". */
-function ask(id, title) {
-  const dialog = document.getElementById(id);
-  document.getElementById(`${id}-title`).textContent = title;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
 }

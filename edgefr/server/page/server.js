@@ -1,10 +1,11 @@
 // Requests to the server, polling, and messages about their results.
 
-/** A request that was refused (`status`) or not answered (status 0); the message is a sentence for the user. */
+/** A request that was refused (`status`, `content`) or not answered (status 0); the message is a sentence for the user. */
 export class RequestError extends Error {
-  constructor(status, message) {
+  constructor(status, message, content = null) {
     super(message);
     this.status = status;
+    this.content = content;
   }
 }
 
@@ -32,7 +33,7 @@ export async function request(path, { method = "GET", json, form, seconds = 10 }
     throw new RequestError(0, "The server does not answer. Try again in a moment.");
   }
   setConnection(response.status === 401 ? "locked" : "online");
-  if (!response.ok) throw new RequestError(response.status, errorText(content, response));
+  if (!response.ok) throw new RequestError(response.status, errorText(content, response), content);
   return content;
 }
 
@@ -74,6 +75,17 @@ export const folded = (text) => text.normalize("NFD").replace(/\p{Mark}/gu, "").
 
 /** "1 image" or "2 images". */
 export const countImages = (count) => `${count} ${count === 1 ? "image" : "images"}`;
+
+/** Whether a dialog is left with "yes". */
+export function ask(id, title) {
+  const dialog = document.getElementById(id);
+  document.getElementById(`${id}-title`).textContent = title;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
 
 /** A new element with a class and text. */
 export function create(tag, className, text = "") {

@@ -119,3 +119,25 @@ def test_a_malformed_lease_is_refused(board: Board) -> None:
         lease_on(board, exclusive=True).hold(unexpected, WAIT),
     ):
         pass
+
+
+class FullBoard(Board):
+    """Refuses to delete anything, as a server whose disk is full."""
+
+    def delete_lease(self, number: int) -> None:
+        raise UnavailableError("", "The disk is full", "free space")
+
+
+def test_a_change_is_made_although_its_lease_cannot_be_deleted() -> None:
+    board = FullBoard()
+    lease = lease_on(board)
+    with lease.hold(unexpected, WAIT):
+        lease.begin(PendingWrite(1, 1))
+    assert len(board.stored) == 1  # it expires
+
+
+def test_an_import_whose_lease_cannot_be_deleted_is_not_acknowledged() -> None:
+    """The next writer undoes it."""
+    lease = lease_on(FullBoard())
+    with pytest.raises(UnavailableError, match="disk is full"), lease.hold(unexpected, WAIT):
+        lease.begin(PendingWrite(1, 5, whole=True))
