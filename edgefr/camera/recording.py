@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgefr.camera.overlay import draw_faces
 from edgefr.camera.session import Listener
 from edgefr.camera.watcher import FrameResult
 from edgefr.errors import UnavailableError
+from edgefr.io.private_files import make_folder, open_private
 from edgefr.types import Image
 
 FPS = 10.0
@@ -54,10 +56,8 @@ class Mp4Recorder(Listener):
         path = self._path.absolute()  # FFmpeg takes what precedes a colon in a relative path for a protocol
         fix = "name an .mp4 file in a folder that you can write to"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            if path.is_file():  # not a pipe or a device
-                path.chmod(0o600)
+            make_folder(path.parent, private=True)
+            os.close(open_private(path, os.O_WRONLY))
         except OSError as error:
             raise UnavailableError(f"to record into {self._path}", str(error.strerror), fix) from error
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import threading
 import urllib.request
 from collections import deque
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from edgefr.camera.base import redact_url
 from edgefr.camera.session import Document, Listener
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
+from edgefr.io.private_files import open_private
 
 QUEUE_SIZE = 1000
 """Number of events that wait at most."""
@@ -45,9 +45,7 @@ class JsonLinesFile(JsonLinesSink):
     def __init__(self, path: Path) -> None:
         """Open or create the file; raises UnavailableError if it cannot be written."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.fchmod(descriptor, 0o600)
+            descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise UnavailableError(f"to write events to {path}", str(error.strerror), "choose another file") from error
         super().__init__(os.fdopen(descriptor, "a", encoding="utf-8"))
