@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgefr.camera.event_file import JsonLinesFile
 from edgefr.camera.recording import Mp4Recorder
-from edgefr.camera.sinks import JsonLinesFile
 from edgefr.camera.snapshot import SnapshotFile
 from edgefr.camera.watcher import FrameResult
 from edgefr.detection.base import Face
@@ -46,7 +46,7 @@ def record(path: Path) -> None:
 
 
 def events(path: Path) -> None:
-    file = JsonLinesFile(path)
+    file = JsonLinesFile(path, pytest.fail)
     file.send({"what": "left"})
     file.close()
 
