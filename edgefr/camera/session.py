@@ -106,8 +106,9 @@ class Session:
             raise UnavailableError(
                 f"frames from {self.source.name}", f"none: {self._reader.ended}", "check the camera or the stream"
             )
-        if not self.source.live and self._faults.first is not None:
-            raise self._faults.first
+        fault = self._faults.first or self.watcher.faults.first
+        if not self.source.live and fault is not None:
+            raise fault
 
     def stop(self) -> None:
         """End after the current frame. Other threads and signal handlers may call this."""
@@ -126,9 +127,10 @@ class Session:
         """Recognise the people in a frame; None if a server or a device is unavailable and the source is live."""
         if not self.source.live:
             return self.watcher.process(frame)
+        results: list[FrameResult] = []
         with self._faults.catch("frames cannot be processed", (UnavailableError,)):
-            return self.watcher.process(frame)
-        return None
+            results.append(self.watcher.process(frame))
+        return results[0] if results else None
 
     def _show(self, result: FrameResult) -> None:
         self._send_events(result.events)

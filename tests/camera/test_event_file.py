@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefr.camera import event_file
+from edgefr.camera import event_file, recording
 from edgefr.camera.base import Frame
 from edgefr.camera.event_file import JsonLinesFile, JsonLinesSink
 from edgefr.camera.recording import Mp4Recorder
@@ -57,11 +57,11 @@ def test_a_recording_is_as_long_as_its_source_without_gaps_over_a_minute(
     """Frames at irregular times, one larger than the others, and an hour without any; the name has a colon."""
     path = tmp_path / "12:30.mp4"
     monkeypatch.chdir(tmp_path)
-    recording = Mp4Recorder(Path(path.name))
+    recorder = Mp4Recorder(Path(path.name))
     for at in (0.0, 0.3, 0.31, 2.0):
-        recording.show(FrameResult(frame(at), (), ()))
-    recording.show(FrameResult(Frame(np.zeros((720, 1280, 3), np.uint8), 3600.0), (), ()))
-    recording.close()
+        recorder.show(FrameResult(frame(at), (), ()))
+    recorder.show(FrameResult(Frame(np.zeros((720, 1280, 3), np.uint8), 3600.0), (), ()))
+    recorder.close()
     read = cv2.VideoCapture(str(path))
     seconds = read.get(cv2.CAP_PROP_FRAME_COUNT) / read.get(cv2.CAP_PROP_FPS)
     read.release()
@@ -73,6 +73,21 @@ def test_a_recording_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnavailableError, match=r"Name an \.mp4 file in a folder that you can write to"):
         Mp4Recorder(tmp_path / "file" / "a.mp4").show(FrameResult(frame(0), (), ()))
+
+
+def test_a_recording_on_a_full_disk_ends_and_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "film.mp4"
+    recorder = Mp4Recorder(path)
+    for number in range(20):
+        recorder.show(FrameResult(frame(number / 10), (), ()))
+    monkeypatch.setattr(recording, "MIN_FREE_BYTES", 1 << 60)
+    for number in range(20, 25):
+        with pytest.raises(UnavailableError, match=r"free space to record .* the recording ends after 2 s"):
+            recorder.show(FrameResult(frame(number / 10), (), ()))
+    read = cv2.VideoCapture(str(path))
+    assert read.get(cv2.CAP_PROP_FRAME_COUNT) == 20
+    read.release()
+    recorder.close()
 
 
 @pytest.fixture
