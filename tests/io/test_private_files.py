@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,19 +111,9 @@ def test_a_pipe_keeps_its_permissions(tmp_path: Path) -> None:
     assert mode(pipe) == 0o666
 
 
-def test_writing_changes_no_umask_of_other_threads(tmp_path: Path) -> None:
-    """A file that another thread makes meanwhile must have the mode that its own umask gives."""
-    os.umask(0o077)
-    stopped = threading.Event()
-
-    def keep_writing() -> None:
-        while not stopped.is_set():
-            write(tmp_path / "other.txt")
-
-    thread = threading.Thread(target=keep_writing)
-    thread.start()
-    for number in range(300):
-        (tmp_path / str(number)).touch()
-    stopped.set()
-    thread.join()
-    assert {mode(tmp_path / str(number)) for number in range(300)} == {0o600}
+@pytest.mark.parametrize("private", [True, False])
+def test_writing_changes_no_umask(private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A umask belongs to the whole process: a file that another thread makes meanwhile would get the wrong mode."""
+    monkeypatch.setattr(os, "umask", pytest.fail)
+    write(tmp_path / "a.txt", private)
+    assert mode(tmp_path / "a.txt") == (0o600 if private else 0o666)
