@@ -13,7 +13,7 @@ from edgefr.camera.frame_detector import FrameDetector
 from edgefr.camera.identity import Identity, State
 from edgefr.camera.tracking import TRACK_TIMEOUT_S, Tracker
 from edgefr.detection.base import Face
-from edgefr.errors import EdgefrError, UnavailableError, WrongModelError
+from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace
@@ -137,8 +137,7 @@ class Watcher:
             present = [self._follow(number, face, frame.at) for number, face in tracked]
             certain = [track for track in present if track.since <= detected.upright_at]
             events += [*self._identify(certain, frame), *self.end_tracks(frame.at)]
-            with self.faults.catch("matches are not written into the log of the gallery", (EdgefrError,)):
-                self.identifier.log_matches([e.name for e in events if e.what == "identified" and e.name], "camera")
+            self.identifier.log_matches([e.name for e in events if e.what == "identified" and e.name], "camera")
             return FrameResult(frame, tuple(_tracked_face(track) for track in present), tuple(events))
 
     def end_tracks(self, now: float) -> list[TrackEvent]:
