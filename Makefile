@@ -2,6 +2,7 @@
 # make test    check style and types, run tests   make bench   measure the figures of the documents
 # make lint    check style and types              make gpu     build and measure engines on a GPU
 # make stores  test galleries on Milvus           make soak    kill writers of galleries, fill their disk
+# make lock    write requirements-test.txt
 # Every target creates the virtual environment .venv if it is missing; nothing else needs to be installed.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export EDGEFR_SHARED
 # Processes that run tests, each with one thread of torch, so that they do not compete for cores.
 WORKERS ?= 2
 
-.PHONY: demo test lint docs bench soak stores gpu clean
+.PHONY: demo test lint lock docs bench soak stores gpu clean
 
 demo: .venv/demo
 	./demo.sh
@@ -49,13 +50,30 @@ export/artifacts/first.onnx: | .venv/test
 export/artifacts/arcface.onnx: | .venv/test
 	$(BIN)/edgefr export $(EDGEFR_SHARED)/data/weights/arcface-mobilefacenet/mobilefacenet.pt -o $@
 
-.venv/demo: pyproject.toml constraints.txt
+lock: .venv/bin/pip
+	$(BIN)/python .ci/lock.py
+
+.venv/bin/pip:
 	$(PYTHON) -m venv .venv
+
+.venv/demo: pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo]'
 	touch $@
 
-.venv/test: .venv/demo
+# Where requirements-test.txt fits, every file but that of torch is checked against its SHA-256.
+LOCK := $(shell $(PYTHON) -c 'import platform as p, sys; \
+	fits = (p.system(), p.machine(), sys.version_info[:2], p.libc_ver()[0]) == ("Linux", "x86_64", (3, 11), "glibc"); \
+	print("requirements-test.txt" if fits else "")')
+
+.venv/test: pyproject.toml constraints.txt $(LOCK) | .venv/bin/pip
+ifneq ($(LOCK),)
+	$(BIN)/pip install --quiet --require-hashes --only-binary :all: --requirement $(LOCK)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+else
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,demo,dev]'
+endif
+	touch .venv/demo
 	-$(MAKE) .venv/tritonserver
 	-$(MAKE) .venv/nginx
 	touch $@

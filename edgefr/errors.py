@@ -67,6 +67,10 @@ class WrongModelError(EdgefrError):
     """A model, a detector or a precision does not fit the data it is used with."""
 
 
+class NoThresholdError(WrongModelError):
+    """No calibrated threshold of a model is strict enough for the size of a gallery."""
+
+
 class LockedError(EdgefrError):
     """A gallery cannot be opened with the given key or passphrase."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
+from edgefr.errors import InvalidArgumentError
 from edgefr.io.photo import MAX_PIXELS, MIN_SIDE
 from edgefr.types import Image
 
@@ -55,6 +56,20 @@ class Source(Protocol):
             EdgefrError: The source can never be read.
         """
         ...
+
+
+def split_url(url: str, expected: str, option: str) -> SplitResult:
+    """Take a URL of an option apart.
+
+    Raises:
+        InvalidArgumentError: It is malformed. It is not quoted, because it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # checks the number
+    except ValueError as error:
+        raise InvalidArgumentError(expected, "a malformed URL", f"correct {option}") from error
+    return parts
 
 
 def redact_url(url: str) -> str:

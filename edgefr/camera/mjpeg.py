@@ -1,8 +1,4 @@
-"""MJPEG over HTTP (multipart/x-mixed-replace), with limits on time and memory.
-
-FFmpeg's reader trusts the length in the header of each part, which many cameras send wrong. This one ignores the
-headers and finds every picture by the markers at the beginning and the end of a JPEG.
-"""
+"""MJPEG over HTTP (multipart/x-mixed-replace), with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -18,14 +14,13 @@ import cv2
 import numpy as np
 
 from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, has_usable_size, redact_url, without_user
+from edgefr.camera.picture_splitter import PictureSplitter
 from edgefr.errors import UnreadableImageError
 from edgefr.io.opencv import silence_opencv
 from edgefr.io.photo import MAX_PIXELS
 from edgefr.io.picture_header import read_header
 from edgefr.types import Image
 
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-MAX_JPEG_BYTES = 16 << 20
 CHUNK_BYTES = 64 << 10
 MAX_GARBAGE_BYTES = 64 << 20
 """Bytes without a picture after which a stream counts as disconnected."""
@@ -55,11 +50,10 @@ def read_pictures(stream: IO[bytes]) -> Iterator[Image]:
     Raises:
         DisconnectedError: There was no picture for too many bytes or too long.
     """
-    buffer, garbage, last = bytearray(), 0, time.monotonic()
+    splitter, garbage, last = PictureSplitter(), 0, time.monotonic()
     while chunk := _read_available(stream):
-        buffer += chunk
         garbage += len(chunk)
-        for data in _take_pictures(buffer):
+        for data in splitter.feed(chunk):
             image = _decode(data)
             if image is not None:
                 garbage, last = 0, time.monotonic()
@@ -82,23 +76,6 @@ def _read_available(stream: IO[bytes]) -> bytes:
     """The bytes that have arrived, at most CHUNK_BYTES; `read` would wait for all of them."""
     data: bytes = getattr(stream, "read1", stream.read)(CHUNK_BYTES)
     return data
-
-
-def _take_pictures(buffer: bytearray) -> Iterator[bytes]:
-    """Take every complete picture out of `buffer`, and drop what cannot be the beginning of one."""
-    while True:
-        start = buffer.find(JPEG_START)
-        if start < 0:
-            del buffer[: -len(JPEG_START) + 1]
-            return
-        del buffer[:start]
-        end = buffer.find(JPEG_END, len(JPEG_START))
-        if end < 0:
-            if len(buffer) > MAX_JPEG_BYTES:
-                buffer.clear()
-            return
-        yield bytes(buffer[: end + len(JPEG_END)])
-        del buffer[: end + len(JPEG_END)]
 
 
 def _decode(data: bytes) -> Image | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
+from uuid import uuid4
 
 from edgefr.camera.base import Frame, Source
+from edgefr.camera.faults import Faults
 from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
 from edgefr.camera.watcher import FrameResult, TrackEvent, Watcher
 from edgefr.errors import UnavailableError
 
 Document = dict[str, Any]
-"""An event for JSON, as `event_document` and `source_document` make it."""
+"""An event for JSON, as `event_document` and `source_document` make it. Its `id` is unique, so that a receiver that
+gets an event twice can tell."""
 
 
 class Listener:
@@ -42,7 +45,13 @@ class Session:
     """
 
     def __init__(
-        self, source: Source, watcher: Watcher, listeners: Sequence[Listener], real_time: bool, once: bool = False
+        self,
+        source: Source,
+        watcher: Watcher,
+        listeners: Sequence[Listener],
+        real_time: bool,
+        once: bool = False,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare to watch.
 
@@ -52,6 +61,7 @@ class Session:
             listeners: Receive frames and events, in this order.
             real_time: Play a recording at its own speed; otherwise watch every frame of it.
             once: End when a live source is disconnected; otherwise reconnect.
+            warn: Called with a sentence when a listener or the watcher begins to fail, and when it works again.
         """
         self.source, self.watcher, self._listeners = source, watcher, listeners
         self._real_time = real_time
@@ -62,6 +72,7 @@ class Session:
             else None
         )
         self._sending = threading.Lock()
+        self._faults = Faults(warn)
         self.frames = 0
         self.seconds = 0.0
 
@@ -71,21 +82,21 @@ class Session:
         return 0 if self._reader is None else self._reader.missed
 
     def run(self) -> None:
-        """Watch the source.
+        """Watch the source. A listener that fails misses frames and events, and nothing else ends because of it.
 
         Raises:
             UnavailableError: A live source that is read once is not available.
-            EdgefrError: The source can never be read, or a listener fails.
+            EdgefrError: The source can never be read, the model fails, or something has failed while a recording was
+                watched, which is told at its end.
         """
         start = time.monotonic()
         try:
             for frame in self._frames():
-                result = self.watcher.process(frame)
+                result = self._process(frame)
                 self.frames += 1
                 self.seconds = time.monotonic() - start
-                self._send_events(result.events)
-                for listener in self._listeners:
-                    listener.show(result)
+                if result is not None:
+                    self._show(result)
                 if self._stopped.is_set():
                     break
         finally:
@@ -95,6 +106,9 @@ class Session:
             raise UnavailableError(
                 f"frames from {self.source.name}", f"none: {self._reader.ended}", "check the camera or the stream"
             )
+        fault = self._faults.first or self.watcher.faults.first
+        if not self.source.live and fault is not None:
+            raise fault
 
     def stop(self) -> None:
         """End after the current frame. Other threads and signal handlers may call this."""
@@ -109,6 +123,21 @@ class Session:
             play_in_real_time(self.source, self._stopped, self._end_tracks) if self._real_time else self.source.frames()
         )
 
+    def _process(self, frame: Frame) -> FrameResult | None:
+        """Recognise the people in a frame; None if a server or a device is unavailable and the source is live."""
+        if not self.source.live:
+            return self.watcher.process(frame)
+        results: list[FrameResult] = []
+        with self._faults.catch("frames cannot be processed", (UnavailableError,)):
+            results.append(self.watcher.process(frame))
+        return results[0] if results else None
+
+    def _show(self, result: FrameResult) -> None:
+        self._send_events(result.events)
+        for listener in self._listeners:
+            with self._faults.catch(f"frames cannot be shown by {type(listener).__name__}"):
+                listener.show(result)
+
     def _send_events(self, events: Sequence[TrackEvent]) -> None:
         self._send(*(event_document(event, self.source.live) for event in events))
 
@@ -119,7 +148,8 @@ class Session:
         with self._sending:
             for document in documents:
                 for listener in self._listeners:
-                    listener.send(document)
+                    with self._faults.catch(f"events cannot be sent by {type(listener).__name__}"):
+                        listener.send(document)
 
     def _end_tracks(self, now: float) -> None:
         """People are gone, too, while a source gives no frames; `now` is its time, as in `Frame`."""
@@ -129,13 +159,21 @@ class Session:
 def event_document(event: TrackEvent, live: bool) -> Document:
     """An event of a track for JSON, with `at` in ISO 8601 for a live source and `seconds` for a recording."""
     at = iso_time(event.at) if live else None
-    return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3)}
+    return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3), "id": uuid4().hex}
 
 
 def source_document(source: str, condition: str, reason: str) -> Document:
     """A change of the source for JSON; `condition` is "lost", "stalled", "back" or "ended"."""
     at = iso_time(time.time())
-    return {"what": "source", "at": at, "seconds": None, "source": source, "condition": condition, "reason": reason}
+    return {
+        "what": "source",
+        "at": at,
+        "seconds": None,
+        "source": source,
+        "condition": condition,
+        "reason": reason,
+        "id": uuid4().hex,
+    }
 
 
 def iso_time(at: float) -> str:

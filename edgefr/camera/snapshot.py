@@ -25,5 +25,5 @@ class SnapshotFile(Listener):
         if monotonic() - self._written_at < MIN_INTERVAL_S:
             return
         self._written_at = monotonic()
-        with atomic_write(self._path) as temporary:
+        with atomic_write(self._path, private=True) as temporary:
             temporary.write_bytes(encode_jpeg(draw_faces(result)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from edgefr.camera.base import READ_TIMEOUT_S, DisconnectedError, Frame, Source, has_usable_size, redact_url
 from edgefr.camera.mjpeg import MjpegStream
@@ -26,6 +27,8 @@ FOLDER_FPS = 25.0
 PIPELINE = " ! "
 """Links the elements of a GStreamer pipeline."""
 DEVICES = Path("/dev")
+CONVERSIONS = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+"""How OpenCV turns frames with so many channels into RGB."""
 MAX_STEP_BACK_S = 1.0
 """Seconds by which time stamps may go back before they count as started anew, as in films that were joined."""
 
@@ -206,10 +209,25 @@ def _open_capture(target: int | str, backend: int) -> Iterator[Any]:
 
 
 def _read_frames(capture: Any) -> Iterator[Image]:
-    """The frames of a capture in RGB; those of an implausible size are left out."""
+    """The frames of a capture in RGB; those of an implausible size are left out. A frame that OpenCV cannot decode ends
+    the capture, as its end does."""
     while True:
-        good, bgr = capture.read()
+        try:
+            good, frame = capture.read()
+        except cv2.error:
+            return
         if not good:
             return
-        if has_usable_size(bgr):
-            yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        image = _to_rgb(frame)
+        if image is not None and has_usable_size(image):
+            yield image
+
+
+def _to_rgb(frame: np.ndarray[Any, Any] | None) -> Image | None:
+    """A frame in RGB. Sources may change to grey, transparency or 16 bits while they run; other kinds give None."""
+    if frame is None or frame.ndim not in (2, 3) or frame.dtype not in (np.uint8, np.uint16):
+        return None
+    if frame.dtype == np.uint16:
+        frame = (frame >> 8).astype(np.uint8)
+    conversion = CONVERSIONS.get(1 if frame.ndim == 2 else frame.shape[2])
+    return None if conversion is None else np.asarray(cv2.cvtColor(frame, conversion), np.uint8)

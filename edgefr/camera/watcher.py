@@ -7,14 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgefr.camera.base import Frame
+from edgefr.camera.fail_closed import FailClosedIdentifier
+from edgefr.camera.faults import Faults
 from edgefr.camera.frame_detector import FrameDetector
 from edgefr.camera.identity import Identity, State
 from edgefr.camera.tracking import TRACK_TIMEOUT_S, Tracker
 from edgefr.detection.base import Face
-from edgefr.errors import WrongModelError
+from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
-from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
+from edgefr.recognition.verifier import EmbeddedFace, FoundFace
 
 MAX_EMBEDDINGS = 4
 """Number of faces of one frame that are embedded; further ones are embedded in the next frames."""
@@ -87,6 +89,7 @@ class Watcher:
         identifier: Gallery and threshold.
         verifier: Detector and recogniser.
         gallery: The gallery of the identifier.
+        faults: The faults that were survived.
         lock: Other threads hold it while they use the verifier, because a detector serves one thread at a time.
     """
 
@@ -98,11 +101,11 @@ class Watcher:
         Args:
             identifier: Detector, recogniser, gallery and threshold.
             rotation: Degrees clockwise by which frames are turned, see `FrameDetector`.
-            log: Called with a sentence when another orientation of the camera is found.
+            log: Called with a sentence when another orientation of the camera is found, and when something begins to
+                fail or works again.
 
         Raises:
-            EdgefrError: The model has no threshold that is strict enough for the gallery, or the tracker is not
-                installed.
+            EdgefrError: The model has no calibrated threshold and none is given, or the tracker is not installed.
         """
         self.identifier = identifier
         self.verifier, self.gallery = identifier.verifier, identifier.gallery
@@ -110,7 +113,9 @@ class Watcher:
         self._detector, self._log = FrameDetector(identifier.verifier.detector, rotation), log
         self._tracker = Tracker()
         self._tracks: dict[int, _Track] = {}
-        self._same = _same_person_threshold(identifier.verifier, identifier.threshold.value)
+        self.faults = Faults(log)
+        self._decisions = FailClosedIdentifier(identifier, log)
+        self._same = _same_person_threshold(identifier)
 
     def process(self, frame: Frame) -> FrameResult:
         """Recognise the people in the next frame.
@@ -170,15 +175,21 @@ class Watcher:
         crops = [FoundFace("frame", track.face, align(frame.image, track.face.landmarks)) for track in due]
         events = []
         for track, face in zip(due, self.verifier.embed(crops), strict=True):
-            identity, before = track.identity, track.identity.name
             if self._is_poor(face):
-                identity.skip(frame.at)
-            elif identity.update(face, frame.at, self.identifier.decide, self._same):
-                if identity.state != "pending":
-                    events.append(_event(identity.state, track, frame.at))
-                elif before is not None:
-                    events.append(replace(_event("lost", track, frame.at), name=before))
+                track.identity.skip(frame.at)
+            else:
+                with self.faults.catch("people are not searched in the gallery", (UnavailableError,)):
+                    events += self._update(track, face, frame.at)
         return events
+
+    def _update(self, track: _Track, face: EmbeddedFace, at: float) -> list[TrackEvent]:
+        """Decide on a track with another view; returns the event of a change."""
+        identity, before = track.identity, track.identity.name
+        if not identity.update(face, at, self._decisions.decide, self._same):
+            return []
+        if identity.state != "pending":
+            return [_event(identity.state, track, at)]
+        return [] if before is None else [replace(_event("lost", track, at), name=before)]
 
     def _is_poor(self, face: EmbeddedFace) -> bool:
         """Whether a face is below the quality limit of the model. A limit of the detector's score is left out: views
@@ -187,12 +198,12 @@ class Watcher:
         return limit is not None and limit.signal != "detector" and bool(self.verifier.quality_warnings([face]))
 
 
-def _same_person_threshold(verifier: Verifier, default: float) -> float:
+def _same_person_threshold(identifier: Identifier) -> float:
     """Half of the threshold for pairs, because a turned head lowers the similarity of two views of one person."""
     try:
-        return verifier.threshold().value / 2
+        return identifier.verifier.threshold().value / 2
     except WrongModelError:  # the user gave a threshold because the model has none
-        return default / 2
+        return identifier.threshold.value / 2
 
 
 def _event(what: str, track: _Track, at: float) -> TrackEvent:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,16 +34,16 @@ from edgefr.cli.options import (
     rotation_degrees,
 )
 from edgefr.cli.output import remark, warn
+from edgefr.cli.watch_outputs import Outputs
 from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from edgefr.camera.session import Document, Listener, Session
+    from edgefr.camera.session import Session
     from edgefr.gallery.base import Gallery
     from edgefr.recognition.verifier import Verifier
     from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
-VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
 PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
 """A password in a URL, or among the properties of a GStreamer pipeline."""
 
@@ -80,6 +78,13 @@ def watch(
     events: Annotated[Path | None, typer.Option(help="Append every event to this file as a line of JSON.")] = None,
     hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL (webhook).")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish every event on mqtt://HOST[:PORT]/TOPIC.")] = None,
+    queue: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which events for --hook and --mqtt wait until they are acknowledged. Default: "
+            "~/.local/share/edgefr/events."
+        ),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Keep the newest frame, with boxes and names, in this JPEG file.")
     ] = None,
@@ -144,9 +149,8 @@ def watch(
         access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
         watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
-        listeners = _listeners(json, events, hook, mqtt, picture, window, record)
-        for listener in listeners:
-            stack.callback(listener.close)
+        outputs = Outputs(json, events, hook, mqtt, queue, picture, window, record)
+        listeners = outputs.open(opened_source.name, stack, _warn)
         page = None
         if web:
             from edgefr.server.web_server import TOKEN_VARIABLES, WebServer
@@ -155,7 +159,7 @@ def watch(
             names, proxies = public_name or (), trusted_proxy or ()
             page = WebServer(watcher, opened_source.name, host, port, tokens, warn, names, proxies)
             listeners.append(stack.enter_context(page))
-        session = Session(opened_source, watcher, listeners, real_time=live or web, once=once)
+        session = Session(opened_source, watcher, listeners, real_time=live or web, once=once, warn=_warn)
         _run(session, None if once else page)
     rate = session.frames / session.seconds if session.seconds else 0.0
     remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
@@ -180,16 +184,6 @@ def _warn(sentence: str) -> None:
     warn(f"edgefr: {sentence}")
 
 
-def _print_person(document: Document) -> None:
-    """Print an event as a sentence."""
-    if document["at"] is None:
-        when = f"{document['seconds']:9.2f} s"
-    else:
-        when = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
-    details = f"similarity {document['similarity']:.3f}, track {document['track']}"
-    print(f"{when}  {document['name'] or 'unknown'} {VERBS[document['what']]} ({details})", flush=True)
-
-
 def _source_name(source: str | None) -> str:
     """The source to watch: SOURCE, or $EDGEFR_SOURCE without it."""
     if source is None and (default := os.environ.get(SOURCE_VARIABLE)):
@@ -207,46 +201,6 @@ def _source_name(source: str | None) -> str:
             f"put SOURCE into ${SOURCE_VARIABLE} instead",
         )
     return source
-
-
-def _listeners(
-    json: bool,
-    events: Path | None,
-    hook: str | None,
-    mqtt: str | None,
-    picture: Path | None,
-    window: bool,
-    record: Path | None,
-) -> list[Listener]:
-    from edgefr.camera.recording import Mp4Recorder
-    from edgefr.camera.session import Listener
-    from edgefr.camera.sinks import JsonLinesFile, JsonLinesSink, mqtt_sink, webhook_sink
-    from edgefr.camera.snapshot import SnapshotFile
-    from edgefr.camera.window import Window
-
-    class Terminal(Listener):
-        def send(self, document: Document) -> None:
-            if document["what"] == "source":
-                _warn(f"{document['source']} is {document['condition']}: {document['reason']}")
-            elif not json:
-                _print_person(document)
-
-    found: list[Listener] = [Terminal()]
-    if json:
-        found.append(JsonLinesSink(sys.stdout))
-    if events is not None:
-        found.append(JsonLinesFile(events))
-    if hook is not None:
-        found.append(webhook_sink(hook, _warn))
-    if mqtt is not None:
-        found.append(mqtt_sink(mqtt, _warn))
-    if picture is not None:
-        found.append(SnapshotFile(picture))
-    if window:
-        found.append(Window())
-    if record is not None:
-        found.append(Mp4Recorder(record))
-    return found
 
 
 def _run(session: Session, page: WebServer | None) -> None:

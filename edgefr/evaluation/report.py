@@ -69,11 +69,13 @@ class HardPair:
 def write_report(path: Path, evaluation: Evaluation, extra: Sequence[Table] = ()) -> None:
     """Write an evaluation as one HTML file, with `extra` tables at its end. Without matplotlib it has no plots.
 
+    Only its owner can read the file, because it shows the faces of the hardest pairs.
+
     Raises:
         UnavailableError: The file cannot be written.
     """
     page = render_page(evaluation, extra)
-    with atomic_write(path) as temporary:
+    with atomic_write(path, private=True) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from edgefr.errors import UnavailableError
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import Event
-from edgefr.gallery.threshold import DEFAULT_FPIR, DecisionThreshold, gallery_threshold
+from edgefr.gallery.threshold import DEFAULT_FPIR, UNREACHABLE, DecisionThreshold, gallery_threshold
 from edgefr.recognition.verifier import EmbeddedFace, Verifier
 from edgefr.types import Floats
 
@@ -151,6 +151,22 @@ class Identifier:
             EdgefrError: The gallery cannot be read, or no threshold is strict enough.
         """
         return self._decide(embedding, self.threshold, top)
+
+    def search_only(self, embedding: Floats, top: int = 5) -> Identification:
+        """The most similar people without a decision, for a gallery that no threshold is strict enough for.
+
+        Args:
+            embedding: (K,) float32 of unit length.
+            top: Number of candidates to return.
+
+        Returns:
+            The candidates. The name is None, and the threshold is one that no similarity reaches.
+
+        Raises:
+            EdgefrError: The gallery cannot be read.
+        """
+        source = f"no calibrated threshold is strict enough for {len(self.gallery):,} people"
+        return self._decide(embedding, DecisionThreshold(UNREACHABLE, None, source), top)
 
     def log_matches(self, names: Sequence[str], detail: str = "") -> None:
         """Write matches into the log of the gallery. If it cannot be written, they are reported by `on_notice`.

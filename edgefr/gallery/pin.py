@@ -22,6 +22,7 @@ from pathlib import Path
 from edgefr.errors import EdgefrError, InvalidArgumentError, UnavailableError
 from edgefr.gallery.address import Address
 from edgefr.io.files import atomic_write, unwritable
+from edgefr.io.private_files import make_folder
 
 FORMAT = "edgefr gallery pins 1"
 PLAIN = "plain"
@@ -210,7 +211,7 @@ class Pin:
     def _write_all(self, pins: dict[str, GalleryState]) -> None:
         assert self.path is not None, "the caller has checked that there are pins"
         galleries = {key: asdict(one) for key, one in sorted(pins.items())}
-        with atomic_write(self.path) as temporary:
+        with atomic_write(self.path, private=True) as temporary:
             temporary.write_text(json.dumps({"format": FORMAT, "galleries": galleries}) + "\n", encoding="utf-8")
 
     @contextmanager
@@ -218,7 +219,7 @@ class Pin:
         """Wait for other processes that write the pins: lock their folder, because the file is replaced."""
         assert self.path is not None, "the caller has checked that there are pins"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent, private=True)
             folder = os.open(self.path.parent, os.O_RDONLY)
         except OSError as error:
             raise unwritable(self.path, error, CHOOSE_PIN) from error

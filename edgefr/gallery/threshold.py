@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgefr.errors import InvalidArgumentError, WrongModelError
+from edgefr.errors import InvalidArgumentError, NoThresholdError, WrongModelError
 from edgefr.manifest import Manifest, Threshold
 from edgefr.recognition.threshold_curve import by_rate, check_similarity, interpolate_threshold
 from edgefr.recognition.verifier import Verifier
 
 DEFAULT_FPIR = 0.01
+
+UNREACHABLE = 2.0
+"""A threshold that no similarity reaches."""
 
 ROUNDING = 1e-9
 """Relative error of a rate, so that an FPIR that needs exactly the strictest calibrated FMR gets it."""
@@ -59,7 +62,8 @@ def gallery_threshold(
 
     Raises:
         InvalidArgumentError: `fpir` is not between 0 and 1, or `given` is not a number.
-        WrongModelError: The model has no threshold that is strict enough.
+        NoThresholdError: None of the model's thresholds is strict enough.
+        WrongModelError: The model has no calibrated threshold.
     """
     if given is not None:
         return DecisionThreshold(check_similarity(given), None, "the command line")
@@ -70,8 +74,9 @@ def gallery_threshold(
     rate = min(needed * (1 + ROUNDING), max(calibrated, default=needed))
     entry = interpolate_threshold(calibrated.values(), rate)
     if entry is None or entry.fmr is None:
+        kind = NoThresholdError if calibrated else WrongModelError
         best = f"is calibrated down to {min(calibrated):g}" if calibrated else "has no calibrated threshold"
-        raise WrongModelError(
+        raise kind(
             "",
             f"No calibrated threshold is strict enough: an FPIR of {fpir:g} over {people:,} people needs an FMR of "
             f"{needed:.2g} or less, and {verifier.model} {best}",

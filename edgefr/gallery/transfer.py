@@ -47,7 +47,7 @@ def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, on_progress
         UnavailableError: The file cannot be written, or the gallery was rebuilt during the export.
     """
     context, key, names, binding = SealContext.new(), new_key(), gallery.names(), gallery.binding
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path, private=True) as temporary, temporary.open("wb") as file:
         line = json.dumps({"format": FORMAT, "place": context.identity, "lock": wrap_key(key, secret, context)})
         file.write(line.encode() + b"\n")
         digest = hashlib.sha256()

@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgefr.errors import UnavailableError
+from edgefr.io.private_files import OWNER_ONLY, make_folder
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, private: bool = False) -> Iterator[Path]:
     """Write a file that appears complete or not at all.
 
     Args:
         path: The file to write. Its folder is made if it is missing.
+        private: Whether only the owner can read the file, and a folder that is made for it: for faces, templates,
+            names and keys. This holds also if a file with wider permissions is replaced.
 
     Yields:
         A temporary path in the same folder. It is renamed to `path` on success and removed on failure.
@@ -29,17 +32,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, private)
         # numpy and OpenCV choose a format by the suffix or append it, so it stays.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
+        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{path.suffix}")
+        mode = OWNER_ONLY if private else 0o666  # the system subtracts the umask
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     except OSError as error:
         raise unwritable(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
         sync_path(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private
+        if private:
+            temporary.chmod(OWNER_ONLY)  # a library may have replaced the file instead of writing into it
         temporary.replace(path)
         sync_path(path.parent)
     except OSError as error:
@@ -63,12 +67,6 @@ def sync_path(path: Path) -> None:
 def unwritable(path: Path, error: OSError, fix: str = "choose another path or free disk space") -> UnavailableError:
     """The error for a file that cannot be written."""
     return UnavailableError("", f"{path} cannot be written ({error.strerror or error})", fix)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def sha256_of(path: Path) -> str:

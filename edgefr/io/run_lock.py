@@ -10,20 +10,22 @@ from pathlib import Path
 
 from edgefr.errors import UnavailableError
 from edgefr.io.files import unwritable
+from edgefr.io.private_files import make_folder
 
 
 @contextmanager
-def run_lock(path: Path) -> Iterator[None]:
+def run_lock(path: Path, private: bool = False) -> Iterator[None]:
     """Hold a lock for a block. The lock ends with its process, however that ends; the lock file stays.
 
     Args:
         path: The lock file. Its folder is made if it is missing.
+        private: Whether only the owner can read a folder that is made.
 
     Raises:
         UnavailableError: Another run holds the lock, or the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, private)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise unwritable(path, error, "choose another folder (for training: --set runs=FOLDER)") from error

@@ -62,7 +62,7 @@ def align_faces(
     names = _jpeg_names(folder)
     unlisted = {image.path: image.reason for image in folder.finder.left_out}
     left_out: dict[str, str] = {}
-    with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_write(output, private=True) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in folder.names:
             try:
                 face = _align(folder, name, detector, policy)

@@ -84,7 +84,7 @@ def run_embedding_job(
         EdgefrError: A worker fails.
     """
     folder = settings.folder
-    with run_lock(folder / LOCK):
+    with run_lock(folder / LOCK, private=True):
         begin_or_resume(folder, job, paths)
         _remove_partial_files(folder)
         present = count_rejected(folder, job)

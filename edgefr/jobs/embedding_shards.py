@@ -62,7 +62,7 @@ def write_shard(folder: Path, job: Job, number: int, rows: Sequence[Row]) -> Non
     schema = _schema(pa, job, number)
     columns = [_to_column(pa, field, [getattr(row, field.name) for row in rows]) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
-    with atomic_write(shard_path(folder, number)) as temporary:
+    with atomic_write(shard_path(folder, number), private=True) as temporary:
         parquet.write_table(table, temporary, compression="zstd", use_dictionary=["refused"])
 
 

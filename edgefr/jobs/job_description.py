@@ -109,7 +109,7 @@ def begin_or_resume(folder: Path, job: Job, paths: Paths) -> None:
             f"{FILE} with the shards in {folder}", "none", "choose another folder, or remove the shards"
         )
     write_list(folder, paths, job.shard)
-    with atomic_write(folder / FILE) as temporary:
+    with atomic_write(folder / FILE, private=True) as temporary:
         temporary.write_text(job.to_json() + "\n", encoding="utf-8")
 
 

@@ -68,7 +68,7 @@ def digest(paths: Paths) -> str:
 def write_list(folder: Path, paths: Paths, shard: int) -> None:
     """Write the list with one Parquet row group for each shard."""
     pa, parquet = require_extra("pyarrow", "bulk"), require_extra("pyarrow.parquet", "bulk")
-    with atomic_write(folder / LIST) as temporary:
+    with atomic_write(folder / LIST, private=True) as temporary:
         parquet.write_table(pa.table({"path": paths}), temporary, row_group_size=shard, write_statistics=False)
 
 

@@ -128,7 +128,7 @@ def save_npz(output: Path, faces: Sequence[EmbeddedFace]) -> None:
         faces: At least one face.
     """
     uncertainty = [np.nan if face.uncertainty is None else face.uncertainty for face in faces]
-    with atomic_write(output) as temporary:
+    with atomic_write(output, private=True) as temporary:
         np.savez(
             temporary,
             path=np.array([face.source for face in faces]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from edgefr.camera.session import Document, Listener
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
+from edgefr.server.page_thread import PageThread
 from edgefr.server.trusted_proxies import TrustedProxies
 from edgefr.server.web_sessions import CODE_S, Role
 from edgefr.server.web_state import WebState
@@ -75,12 +75,16 @@ class WebServer(Listener):
         proxies = TrustedProxies(trusted_proxies)
         origins = PageOrigins(_own_hosts(host, bool(public_names)), public_names)
         self._state = WebState(watcher, source)
-        self._socket = _listen(host, port)
-        bound = self._socket.getsockname()[1]
+        listening = _listen(host, port)
+        bound = listening.getsockname()[1]
         self.url = f"http://{_url_host(host)}:{bound}/"
         self._sign_in = SignIn(tokens, f"edgefr-{bound}")
-        self._server = _http_server(self._state, self._sign_in, origins, proxies)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="page", daemon=True)
+        self._thread = PageThread(
+            listening,
+            lambda: _listen(host, bound),
+            lambda: _http_server(self._state, self._sign_in, origins, proxies),
+            lambda sentence: log(f"edgefr: {sentence}"),
+        )
         self.print_link()
 
     def print_link(self) -> None:
@@ -99,9 +103,7 @@ class WebServer(Listener):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(5)
-        self._socket.close()
+        self._thread.stop(5)
 
     def show(self, result: FrameResult) -> None:
         self._state.show(result)

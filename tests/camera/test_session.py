@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from edgefr.camera import faults
 from edgefr.camera.base import DisconnectedError, Frame
+from edgefr.camera.faults import Faults
+from edgefr.camera.recording import Mp4Recorder
 from edgefr.camera.session import Listener, Session
 from edgefr.camera.sources import open_source
 from edgefr.camera.watcher import Watcher
@@ -111,3 +114,83 @@ def test_a_person_leaves_in_a_pause_of_a_film_that_is_played_at_its_own_speed(wa
     session.stop()
     thread.join(10)
     assert [(event["what"], event["name"]) for event in recorder.events] == [("identified", "Ada"), ("left", "Ada")]
+
+
+def test_people_are_recognised_after_the_frames_have_changed_their_size(watcher: Watcher, tmp_path: Path) -> None:
+    """Ada stays at her place while the picture becomes larger, then smaller than the recording began with."""
+    sizes = [(240, 480)] * 20 + [(480, 960)] * 20 + [(200, 300)] * 20
+
+    class Film:
+        name, live = "film", False
+
+        def frames(self) -> Iterator[Frame]:
+            yield from (frame(number / 25, (1, 100, 50), size=size) for number, size in enumerate(sizes))
+
+    recorder, recording = Recorder(), Mp4Recorder(tmp_path / "film.mp4")
+    session = Session(Film(), watcher, [recorder, recording], real_time=False)
+    session.run()
+    recording.close()
+    assert [(event["what"], event["name"]) for event in recorder.events] == [("identified", "Ada"), ("left", "Ada")]
+    assert (tmp_path / "film.mp4").stat().st_size > 1000
+
+
+class Camera:
+    """A live source that shows Ada for a time."""
+
+    name, live = "camera", True
+
+    def frames(self) -> Iterator[Frame]:
+        start = time.time()
+        for number in range(40):
+            time.sleep(0.01)
+            yield frame(start + 0.04 * number, (1, 100, 50))
+        raise DisconnectedError("it is unplugged")
+
+
+def test_listeners_that_fail_end_nothing_and_are_reported_once(watcher: Watcher) -> None:
+    class Failing(Listener):
+        def show(self, _result: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        def send(self, _document: object) -> None:
+            raise ValueError("a bug")
+
+    recorder, warnings = Recorder(), list[str]()
+    session = Session(Camera(), watcher, [Failing(), recorder], real_time=False, once=True, warn=warnings.append)
+    session.run()
+    assert [event["what"] for event in recorder.events] == ["identified", "source", "left"]
+    assert len(warnings) == 2
+    assert "frames cannot be shown by Failing: Failed (No space left on device)." in "".join(warnings)
+    assert "events cannot be sent by Failing: Internal error: ValueError (a bug)." in "".join(warnings)
+
+
+def test_a_fault_while_a_recording_is_watched_is_an_error_at_its_end(watcher: Watcher) -> None:
+    class Film:
+        name, live = "film", False
+
+        def frames(self) -> Iterator[Frame]:
+            yield from (frame(number / 25, (1, 100, 50)) for number in range(20))
+
+    class Failing(Listener):
+        def send(self, _document: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    recorder = Recorder()
+    session = Session(Film(), watcher, [Failing(), recorder], real_time=False)
+    with pytest.raises(UnavailableError, match="No space left on device"):
+        session.run()
+    assert [event["what"] for event in recorder.events] == ["identified", "left"]
+
+
+def test_a_fault_that_has_ended_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "RECOVERED_S", 0.0)
+    warnings: list[str] = []
+    found = Faults(warnings.append)
+    for failing in (True, True, False, False):
+        with found.catch("the disk is full"):
+            if failing:
+                raise OSError(28, "No space left on device")
+    assert len(warnings) == 2
+    assert warnings[1] == "this has ended after 2 failures: the disk is full"
+    with pytest.raises(BrokenPipeError), found.catch("stdout"):
+        raise BrokenPipeError

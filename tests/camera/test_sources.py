@@ -167,6 +167,37 @@ def test_names_of_streams_hold_no_password() -> None:
     assert open_source("rtsp://me:pass@door/live").name == "rtsp://door/live"
 
 
+@pytest.mark.parametrize(
+    ("frame", "is_given"),
+    [
+        (np.full((48, 64), 90, np.uint8), True),
+        (np.full((48, 64, 1), 90, np.uint8), True),
+        (np.full((96, 128, 4), 90, np.uint8), True),
+        (np.full((48, 64), 90 << 8, np.uint16), True),
+        (np.full((48, 64, 3), 0.5, np.float32), False),
+        (np.full((48, 64, 2), 90, np.uint8), False),  # a raw format of a camera
+        (np.full((2, 2, 3), 90, np.uint8), False),
+        (None, False),
+    ],
+)
+def test_a_capture_may_change_the_kind_of_its_frames(frame, is_given: bool) -> None:
+    usual = np.full((48, 64, 3), (0, 0, 90), np.uint8)
+
+    frames = [usual, frame, usual]
+
+    class Capture:
+        def read(self):
+            if not frames:
+                raise cv2.error("the decoder failed")
+            return True, frames.pop(0)
+
+    found = list(sources._read_frames(Capture()))
+    assert all(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 for image in found)
+    assert len(found) == 2 + is_given
+    assert found[0][0, 0].tolist() == found[-1][0, 0].tolist() == [90, 0, 0]
+    assert not is_given or found[1][0, 0].tolist() == [90, 90, 90]
+
+
 def test_a_stream_of_jpegs() -> None:
     with served(sends(part(picture(40)), part(picture(90)))) as url:
         frames, reason = read_all(MjpegStream(url))

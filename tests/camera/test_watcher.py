@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgefr.camera.overlay import COLOURS, draw_faces
+from edgefr.camera.session import event_document
 from edgefr.camera.watcher import Watcher
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.verifier import Verifier
+from edgefr.types import Floats
 from tests.camera.people import frame, pattern
 
 RATE = 25.0
@@ -108,3 +112,67 @@ def test_boxes_are_drawn_in_the_colour_of_the_state(watcher: Watcher) -> None:
     assert picture.shape == result.frame.image.shape
     assert result.frame.image[130, 100].tolist() != list(COLOURS["identified"])  # the frame is not changed
     assert max(draw_faces(result, side=240).shape) == 240
+
+
+def test_nobody_is_identified_while_the_gallery_is_too_large_for_the_model(
+    verifier: Verifier, gallery: FileGallery
+) -> None:
+    """The strictest calibrated rate of 1e-5 suffices for 1,000 people at an FPIR of 0.01, and for two at 2e-5."""
+    log: list[str] = []
+    watcher = Watcher(Identifier(verifier, gallery, fpir=2.1e-5), log=log.append)
+    here, gone = [[(ADA, 100, 50)]] * 60, [[]] * 40
+    assert events_of(watcher, here)[0] == ("identified", "Ada")
+    (sample,) = gallery.samples("Grace")
+    gallery.enrol("Eve", [replace(sample, embedding=-sample.embedding)])
+    result = [watcher.process(frame(10 + number / RATE, (ADA, 100, 50))) for number in range(60)]
+    assert {face.name for frame_result in result[-20:] for face in frame_result.faces} == {None}
+    (event,) = [event for each in result for event in each.events if event.what == "unknown"]
+    assert event.threshold > 1
+    assert event.threshold_from == "no calibrated threshold is strict enough for 3 people"
+    assert json.dumps(event_document(event, live=True), allow_nan=False)
+    assert events_of(Watcher(Identifier(verifier, gallery, fpir=2.1e-5)), here) == [("unknown", None)], "at a start"
+    gallery.remove("Eve")
+    assert ("identified", "Ada") in events_of(watcher, [*gone, *here], 20)
+    assert len(log) == 2, log
+    assert log[0].startswith("nobody is identified from now on. No calibrated threshold is strict enough")
+    assert "people are identified again" in log[1]
+
+
+def test_a_gallery_whose_log_cannot_be_written_still_identifies(verifier: Verifier, gallery: FileGallery) -> None:
+    class FullDisk:
+        def __getattr__(self, name: str) -> object:
+            return getattr(gallery, name)
+
+        def __len__(self) -> int:
+            return len(gallery)
+
+        def log(self, _events: object) -> None:
+            raise UnavailableError("", "The disk is full", "free some space")
+
+    notices: list[str] = []
+    identifier = Identifier(verifier, FullDisk(), on_notice=notices.append)  # type: ignore[arg-type]
+    assert events_of(Watcher(identifier), [[(ADA, 100, 50)]] * 25) == [("identified", "Ada")]
+    assert len(notices) == 1
+
+
+def test_a_search_that_fails_costs_no_event_of_others(verifier: Verifier, gallery: FileGallery) -> None:
+    class Interrupted:
+        fails = True
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(gallery, name)
+
+        def __len__(self) -> int:
+            return len(gallery)
+
+        def search(self, embedding: Floats, top: int) -> object:
+            if self.fails:
+                raise UnavailableError("", "The server is gone", "start it")
+            return gallery.search(embedding, top)
+
+    log, database = list[str](), Interrupted()
+    watcher = Watcher(Identifier(verifier, database), log=log.append)  # type: ignore[arg-type]
+    assert events_of(watcher, [[(ADA, 100, 50)]] * 25) == []
+    database.fails = False
+    assert events_of(watcher, [[(ADA, 100, 50)]] * 60, 1.0) == [("identified", "Ada")]
+    assert log == ["people are not searched in the gallery: The server is gone. Start it."]

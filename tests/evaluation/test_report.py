@@ -242,6 +242,7 @@ def test_a_pair_without_a_face_is_not_shown() -> None:
 def test_without_matplotlib_the_tables_still_work(evaluation: Evaluation, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     write_report(tmp_path / "report.html", evaluation)
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600, "it shows faces"
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     cells = set(Reader(page).cells)
     assert {cell for entry in all_tables(evaluation) for row in entry.rows for cell in row} <= cells

@@ -62,6 +62,7 @@ def test_faces_keep_their_names_and_photographs_without_a_face_are_reported(tmp_
     folder = open_faces(write(tmp_path / "photos", photos))
     result = align_faces(folder, CornerDetector(), "largest", output, told.append)
     assert (result.faces, sum(told)) == (2, 5)
+    assert output.stat().st_mode & 0o777 == 0o600
     assert list(result.left_out) == ["Bea/blue.jpg", "Cid/bad.jpg", "Cid/flat.jpg"]
     assert "Bea/blue.jpg, found none" in result.left_out["Bea/blue.jpg"]
     faces = open_faces(output)

@@ -43,6 +43,7 @@ def whole(folder: Path) -> tuple[Path, Job]:
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     folder, job = whole(tmp_path)
+    assert {path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())} == {0o700, 0o600}
     read = list(read_rows(folder, job))
     for found, wanted in zip(read, map(row, range(7)), strict=True):
         for field in fields(Row):

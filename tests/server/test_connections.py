@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -102,7 +103,8 @@ def test_a_client_that_does_not_read_is_disconnected(watcher: Watcher, monkeypat
 
 def served_ports(door: Door) -> set[int]:
     """Ports of the clients that the server has a connection with."""
-    protocols = list(door.page._server.server_state.connections)
+    server: Any = door.page._thread._server  # that of uvicorn
+    protocols = list(server.server_state.connections)
     return {protocol.client[1] for protocol in protocols if protocol.client}
 
 

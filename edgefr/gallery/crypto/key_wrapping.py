@@ -26,6 +26,7 @@ from edgefr.gallery.crypto.encryption import (
     new_key,
 )
 from edgefr.io.files import sync_path
+from edgefr.io.private_files import make_folder
 
 MIN_PASSPHRASE = 8
 """Characters."""
@@ -95,7 +96,7 @@ class KeyFile:
             UnavailableError: The file exists or cannot be written.
         """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, private=True)
             # A temporary name, so that a kill leaves no empty key file. mkstemp makes it readable by its owner only.
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
             try:

@@ -13,6 +13,7 @@ from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.stores.base import CALL_TIMEOUT_S
 from edgefr.gallery.stores.milvus_errors import translate_milvus_errors
 from edgefr.gallery.stores.milvus_rows import BLOB_FIELDS, PERSON_FIELDS, blobs_schema, people_schema
+from edgefr.io.private_files import make_library_folder
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -130,7 +131,7 @@ def connect_milvus(address: Address) -> MilvusClient:
         require_extra("milvus_lite", "scale")
         file = Path(address.host).absolute()
         with translate_milvus_errors(address):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_library_folder(file)
             return client(str(file), timeout=CALL_TIMEOUT_S)
     with translate_milvus_errors(address):
         token = os.environ.get(TOKEN_VARIABLE, "")

@@ -35,6 +35,7 @@ from edgefr.gallery.stores.sqlite_schema import (
 )
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.io.files import sync_path, unwritable
+from edgefr.io.private_files import make_folder, open_private
 
 
 class SqliteStore:
@@ -68,8 +69,8 @@ class SqliteStore:
             UnavailableError: The file cannot be written.
         """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            make_folder(path.parent, private=True)
+            os.close(open_private(path, os.O_RDWR))
         except OSError as error:
             raise UnavailableError(
                 "", f"{path} cannot be written: {error.strerror}", "choose another --gallery"

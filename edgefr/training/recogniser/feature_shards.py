@@ -111,7 +111,7 @@ class Shards:
         making, checking = titles
         if world.first:
             if self.missing():
-                with run_lock(self.folder / LOCK):
+                with run_lock(self.folder / LOCK, private=True):
                     missing = self.missing()  # another run may have made some meanwhile
                     self._check_disk_space(missing)
                     with progress(making, self._samples(missing)) as advance:
@@ -124,7 +124,7 @@ class Shards:
     def write(self, start: int, records: Records) -> None:
         """Write the shard that begins with sample `start`, then add it to the index."""
         path = self.folder / _file_name(start)
-        with atomic_write(path) as temporary:
+        with atomic_write(path, private=True) as temporary:
             np.save(temporary, records, allow_pickle=False)
         self._write_index(self._index() | {path.name: {"sha256": sha256_of(path), "views": len(records)}})
 
@@ -177,7 +177,7 @@ class Shards:
             )
 
     def _write_index(self, shards: dict[str, Any]) -> None:
-        with atomic_write(self.folder / INDEX) as temporary:
+        with atomic_write(self.folder / INDEX, private=True) as temporary:
             temporary.write_text(json.dumps({"key": self.key, "shards": shards}, indent=1) + "\n", encoding="utf-8")
 
     def _index(self) -> dict[str, Any]:

@@ -334,6 +334,7 @@ os._exit(0)
     assert "UnavailableError Milvus at milvus-lite:" in result.stdout, result
     assert "Free space" in result.stdout
     done = result.stdout.count("done\n")
+    assert (tmp_path / "people.db").stat().st_mode & 0o777 == 0o700, "it holds templates that are not encrypted"
     with open_gallery(Address(LITE, f"{tmp_path}/people.db", "people"), lambda _kind: NoSecret()) as again:
         assert {"Ada", *(f"person {number}" for number in range(done))} <= {*again.names()}
         again.enrol("Grace", [sample(7)])

@@ -70,6 +70,12 @@ def fill(shards: Shards, world: World | None = None, made: list[int] | None = No
     shards.fill(("making", "checking"), records_of, no_progress, world or World())
 
 
+def test_records_are_private_because_they_are_templates(tmp_path: Path) -> None:
+    fill(Shards(tmp_path / "pool", "k", 5, SMALL))
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "pool").glob("*.*")} == {0o600}
+    assert (tmp_path / "pool").stat().st_mode & 0o777 == 0o700
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(-8, 4), st.sampled_from(["fp16", "int8"]))
 def test_maps_come_back_within_the_stores_rounding(seed: int, exponent: float, store: str) -> None:
