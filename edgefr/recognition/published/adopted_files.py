@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgefr.errors import WrongModelError
 from edgefr.io.onnx_file import ParsedModel, graph_inputs
 from edgefr.io.user_folders import user_folder
 from edgefr.manifest import original_digest
@@ -29,13 +30,21 @@ def adopted_path(published: Path) -> Path | None:
     return None if folder is None else folder / "adopted" / original_digest(published)[:16] / f"{published.stem}.onnx"
 
 
+def is_published(model: Path) -> bool:
+    """Whether a model is an ONNX file with other inputs than edgefr's; False for a damaged one."""
+    try:
+        return model.suffix.lower() == ".onnx" and model.is_file() and not is_native(model)
+    except WrongModelError:
+        return False
+
+
 def native_copy(model: Path) -> Path:
     """The file to run for a model: its adopted copy if it is a published one that was adopted, else the file itself.
 
     Args:
         model: Any model file. It is not checked.
     """
-    if model.suffix.lower() != ".onnx" or not model.is_file() or is_native(model):
+    if not is_published(model):
         return model
     adopted = adopted_path(model)
     return adopted if adopted is not None and adopted.is_file() else model
