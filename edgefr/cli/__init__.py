@@ -15,6 +15,7 @@ import typer
 
 from edgefr import __version__
 from edgefr.cli import (
+    adopt,
     bench,
     build_engine,
     calibrate,
@@ -25,6 +26,7 @@ from edgefr.cli import (
     embed,
     eval,
     export,
+    fuse,
     gallery,
     gallery_admin,
     gallery_enroll,
@@ -48,6 +50,9 @@ COMMANDS: dict[str, Command] = {
     "verify": verify.verify,
     "embed": embed.embed,
     "watch": watch.watch,
+    # get and join models
+    "adopt": adopt.adopt,
+    "fuse": fuse.fuse,
     # prove
     "eval": eval.eval,
     "calibrate": calibrate.calibrate,

@@ -75,9 +75,31 @@ def chosen_model(model: Path | None) -> Path:
         model: Value of --model.
 
     Returns:
-        The path of the model's file. It is not checked.
+        The path of the model's file. It is not checked. For a published recogniser it is the adopted copy. One whose
+        input the catalogue knows is adopted now.
     """
-    return find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)
+    from edgefr.recognition.published.adopted_files import is_published, native_copy
+
+    path = find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)
+    native = native_copy(path)
+    return _adopt_known(path) if native == path and is_published(path) else native
+
+
+def _adopt_known(path: Path) -> Path:
+    """Adopt a published recogniser of the catalogue; any other file stays as it is."""
+    from edgefr.catalogue import by_digest
+    from edgefr.manifest import original_digest
+    from edgefr.recognition.published.adopted_files import adopted_path
+
+    entry = by_digest(original_digest(path))
+    target = adopted_path(path)
+    if entry is None or entry.kind != "recogniser" or entry.input is None or target is None:
+        return path
+    from edgefr.cli.output import remark
+    from edgefr.export.native_from_published import native_from_published
+
+    remark(f"{path.name} is {entry.name} of the catalogue. Adopting it as {target} ...")
+    return native_from_published(path, target, None).path
 
 
 def folds_of(text: str) -> set[int]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from edgefr.detection.base import Face
+    from edgefr.manifest import Manifest
 
 Advance = Callable[[int], None]
 
@@ -99,6 +100,27 @@ def table(header: list[str], rows: list[list[str]]) -> str:
         ).rstrip()
         for row in [header, *rows]
     )
+
+
+def threshold_table(manifest: Manifest) -> str:
+    """The thresholds and the quality limit of a model.
+
+    Args:
+        manifest: Its manifest.
+
+    Returns:
+        A table with a line on the faces they were measured on, and a sentence for the limit, if there is one.
+    """
+    rows = [
+        [f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)]
+        for entry in manifest.thresholds
+    ]
+    lines = [manifest.thresholds[0].measured_on] if rows else []
+    if rows:
+        lines.append(table(["FMR", "threshold", "95 % interval"], rows))
+    if (limit := manifest.quality) is not None:
+        lines.append(f"Quality limit: {limit.signal} of at least {limit.limit:.3g}, from {limit.measured_on}.")
+    return "\n".join(lines)
 
 
 def _plain(value: Any) -> Any:

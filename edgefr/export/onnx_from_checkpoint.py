@@ -80,6 +80,24 @@ def onnx_from_checkpoint(
     return ExportedModel(output, manifest, len(faces), cosine)
 
 
+def classic_from_backbone(checkpoint: Path, output: Path) -> Path:
+    """Write the upstream checkpoint of a backbone as an ONNX file with one float input, (B, 3, 112, 112) RGB.
+
+    Args:
+        checkpoint: The upstream file.
+        output: The .onnx file to write.
+
+    Returns:
+        `output`.
+
+    Raises:
+        EdgefrError: The checkpoint cannot be loaded.
+    """
+    graph = _classic(backbone_from_checkpoint(checkpoint))
+    _write(graph, Manifest("backbone", checkpoint.stem), output)
+    return output
+
+
 @dataclass(frozen=True)
 class _Graph:
     """A module with the names of its tensors. `floats`: whether its input is normalised floats instead of uint8."""

@@ -28,7 +28,7 @@ _NODE_INPUT, _NODE_OUTPUT, _OP_TYPE, _ATTRIBUTE, _ATTRIBUTE_INT = 1, 2, 4, 5, 3 
 _TENSOR_TYPE, _TENSOR_NAME = 2, 8  # of TensorProto
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_OF_TYPE, _ELEMENT_TYPE, _SHAPE = 1, 2, 1, 1, 2  # of ValueInfoProto, TypeProto
 _DIM, _DIM_VALUE = 1, 1  # of TensorShapeProto
-_FLOAT, _FLOAT16 = 1, 10  # of TensorProto.DataType
+_FLOAT, _UINT8, _FLOAT16 = 1, 2, 10  # of TensorProto.DataType
 
 
 def map_file(path: Path) -> memoryview:
@@ -151,6 +151,20 @@ class ParsedModel:
             return cls(path, graph, nodes, initializers, model.messages(_FUNCTION))
         except (OSError, ValueError) as error:
             raise damaged_model(path, error) from error
+
+
+def graph_inputs(model: ParsedModel) -> dict[str, tuple[str, ...]]:
+    """The names of the graph's inputs by the type of their elements: "float32", "float16", "uint8" or "other"."""
+    known = {_FLOAT: "float32", _FLOAT16: "float16", _UINT8: "uint8"}
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        for value in model.graph.messages(_GRAPH_INPUT):
+            tensors = value.messages(_VALUE_TYPE, _TENSOR_OF_TYPE)
+            kind = known.get(tensors[0].integer(_ELEMENT_TYPE) or 0, "other") if tensors else "other"
+            found[kind] = (*found.get(kind, ()), value.text(_VALUE_NAME))
+    except ValueError as error:
+        raise damaged_model(model.path, error) from error
+    return found
 
 
 def damaged_model(path: Path, error: Exception) -> WrongModelError:

@@ -208,8 +208,8 @@ def _check_description(description: Description, source: str) -> int:
         raise WrongModelError(
             f"a recogniser with the input {INPUT} in {source}",
             f"a float recogniser as other projects publish it (input {description.inputs[0]}, embedding of {length} "
-            "numbers), which edgefr cannot run as it is",
-            "export the checkpoint it was made from (.pt, .pth or .ckpt) with `edgefr export CHECKPOINT -o model.onnx`",
+            "numbers)",
+            f"adopt it first with `edgefr adopt {source} --faces FACES`",
         )
     if description.inputs != (INPUT,):
         raise _not_a_recogniser(f"input {INPUT}", description.inputs, source)

@@ -16,6 +16,7 @@ from edgefr.io.photo import read_photograph
 from edgefr.manifest import Manifest, QualityLimit, Signal, Threshold, model_digest, model_manifest
 from edgefr.models import MINI, find_model
 from edgefr.recognition.alignment import align
+from edgefr.recognition.published.adopted_files import native_copy
 from edgefr.recognition.quality import sharpness
 from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
 from edgefr.recognition.threshold_curve import check_similarity, interpolate_threshold
@@ -162,7 +163,7 @@ class Verifier:
         Raises:
             EdgefrError: A file is missing or is not a model of the expected kind.
         """
-        path = find_model(model)
+        path = native_copy(find_model(model))
         manifest = model_manifest(path)
         # Loading the recogniser takes longer than detecting two faces. Doing both at once shortens the cold start.
         opening = ThreadPoolExecutor(1).submit(open_recogniser, path, runtime, precision, images, threads)

@@ -1,0 +1,314 @@
+"""Reads a recogniser as another project publishes it, and makes its graph usable: any batch, one operator set.
+
+Files of unknown origin are only read in a child process with limits of memory and time (`read_published_net`). The
+libraries that read and convert graphs are written in C++ and can be ended by a damaged or hostile file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefr.errors import EdgefrError, WrongModelError, require_extra
+from edgefr.runtimes.base import check_onnx_file, last_line
+from edgefr.types import FACE_SIZE
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 18, 8
+"""Of every converted graph, as `edgefr export` writes them."""
+
+SHORTEST_EMBEDDING, LONGEST_EMBEDDING = 64, 4096
+"""Lengths of an output that counts as an embedding: shorter ones are scores, longer ones classes."""
+
+SMALLEST_SIDE, LARGEST_SIDE = 32, 512
+
+PIXELS, BATCH = "pixels", "batch"
+"""Name of the input of a core graph, and of its first axis."""
+
+CORE_TOLERANCE = 1e-3
+"""Largest difference of a core's output from the published net's, as a share of the largest value."""
+
+FIX = "give the .onnx file of a face recogniser, as its publisher names it"
+
+
+@dataclass(frozen=True)
+class PublishedNet:
+    """The input and the outputs of a published recogniser.
+
+    Attributes:
+        channels_last: Whether the input is (B, H, W, 3) instead of (B, 3, H, W).
+        size: Height and width of the input in pixels.
+        dtype: "float32", "float16" or "uint8".
+        outputs: Name of each output that can be an embedding -> its length K.
+    """
+
+    channels_last: bool
+    size: tuple[int, int]
+    dtype: str
+    outputs: dict[str, int]
+
+
+def core_from_published(path: Path, output: Path) -> PublishedNet:
+    """Write the core of a published recogniser: its graph with one input `pixels` of any batch and standard operators.
+
+    Args:
+        path: The published .onnx file.
+        output: The .onnx file to write. Its input is float32 or uint8, (B, 3, H, W) or (B, H, W, 3) as the net wants.
+
+    Returns:
+        What was found.
+
+    Raises:
+        WrongModelError: The file is no recogniser, or cannot be converted.
+    """
+    check_onnx_file(path, "edgefr adopt")
+    library = require_extra("onnx", "onnx")
+    try:
+        model = library.load(path)
+    except Exception as error:  # protobuf's own exceptions share no narrower base
+        raise _refusal(path, "an ONNX model", f"another or a damaged file ({last_line(error)})") from error
+    _check_domains(model, path)
+    picture = _picture_input(model, path)
+    channels_last, size = _layout(picture, path)
+    names = [value.name for value in model.graph.output]
+    was = _session(model, path)
+    dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}[
+        was.get_inputs()[0].type
+    ]
+    batches = (1, 2, 3) if picture.type.tensor_type.shape.dim[0].dim_value == 0 else (1,)
+    samples = [_sample(count, size, channels_last, dtype) for count in (1, 2, 3)]
+    expected = [_run(was, names, picture.name, samples[count - 1], path) for count in batches]
+    outputs = _embeddings(names, expected[0], path)
+    core = _with_free_batch(upgrade_opset(model, path), picture.name, tuple(outputs), channels_last, size)
+    now = _session(core, path)
+    for count, wanted in zip(batches, expected, strict=True):
+        _compare(_run(now, list(outputs), PIXELS, samples[count - 1], path), _only(outputs, names, wanted), path)
+    _compare_rows(now, list(outputs), samples[2], path)
+    library.save(core, output)
+    return PublishedNet(channels_last, size, dtype, outputs)
+
+
+def _refusal(path: Path, expected: str, found: str, fix: str = FIX) -> WrongModelError:
+    return WrongModelError(f"{expected} in {path}", found, fix)
+
+
+def _check_domains(model: onnx.ModelProto, path: Path) -> None:
+    foreign = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
+    if foreign or model.functions:
+        found = f"operators of {', '.join(foreign)}" if foreign else "functions of its own"
+        raise _refusal(path, "standard ONNX operators", found, "export the model again with standard operators")
+
+
+def _picture_input(model: onnx.ModelProto, path: Path) -> onnx.ValueInfoProto:
+    weights = {tensor.name for tensor in model.graph.initializer}  # old exporters list them as inputs
+    inputs: list[onnx.ValueInfoProto] = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        shapes = "; ".join(f"{value.name} ({', '.join(_axes(value))})" for value in inputs) or "none"
+        raise _refusal(path, "one input, a batch of pictures,", f"the inputs {shapes}")
+    if inputs[0].type.tensor_type.elem_type not in (1, 2, 10):  # float, uint8, float16
+        raise _refusal(path, "an input of floats or bytes", f"numbers of another type in {inputs[0].name}")
+    return inputs[0]
+
+
+def _axes(value: onnx.ValueInfoProto) -> list[str]:
+    return [axis.dim_param or str(axis.dim_value or "?") for axis in value.type.tensor_type.shape.dim]
+
+
+def _layout(picture: onnx.ValueInfoProto, path: Path) -> tuple[bool, tuple[int, int]]:
+    """Whether channels come last, and height and width; 112 where the file leaves them open."""
+    batch, *axes = (axis.dim_value for axis in picture.type.tensor_type.shape.dim)
+    if batch > 1:
+        raise _refusal(path, "a batch of 1 or of any size", f"one of {batch}", "export it with a dynamic batch")
+    if (axes[0] == 3) == (axes[2] == 3):
+        raise _refusal(path, "three colour channels, first or last,", f"the axes {', '.join(_axes(picture))}")
+    channels_last = axes[2] == 3
+    sides = axes[:2] if channels_last else axes[1:]
+    height, width = (FACE_SIZE if side <= 0 else side for side in sides)
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (height, width)):
+        raise _refusal(
+            path, f"pictures with sides of {SMALLEST_SIDE} to {LARGEST_SIDE} pixels", f"{width}x{height} pixels"
+        )
+    return channels_last, (height, width)
+
+
+def _sample(count: int, size: tuple[int, int], channels_last: bool, dtype: str) -> Any:
+    """Smooth random pictures: what a net answers to plain noise can be dominated by rounding."""
+    rng = np.random.default_rng(count)
+    coarse = rng.uniform(0, 255, (count, 8, 8, 3))
+    rows, columns = (np.linspace(0, 7, side).round().astype(int) for side in size)
+    pictures = coarse[:, rows][:, :, columns]
+    if not channels_last:
+        pictures = pictures.transpose(0, 3, 1, 2)
+    if dtype == "uint8":
+        return np.ascontiguousarray(pictures, np.uint8)
+    return np.ascontiguousarray((pictures - 127.5) / 127.5, dtype)
+
+
+def _embeddings(names: list[str], answers: list[Any], path: Path) -> dict[str, int]:
+    """The outputs that hold one vector of numbers for a picture."""
+    lengths = {name: int(np.prod(answer.shape[1:])) for name, answer in zip(names, answers, strict=True)}
+    vectors = {
+        name: lengths[name]
+        for name, answer in zip(names, answers, strict=True)
+        if answer.ndim >= 2 and answer.shape[0] == 1 and lengths[name] == max(answer.shape[1:])
+        if answer.dtype in (np.float32, np.float16)
+    }
+    found = {name: k for name, k in vectors.items() if SHORTEST_EMBEDDING <= k <= LONGEST_EMBEDDING}
+    if not found:
+        shapes = "; ".join(f"{name} {answer.shape}" for name, answer in zip(names, answers, strict=True))
+        raise _refusal(
+            path,
+            f"an embedding of {SHORTEST_EMBEDDING} to {LONGEST_EMBEDDING} numbers for a face",
+            f"the outputs {shapes[:300]}",
+        )
+    return found
+
+
+def upgrade_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The graph in `OPSET`; `path` is for messages. Raises WrongModelError if it cannot be converted."""
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    if opset == OPSET:
+        return model
+    from onnx import version_converter
+
+    try:
+        converted: onnx.ModelProto = version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter raises RuntimeError and its own ConvertError
+        raise _refusal(
+            path,
+            f"a graph that can be converted from operator set {opset} to {OPSET}",
+            f"one that onnx cannot convert ({last_line(error)})",
+            f"export the model again with operator set {OPSET}",
+        ) from error
+    return converted
+
+
+def _with_free_batch(
+    model: onnx.ModelProto, picture: str, outputs: tuple[str, ...], channels_last: bool, size: tuple[int, int]
+) -> onnx.ModelProto:
+    """The graph with one input `PIXELS` and a free batch, and without weights as inputs, shapes and texts."""
+    library = require_extra("onnx", "onnx")
+    graph = model.graph
+    values = {value.name: value for value in (*graph.input, *graph.output)}
+    shape = [BATCH, *size, 3] if channels_last else [BATCH, 3, *size]
+    element = values[picture].type.tensor_type.elem_type
+    renamed = {picture: PIXELS}
+    kept = [
+        library.helper.make_tensor_value_info(name, values[name].type.tensor_type.elem_type, None) for name in outputs
+    ]
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.doc_string = ""
+        del node.metadata_props[:]
+    _free_reshapes(graph)
+    del graph.input[:], graph.output[:], graph.value_info[:], model.metadata_props[:], graph.metadata_props[:]
+    graph.input.append(library.helper.make_tensor_value_info(PIXELS, element, shape))
+    graph.output.extend(kept)
+    graph.doc_string = model.doc_string = ""
+    del graph.quantization_annotation[:]
+    _remove_unused(graph)
+    model.ir_version = IR_VERSION
+    return model
+
+
+def _free_reshapes(graph: onnx.GraphProto) -> None:
+    """Let reshapes of pictures to a batch of 1 keep the batch they get."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {
+        node.output[0]: attribute.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+    reached = {PIXELS}
+    for node in graph.node:
+        if not reached.intersection(node.input):
+            continue
+        reached.update(node.output)
+        if node.op_type == "Reshape" and (tensor := constants.get(node.input[1])) is not None:
+            target = numpy_helper.to_array(tensor)
+            if len(target) and target[0] == 1:
+                freed = np.concatenate([[0], target[1:]]).astype(np.int64)
+                name = f"{node.output[0]}_with_any_batch"
+                graph.initializer.append(numpy_helper.from_array(freed, name))
+                node.input[1] = name
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove the nodes and weights that no output depends on."""
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+            needed.update(_inner_names(node))
+    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(weights)
+
+
+def _inner_names(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that the subgraphs of a node use."""
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from inner.input
+                yield from _inner_names(inner)
+            yield from (value.name for value in graph.output)
+
+
+def _session(model: onnx.ModelProto, path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no narrower base; protobuf's limit is a ValueError
+        raise _refusal(path, "a model that onnxruntime can load", f"that it cannot ({last_line(error)})") from error
+
+
+def _run(session: Any, names: list[str], picture: str, sample: Any, path: Path) -> list[Any]:
+    try:
+        answers: list[Any] = session.run(names, {picture: sample})
+    except Exception as error:  # as above
+        raise _refusal(
+            path,
+            f"a net that takes {len(sample)} pictures at once",
+            f"a failure ({last_line(error)})",
+            "export the model again with a dynamic batch",
+        ) from error
+    return answers
+
+
+def _only(outputs: dict[str, int], names: list[str], answers: list[Any]) -> list[Any]:
+    return [answer for name, answer in zip(names, answers, strict=True) if name in outputs]
+
+
+def _compare(found: list[Any], expected: list[Any], path: Path) -> None:
+    for was, now in zip(expected, found, strict=True):
+        difference = float(np.abs(was.astype(np.float64).ravel() - now.astype(np.float64).ravel()).max())
+        if not difference <= CORE_TOLERANCE * max(float(np.abs(was).max()), 1e-9):  # "not" also refuses NaN
+            raise EdgefrError(
+                f"the outputs of {path} from its converted graph",
+                f"a difference of {difference:.3g}",
+                f"export the model again with operator set {OPSET} and a dynamic batch",
+            )
+
+
+def _compare_rows(session: Any, names: list[str], sample: Any, path: Path) -> None:
+    """Three pictures at once must give what each gives alone."""
+    together = _run(session, names, PIXELS, sample, path)
+    alone = [_run(session, names, PIXELS, sample[index : index + 1], path) for index in range(len(sample))]
+    _compare(together, [np.concatenate(parts) for parts in zip(*alone, strict=True)], path)
