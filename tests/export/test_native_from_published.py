@@ -90,6 +90,19 @@ def test_pictures_are_standardised_one_by_one_where_the_net_wants_it(tmp_path: P
     assert ((found * changed).sum(1) > 0.97).all()
 
 
+def test_a_net_for_one_picture_only_gets_one_picture_after_the_other(tmp_path: Path) -> None:
+    """Vision transformers put a token of batch 1 beside those of the picture."""
+    model = onnx.load(save_net(tmp_path / "net.onnx", batch=1, smooth=True))
+    model.graph.initializer.append(numpy_helper.from_array(np.full((1, 8), 0.5, np.float32), "token"))
+    model.graph.node.append(helper.make_node("Concat", ["token", "features"], ["tokens"], axis=1))
+    model.graph.output[0].name = "tokens"
+    onnx.save(model, tmp_path / "net.onnx")
+    native_from_published(tmp_path / "net.onnx", tmp_path / "native.onnx", None, PLAIN)
+    pixels = np.ascontiguousarray(((FACES - 127.5) / 127.5).astype(np.float32).transpose(0, 3, 1, 2))
+    found = open_recogniser(tmp_path / "native.onnx", "onnxruntime").embed(FACES).embedding
+    np.testing.assert_allclose(found, unit(answer(tmp_path / "net.onnx", pixels)), atol=1e-5)
+
+
 def without_output(path: Path, **options: object) -> Path:
     """A detector: its outputs are grids of scores and boxes."""
     model = onnx.load(save_net(path))
