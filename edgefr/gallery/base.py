@@ -16,12 +16,16 @@ from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
 from edgefr.gallery.records import (
     MAX_IMAGES,
+    Entry,
     Event,
     FaceSample,
     Person,
     check_name,
+    checked_entry,
+    expiry_date,
     fuse_template,
     is_name,
     without_duplicates,
@@ -29,7 +33,6 @@ from edgefr.gallery.records import (
 from edgefr.types import Floats
 
 Self = TypeVar("Self", bound="Gallery")
-Entry = tuple[Person, list[FaceSample]]
 ReEmbed = Callable[[str, list[FaceSample]], list[FaceSample]]
 """Name and images of a person -> the same images with other embeddings."""
 
@@ -73,6 +76,15 @@ def name_taken(name: str, source: object) -> InvalidArgumentError:
         f"{name} is enrolled in {source} already, so nothing was imported",
         "rename or remove that person with `edgefr gallery rename` or `remove`",
     )
+
+
+def _checked_sample(sample: FaceSample, dim: int) -> FaceSample:
+    try:
+        return sample.checked(dim)
+    except InvalidRecordError as error:
+        raise InvalidArgumentError(
+            error.expected, error.found, "check the model that made this embedding; nothing was enrolled"
+        ) from error
 
 
 def _index_of_image(name: str, samples: Sequence[FaceSample], source: str) -> int:
@@ -197,6 +209,31 @@ class Gallery(ABC):
         can leave some; the next change deletes them.
         """
 
+    @abstractmethod
+    def invalid_people(self) -> list[InvalidPerson]:
+        """People whose records claim what cannot be true. No other method returns them, and no search finds them.
+
+        An older version of edgefr imported records without checking them.
+        """
+
+    @abstractmethod
+    def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
+        """People with their images, all checked.
+
+        Args:
+            names: The people to return, in this order.
+
+        Yields:
+            A person with the images, or what is wrong with them.
+
+        Raises:
+            InvalidArgumentError: A name is not enrolled.
+        """
+
+    @abstractmethod
+    def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
+        """Delete people from `invalid_people` and `checked_entries` with all images, in one change."""
+
     def search(self, embedding: Floats, top: int = 5) -> list[Hit]:
         """Search for one face. `Identifier` decides whether a hit is a match.
 
@@ -227,16 +264,17 @@ class Gallery(ABC):
         Args:
             name: The name, 1 to 200 printable characters.
             samples: The images to add. They may be empty if the person is enrolled.
-            expires_in_s: Seconds from now until the person is removed. None keeps the present date; a new person then
-                stays until removed.
+            expires_in_s: Seconds from now until the person is removed, up to a hundred years. None keeps the present
+                date; a new person then stays until removed.
 
         Raises:
-            InvalidArgumentError: The name is not valid, there are more than 1,000 images, or the embeddings cancel
-                each other out.
+            InvalidArgumentError: The name or `expires_in_s` is not valid, there are more than 1,000 images, or the
+                embeddings cancel each other out or are not of unit length.
         """
         name = check_name(name)
+        samples = [_checked_sample(entry, self.binding.embedding_dim) for entry in samples]
         now = time.time()
-        expires = None if expires_in_s is None else now + expires_in_s
+        expires = expiry_date(now, expires_in_s)
         with self._changing() as change:
             person = self._find(name) if samples else self._get(name)
             if person is None:
@@ -269,9 +307,12 @@ class Gallery(ABC):
 
         Raises:
             InvalidArgumentError: A name is enrolled already.
+            InvalidRecordError: A person or an image has a value of another type or out of range, or a template is not
+                the one that is fused from the images.
         """
+        dim = self.binding.embedding_dim
         with self._changing() as change:
-            count = self._add_all(entries, change)
+            count = self._add_all((checked_entry(*entry, dim) for entry in entries), change)
             change.log([Event.now("imported", detail=detail)])
             return count
 

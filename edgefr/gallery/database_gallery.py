@@ -16,12 +16,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import NoReturn
 
 from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.gallery.address import Address
-from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
+from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.crypto.template_transform import TemplateTransform
@@ -29,8 +30,18 @@ from edgefr.gallery.database_header import VERSION, DatabaseHeader
 from edgefr.gallery.database_people import BATCH, DatabasePeople
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
-from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import CALL_TIMEOUT_S, EVENT, IMAGE, LOCK_TIMEOUT_S, SEARCH_BATCH, Blob, GalleryStore
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
+from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry
+from edgefr.gallery.stores.base import (
+    CALL_TIMEOUT_S,
+    EVENT,
+    IMAGE,
+    LOCK_TIMEOUT_S,
+    SEARCH_BATCH,
+    Blob,
+    GalleryStore,
+    PersonRow,
+)
 from edgefr.gallery.stores.remote_row_codec import (
     RemoteRowCodec,
     is_expired,
@@ -68,7 +79,9 @@ class DatabaseGallery(Gallery):
         self._store = store
         self._context = context
         self._gallery_key = gallery_key
-        self._rows = RemoteRowCodec(context, Keys.of(gallery_key), str(store.address))
+        self._rows = RemoteRowCodec(
+            context, Keys.of(gallery_key), str(store.address), opened.header.binding.embedding_dim
+        )
         self._people = DatabasePeople(store, self._rows, opened.transforms)
         self._header = opened.header
         self._header_read = time.monotonic()
@@ -149,21 +162,52 @@ class DatabaseGallery(Gallery):
                 rows = self._store.people_page(after)
             if not rows:
                 return
-            yield from (person for person in map(self._rows.decrypt_person, rows) if not is_expired(person))
+            people = (self._people.valid_person(row) for row in rows)
+            yield from (person for person in people if person is not None and not is_expired(person))
+            after = rows[-1].id
+
+    def invalid_people(self) -> list[InvalidPerson]:
+        found: list[InvalidPerson] = []
+        after = 0
+        while True:
+            with self._lock:
+                rows = self._store.people_page(after)
+            if not rows:
+                return found
+            for row in rows:
+                self._people.valid_person(row, found.append)
             after = rows[-1].id
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
+        for row, samples in self._rows_with_samples(names):
+            yield self._rows.decrypt_person(row), samples()
+
+    def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
+        for row, samples in self._rows_with_samples(names):
+            try:
+                yield checked_entry(self._rows.decrypt_person(row), samples(), self.binding.embedding_dim)
+            except InvalidRecordError as error:
+                yield InvalidPerson(row.id, error.problem)
+
+    def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
+        with self._lock:
+            with self._changing() as change:
+                self._store.delete_people([entry.id for entry in people])
+                change.log([Event.now("removed", detail=entry.problem) for entry in people])
+            self._erase()
+
+    def _rows_with_samples(self, names: Iterable[str]) -> Iterator[tuple[PersonRow, Callable[[], list[FaceSample]]]]:
+        """The rows of people, and functions that decrypt their images, which are read in batches."""
         remaining = iter(names)
         while batch := list(islice(remaining, BATCH)):
             hashes = [self._rows.name_hash(name) for name in batch]
             with self._lock:
                 rows = {row.name_hash: row for row in self._store.find(hashes)}
-                samples = self._people.read_samples(list(rows.values()))
+                blobs = self._people.read_images(list(rows.values()))
             for name, name_hash in zip(batch, hashes, strict=True):
                 if name_hash not in rows:
                     raise not_enrolled(name, self.path)
-                row = rows[name_hash]
-                yield self._rows.decrypt_person(row), samples[row.id]
+                yield rows[name_hash], partial(self._people.decrypt_samples, rows[name_hash], blobs)
 
     def events(self) -> list[Event]:
         with self._lock:
@@ -186,11 +230,15 @@ class DatabaseGallery(Gallery):
             if time.monotonic() - self._header_read > HEADER_CACHE_S:
                 self._read_header()
             found = self._people.nearest(embeddings, top)
-            if any(is_expired(person) for people in found for person in people):
+            if any(person is None or is_expired(person) for people in found for person in people):
                 self.purge()  # it may fail to remove them, so more people are searched for
                 found = self._people.nearest(embeddings, max(WIDER_SEARCH, top))
         hits = [
-            [Hit(person.name, float(person.template @ embedding)) for person in people if not is_expired(person)]
+            [
+                Hit(person.name, float(person.template @ embedding))
+                for person in people
+                if person is not None and not is_expired(person)
+            ]
             for embedding, people in zip(embeddings, found, strict=True)
         ]
         return [sorted(several, key=lambda hit: -hit.similarity)[:top] for several in hits]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -11,6 +11,7 @@ import numpy as np
 from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import name_taken
 from edgefr.gallery.crypto.encryption import damaged, new_key
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
@@ -42,18 +43,28 @@ class DatabasePeople:
     def samples(self, person: Person) -> list[FaceSample]:
         """The images of the person that `find` returned last."""
         row = self._last_row(person)
-        return self.read_samples([row])[row.id]
+        return self.decrypt_samples(row, self.read_images([row]))
 
-    def read_samples(self, rows: Sequence[PersonRow]) -> dict[int, list[FaceSample]]:
-        """The images of several people by the id of the person."""
-        blobs = {blob.id: blob for blob in self._store.blobs(IMAGE, [row.id for row in rows])}
-        found = {}
-        for row in rows:
-            samples = self._rows.decrypt_samples(row, blobs)
-            if samples is None:
-                raise self._missing_image(row)
-            found[row.id] = samples
-        return found
+    def read_images(self, rows: Sequence[PersonRow]) -> dict[int, Blob]:
+        """The images of several people, encrypted, by id."""
+        return {blob.id: blob for blob in self._store.blobs(IMAGE, [row.id for row in rows])}
+
+    def decrypt_samples(self, row: PersonRow, blobs: dict[int, Blob]) -> list[FaceSample]:
+        """The images of a person from the result of `read_images`."""
+        samples = self._rows.decrypt_samples(row, blobs)
+        if samples is None:
+            raise self._missing_image(row)
+        return samples
+
+    def valid_person(
+        self, row: PersonRow, on_invalid: Callable[[InvalidPerson], None] = lambda _invalid: None
+    ) -> Person | None:
+        """The person of a row, or None after a call of `on_invalid` if the record is not valid."""
+        try:
+            return self._rows.decrypt_person(row)
+        except InvalidRecordError as error:
+            on_invalid(InvalidPerson(row.id, error.problem))
+            return None
 
     def _missing_image(self, row: PersonRow) -> EdgefrError:
         """An image is missing because another client has changed the person since, or because it was deleted."""
@@ -61,14 +72,15 @@ class DatabasePeople:
             return damaged(f"the images of a person in {self._source}")
         return UnavailableError("", f"A person in {self._source} was changed by another client", "try again")
 
-    def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
-        """As `GalleryStore.nearest`, decrypted; up to twice as many people while the transform changes."""
+    def nearest(self, queries: Floats, top: int) -> list[list[Person | None]]:
+        """As `GalleryStore.nearest`, decrypted; up to twice as many people while the transform changes. None
+        for a person whose record is not valid."""
         found = self._store.nearest(self.transforms.present.apply(queries), top)
         if self.transforms.former is not None:
             former = self._store.nearest(self.transforms.former.apply(queries), top)
             merged = [{row.id: row for row in (*old, *new)} for old, new in zip(former, found, strict=True)]
             found = [list(rows.values()) for rows in merged]
-        return [[self._rows.decrypt_person(row) for row in rows] for rows in found]
+        return [[self.valid_person(row) for row in rows] for rows in found]
 
     def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Enrol a new person under a new id with these images."""
@@ -120,7 +132,7 @@ class DatabasePeople:
     def remove_expired(self, now: int) -> None:
         """Delete all expired people in batches. The rows go last, so that an interrupted removal is continued."""
         while rows := self._store.expired(now):
-            names = [self._rows.decrypt_person(row).name for row in rows]
+            names = [person.name for row in rows if (person := self.valid_person(row)) is not None]
             self._store.delete_people([row.id for row in rows])
             self.log([Event.now("expired", name) for name in names])
 

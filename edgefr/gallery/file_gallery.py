@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError, UnavailableError
-from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, name_taken
+from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, name_taken
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
-from edgefr.gallery.records import Event, FaceSample, Person, fuse_template
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
+from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry, fuse_template
 from edgefr.gallery.search.memory_index import MemoryIndex
 from edgefr.gallery.stores.sqlite import SqliteStore, is_gallery
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
@@ -22,6 +23,10 @@ from edgefr.types import Floats
 
 PURGE_RETRY_S = 60.0
 """Time after which a removal of expired people that failed is tried again."""
+
+
+def _ignore(_invalid: InvalidPerson) -> None:
+    """Leave out people with records that are not valid; `Gallery.invalid_people` returns them."""
 
 
 class FileGallery(Gallery):
@@ -91,7 +96,7 @@ class FileGallery(Gallery):
 
     def people(self) -> Iterator[Person]:
         with self._reading():
-            return iter([person for person in self._store.people() if person.id in self._index.name_of])
+            return iter([person for person in self._store.people(_ignore) if person.id in self._index.name_of])
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         return ((self.person(name), self.samples(name)) for name in names)
@@ -102,7 +107,29 @@ class FileGallery(Gallery):
 
     def orphan_images(self) -> int:
         with self._reading():
-            return self._store.images() - sum(len(person.images) for person in self._store.people())
+            return self._store.images() - sum(len(person.images) for person in self._store.people(_ignore))
+
+    def invalid_people(self) -> list[InvalidPerson]:
+        with self._reading():
+            return list(self._index.invalid)
+
+    def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
+        for name in names:
+            person = self.person(name)
+            try:
+                yield checked_entry(person, self.samples(name), self.binding.embedding_dim)
+            except InvalidRecordError as error:
+                yield InvalidPerson(person.id, error.problem)
+
+    def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
+        with self._lock:
+            with self._changing() as change:
+                ids = {entry.id for entry in people}
+                valid = (person for person in self._store.people(_ignore) if person.id not in ids)
+                change.remove_invalid(ids, {number for person in valid for number in person.images})
+                change.log([Event.now("removed", detail=entry.problem) for entry in people])
+            self._load()
+            self._erase()
 
     def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
         with self._reading():

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from edgefr.gallery.record_checks import InvalidPerson
 from edgefr.gallery.records import Person
 from edgefr.gallery.search.int8_index import Int8Index, Match
 from edgefr.gallery.stores.sqlite import SqliteStore
@@ -23,7 +24,10 @@ class MemoryIndex:
     """Names, expiry dates and templates of all people in a store: `id_of` maps names to ids, `name_of` ids to names."""
 
     def __init__(self, store: SqliteStore) -> None:
-        """Read and verify all people. Templates that are not cached are read from the store again."""
+        """Read and verify all people. Templates that are not cached are read from the store again.
+
+        People with records that are not valid are not in the index, but in the list `invalid`.
+        """
         self._store = store
         self.id_of: dict[str, int] = {}
         self.name_of: dict[int, str] = {}
@@ -33,7 +37,8 @@ class MemoryIndex:
         self._expires: dict[int, float] = {}
         self._next_expiry = math.inf
         self._cache: dict[int, Floats] = {}
-        self.add(store.people())
+        self.invalid: list[InvalidPerson] = []
+        self.add(store.people(self.invalid.append))
 
     def add(self, people: Iterable[Person]) -> None:
         """Add people whose ids are not in the index."""

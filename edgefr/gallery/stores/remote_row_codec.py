@@ -22,10 +22,14 @@ EVENT_BITS = 12
 
 
 class RemoteRowCodec:
-    """Encrypts and decrypts the rows of one gallery; `source` is its name in errors."""
+    """Encrypts and decrypts the rows of one gallery; `source` is its name in errors, and `dim` its K.
 
-    def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
+    Every method that decrypts raises like those of `RowCodec`.
+    """
+
+    def __init__(self, context: SealContext, keys: Keys, source: str, dim: int) -> None:
         self._keys = keys
+        self._dim = dim
         self._source = source
         self._rows = RowCodec(context, keys, source)
 
@@ -35,7 +39,7 @@ class RemoteRowCodec:
 
     def decrypt_person(self, row: PersonRow) -> Person:
         """Raises DamagedError if the row, its name hash or its expiry date was changed."""
-        person = self._rows.decrypt_person(row.id, row.key, row.record)
+        person = self._rows.decrypt_person(row.id, row.key, row.record, self._dim)
         if (self.name_hash(person.name), _expiry_second(person)) != (row.name_hash, row.expires_at):
             raise damaged(f"a person of {self._source}")
         return person
@@ -49,7 +53,8 @@ class RemoteRowCodec:
         if any(number not in blobs for number in listed):
             return None
         return [
-            self._rows.decrypt_sample(number, data_key, blobs[number].body, blobs[number].extra) for number in listed
+            self._rows.decrypt_sample(number, data_key, blobs[number].body, blobs[number].extra, self._dim)
+            for number in listed
         ]
 
     def encrypt_person(

@@ -71,7 +71,8 @@ NOT_TRANSFORMED = TemplateTransforms()
 class RowCodec:
     """Encrypts and decrypts the records of one gallery; `source` is its name in errors.
 
-    Every method that decrypts raises `DamagedError` if the data was not encrypted for this id.
+    Every method that decrypts raises `DamagedError` if the data was not encrypted for this id, and `InvalidRecordError`
+    if it was but claims what cannot be true.
     """
 
     def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
@@ -81,7 +82,7 @@ class RowCodec:
 
     def decrypt_header(self, body: object) -> Header:
         raw = json.loads(self._decrypt(self._keys.header, body, "the header", "header"))
-        return Header(binding=ModelBinding(**raw.pop("binding")), **raw)
+        return Header(binding=ModelBinding.from_dict(raw.pop("binding")), **raw)
 
     def encrypt_header(self, header: Header) -> bytes:
         return self._encrypt(self._keys.header, json.dumps(asdict(header)).encode(), "header")
@@ -103,9 +104,9 @@ class RowCodec:
     def wrap_data_key(self, number: int, data_key: bytes) -> bytes:
         return self._encrypt(self._keys.people, data_key, "key", number)
 
-    def decrypt_person(self, number: int, wrapped: object, record: object) -> Person:
+    def decrypt_person(self, number: int, wrapped: object, record: object, dim: int) -> Person:
         data_key = self.unwrap_data_key(number, wrapped)
-        return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number))
+        return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number), dim)
 
     def encrypt_person(self, person: Person, data_key: bytes) -> bytes:
         return self._encrypt(data_key, person.to_bytes(), "person", person.id)
@@ -114,10 +115,11 @@ class RowCodec:
         """The digest of a person's row, which the header sums up."""
         return int.from_bytes(self._keys.digest(b"person", number.to_bytes(8, "big"), wrapped, record), "big")
 
-    def decrypt_sample(self, number: int, data_key: bytes, record: object, crop: object) -> FaceSample:
+    def decrypt_sample(self, number: int, data_key: bytes, record: object, crop: object, dim: int) -> FaceSample:
         return FaceSample.from_bytes(
             self._decrypt(data_key, record, "an image", "image", number),
             self._decrypt(data_key, crop, "an image", "crop", number),
+            dim,
         )
 
     def encrypt_sample(self, number: int, sample: FaceSample, data_key: bytes) -> tuple[bytes, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from edgefr.gallery.crypto.encryption import damaged, new_key
@@ -47,6 +47,15 @@ class SqliteTransaction:
         """Replace the record of a person, which no longer lists an image, and delete this image."""
         self._database.execute("DELETE FROM images WHERE id = ?", (image,))
         self.update(person, ())
+
+    def remove_invalid(self, ids: Collection[int], listed: Collection[int]) -> None:
+        """Delete people by id, and all images but those that the valid people list."""
+        for number in ids:
+            self._delete_row(number)
+        stored = [row[0] for row in self._database.execute("SELECT id FROM images").fetchall()]
+        deleted = [(number,) for number in stored if number not in listed]
+        self._database.executemany("DELETE FROM images WHERE id = ?", deleted)
+        self.removed += ids
 
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""
