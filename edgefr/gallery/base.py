@@ -117,11 +117,13 @@ class Gallery(ABC):
     Attributes:
         traces: Why data that was deleted, or a former key, can still be read from the disk, as a sentence; empty if it
             is erased, or if its erasure is left to a database server.
+        clock_notice: How the clock differed from the latest use of the gallery when it was opened, as a sentence; empty
+            if it did not (`clock`).
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self.traces = ""
+        self.traces, self.clock_notice = "", ""
 
     def __enter__(self: Self) -> Self:
         return self
@@ -278,6 +280,7 @@ class Gallery(ABC):
         with self._changing() as change:
             person = self._find(name) if samples else self._get(name)
             if person is None:
+                self._remove_expired(name, change)
                 change.add(Person(0, name, now, expires, fuse_template(samples), ()), samples)
             else:
                 existing = self._samples(person)
@@ -330,12 +333,15 @@ class Gallery(ABC):
         with self._changing() as change:
             if self._find(other) is not None:
                 raise InvalidArgumentError("", f"{other} is enrolled already", "choose another name")
+            self._remove_expired(other, change)
             person = self._get(name)
             change.update(replace(person, name=other), ())
             change.log([Event.now("renamed", other, f"from {person.name}")])
 
     def remove(self, name: str) -> None:
         """Delete a person, all images and the key that encrypts them. The log keeps the removal.
+
+        A person who has expired is kept for a grace period (`clock`), and can be deleted before its end.
 
         docs/stores.md describes how long the files of a database server keep deleted data.
 
@@ -344,7 +350,7 @@ class Gallery(ABC):
         """
         with self._lock:
             with self._changing() as change:
-                person = self._get(name)
+                person = self._find_expired(check_name(name)) or self._get(name)
                 change.remove(person)
                 change.log([Event.now("removed", person.name)])
             self._erase()
@@ -418,6 +424,16 @@ class Gallery(ABC):
     @abstractmethod
     def _find(self, name: str) -> Person | None:
         """The person of a checked name."""
+
+    @abstractmethod
+    def _find_expired(self, name: str) -> Person | None:
+        """The person of a checked name who has expired and is not removed yet."""
+
+    def _remove_expired(self, name: str, change: GalleryChange) -> None:
+        """Make a name free that an expired person has."""
+        if (person := self._find_expired(name)) is not None:
+            change.remove(person)
+            change.log([Event.now("expired", name)])
 
     @abstractmethod
     def _samples(self, person: Person) -> list[FaceSample]:

@@ -23,6 +23,7 @@ from typing import NoReturn
 from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.gallery.address import Address
 from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
+from edgefr.gallery.clock import clock_notice
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.crypto.template_transform import TemplateTransform
@@ -30,7 +31,7 @@ from edgefr.gallery.database_header import VERSION, DatabaseHeader
 from edgefr.gallery.database_people import BATCH, DatabasePeople
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
-from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry
 from edgefr.gallery.stores.base import (
     CALL_TIMEOUT_S,
@@ -57,8 +58,8 @@ TRANSFORM_WAIT_S = HEADER_CACHE_S + CALL_TIMEOUT_S
 """After this time no search uses the header from before."""
 COUNT_CACHE_S = 5.0
 """How long `len` may return an old number. The camera asks for every frame, and a server counts slowly."""
-WIDER_SEARCH = 128
-"""Number of people to search for if some of the nearest have expired."""
+WIDER_SEARCH, WIDEST_SEARCH = 16, 16_384
+"""By how much a search is widened if too many of the nearest people have expired, and the largest of Milvus."""
 PURGE_TIMEOUT_S, PURGE_RETRY_S = 1.0, 60.0
 """A reader that removes expired people waits this long for other clients, and tries again after this time."""
 
@@ -121,6 +122,8 @@ class DatabaseGallery(Gallery):
         header = DatabaseHeader.from_blob(blob, RowCodec(context, Keys.of(gallery_key), source), source)
         gallery = cls(store, context, gallery_key, header, pin)
         gallery._pin.check(gallery.state())
+        now = time.time()
+        gallery.clock_notice = clock_notice(gallery._people.clock(), now, len(store.expired(int(now))))
         gallery.purge()
         return gallery
 
@@ -134,12 +137,12 @@ class DatabaseGallery(Gallery):
             return GalleryState(self._context.identity, lock_kind(lock, str(self.path)), self._header.turn)
 
     def __len__(self) -> int:
-        """Number of people, perhaps a few seconds old. Up to `PAGE_ROWS` expired people are not counted."""
+        """Number of people, perhaps a few seconds old."""
         with self._lock:
             at, count = self._count
             if time.monotonic() - at > COUNT_CACHE_S:
                 self.purge()
-                count = self._store.count() - len(self._store.expired(int(time.time())))
+                count = self._store.count(int(time.time()))
                 self._count = (time.monotonic(), count)
             return count
 
@@ -156,26 +159,24 @@ class DatabaseGallery(Gallery):
 
     def people(self) -> Iterator[Person]:
         """All people in any order, perhaps with people who are enrolled during the iteration."""
+        return (person for person in self._kept_people(ignore_invalid) if not is_expired(person))
+
+    def invalid_people(self) -> list[InvalidPerson]:
+        found: list[InvalidPerson] = []
+        for _ in self._kept_people(found.append):
+            pass
+        return found
+
+    def _kept_people(self, on_invalid: Callable[[InvalidPerson], None]) -> Iterator[Person]:
+        """All people, also those who have expired and are not removed yet."""
         after = 0
         while True:
             with self._lock:
                 rows = self._store.people_page(after)
             if not rows:
                 return
-            people = (self._people.valid_person(row) for row in rows)
-            yield from (person for person in people if person is not None and not is_expired(person))
-            after = rows[-1].id
-
-    def invalid_people(self) -> list[InvalidPerson]:
-        found: list[InvalidPerson] = []
-        after = 0
-        while True:
-            with self._lock:
-                rows = self._store.people_page(after)
-            if not rows:
-                return found
-            for row in rows:
-                self._people.valid_person(row, found.append)
+            people = (self._people.valid_person(row, on_invalid) for row in rows)
+            yield from (person for person in people if person is not None)
             after = rows[-1].id
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
@@ -215,7 +216,7 @@ class DatabaseGallery(Gallery):
 
     def orphan_images(self) -> int:
         with self._lock:
-            listed = {number for person in self.people() for number in person.images}
+            listed = {number for person in self._kept_people(ignore_invalid) for number in person.images}
             return sum(blob.id not in listed for blob in self._all_blobs(IMAGE))
 
     def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
@@ -230,9 +231,10 @@ class DatabaseGallery(Gallery):
             if time.monotonic() - self._header_read > HEADER_CACHE_S:
                 self._read_header()
             found = self._people.nearest(embeddings, top)
-            if any(person is None or is_expired(person) for people in found for person in people):
-                self.purge()  # it may fail to remove them, so more people are searched for
-                found = self._people.nearest(embeddings, max(WIDER_SEARCH, top))
+            wanted = top
+            while wanted < WIDEST_SEARCH and any(self._is_short(people, wanted, top) for people in found):
+                wanted = min(wanted * WIDER_SEARCH, WIDEST_SEARCH)
+                found = self._people.nearest(embeddings, wanted)
         hits = [
             [
                 Hit(person.name, float(person.template @ embedding))
@@ -243,19 +245,31 @@ class DatabaseGallery(Gallery):
         ]
         return [sorted(several, key=lambda hit: -hit.similarity)[:top] for several in hits]
 
-    def purge(self) -> None:
-        """Remove expired people, unless other clients are changing the gallery or it cannot be written now.
+    @staticmethod
+    def _is_short(people: Sequence[Person | None], wanted: int, top: int) -> bool:
+        """Whether fewer than `top` of the `wanted` people can be returned, and a wider search could find more."""
+        usable = sum(person is not None and not is_expired(person) for person in people)
+        return len(people) >= wanted and usable < top
 
-        It is then tried again later, so that readers need not wait. Expired people are never returned.
+    def purge(self) -> None:
+        """Observe the clock while people have expired, and remove those whose grace period is over (`clock`).
+
+        If other clients are changing the gallery, or it cannot be written now, this is tried again later, so that
+        readers need not wait. Expired people are never returned.
         """
         with self._lock:
-            if time.monotonic() < self._next_purge or not self._store.expired(int(time.time())):
+            if time.monotonic() < self._next_purge:
                 return
             self._next_purge = time.monotonic() + PURGE_RETRY_S
+            now = time.time()
+            if not self._store.expired(int(now)):
+                return
+            clock = self._people.clock()
+            if clock.observe(now) is clock:
+                return
             with suppress(EdgefrError):  # a reader may have no right to write
                 with self._changing(PURGE_TIMEOUT_S):
                     pass  # every change begins with the removal of expired people
-                self._next_purge = -math.inf
                 self._store.vacuum()
 
     def log(self, events: Sequence[Event]) -> None:
@@ -336,6 +350,9 @@ class DatabaseGallery(Gallery):
     def _find(self, name: str) -> Person | None:
         return self._people.find(name)
 
+    def _find_expired(self, name: str) -> Person | None:
+        return self._people.find_expired(name)
+
     def _samples(self, person: Person) -> list[FaceSample]:
         return self._people.samples(person)
 
@@ -360,12 +377,13 @@ class DatabaseGallery(Gallery):
 
     @contextmanager
     def _changing(self, wait: float = LOCK_TIMEOUT_S) -> Iterator[DatabasePeople]:
-        """Lock the gallery and remove expired people, whose names are free again."""
+        """Lock the gallery, observe the clock, and remove expired people whose grace period is over."""
         with self._lock, self._store.changing(self._people.recover, wait):
             self._read_header()
             before = self._header, self._people.transforms
             try:
-                self._people.remove_expired(int(time.time()))
+                clock = self._people.observe_clock(time.time())
+                self._people.remove_expired(int(clock.destroyed_until))
                 yield self._people
             except BaseException:  # the database has undone the change
                 self._header, self._people.transforms = before

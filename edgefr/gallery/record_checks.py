@@ -144,3 +144,7 @@ class InvalidPerson:
 
     id: int
     problem: str
+
+
+def ignore_invalid(_invalid: InvalidPerson) -> None:
+    """Leave out people with records that are not valid; `Gallery.invalid_people` returns them."""

@@ -171,8 +171,8 @@ class Event:
 
     Attributes:
         at: Time in seconds since 1970.
-        what: enrolled, extended, matched, removed, image removed, expired, renamed, imported, exported, rotated or
-            rebuilt.
+        what: enrolled, extended, matched, removed, image removed, expired, renamed, imported, exported, rotated,
+            rebuilt or clock.
         name: The person; empty if the event concerns all people.
         detail: More about the event.
     """

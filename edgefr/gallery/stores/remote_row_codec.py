@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import EVENT, IMAGE, Blob, PendingWrite, PersonRow
+from edgefr.gallery.stores.base import CLOCK, EVENT, IMAGE, Blob, PendingWrite, PersonRow
 from edgefr.gallery.stores.row_codec import RowCodec
 
 ID_BITS = 61
@@ -19,6 +20,9 @@ IMPORT_BITS = 28
 """Bits of an id that number the people of one import; 34 random bits above them identify the import."""
 EVENT_BITS = 12
 """Random bits at the end of the time stamp that is the id of an event."""
+
+CLOCK_ID = 2
+"""Id of the clock. The header has the id 1, and others are random."""
 
 
 class RemoteRowCodec:
@@ -68,6 +72,12 @@ class RemoteRowCodec:
         person = replace(person, images=(*person.images, *(blob.id for blob in blobs)))
         wrapped, record = self._rows.wrap_data_key(person.id, data_key), self._rows.encrypt_person(person, data_key)
         return blobs, PersonRow(person.id, self.name_hash(person.name), _expiry_second(person), wrapped, record)
+
+    def decrypt_clock(self, blob: Blob) -> Clock:
+        return self._rows.decrypt_clock(blob.body)
+
+    def encrypt_clock(self, clock: Clock) -> Blob:
+        return Blob(CLOCK, CLOCK_ID, 0, self._rows.encrypt_clock(clock))
 
     def decrypt_event(self, blob: Blob) -> Event:
         return self._rows.decrypt_event(blob.id, blob.body)

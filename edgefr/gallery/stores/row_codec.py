@@ -8,8 +8,9 @@ without a copy of that key.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import Keys, SealContext, decrypt, encrypt
 from edgefr.gallery.crypto.template_transform import NO_TRANSFORM, TemplateTransform
 from edgefr.gallery.model_binding import ModelBinding
@@ -32,6 +33,7 @@ class Header:
         link: Digest of the log, see `RowCodec.link`.
         turn: Number of changes so far.
         next_row: Next id of a person or an image. Ids are never reused.
+        clock: What the gallery knows about time.
     """
 
     version: int
@@ -42,6 +44,7 @@ class Header:
     link: str = ""
     turn: int = 0
     next_row: int = 1
+    clock: Clock = field(default_factory=Clock)
 
     def with_row(self, digest: int) -> Header:
         """The header after a person was added."""
@@ -82,10 +85,21 @@ class RowCodec:
 
     def decrypt_header(self, body: object) -> Header:
         raw = json.loads(self._decrypt(self._keys.header, body, "the header", "header"))
-        return Header(binding=ModelBinding.from_dict(raw.pop("binding")), **raw)
+        binding, clock = ModelBinding.from_dict(raw.pop("binding")), raw.pop("clock", None)  # since version 2
+        return Header(binding=binding, clock=Clock() if clock is None else Clock.from_dict(clock), **raw)
 
     def encrypt_header(self, header: Header) -> bytes:
-        return self._encrypt(self._keys.header, json.dumps(asdict(header)).encode(), "header")
+        raw = asdict(header)
+        if header.clock == Clock():
+            del raw["clock"]  # in a database the clock is not in the header, which clients of version 0.2 read, too
+        return self._encrypt(self._keys.header, json.dumps(raw).encode(), "header")
+
+    def decrypt_clock(self, encrypted: object) -> Clock:
+        """Read the clock of a gallery in a database, which is not in the header: older clients read that, too."""
+        return Clock.from_dict(json.loads(self._decrypt(self._keys.header, encrypted, "the clock", "clock")))
+
+    def encrypt_clock(self, clock: Clock) -> bytes:
+        return self._encrypt(self._keys.header, json.dumps(clock.to_dict()).encode(), "clock")
 
     def decrypt_transforms(self, encrypted: bytes, turn: int) -> TemplateTransforms:
         """The transforms of templates of a header with this number of changes."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.row_codec import Header, RowCodec
@@ -65,6 +66,16 @@ class SqliteTransaction:
             self._database.execute("INSERT INTO events VALUES (?, ?)", (number, encrypted))
             link = self._rows.link(self.header.link, number, encrypted)
             self.header = replace(self.header, events=number, link=link)
+
+    def observe_clock(self, now: float) -> Clock:
+        """Store what the clock says, and a jump in the log; returns the clock after it."""
+        before = self.header.clock
+        after = before.observe(now)
+        if after is not before:
+            if jump := before.jump(now):
+                self.log([Event.now("clock", detail=jump)])
+            self.header = replace(self.header, clock=after)
+        return after
 
     def re_encrypt(self, former: RowCodec, events: Sequence[Event]) -> None:
         """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key."""
