@@ -67,7 +67,11 @@ def audit(
     _warn_invalid(invalid, repair)
     if json:
         counts = {"people": len(names), "images": images, "crops": crops}
-        document = {**counts, "made_by": asdict(binding), "outliers": None if found is None else asdict(found)}
+        document: dict[str, object] = {
+            **counts,
+            "made_by": asdict(binding),
+            "outliers": None if found is None else asdict(found),
+        }
         document |= {"invalid": [asdict(entry) for entry in invalid], "repaired": repair and bool(invalid)}
         print_json({**document, "events": [asdict(event) for event in events]})
     else:

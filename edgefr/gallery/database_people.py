@@ -13,7 +13,7 @@ from edgefr.gallery.base import name_taken
 from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
-from edgefr.gallery.records import Entry, Event, FaceSample, Person
+from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import CLOCK, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
 from edgefr.gallery.stores.row_codec import TemplateTransforms
@@ -26,7 +26,9 @@ BATCH = 500
 MAX_BATCH_IMAGES = 5000
 
 
-def _next_batch(entries: Iterator[Entry]) -> Iterator[Entry]:
+def _next_batch(
+    entries: Iterator[tuple[Person, Sequence[FaceSample]]],
+) -> Iterator[tuple[Person, Sequence[FaceSample]]]:
     """Up to `BATCH` people with about `MAX_BATCH_IMAGES` images. An import can have a thousand images of each."""
     images = 0
     for person, samples in islice(entries, BATCH):
@@ -123,7 +125,7 @@ class DatabasePeople:
         """Append events to the log."""
         self._store.put_blobs([self._rows.encrypt_event(event) for event in events])
 
-    def add_all(self, entries: Iterable[Entry], first: int) -> int:
+    def add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], first: int) -> int:
         """Enrol new people in batches under ids from `first` on; returns their number. Expired people of the same names
         are removed.
 

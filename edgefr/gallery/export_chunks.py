@@ -54,7 +54,8 @@ def parse_entry(chunk: bytes, dim: int) -> Entry:
     Raises:
         InvalidRecordError: It is something else, or claims what cannot be true.
     """
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while at < len(chunk):
         size = int.from_bytes(chunk[at : at + 4], "big")
         part = chunk[at + 4 : at + 4 + size]
@@ -64,7 +65,7 @@ def parse_entry(chunk: bytes, dim: int) -> Entry:
         at += 4 + size
     if len(parts) % 2 == 0:
         raise InvalidRecordError.of("a person and two parts for each image", f"{len(parts)} parts")
-    samples = [FaceSample.from_bytes(*parts[number : number + 2]) for number in range(1, len(parts), 2)]
+    samples = [FaceSample.from_bytes(parts[number], parts[number + 1]) for number in range(1, len(parts), 2)]
     return checked_entry(Person.from_bytes(0, parts[0]), samples, dim)
 
 

@@ -43,7 +43,7 @@ class RemoteRowCodec:
 
     def decrypt_person(self, row: PersonRow) -> Person:
         """Raises DamagedError if the row, its name hash or its expiry date was changed."""
-        person = self._rows.decrypt_person(row.id, row.key, row.record, self._dim)
+        person = self._rows.decrypt_person(row.id, self._dim, row.key, row.record)
         if (self.name_hash(person.name), _expiry_second(person)) != (row.name_hash, row.expires_at):
             raise damaged(f"a person of {self._source}")
         return person
@@ -57,7 +57,7 @@ class RemoteRowCodec:
         if any(number not in blobs for number in listed):
             return None
         return [
-            self._rows.decrypt_sample(number, data_key, blobs[number].body, blobs[number].extra, self._dim)
+            self._rows.decrypt_sample(number, self._dim, data_key, blobs[number].body, blobs[number].extra)
             for number in listed
         ]
 

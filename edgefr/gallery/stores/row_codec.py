@@ -118,7 +118,7 @@ class RowCodec:
     def wrap_data_key(self, number: int, data_key: bytes) -> bytes:
         return self._encrypt(self._keys.people, data_key, "key", number)
 
-    def decrypt_person(self, number: int, wrapped: object, record: object, dim: int) -> Person:
+    def decrypt_person(self, number: int, dim: int, wrapped: object, record: object) -> Person:
         data_key = self.unwrap_data_key(number, wrapped)
         return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number), dim)
 
@@ -129,7 +129,7 @@ class RowCodec:
         """The digest of a person's row, which the header sums up."""
         return int.from_bytes(self._keys.digest(b"person", number.to_bytes(8, "big"), wrapped, record), "big")
 
-    def decrypt_sample(self, number: int, data_key: bytes, record: object, crop: object, dim: int) -> FaceSample:
+    def decrypt_sample(self, number: int, dim: int, data_key: bytes, record: object, crop: object) -> FaceSample:
         return FaceSample.from_bytes(
             self._decrypt(data_key, record, "an image", "image", number),
             self._decrypt(data_key, crop, "an image", "crop", number),

@@ -156,7 +156,7 @@ class SqliteStore:
         with translate_errors(self.path):
             for number, key, record in self._database.execute("SELECT id, key, record FROM people ORDER BY id"):
                 try:
-                    yield self._rows.decrypt_person(number, key, record, self._dim)
+                    yield self._rows.decrypt_person(number, self._dim, key, record)
                 except InvalidRecordError as error:
                     on_invalid(InvalidPerson(number, error.problem))
                 count, rows = count + 1, (rows + self._rows.digest(number, key, record)) % MODULUS
@@ -166,7 +166,7 @@ class SqliteStore:
     def person(self, number: int) -> Person:
         """The person with this id."""
         row = self._row("SELECT key, record FROM people WHERE id = ?", number)
-        return self._rows.decrypt_person(number, *row, self._dim)
+        return self._rows.decrypt_person(number, self._dim, *row)
 
     def samples(self, person: Person) -> list[FaceSample]:
         """The images that the record of a person lists."""
@@ -174,7 +174,7 @@ class SqliteStore:
         data_key = self._rows.unwrap_data_key(person.id, wrapped)
         query = "SELECT record, crop FROM images WHERE id = ?"
         return [
-            self._rows.decrypt_sample(number, data_key, *self._row(query, number), self._dim)
+            self._rows.decrypt_sample(number, self._dim, data_key, *self._row(query, number))
             for number in person.images
         ]
 
