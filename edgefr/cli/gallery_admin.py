@@ -1,11 +1,10 @@
-"""edgefr gallery list, show, remove, rename, audit, export, import, rotate-key and rebuild."""
+"""edgefr gallery list, show, remove, rename, export, import, rotate-key and rebuild."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,13 +19,8 @@ from edgefr.cli.gallery_options import (
     with_access,
 )
 from edgefr.cli.options import DetectorOption, JsonOption, ModelOption, PrecisionOption, RuntimeOption, chosen_model
-from edgefr.cli.output import print_json, progress, table, warn
-from edgefr.errors import EdgefrError, UnavailableError
+from edgefr.cli.output import day_text, people_text, print_json, progress, table, warn
 from edgefr.gallery.address import Address
-
-if TYPE_CHECKING:
-    from edgefr.gallery.base import Gallery
-    from edgefr.gallery.outliers import OutlierSearch
 
 NameArgument = Annotated[str, typer.Argument(help="An enrolled person.")]
 EXPORT_PROMPT = "Passphrase of the export: "
@@ -44,7 +38,7 @@ def list_people(*, access: Access, json: JsonOption = False) -> None:
         ]
         print_json({"gallery": str(access.path), "made_by": asdict(binding), "people": listed})
         return
-    rows = [[one.name, str(len(one.images)), _day(one.enrolled), _day(one.expires)] for one in people]
+    rows = [[one.name, str(len(one.images)), day_text(one.enrolled), day_text(one.expires)] for one in people]
     print(table(["name", "images", "enrolled", "expires"], rows))
 
 
@@ -67,7 +61,7 @@ def show(name: NameArgument, *, access: Access, json: JsonOption = False) -> Non
     if json:
         print_json({"name": person.name, "enrolled": person.enrolled, "expires": person.expires, "images": images})
         return
-    print(f"{person.name}, enrolled {_day(person.enrolled)}, expires {_day(person.expires)}")
+    print(f"{person.name}, enrolled {day_text(person.enrolled)}, expires {day_text(person.expires)}")
     rows = [
         [str(entry["source"]), f"#{number}", f"{entry['similarity_to_template']:.3f}", f"{entry['sharpness']:.2f}"]
         for number, entry in enumerate(images, 1)
@@ -98,7 +92,7 @@ def remove(
         else:
             opened.remove(name)
             left = len(opened)
-            document, sentence = {"removed": name, "people": left}, f"Removed {name}; {_people(left)} left."
+            document, sentence = {"removed": name, "people": left}, f"Removed {name}; {people_text(left)} left."
         traces = opened.traces
     _warn_of_traces(traces)
     _print(json, sentence, {**document, "erased": not traces})
@@ -119,73 +113,6 @@ def rename(
 
 
 @with_access
-def audit(
-    lines: Annotated[int, typer.Option(min=0, help="Number of events to print; --json prints all.")] = 20,
-    outliers: Annotated[
-        bool,
-        typer.Option(help="Find images unlike the others of their person, and people who look alike."),
-    ] = True,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are such images or people.")] = False,
-    model: ModelOption = None,
-    *,
-    access: Access,
-    json: JsonOption = False,
-) -> None:
-    """Verify all records, images and events, find images and people that should be checked, and print the log.
-
-    Images and people are compared by the calibrated thresholds of the model of the gallery; --model names it. They are
-    not compared if it is another one, unless --strict demands it.
-    """
-    with access.open() as opened:
-        search, obstacle = _outlier_search(opened, model, strict) if outliers or strict else (None, "")
-        names, images, crops = opened.names(), 0, 0
-        with progress("Checking", len(names)) as advance:
-            for person, samples in opened.entries(names):
-                images, crops = images + len(samples), crops + sum(entry.crop is not None for entry in samples)
-                if search is not None:
-                    search.add(person, samples)
-                advance(1)
-        if orphans := opened.orphan_images():
-            raise UnavailableError(
-                f"only images of enrolled people in {opened.path}",
-                f"{orphans} more",
-                "restore a copy, because another program wrote to the file"
-                if isinstance(opened.path, Path)
-                else "run the command again later, because another change is in progress or was interrupted",
-            )
-        found = None if search is None else search.finish()
-        events, binding = opened.events(), opened.binding
-    sentences = [] if found is None else found.sentences()
-    if obstacle:
-        warn(f"edgefr: outliers were not searched: {obstacle}")
-    if json:
-        counts = {"people": len(names), "images": images, "crops": crops}
-        document = {**counts, "made_by": asdict(binding), "outliers": None if found is None else asdict(found)}
-        print_json({**document, "events": [asdict(event) for event in events]})
-    else:
-        print(
-            f"Verified {_people(len(names))}, {images} images, {crops} crops and {len(events)} events. The templates "
-            f"come from {binding.model} {binding.precision} with {binding.detector}."
-        )
-        print("".join(f"Please check: {sentence}.\n" for sentence in sentences), end="")
-        for event in events[len(events) - lines :] if lines else ():
-            print(f"{_time(event.at)}  {event.what:13}  {event.name}  {event.detail}".rstrip())
-    raise typer.Exit(int(strict and bool(sentences)))
-
-
-def _outlier_search(gallery: Gallery, model: Path | None, strict: bool) -> tuple[OutlierSearch | None, str]:
-    """A search with the model of the gallery, or the reason why there is none."""
-    from edgefr.gallery.outliers import OutlierSearch, outlier_limits
-
-    try:
-        return OutlierSearch(gallery, outlier_limits(gallery, chosen_model(model))), ""
-    except EdgefrError as error:  # the default model need not be that of the gallery
-        if strict or model is not None:
-            raise
-        return None, str(error)
-
-
-@with_access
 def export(
     output: Annotated[Path, typer.Argument(help="The file to write.")],
     *,
@@ -201,7 +128,7 @@ def export(
         secret = PassphraseSource(file_passphrase_env, file_passphrase_fd, EXPORT_PROMPT).read(confirm=True)
         with progress("Exporting", len(opened)) as advance:
             count = export_gallery(opened, output, secret, advance)
-    _print(json, f"Exported {_people(count)} to {output}.", {"output": str(output), "people": count})
+    _print(json, f"Exported {people_text(count)} to {output}.", {"output": str(output), "people": count})
 
 
 @with_access
@@ -215,16 +142,18 @@ def import_(
     transform_templates: TransformOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Enrol all people of an export. If a name is enrolled already, nobody is imported."""
+    """Enrol all people of an export. If a name is enrolled already, nobody is imported.
+
+    The whole file is checked before the gallery is opened or created: types, lengths, names, dates, templates, crops.
+    """
     from edgefr.gallery.transfer import Export, import_people
 
     source = Export(file, PassphraseSource(file_passphrase_env, file_passphrase_fd, EXPORT_PROMPT).read())
-    with (
-        access.open_or_create(plain, source.binding, transform_templates) as opened,
-        progress("Importing and verifying", 2 * source.count()) as advance,
-    ):
-        count = import_people(opened, source, advance)
-    _print(json, f"Imported {_people(count)} into {access.path}.", {"gallery": str(access.path), "people": count})
+    with progress("Checking, importing and verifying", 3 * source.count()) as advance:
+        source.check(advance)
+        with access.open_or_create(plain, source.binding, transform_templates) as opened:
+            count = import_people(opened, source, advance)
+    _print(json, f"Imported {people_text(count)} into {access.path}.", {"gallery": str(access.path), "people": count})
 
 
 @with_access
@@ -257,7 +186,7 @@ def rotate_key(
         )
     _warn_of_traces(traces)
     document = {"gallery": str(access.path), "erased": not traces}
-    _print(json, f"Locked {access.path} ({_people(count)}) with the new secret.", document)
+    _print(json, f"Locked {access.path} ({people_text(count)}) with the new secret.", document)
 
 
 @with_access
@@ -280,7 +209,7 @@ def rebuild(
         with progress("Rebuilding", count) as advance:
             rebuild_gallery(opened, verifier, advance)
         binding = opened.binding
-    _print(json, f"Embedded {_people(count)} again with {binding.model}.", {"people": count, **asdict(binding)})
+    _print(json, f"Embedded {people_text(count)} again with {binding.model}.", {"people": count, **asdict(binding)})
 
 
 def _warn_of_traces(traces: str) -> None:
@@ -295,17 +224,5 @@ def _print(json: bool, sentence: str, document: dict[str, object]) -> None:
         print(sentence)
 
 
-def _people(count: int) -> str:
-    return f"{count:,} {'person' if count == 1 else 'people'}"
-
-
 def _images(count: int) -> str:
     return "image" if count == 1 else "images"
-
-
-def _day(at: float | None) -> str:
-    return "never" if at is None else _time(at)[:10]
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).astimezone().isoformat(" ", "seconds")

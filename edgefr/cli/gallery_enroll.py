@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from edgefr.gallery.enrolment import Enrolment
     from edgefr.recognition.verifier import Verifier
 
-SECONDS_PER_DAY = 86_400.0
-
 
 @with_access
 def enroll(
@@ -54,7 +52,9 @@ def enroll(
     keep_crops: Annotated[
         bool, typer.Option("--keep-crops", help="Keep the aligned faces, encrypted, for `gallery rebuild`.")
     ] = False,
-    days: Annotated[float | None, typer.Option(min=0, help="Days until the person is removed. Default: never.")] = None,
+    days: Annotated[
+        float | None, typer.Option(help="Days until the person is removed, at most 36,525. Default: never.")
+    ] = None,
     face: Annotated[
         FacePolicy | None,
         typer.Option(
@@ -85,8 +85,11 @@ def enroll(
     exit code is 0, and the same command continues after an interruption.
     """
     from edgefr.gallery.model_binding import ModelBinding
+    from edgefr.gallery.records import SECONDS_PER_DAY, expiry_date
     from edgefr.recognition.verifier import Verifier
 
+    expires_in_s = None if days is None else days * SECONDS_PER_DAY
+    expiry_date(0, expires_in_s)  # refuses a number of days before anything is opened or created
     if shards is not None:
         check_shards_alone(name, images, folder, camera, keep_crops, face)
     if camera is not None and face is not None:
@@ -94,7 +97,7 @@ def enroll(
     found = _People([], PictureFinder()) if shards or camera else _find_people(name, images or [], folder)
     total = sum(len(person.photos) for person in found.people)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=total)
-    settings = _Settings(keep_crops, None if days is None else days * SECONDS_PER_DAY, force, face)
+    settings = _Settings(keep_crops, expires_in_s, force, face)
     if shards is not None:
         enroll_shards(shards, access, plain, transform_templates, verifier, settings.expires_in_s, force, json)
         return

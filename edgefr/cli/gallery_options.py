@@ -155,7 +155,10 @@ class Access:
         """Open the gallery. Raises LockedError if a secret is given and it has none, and like `open_gallery`."""
         from edgefr.gallery.factory import open_gallery
 
-        return open_gallery(self.path, self._secret, pin or self.pin_of(self.key_file))
+        opened = open_gallery(self.path, self._secret, pin or self.pin_of(self.key_file))
+        if opened.clock_notice:
+            warn(f"edgefr: {opened.clock_notice}.")
+        return opened
 
     def pin_of(self, key_file: Path | None, enforced: bool = True) -> Pin:
         """The pin of the gallery: where the option says, else beside a key file, else in the user's data folder."""

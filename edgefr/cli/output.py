@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,21 @@ def box_text(face: Face) -> str:
     """Where a face is: "60x75 pixels at 120,80"."""
     x, y, width, height = (round(value) for value in face.box)
     return f"{width}x{height} pixels at {x},{y}"
+
+
+def people_text(count: int) -> str:
+    """A number of people: "1 person", "2,000 people"."""
+    return f"{count:,} {'person' if count == 1 else 'people'}"
+
+
+def time_text(at: float) -> str:
+    """A time in seconds since 1970 as local date, time and offset."""
+    return datetime.fromtimestamp(at, timezone.utc).astimezone().isoformat(" ", "seconds")
+
+
+def day_text(at: float | None) -> str:
+    """The local date of a time in seconds since 1970; "never" for None."""
+    return "never" if at is None else time_text(at)[:10]
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -16,12 +16,16 @@ from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
 from edgefr.gallery.records import (
     MAX_IMAGES,
+    Entry,
     Event,
     FaceSample,
     Person,
     check_name,
+    checked_entry,
+    expiry_date,
     fuse_template,
     is_name,
     without_duplicates,
@@ -29,7 +33,6 @@ from edgefr.gallery.records import (
 from edgefr.types import Floats
 
 Self = TypeVar("Self", bound="Gallery")
-Entry = tuple[Person, list[FaceSample]]
 ReEmbed = Callable[[str, list[FaceSample]], list[FaceSample]]
 """Name and images of a person -> the same images with other embeddings."""
 
@@ -75,6 +78,15 @@ def name_taken(name: str, source: object) -> InvalidArgumentError:
     )
 
 
+def _checked_sample(sample: FaceSample, dim: int) -> FaceSample:
+    try:
+        return sample.checked(dim)
+    except InvalidRecordError as error:
+        raise InvalidArgumentError(
+            error.expected, error.found, "check the model that made this embedding; nothing was enrolled"
+        ) from error
+
+
 def _index_of_image(name: str, samples: Sequence[FaceSample], source: str) -> int:
     found = [index for index, entry in enumerate(samples) if entry.source == source]
     number = source.removeprefix("#")
@@ -105,11 +117,13 @@ class Gallery(ABC):
     Attributes:
         traces: Why data that was deleted, or a former key, can still be read from the disk, as a sentence; empty if it
             is erased, or if its erasure is left to a database server.
+        clock_notice: How the clock differed from the latest use of the gallery when it was opened, as a sentence; empty
+            if it did not (`clock`).
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self.traces = ""
+        self.traces, self.clock_notice = "", ""
 
     def __enter__(self: Self) -> Self:
         return self
@@ -197,6 +211,31 @@ class Gallery(ABC):
         can leave some; the next change deletes them.
         """
 
+    @abstractmethod
+    def invalid_people(self) -> list[InvalidPerson]:
+        """People whose records claim what cannot be true. No other method returns them, and no search finds them.
+
+        An older version of edgefr imported records without checking them.
+        """
+
+    @abstractmethod
+    def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
+        """People with their images, all checked.
+
+        Args:
+            names: The people to return, in this order.
+
+        Yields:
+            A person with the images, or what is wrong with them.
+
+        Raises:
+            InvalidArgumentError: A name is not enrolled.
+        """
+
+    @abstractmethod
+    def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
+        """Delete people from `invalid_people` and `checked_entries` with all images, in one change."""
+
     def search(self, embedding: Floats, top: int = 5) -> list[Hit]:
         """Search for one face. `Identifier` decides whether a hit is a match.
 
@@ -227,19 +266,21 @@ class Gallery(ABC):
         Args:
             name: The name, 1 to 200 printable characters.
             samples: The images to add. They may be empty if the person is enrolled.
-            expires_in_s: Seconds from now until the person is removed. None keeps the present date; a new person then
-                stays until removed.
+            expires_in_s: Seconds from now until the person is removed, up to a hundred years. None keeps the present
+                date; a new person then stays until removed.
 
         Raises:
-            InvalidArgumentError: The name is not valid, there are more than 1,000 images, or the embeddings cancel
-                each other out.
+            InvalidArgumentError: The name or `expires_in_s` is not valid, there are more than 1,000 images, or the
+                embeddings cancel each other out or are not of unit length.
         """
         name = check_name(name)
+        samples = [_checked_sample(entry, self.binding.embedding_dim) for entry in samples]
         now = time.time()
-        expires = None if expires_in_s is None else now + expires_in_s
+        expires = expiry_date(now, expires_in_s)
         with self._changing() as change:
             person = self._find(name) if samples else self._get(name)
             if person is None:
+                self._remove_expired(name, change)
                 change.add(Person(0, name, now, expires, fuse_template(samples), ()), samples)
             else:
                 existing = self._samples(person)
@@ -269,9 +310,12 @@ class Gallery(ABC):
 
         Raises:
             InvalidArgumentError: A name is enrolled already.
+            InvalidRecordError: A person or an image has a value of another type or out of range, or a template is not
+                the one that is fused from the images.
         """
+        dim = self.binding.embedding_dim
         with self._changing() as change:
-            count = self._add_all(entries, change)
+            count = self._add_all((checked_entry(*entry, dim) for entry in entries), change)
             change.log([Event.now("imported", detail=detail)])
             return count
 
@@ -289,12 +333,15 @@ class Gallery(ABC):
         with self._changing() as change:
             if self._find(other) is not None:
                 raise InvalidArgumentError("", f"{other} is enrolled already", "choose another name")
+            self._remove_expired(other, change)
             person = self._get(name)
             change.update(replace(person, name=other), ())
             change.log([Event.now("renamed", other, f"from {person.name}")])
 
     def remove(self, name: str) -> None:
         """Delete a person, all images and the key that encrypts them. The log keeps the removal.
+
+        A person who has expired is kept for a grace period (`clock`), and can be deleted before its end.
 
         docs/stores.md describes how long the files of a database server keep deleted data.
 
@@ -303,7 +350,7 @@ class Gallery(ABC):
         """
         with self._lock:
             with self._changing() as change:
-                person = self._get(name)
+                person = self._find_expired(check_name(name)) or self._get(name)
                 change.remove(person)
                 change.log([Event.now("removed", person.name)])
             self._erase()
@@ -377,6 +424,16 @@ class Gallery(ABC):
     @abstractmethod
     def _find(self, name: str) -> Person | None:
         """The person of a checked name."""
+
+    @abstractmethod
+    def _find_expired(self, name: str) -> Person | None:
+        """The person of a checked name who has expired and is not removed yet."""
+
+    def _remove_expired(self, name: str, change: GalleryChange) -> None:
+        """Make a name free that an expired person has."""
+        if (person := self._find_expired(name)) is not None:
+            change.remove(person)
+            change.log([Event.now("expired", name)])
 
     @abstractmethod
     def _samples(self, person: Person) -> list[FaceSample]:

@@ -16,12 +16,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import NoReturn
 
 from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.gallery.address import Address
-from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
+from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
+from edgefr.gallery.clock import clock_notice
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.crypto.template_transform import TemplateTransform
@@ -29,8 +31,18 @@ from edgefr.gallery.database_header import VERSION, DatabaseHeader
 from edgefr.gallery.database_people import BATCH, DatabasePeople
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
-from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import CALL_TIMEOUT_S, EVENT, IMAGE, LOCK_TIMEOUT_S, SEARCH_BATCH, Blob, GalleryStore
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
+from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry
+from edgefr.gallery.stores.base import (
+    CALL_TIMEOUT_S,
+    EVENT,
+    IMAGE,
+    LOCK_TIMEOUT_S,
+    SEARCH_BATCH,
+    Blob,
+    GalleryStore,
+    PersonRow,
+)
 from edgefr.gallery.stores.remote_row_codec import (
     RemoteRowCodec,
     is_expired,
@@ -46,8 +58,8 @@ TRANSFORM_WAIT_S = HEADER_CACHE_S + CALL_TIMEOUT_S
 """After this time no search uses the header from before."""
 COUNT_CACHE_S = 5.0
 """How long `len` may return an old number. The camera asks for every frame, and a server counts slowly."""
-WIDER_SEARCH = 128
-"""Number of people to search for if some of the nearest have expired."""
+WIDER_SEARCH, WIDEST_SEARCH = 16, 16_384
+"""By how much a search is widened if too many of the nearest people have expired, and the largest of Milvus."""
 PURGE_TIMEOUT_S, PURGE_RETRY_S = 1.0, 60.0
 """A reader that removes expired people waits this long for other clients, and tries again after this time."""
 
@@ -68,7 +80,9 @@ class DatabaseGallery(Gallery):
         self._store = store
         self._context = context
         self._gallery_key = gallery_key
-        self._rows = RemoteRowCodec(context, Keys.of(gallery_key), str(store.address))
+        self._rows = RemoteRowCodec(
+            context, Keys.of(gallery_key), str(store.address), opened.header.binding.embedding_dim
+        )
         self._people = DatabasePeople(store, self._rows, opened.transforms)
         self._header = opened.header
         self._header_read = time.monotonic()
@@ -108,6 +122,8 @@ class DatabaseGallery(Gallery):
         header = DatabaseHeader.from_blob(blob, RowCodec(context, Keys.of(gallery_key), source), source)
         gallery = cls(store, context, gallery_key, header, pin)
         gallery._pin.check(gallery.state())
+        now = time.time()
+        gallery.clock_notice = clock_notice(gallery._people.clock(), now, len(store.expired(int(now))))
         gallery.purge()
         return gallery
 
@@ -121,12 +137,12 @@ class DatabaseGallery(Gallery):
             return GalleryState(self._context.identity, lock_kind(lock, str(self.path)), self._header.turn)
 
     def __len__(self) -> int:
-        """Number of people, perhaps a few seconds old. Up to `PAGE_ROWS` expired people are not counted."""
+        """Number of people, perhaps a few seconds old."""
         with self._lock:
             at, count = self._count
             if time.monotonic() - at > COUNT_CACHE_S:
                 self.purge()
-                count = self._store.count() - len(self._store.expired(int(time.time())))
+                count = self._store.count(int(time.time()))
                 self._count = (time.monotonic(), count)
             return count
 
@@ -143,27 +159,56 @@ class DatabaseGallery(Gallery):
 
     def people(self) -> Iterator[Person]:
         """All people in any order, perhaps with people who are enrolled during the iteration."""
+        return (person for person in self._kept_people(ignore_invalid) if not is_expired(person))
+
+    def invalid_people(self) -> list[InvalidPerson]:
+        found: list[InvalidPerson] = []
+        for _ in self._kept_people(found.append):
+            pass
+        return found
+
+    def _kept_people(self, on_invalid: Callable[[InvalidPerson], None]) -> Iterator[Person]:
+        """All people, also those who have expired and are not removed yet."""
         after = 0
         while True:
             with self._lock:
                 rows = self._store.people_page(after)
             if not rows:
                 return
-            yield from (person for person in map(self._rows.decrypt_person, rows) if not is_expired(person))
+            people = (self._people.valid_person(row, on_invalid) for row in rows)
+            yield from (person for person in people if person is not None)
             after = rows[-1].id
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
+        for row, samples in self._rows_with_samples(names):
+            yield self._rows.decrypt_person(row), samples()
+
+    def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
+        for row, samples in self._rows_with_samples(names):
+            try:
+                yield checked_entry(self._rows.decrypt_person(row), samples(), self.binding.embedding_dim)
+            except InvalidRecordError as error:
+                yield InvalidPerson(row.id, error.problem)
+
+    def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
+        with self._lock:
+            with self._changing() as change:
+                self._store.delete_people([entry.id for entry in people])
+                change.log([Event.now("removed", detail=entry.problem) for entry in people])
+            self._erase()
+
+    def _rows_with_samples(self, names: Iterable[str]) -> Iterator[tuple[PersonRow, Callable[[], list[FaceSample]]]]:
+        """The rows of people, and functions that decrypt their images, which are read in batches."""
         remaining = iter(names)
         while batch := list(islice(remaining, BATCH)):
             hashes = [self._rows.name_hash(name) for name in batch]
             with self._lock:
                 rows = {row.name_hash: row for row in self._store.find(hashes)}
-                samples = self._people.read_samples(list(rows.values()))
+                blobs = self._people.read_images(list(rows.values()))
             for name, name_hash in zip(batch, hashes, strict=True):
                 if name_hash not in rows:
                     raise not_enrolled(name, self.path)
-                row = rows[name_hash]
-                yield self._rows.decrypt_person(row), samples[row.id]
+                yield rows[name_hash], partial(self._people.decrypt_samples, rows[name_hash], blobs)
 
     def events(self) -> list[Event]:
         with self._lock:
@@ -171,7 +216,7 @@ class DatabaseGallery(Gallery):
 
     def orphan_images(self) -> int:
         with self._lock:
-            listed = {number for person in self.people() for number in person.images}
+            listed = {number for person in self._kept_people(ignore_invalid) for number in person.images}
             return sum(blob.id not in listed for blob in self._all_blobs(IMAGE))
 
     def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
@@ -186,28 +231,45 @@ class DatabaseGallery(Gallery):
             if time.monotonic() - self._header_read > HEADER_CACHE_S:
                 self._read_header()
             found = self._people.nearest(embeddings, top)
-            if any(is_expired(person) for people in found for person in people):
-                self.purge()  # it may fail to remove them, so more people are searched for
-                found = self._people.nearest(embeddings, max(WIDER_SEARCH, top))
+            wanted = top
+            while wanted < WIDEST_SEARCH and any(self._is_short(people, wanted, top) for people in found):
+                wanted = min(wanted * WIDER_SEARCH, WIDEST_SEARCH)
+                found = self._people.nearest(embeddings, wanted)
         hits = [
-            [Hit(person.name, float(person.template @ embedding)) for person in people if not is_expired(person)]
+            [
+                Hit(person.name, float(person.template @ embedding))
+                for person in people
+                if person is not None and not is_expired(person)
+            ]
             for embedding, people in zip(embeddings, found, strict=True)
         ]
         return [sorted(several, key=lambda hit: -hit.similarity)[:top] for several in hits]
 
-    def purge(self) -> None:
-        """Remove expired people, unless other clients are changing the gallery or it cannot be written now.
+    @staticmethod
+    def _is_short(people: Sequence[Person | None], wanted: int, top: int) -> bool:
+        """Whether fewer than `top` of the `wanted` people can be returned, and a wider search could find more."""
+        usable = sum(person is not None and not is_expired(person) for person in people)
+        return len(people) >= wanted and usable < top
 
-        It is then tried again later, so that readers need not wait. Expired people are never returned.
+    def purge(self) -> None:
+        """Observe the clock while people have expired, and remove those whose grace period is over (`clock`).
+
+        If other clients are changing the gallery, or it cannot be written now, this is tried again later, so that
+        readers need not wait. Expired people are never returned.
         """
         with self._lock:
-            if time.monotonic() < self._next_purge or not self._store.expired(int(time.time())):
+            if time.monotonic() < self._next_purge:
                 return
             self._next_purge = time.monotonic() + PURGE_RETRY_S
+            now = time.time()
+            if not self._store.expired(int(now)):
+                return
+            clock = self._people.clock()
+            if clock.observe(now) is clock:
+                return
             with suppress(EdgefrError):  # a reader may have no right to write
                 with self._changing(PURGE_TIMEOUT_S):
                     pass  # every change begins with the removal of expired people
-                self._next_purge = -math.inf
                 self._store.vacuum()
 
     def log(self, events: Sequence[Event]) -> None:
@@ -288,6 +350,9 @@ class DatabaseGallery(Gallery):
     def _find(self, name: str) -> Person | None:
         return self._people.find(name)
 
+    def _find_expired(self, name: str) -> Person | None:
+        return self._people.find_expired(name)
+
     def _samples(self, person: Person) -> list[FaceSample]:
         return self._people.samples(person)
 
@@ -312,12 +377,13 @@ class DatabaseGallery(Gallery):
 
     @contextmanager
     def _changing(self, wait: float = LOCK_TIMEOUT_S) -> Iterator[DatabasePeople]:
-        """Lock the gallery and remove expired people, whose names are free again."""
+        """Lock the gallery, observe the clock, and remove expired people whose grace period is over."""
         with self._lock, self._store.changing(self._people.recover, wait):
             self._read_header()
             before = self._header, self._people.transforms
             try:
-                self._people.remove_expired(int(time.time()))
+                clock = self._people.observe_clock(time.time())
+                self._people.remove_expired(int(clock.destroyed_until))
                 yield self._people
             except BaseException:  # the database has undone the change
                 self._header, self._people.transforms = before

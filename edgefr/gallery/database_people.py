@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -10,15 +10,32 @@ import numpy as np
 
 from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import name_taken
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
+from edgefr.gallery.stores.base import CLOCK, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
 from edgefr.gallery.stores.row_codec import TemplateTransforms
 from edgefr.types import Floats
 
 BATCH = 500
 """People that are read or written together with all their images: 200 MB if each has ten with crops."""
+
+
+MAX_BATCH_IMAGES = 5000
+
+
+def _next_batch(
+    entries: Iterator[tuple[Person, Sequence[FaceSample]]],
+) -> Iterator[tuple[Person, Sequence[FaceSample]]]:
+    """Up to `BATCH` people with about `MAX_BATCH_IMAGES` images. An import can have a thousand images of each."""
+    images = 0
+    for person, samples in islice(entries, BATCH):
+        yield person, samples
+        images += len(samples)
+        if images >= MAX_BATCH_IMAGES:
+            return
 
 
 class DatabasePeople:
@@ -39,21 +56,36 @@ class DatabasePeople:
                 return person
         return None
 
+    def find_expired(self, name: str) -> Person | None:
+        """The person of a name who has expired and is not removed yet."""
+        people = map(self._rows.decrypt_person, self._store.find([self._rows.name_hash(name)]))
+        return next(filter(is_expired, people), None)
+
     def samples(self, person: Person) -> list[FaceSample]:
         """The images of the person that `find` returned last."""
         row = self._last_row(person)
-        return self.read_samples([row])[row.id]
+        return self.decrypt_samples(row, self.read_images([row]))
 
-    def read_samples(self, rows: Sequence[PersonRow]) -> dict[int, list[FaceSample]]:
-        """The images of several people by the id of the person."""
-        blobs = {blob.id: blob for blob in self._store.blobs(IMAGE, [row.id for row in rows])}
-        found = {}
-        for row in rows:
-            samples = self._rows.decrypt_samples(row, blobs)
-            if samples is None:
-                raise self._missing_image(row)
-            found[row.id] = samples
-        return found
+    def read_images(self, rows: Sequence[PersonRow]) -> dict[int, Blob]:
+        """The images of several people, encrypted, by id."""
+        return {blob.id: blob for blob in self._store.blobs(IMAGE, [row.id for row in rows])}
+
+    def decrypt_samples(self, row: PersonRow, blobs: dict[int, Blob]) -> list[FaceSample]:
+        """The images of a person from the result of `read_images`."""
+        samples = self._rows.decrypt_samples(row, blobs)
+        if samples is None:
+            raise self._missing_image(row)
+        return samples
+
+    def valid_person(
+        self, row: PersonRow, on_invalid: Callable[[InvalidPerson], None] = ignore_invalid
+    ) -> Person | None:
+        """The person of a row, or None after a call of `on_invalid` if the record is not valid."""
+        try:
+            return self._rows.decrypt_person(row)
+        except InvalidRecordError as error:
+            on_invalid(InvalidPerson(row.id, error.problem))
+            return None
 
     def _missing_image(self, row: PersonRow) -> EdgefrError:
         """An image is missing because another client has changed the person since, or because it was deleted."""
@@ -61,14 +93,15 @@ class DatabasePeople:
             return damaged(f"the images of a person in {self._source}")
         return UnavailableError("", f"A person in {self._source} was changed by another client", "try again")
 
-    def nearest(self, queries: Floats, top: int) -> list[list[Person]]:
-        """As `GalleryStore.nearest`, decrypted; up to twice as many people while the transform changes."""
+    def nearest(self, queries: Floats, top: int) -> list[list[Person | None]]:
+        """As `GalleryStore.nearest`, decrypted; up to twice as many people while the transform changes. None
+        for a person whose record is not valid."""
         found = self._store.nearest(self.transforms.present.apply(queries), top)
         if self.transforms.former is not None:
             former = self._store.nearest(self.transforms.former.apply(queries), top)
             merged = [{row.id: row for row in (*old, *new)} for old, new in zip(former, found, strict=True)]
             found = [list(rows.values()) for rows in merged]
-        return [[self._rows.decrypt_person(row) for row in rows] for rows in found]
+        return [[self.valid_person(row) for row in rows] for rows in found]
 
     def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Enrol a new person under a new id with these images."""
@@ -93,16 +126,20 @@ class DatabasePeople:
         self._store.put_blobs([self._rows.encrypt_event(event) for event in events])
 
     def add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], first: int) -> int:
-        """Enrol new people in batches under ids from `first` on; returns their number.
+        """Enrol new people in batches under ids from `first` on; returns their number. Expired people of the same names
+        are removed.
 
         Raises:
             InvalidArgumentError: A name is enrolled already.
         """
         count, names, remaining = 0, set[str](), iter(entries)
-        empty = self._store.count() == 0
-        while batch := list(islice(remaining, BATCH)):
+        empty = self._store.count(0) == 0
+        while batch := list(_next_batch(remaining)):
             hashes = [self._rows.name_hash(person.name) for person, _ in batch]
-            taken = set() if empty else {row.name_hash for row in self._store.find(hashes)}
+            rows_of_names = [] if empty else self._store.find(hashes)
+            expired = [row for row in rows_of_names if is_expired(self._rows.decrypt_person(row))]
+            taken = {row.name_hash for row in rows_of_names} - {row.name_hash for row in expired}
+            self._remove_rows(expired)
             blobs: list[Blob] = []
             rows: list[PersonRow] = []
             for name_hash, (person, samples) in zip(hashes, batch, strict=True):
@@ -117,12 +154,32 @@ class DatabasePeople:
             self._put(rows, [person.template for person, _ in batch])
         return count
 
-    def remove_expired(self, now: int) -> None:
-        """Delete all expired people in batches. The rows go last, so that an interrupted removal is continued."""
-        while rows := self._store.expired(now):
-            names = [self._rows.decrypt_person(row).name for row in rows]
+    def remove_expired(self, until: int) -> None:
+        """Delete all people with an expiry date up to `until` in batches."""
+        while rows := self._store.expired(until):
+            self._remove_rows(rows)
+
+    def _remove_rows(self, rows: Sequence[PersonRow]) -> None:
+        """Delete expired people. The rows go last, so that an interrupted removal is continued."""
+        if rows:
+            names = [person.name for row in rows if (person := self.valid_person(row)) is not None]
             self._store.delete_people([row.id for row in rows])
             self.log([Event.now("expired", name) for name in names])
+
+    def clock(self) -> Clock:
+        """What the gallery knows about time."""
+        blobs = self._store.blobs(CLOCK, [0])
+        return self._rows.decrypt_clock(blobs[0]) if blobs else Clock()
+
+    def observe_clock(self, now: float) -> Clock:
+        """Store what the clock says, and a jump in the log; returns the clock after it."""
+        before = self.clock()
+        after = before.observe(now)
+        if after is not before:
+            if jump := before.jump(now):
+                self.log([Event.now("clock", detail=jump)])
+            self._store.put_blobs([self._rows.encrypt_clock(after)])
+        return after
 
     def recover(self, pending: PendingWrite) -> None:
         """Delete what an interrupted change has left."""

@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError, UnavailableError
-from edgefr.gallery.base import Entry, Gallery, GalleryChange, Hit, ReEmbed, name_taken
+from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, name_taken
+from edgefr.gallery.clock import clock_notice
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
-from edgefr.gallery.records import Event, FaceSample, Person, fuse_template
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
+from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry, fuse_template
 from edgefr.gallery.search.memory_index import MemoryIndex
 from edgefr.gallery.stores.sqlite import SqliteStore, is_gallery
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
@@ -40,6 +42,8 @@ class FileGallery(Gallery):
         self._next_attempt = -math.inf
         with store.reading():
             self._load()
+        self._index.hide_expired()
+        self.clock_notice = clock_notice(self._clock, time.time(), len(self._index.hidden))
         self.purge()
 
     @classmethod
@@ -91,7 +95,7 @@ class FileGallery(Gallery):
 
     def people(self) -> Iterator[Person]:
         with self._reading():
-            return iter([person for person in self._store.people() if person.id in self._index.name_of])
+            return iter([person for person in self._store.people(ignore_invalid) if person.id in self._index.name_of])
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         return ((self.person(name), self.samples(name)) for name in names)
@@ -102,7 +106,29 @@ class FileGallery(Gallery):
 
     def orphan_images(self) -> int:
         with self._reading():
-            return self._store.images() - sum(len(person.images) for person in self._store.people())
+            return self._store.images() - sum(len(person.images) for person in self._store.people(ignore_invalid))
+
+    def invalid_people(self) -> list[InvalidPerson]:
+        with self._reading():
+            return list(self._index.invalid)
+
+    def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
+        for name in names:
+            person = self.person(name)
+            try:
+                yield checked_entry(person, self.samples(name), self.binding.embedding_dim)
+            except InvalidRecordError as error:
+                yield InvalidPerson(person.id, error.problem)
+
+    def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
+        with self._lock:
+            with self._changing() as change:
+                ids = {entry.id for entry in people}
+                valid = (person for person in self._store.people(ignore_invalid) if person.id not in ids)
+                change.remove_invalid(ids, {number for person in valid for number in person.images})
+                change.log([Event.now("removed", detail=entry.problem) for entry in people])
+            self._load()
+            self._erase()
 
     def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
         with self._reading():
@@ -112,22 +138,27 @@ class FileGallery(Gallery):
             ]
 
     def purge(self) -> None:
-        """Remove expired people and erase the traces of earlier removals.
+        """Observe the clock while people have expired, remove those whose grace period is over (`clock`), and erase the
+        traces of earlier removals.
 
         If the file cannot be written now, this is tried again later. Expired people are never returned.
         """
         with self._lock:
             self._index.hide_expired()
-            if not (self._index.hidden or self.traces) or time.monotonic() < self._next_attempt:
+            if not (self._is_observation_due() or self.traces) or time.monotonic() < self._next_attempt:
                 return
             self._next_attempt = time.monotonic() + PURGE_RETRY_S
             with suppress(UnavailableError):
-                if self._index.hidden:
+                if self._is_observation_due():
                     with self._changing():
                         pass  # every change begins with the removal of expired people
                 self._erase()
-            if not (self._index.hidden or self.traces):
+            if not (self._is_observation_due() or self.traces):
                 self._next_attempt = -math.inf
+
+    def _is_observation_due(self) -> bool:
+        """Whether somebody has expired, and the clock has something new to say about it."""
+        return bool(self._index.hidden) and self._clock.observe(time.time()) is not self._clock
 
     def rotate(self, secret: Secret) -> None:
         with self._lock:
@@ -139,7 +170,8 @@ class FileGallery(Gallery):
     def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> None:
         with self._lock:
             with self._changing() as change:
-                for number, name in self._index.name_of.items():
+                names = {number: name for number, (name, _) in self._index.hidden.items()}
+                for number, name in (self._index.name_of | names).items():
                     person = self._store.person(number)
                     samples = re_embed(name, self._store.samples(person))
                     change.replace_samples(replace(person, template=fuse_template(samples)), samples)
@@ -149,6 +181,10 @@ class FileGallery(Gallery):
 
     def _find(self, name: str) -> Person | None:
         number = self._index.id_of.get(name)
+        return None if number is None else self._store.person(number)
+
+    def _find_expired(self, name: str) -> Person | None:
+        number = self._index.find_hidden(name)
         return None if number is None else self._store.person(number)
 
     def _samples(self, person: Person) -> list[FaceSample]:
@@ -161,6 +197,7 @@ class FileGallery(Gallery):
             if person.name in names:
                 raise name_taken(person.name, self.path)
             names.add(person.name)
+            self._remove_expired(person.name, change)
             change.add(person, samples)
         return len(names) - before
 
@@ -179,18 +216,20 @@ class FileGallery(Gallery):
 
     @contextmanager
     def _changing(self) -> Iterator[SqliteTransaction]:
-        """Lock this object and the file after reading the changes of other processes, and remove expired people."""
+        """Lock this object and the file after reading the changes of other processes, observe the clock, and remove
+        expired people whose grace period is over."""
         with self._lock:
             with self._store.change() as change:
                 if change.header.turn != self._turn:
                     self._load()
                 self._index.hide_expired()
-                for number in self._index.hidden:
+                clock = change.observe_clock(time.time())
+                for number in self._index.expired_until(clock.destroyed_until):
                     person = self._store.person(number)
                     change.remove(person)
                     change.log([Event.now("expired", person.name)])
                 yield change
-            self._turn, self._binding = change.header.turn, change.header.binding
+            self._turn, self._binding, self._clock = change.header.turn, change.header.binding, change.header.clock
             if change.removed or change.written.keys() & self._index.name_of.keys():  # additions are pinned when closed
                 self._pin.advance(self._store.state())
             self._index.remove({*change.removed, *change.written})
@@ -199,5 +238,5 @@ class FileGallery(Gallery):
     def _load(self) -> None:
         self._version = self._store.data_version()
         header = self._store.header()
-        self._turn, self._binding = header.turn, header.binding
+        self._turn, self._binding, self._clock = header.turn, header.binding, header.clock
         self._index: MemoryIndex = MemoryIndex(self._store)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.address import Address
+from edgefr.gallery.record_checks import MAX_DIM, InvalidRecordError, check_integer, check_text
 from edgefr.manifest import Manifest, model_digest
 from edgefr.recognition.verifier import Verifier
 from edgefr.types import FACE_SIZE, TEMPLATE
@@ -21,6 +22,9 @@ MIXABLE = frozenset({"fp32", "bf16"})
 """Precisions of one model whose templates can be compared. `bench/mixed_precision.py` enrolled 500 people of LFW in
 FP32 and searched in bf16: the nearest person was always the same, all decisions at FMR 1e-3 were the same, and no
 similarity changed by more than 0.005. Other precisions were not measured."""
+
+LONGEST_TEXT = 1024
+"""Characters of a name or a digest in a binding."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,19 @@ class ModelBinding:
     embedding_dim: int
 
     @classmethod
+    def from_dict(cls, raw: object) -> ModelBinding:
+        """Read the fields from JSON.
+
+        Raises:
+            InvalidRecordError: They are not those of a binding.
+        """
+        if not isinstance(raw, dict) or set(raw) != {field.name for field in fields(cls)}:
+            raise InvalidRecordError.of("the model of a gallery", raw)
+        dim = check_integer(raw["embedding_dim"], "the length of embeddings", 1, MAX_DIM)
+        texts = {key: check_text(raw[key], f"the {key}", LONGEST_TEXT) for key in raw if key != "embedding_dim"}
+        return cls(**texts, embedding_dim=dim)
+
+    @classmethod
     def of(cls, verifier: Verifier) -> ModelBinding:
         """The binding of embeddings from a verifier."""
         recogniser = verifier.recogniser
@@ -63,19 +80,22 @@ class ModelBinding:
             path: The gallery or folder of this binding, for the error.
 
         Raises:
-            WrongModelError: Model, detector or alignment differ, or the precisions cannot be mixed.
+            WrongModelError: Model, detector, alignment or length of embeddings differ, or the precisions cannot be
+                mixed.
         """
         parts = (
             ("model", f"{self.model} ({self.model_sha256[:12]})", f"{other.model} ({other.model_sha256[:12]})"),
             ("detector", self.detector, other.detector),
             ("alignment", self.alignment, other.alignment),
             ("precision", self.precision, other.precision),
+            ("length of embeddings", str(self.embedding_dim), str(other.embedding_dim)),
         )
         same = (
             self.model_sha256 == other.model_sha256,
             self.detector == other.detector,
             self.alignment == other.alignment,
             self.precision == other.precision or {self.precision, other.precision} <= MIXABLE,
+            self.embedding_dim == other.embedding_dim,
         )
         for (what, own, found), fits in zip(parts, same, strict=True):
             if not fits:

@@ -10,25 +10,31 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from os import SEEK_CUR
 from pathlib import Path
-from typing import BinaryIO
 
 from edgefr.errors import InvalidArgumentError, UnavailableError
-from edgefr.gallery.base import Entry, Gallery
+from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.encryption import SealContext, damaged, decrypt, encrypt, new_key
 from edgefr.gallery.crypto.key_wrapping import Passphrase, unwrap_key, wrap_key
+from edgefr.gallery.export_chunks import (
+    InvalidExportError,
+    count_chunks,
+    parse_binding,
+    parse_entry,
+    read_chunk,
+    serialise_entry,
+    write_chunk,
+)
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.gallery.records import Event, FaceSample, Person, check_name
+from edgefr.gallery.record_checks import InvalidRecordError
+from edgefr.gallery.records import Entry, Event, FaceSample, Person
 from edgefr.gallery.stores.row_codec import MODULUS
 from edgefr.io.files import atomic_write
 
 FORMAT = "edgefr gallery export 1"
 LONGEST_LINE = 4096
-LARGEST_CHUNK = 64 << 20
-"""Bytes: twice a person with the maximum number of images, each with its crop."""
 
 
 def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, on_progress: Callable[[int], None]) -> int:
@@ -53,13 +59,13 @@ def export_gallery(gallery: Gallery, path: Path, secret: Passphrase, on_progress
         digest = hashlib.sha256()
         for number, chunk in enumerate(_chunks(gallery, binding, names, on_progress)):
             digest.update(chunk)
-            _write_chunk(file, encrypt(key, chunk, context.associated_data("chunk", number)))
+            write_chunk(file, encrypt(key, chunk, context.associated_data("chunk", number)))
         if gallery.binding != binding:
             raise UnavailableError(
                 "", f"{gallery.path} was rebuilt during the export", "run `edgefr gallery export` again"
             )
         trailer = json.dumps({"people": len(names), "sha256": digest.hexdigest()}).encode()
-        _write_chunk(file, encrypt(key, trailer, context.associated_data("end")))
+        write_chunk(file, encrypt(key, trailer, context.associated_data("end")))
     gallery.log([Event.now("exported", detail=f"{len(names)} people")])
     return len(names)
 
@@ -82,6 +88,7 @@ class Export:
             InvalidArgumentError: It is not an export.
             LockedError: The passphrase is wrong.
             DamagedError: It is damaged.
+            InvalidExportError: It names a model that cannot be.
         """
         self._path = path
         if not path.is_file():
@@ -98,37 +105,65 @@ class Export:
                 raise _not_an_export(path, "another file, or a damaged one")
             self._context = SealContext(raw["place"])
             self._key = unwrap_key(raw["lock"], secret, self._context, str(path))
-            self.binding = ModelBinding(**json.loads(self._decrypt(_read_chunk(file, path), "chunk", 0)))
+            try:
+                self.binding = parse_binding(self._decrypt(read_chunk(file, path), "chunk", 0))
+            except InvalidRecordError as error:
+                raise InvalidExportError.of(path, error) from error
 
     def count(self) -> int:
-        """Number of people by the structure of the file, for a progress bar. It is not authenticated."""
-        chunks = 0
+        """Number of people by the structure of the file, for a progress bar. It is not authenticated.
+
+        Raises:
+            DamagedError: The file has another structure.
+        """
         with self._path.open("rb") as file:
             file.seek(self._start)
-            while len(head := file.read(4)) == 4:
-                file.seek(int.from_bytes(head, "big"), SEEK_CUR)
-                chunks += 1
-        return max(chunks - 2, 0)  # without the binding and the trailer
+            return max(count_chunks(file, self._path) - 2, 0)  # without the binding and the trailer
+
+    def check(self, on_progress: Callable[[int], None]) -> None:
+        """Read and check the whole file, so that nothing has to be undone after an import has begun.
+
+        Args:
+            on_progress: Called with 1 after each person.
+
+        Raises:
+            DamagedError: The file was changed or truncated.
+            InvalidExportError: A record claims what cannot be true, or a name occurs twice.
+        """
+        for _ in self.people():
+            on_progress(1)
 
     def people(self) -> Iterator[Entry]:
         """All people with their images. They are complete only if the iteration ends without an error.
 
         Raises:
             DamagedError: The file was changed or truncated.
+            InvalidExportError: A record claims what cannot be true, or a name occurs twice.
         """
-        digest, count = hashlib.sha256(), 0
+        digest, count, names = hashlib.sha256(), 0, set[str]()
         with self._path.open("rb") as file:
             file.seek(self._start)
-            encrypted = _read_chunk(file, self._path)
-            while (following := _read_chunk(file, self._path)) is not None:
+            encrypted = read_chunk(file, self._path)
+            while (following := read_chunk(file, self._path)) is not None:
                 chunk = self._decrypt(encrypted, "chunk", count)
                 digest.update(chunk)
                 if count:
-                    yield _parse_entry(chunk)
+                    yield self._entry(chunk, names)
                 encrypted, count = following, count + 1
-        trailer = json.loads(self._decrypt(encrypted, "end"))
-        if trailer != {"people": count - 1, "sha256": digest.hexdigest()}:
+        trailer = json.dumps({"people": count - 1, "sha256": digest.hexdigest()}).encode()
+        if self._decrypt(encrypted, "end") != trailer:
             raise damaged(str(self._path))
+
+    def _entry(self, chunk: bytes, names: set[str]) -> Entry:
+        """A person who is not among the names, to which the name is added."""
+        try:
+            person, samples = parse_entry(chunk, self.binding.embedding_dim)
+            if person.name in names:
+                raise InvalidRecordError.of("each name once", f"{person.name} twice")
+        except InvalidRecordError as error:
+            raise InvalidExportError.of(self._path, error) from error
+        names.add(person.name)
+        return person, samples
 
     def _decrypt(self, encrypted: bytes | None, kind: str, *number: int) -> bytes:
         return decrypt(self._key, encrypted, self._context.associated_data(kind, *number), str(self._path))
@@ -151,6 +186,7 @@ def import_people(gallery: Gallery, export: Export, on_progress: Callable[[int],
         WrongModelError: The templates come from another model.
         InvalidArgumentError: A name is enrolled already.
         DamagedError: The export is damaged.
+        InvalidExportError: A record of the export claims what cannot be true.
         UnavailableError: The gallery returns something else.
     """
     gallery.binding.require_compatible(export.binding, gallery.path)
@@ -188,7 +224,7 @@ class Checksum:
     digests: int = 0
 
     def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
-        chunk = _serialise(replace(person, images=()), samples)  # every gallery gives images other ids
+        chunk = serialise_entry(replace(person, images=()), samples)  # every gallery gives images other ids
         self.people += 1
         self.digests = (self.digests + int.from_bytes(hashlib.sha256(chunk).digest(), "big")) % MODULUS
 
@@ -201,42 +237,8 @@ def _chunks(
 ) -> Iterator[bytes]:
     yield json.dumps(asdict(binding)).encode()
     for entry in gallery.entries(names):
-        yield _serialise(*entry)
+        yield serialise_entry(*entry)
         on_progress(1)
-
-
-def _serialise(person: Person, samples: Iterable[FaceSample]) -> bytes:
-    parts = [person.to_bytes()]
-    for sample in samples:
-        parts += sample.to_bytes()
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
-
-def _parse_entry(chunk: bytes) -> Entry:
-    parts = []
-    while chunk:
-        size = 4 + int.from_bytes(chunk[:4], "big")
-        parts.append(chunk[4:size])
-        chunk = chunk[size:]
-    person = Person.from_bytes(0, parts[0])
-    check_name(person.name)
-    return person, [FaceSample.from_bytes(*parts[at : at + 2]) for at in range(1, len(parts), 2)]
-
-
-def _write_chunk(file: BinaryIO, encrypted: bytes) -> None:
-    file.write(len(encrypted).to_bytes(4, "big") + encrypted)
-
-
-def _read_chunk(file: BinaryIO, path: Path) -> bytes | None:
-    """The next chunk, or None at the end of the file."""
-    head = file.read(4)
-    if not head:
-        return None
-    size = int.from_bytes(head, "big")
-    encrypted = file.read(size) if len(head) == 4 and size <= LARGEST_CHUNK else b""
-    if len(encrypted) != size or not size:
-        raise damaged(str(path))
-    return encrypted
 
 
 def _not_an_export(path: Path, found: str) -> InvalidArgumentError:

@@ -14,7 +14,15 @@ from edgefr.gallery.base import Gallery
 from edgefr.gallery.enrolment import Enrolment, describe_review, enrol_new
 from edgefr.gallery.enrolment_checks import check_alone, check_pose, check_quality, check_sharpness
 from edgefr.gallery.enrolment_review import review_images
-from edgefr.gallery.records import MAX_IMAGES, FaceSample, Person, check_name, fuse_template, without_duplicates
+from edgefr.gallery.records import (
+    MAX_IMAGES,
+    FaceSample,
+    Person,
+    check_name,
+    expiry_date,
+    fuse_template,
+    without_duplicates,
+)
 from edgefr.io.picture_files import RejectedImage
 from edgefr.jobs.embedding_shards import Row, read_rows
 from edgefr.jobs.job_description import read_job
@@ -90,7 +98,7 @@ def _enrol_new_people(
 ) -> Iterator[Enrolment]:
     """Enrol new people in one change, after comparing each with the whole gallery and with the others."""
     now = time.time()
-    expires = None if expires_in_s is None else now + expires_in_s
+    expires = expiry_date(now, expires_in_s)
     labels = {number: label for images in people.values() for number, label in images.labels.items()}
     unique = {name: without_duplicates([], images.samples) for name, images in people.items()}
     reviews = review_images(gallery, verifier, [(name, [], new) for name, new in unique.items()], labels)

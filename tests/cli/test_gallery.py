@@ -374,4 +374,8 @@ def test_invalid_arguments_are_refused(gallery, tmp_path: Path) -> None:
     assert "Create one with `edgefr gallery enroll" in gallery("list").sentence
     assert "neither or both" in gallery("enroll", "ada", *MODEL).sentence
     assert "neither or both" in gallery("enroll", "ada", seen, "--folder", tmp_path, *MODEL).sentence
+    for days in ("nan", "inf", "3e6", "0", "-1"):
+        expected = "expected more than 0 and at most 36,525 days until a person expires"
+        assert expected in gallery("enroll", "ada", seen, *MODEL, "--plain", "--days", days).sentence
+    assert not (tmp_path / "people.gallery").exists()
     assert "found both" in gallery("enroll", "ada", seen, "--plain", "--key-file", tmp_path / "k", *MODEL).sentence

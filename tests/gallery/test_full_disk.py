@@ -96,8 +96,11 @@ def test_the_removal_of_an_expired_person_is_tried_again(tmp_path: Path, monkeyp
     gallery, secret = new_gallery(tmp_path)
     gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     now = time.time()
-    monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3700)
     monkeypatch.setattr(file_gallery, "PURGE_RETRY_S", 0.0)
+    for days in (1, 5, 9):  # the grace period is over at the third
+        monkeypatch.setattr("time.time", lambda after=now + days * 86_400: after)
+        if days < 9:
+            assert gallery.names() == []
     gallery._store._database.execute("PRAGMA query_only = ON")
     assert gallery.names() == []
     assert [event.what for event in gallery.events()] == ["enrolled"]

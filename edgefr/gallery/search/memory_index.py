@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from edgefr.gallery.record_checks import InvalidPerson
 from edgefr.gallery.records import Person
 from edgefr.gallery.search.int8_index import Int8Index, Match
 from edgefr.gallery.stores.sqlite import SqliteStore
@@ -23,17 +24,21 @@ class MemoryIndex:
     """Names, expiry dates and templates of all people in a store: `id_of` maps names to ids, `name_of` ids to names."""
 
     def __init__(self, store: SqliteStore) -> None:
-        """Read and verify all people. Templates that are not cached are read from the store again."""
+        """Read and verify all people. Templates that are not cached are read from the store again.
+
+        People with records that are not valid are not in the index, but in the list `invalid`.
+        """
         self._store = store
         self.id_of: dict[str, int] = {}
         self.name_of: dict[int, str] = {}
         self._index = Int8Index(self._read_templates)
-        self.hidden: set[int] = set()
-        """Ids of expired people that are not removed yet."""
+        self.hidden: dict[int, tuple[str, float]] = {}
+        """Expired people who are not removed yet: id -> name and expiry date."""
         self._expires: dict[int, float] = {}
-        self._next_expiry = math.inf
+        self._next_expiry, self._last_hidden = math.inf, -math.inf
         self._cache: dict[int, Floats] = {}
-        self.add(store.people())
+        self.invalid: list[InvalidPerson] = []
+        self.add(store.people(self.invalid.append))
 
     def add(self, people: Iterable[Person]) -> None:
         """Add people whose ids are not in the index."""
@@ -54,7 +59,8 @@ class MemoryIndex:
     def remove(self, ids: Iterable[int]) -> None:
         """Remove people. Ids that are not in the index are ignored."""
         ids = set(ids)
-        self.hidden -= ids
+        for number in ids & self.hidden.keys():
+            del self.hidden[number]
         known = sorted(ids & self.name_of.keys())
         for number in known:
             del self.id_of[self.name_of.pop(number)]
@@ -68,14 +74,31 @@ class MemoryIndex:
         return self._index.search(embedding, top)
 
     def hide_expired(self) -> None:
-        """Leave the people whose expiry date has passed out of names and searches, until `remove` gets their ids."""
+        """Leave the people whose expiry date has passed out of names and searches, until `remove` gets their ids.
+
+        They are added again if the clock was set back before that date.
+        """
         now = time.time()
+        if self.hidden and now < self._last_hidden:
+            back = [number for number, (_, date) in self.hidden.items() if date > now]
+            self.remove(back)
+            self.add(self._store.person(number) for number in back)
+            self._last_hidden = max((date for _, date in self.hidden.values()), default=-math.inf)
         if now < self._next_expiry:  # every search calls this, and a million dates take long to compare
             return
-        expired = [number for number, date in self._expires.items() if date <= now]
+        expired = {number: (self.name_of[number], date) for number, date in self._expires.items() if date <= now}
         self.remove(expired)
-        self.hidden |= {*expired}
+        self.hidden |= expired
+        self._last_hidden = max((date for _, date in self.hidden.values()), default=-math.inf)
         self._next_expiry = min(self._expires.values(), default=math.inf)
+
+    def expired_until(self, at: float) -> list[int]:
+        """Ids of the expired people with an expiry date up to a time."""
+        return [number for number, (_, date) in self.hidden.items() if date <= at]
+
+    def find_hidden(self, name: str) -> int | None:
+        """The id of an expired person who is not removed yet."""
+        return next((number for number, (other, _) in self.hidden.items() if other == name), None)
 
     def _add_templates(self, batch: Sequence[tuple[int, Floats]]) -> None:
         if batch:

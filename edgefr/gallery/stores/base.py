@@ -16,7 +16,7 @@ from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.gallery.address import Address
 from edgefr.types import Floats
 
-HEADER, IMAGE, EVENT = "header", "image", "event"
+HEADER, IMAGE, EVENT, CLOCK = "header", "image", "event", "clock"
 """Kinds of blobs."""
 
 CALL_TIMEOUT_S = 10.0
@@ -106,8 +106,8 @@ class GalleryStore(Protocol):
     def header(self) -> Blob:
         """The header. Raises NoGalleryError if there is no gallery."""
 
-    def count(self) -> int:
-        """Number of people."""
+    def count(self, now: int) -> int:
+        """Number of people without an expiry date up to `now`."""
 
     def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
         """The people with these name hashes, in any order."""

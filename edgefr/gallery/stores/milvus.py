@@ -100,8 +100,8 @@ class MilvusStore:
             raise NoGalleryError.at(self.address)
         return blob_from_row(self._query(self._blobs, f'kind == "{HEADER}"', BLOB_FIELDS)[0])
 
-    def count(self) -> int:
-        return int(self._query(self._people, "", ("count(*)",))[0]["count(*)"])
+    def count(self, now: int) -> int:
+        return int(self._query(self._people, f"due == 0 or due > {now}", ("count(*)",))[0]["count(*)"])
 
     def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
         return self._query_people(f"token in {string_list(name_hashes)}")

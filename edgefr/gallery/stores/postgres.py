@@ -113,8 +113,8 @@ class PostgresStore:
             raise NoGalleryError.at(self.address)
         return self._select_blobs("kind = %s", HEADER)[0]
 
-    def count(self) -> int:
-        return int(self._run(f"SELECT count(*) FROM {self._people}")[0][0])
+    def count(self, now: int) -> int:
+        return int(self._run(f"SELECT count(*) FROM {self._people} WHERE due = 0 OR due > %s", now)[0][0])
 
     def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
         return self._select_people("WHERE token = ANY(%s)", list(name_hashes))

@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import EVENT, IMAGE, Blob, PendingWrite, PersonRow
+from edgefr.gallery.stores.base import CLOCK, EVENT, IMAGE, Blob, PendingWrite, PersonRow
 from edgefr.gallery.stores.row_codec import RowCodec
 
 ID_BITS = 61
@@ -20,12 +21,19 @@ IMPORT_BITS = 28
 EVENT_BITS = 12
 """Random bits at the end of the time stamp that is the id of an event."""
 
+CLOCK_ID = 2
+"""Id of the clock. The header has the id 1, and others are random."""
+
 
 class RemoteRowCodec:
-    """Encrypts and decrypts the rows of one gallery; `source` is its name in errors."""
+    """Encrypts and decrypts the rows of one gallery; `source` is its name in errors, and `dim` its K.
 
-    def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
+    Every method that decrypts raises like those of `RowCodec`.
+    """
+
+    def __init__(self, context: SealContext, keys: Keys, source: str, dim: int) -> None:
         self._keys = keys
+        self._dim = dim
         self._source = source
         self._rows = RowCodec(context, keys, source)
 
@@ -35,7 +43,7 @@ class RemoteRowCodec:
 
     def decrypt_person(self, row: PersonRow) -> Person:
         """Raises DamagedError if the row, its name hash or its expiry date was changed."""
-        person = self._rows.decrypt_person(row.id, row.key, row.record)
+        person = self._rows.decrypt_person(row.id, self._dim, row.key, row.record)
         if (self.name_hash(person.name), _expiry_second(person)) != (row.name_hash, row.expires_at):
             raise damaged(f"a person of {self._source}")
         return person
@@ -49,7 +57,8 @@ class RemoteRowCodec:
         if any(number not in blobs for number in listed):
             return None
         return [
-            self._rows.decrypt_sample(number, data_key, blobs[number].body, blobs[number].extra) for number in listed
+            self._rows.decrypt_sample(number, self._dim, data_key, blobs[number].body, blobs[number].extra)
+            for number in listed
         ]
 
     def encrypt_person(
@@ -63,6 +72,12 @@ class RemoteRowCodec:
         person = replace(person, images=(*person.images, *(blob.id for blob in blobs)))
         wrapped, record = self._rows.wrap_data_key(person.id, data_key), self._rows.encrypt_person(person, data_key)
         return blobs, PersonRow(person.id, self.name_hash(person.name), _expiry_second(person), wrapped, record)
+
+    def decrypt_clock(self, blob: Blob) -> Clock:
+        return self._rows.decrypt_clock(blob.body)
+
+    def encrypt_clock(self, clock: Clock) -> Blob:
+        return Blob(CLOCK, CLOCK_ID, 0, self._rows.encrypt_clock(clock))
 
     def decrypt_event(self, blob: Blob) -> Event:
         return self._rows.decrypt_event(blob.id, blob.body)

@@ -8,8 +8,9 @@ without a copy of that key.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import Keys, SealContext, decrypt, encrypt
 from edgefr.gallery.crypto.template_transform import NO_TRANSFORM, TemplateTransform
 from edgefr.gallery.model_binding import ModelBinding
@@ -32,6 +33,7 @@ class Header:
         link: Digest of the log, see `RowCodec.link`.
         turn: Number of changes so far.
         next_row: Next id of a person or an image. Ids are never reused.
+        clock: What the gallery knows about time.
     """
 
     version: int
@@ -42,6 +44,7 @@ class Header:
     link: str = ""
     turn: int = 0
     next_row: int = 1
+    clock: Clock = field(default_factory=Clock)
 
     def with_row(self, digest: int) -> Header:
         """The header after a person was added."""
@@ -71,7 +74,8 @@ NOT_TRANSFORMED = TemplateTransforms()
 class RowCodec:
     """Encrypts and decrypts the records of one gallery; `source` is its name in errors.
 
-    Every method that decrypts raises `DamagedError` if the data was not encrypted for this id.
+    Every method that decrypts raises `DamagedError` if the data was not encrypted for this id, and `InvalidRecordError`
+    if it was but claims what cannot be true.
     """
 
     def __init__(self, context: SealContext, keys: Keys, source: str) -> None:
@@ -81,10 +85,21 @@ class RowCodec:
 
     def decrypt_header(self, body: object) -> Header:
         raw = json.loads(self._decrypt(self._keys.header, body, "the header", "header"))
-        return Header(binding=ModelBinding(**raw.pop("binding")), **raw)
+        binding, clock = ModelBinding.from_dict(raw.pop("binding")), raw.pop("clock", None)  # since version 2
+        return Header(binding=binding, clock=Clock() if clock is None else Clock.from_dict(clock), **raw)
 
     def encrypt_header(self, header: Header) -> bytes:
-        return self._encrypt(self._keys.header, json.dumps(asdict(header)).encode(), "header")
+        raw = asdict(header)
+        if header.clock == Clock():
+            del raw["clock"]  # in a database the clock is not in the header, which clients of version 0.2 read, too
+        return self._encrypt(self._keys.header, json.dumps(raw).encode(), "header")
+
+    def decrypt_clock(self, encrypted: object) -> Clock:
+        """Read the clock of a gallery in a database, which is not in the header: older clients read that, too."""
+        return Clock.from_dict(json.loads(self._decrypt(self._keys.header, encrypted, "the clock", "clock")))
+
+    def encrypt_clock(self, clock: Clock) -> bytes:
+        return self._encrypt(self._keys.header, json.dumps(clock.to_dict()).encode(), "clock")
 
     def decrypt_transforms(self, encrypted: bytes, turn: int) -> TemplateTransforms:
         """The transforms of templates of a header with this number of changes."""
@@ -103,9 +118,9 @@ class RowCodec:
     def wrap_data_key(self, number: int, data_key: bytes) -> bytes:
         return self._encrypt(self._keys.people, data_key, "key", number)
 
-    def decrypt_person(self, number: int, wrapped: object, record: object) -> Person:
+    def decrypt_person(self, number: int, dim: int, wrapped: object, record: object) -> Person:
         data_key = self.unwrap_data_key(number, wrapped)
-        return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number))
+        return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number), dim)
 
     def encrypt_person(self, person: Person, data_key: bytes) -> bytes:
         return self._encrypt(data_key, person.to_bytes(), "person", person.id)
@@ -114,10 +129,11 @@ class RowCodec:
         """The digest of a person's row, which the header sums up."""
         return int.from_bytes(self._keys.digest(b"person", number.to_bytes(8, "big"), wrapped, record), "big")
 
-    def decrypt_sample(self, number: int, data_key: bytes, record: object, crop: object) -> FaceSample:
+    def decrypt_sample(self, number: int, dim: int, data_key: bytes, record: object, crop: object) -> FaceSample:
         return FaceSample.from_bytes(
             self._decrypt(data_key, record, "an image", "image", number),
             self._decrypt(data_key, crop, "an image", "crop", number),
+            dim,
         )
 
     def encrypt_sample(self, number: int, sample: FaceSample, data_key: bytes) -> tuple[bytes, bytes]:

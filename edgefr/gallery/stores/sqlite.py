@@ -22,6 +22,7 @@ from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import NoGalleryError
 from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
@@ -59,6 +60,8 @@ class SqliteStore:
         self._context = context
         self._lock = lock
         self._rows = RowCodec(context, Keys.of(gallery_key), str(path))
+        self._dim = 0
+        """K of the header that was read last."""
 
     @classmethod
     def create(cls, path: Path, secret: Secret, binding: ModelBinding) -> SqliteStore:
@@ -141,28 +144,39 @@ class SqliteStore:
         header = self._rows.decrypt_header(row and row[1])
         if header.version != version:
             raise damaged(f"the version of {self.path}")
+        self._dim = header.binding.embedding_dim
         return header
 
-    def people(self) -> Iterator[Person]:
-        """All people in the order of enrolment. They are verified only if the iteration ends without an error."""
+    def people(self, on_invalid: Callable[[InvalidPerson], None]) -> Iterator[Person]:
+        """All people in the order of enrolment. They are verified only if the iteration ends without an error.
+
+        People with records that are not valid are left out and passed to `on_invalid`.
+        """
         header, count, rows = self.header(), 0, 0
         with translate_errors(self.path):
             for number, key, record in self._database.execute("SELECT id, key, record FROM people ORDER BY id"):
-                yield self._rows.decrypt_person(number, key, record)
+                try:
+                    yield self._rows.decrypt_person(number, self._dim, key, record)
+                except InvalidRecordError as error:
+                    on_invalid(InvalidPerson(number, error.problem))
                 count, rows = count + 1, (rows + self._rows.digest(number, key, record)) % MODULUS
         if (count, rows) != (header.people, header.rows):
             raise damaged(f"the list of people in {self.path}")
 
     def person(self, number: int) -> Person:
         """The person with this id."""
-        return self._rows.decrypt_person(number, *self._row("SELECT key, record FROM people WHERE id = ?", number))
+        row = self._row("SELECT key, record FROM people WHERE id = ?", number)
+        return self._rows.decrypt_person(number, self._dim, *row)
 
     def samples(self, person: Person) -> list[FaceSample]:
         """The images that the record of a person lists."""
         (wrapped,) = self._row("SELECT key FROM people WHERE id = ?", person.id)
         data_key = self._rows.unwrap_data_key(person.id, wrapped)
         query = "SELECT record, crop FROM images WHERE id = ?"
-        return [self._rows.decrypt_sample(number, data_key, *self._row(query, number)) for number in person.images]
+        return [
+            self._rows.decrypt_sample(number, self._dim, data_key, *self._row(query, number))
+            for number in person.images
+        ]
 
     def images(self) -> int:
         """Number of stored images."""

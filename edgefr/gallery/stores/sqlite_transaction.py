@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.row_codec import Header, RowCodec
@@ -48,6 +49,15 @@ class SqliteTransaction:
         self._database.execute("DELETE FROM images WHERE id = ?", (image,))
         self.update(person, ())
 
+    def remove_invalid(self, ids: Collection[int], listed: Collection[int]) -> None:
+        """Delete people by id, and all images but those that the valid people list."""
+        for number in ids:
+            self._delete_row(number)
+        stored = [row[0] for row in self._database.execute("SELECT id FROM images").fetchall()]
+        deleted = [(number,) for number in stored if number not in listed]
+        self._database.executemany("DELETE FROM images WHERE id = ?", deleted)
+        self.removed += ids
+
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""
         for event in events:
@@ -56,6 +66,16 @@ class SqliteTransaction:
             self._database.execute("INSERT INTO events VALUES (?, ?)", (number, encrypted))
             link = self._rows.link(self.header.link, number, encrypted)
             self.header = replace(self.header, events=number, link=link)
+
+    def observe_clock(self, now: float) -> Clock:
+        """Store what the clock says, and a jump in the log; returns the clock after it."""
+        before = self.header.clock
+        after = before.observe(now)
+        if after is not before:
+            if jump := before.jump(now):
+                self.log([Event.now("clock", detail=jump)])
+            self.header = replace(self.header, clock=after)
+        return after
 
     def re_encrypt(self, former: RowCodec, events: Sequence[Event]) -> None:
         """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key."""

@@ -68,8 +68,8 @@ class MemoryStore:
                 return blob
         raise NoGalleryError.at(self.address)
 
-    def count(self) -> int:
-        return len(self._tables.people)
+    def count(self, now: int) -> int:
+        return sum(not 0 < row.expires_at <= now for row in self._tables.people.values())
 
     def find(self, name_hashes: Sequence[str]) -> list[PersonRow]:
         return [row for row in self._tables.people.values() if row.name_hash in name_hashes]

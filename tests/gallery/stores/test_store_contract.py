@@ -31,6 +31,7 @@ from tests.gallery.people import BINDING, DIM, new_gallery, sample, unit
 
 Place = Path | Address
 SECRET = Passphrase("correct horse", cost=1 << 14)
+DAY_S = 86_400.0
 
 
 @pytest.fixture
@@ -153,19 +154,60 @@ def test_a_renamed_person_is_found_by_the_new_name_only(gallery: Gallery) -> Non
         gallery.rename("Grace", "Ada Lovelace")
 
 
-def test_expired_people_are_removed(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_people_are_not_found_and_removed_after_the_grace_period(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gallery.enrol("Ada", [sample(1)], expires_in_s=3600)
     gallery.enrol("Grace", [sample(2)])
     now = gallery.person("Ada").enrolled
+    for days in (1, 4, 7, 9):
+        monkeypatch.setattr("time.time", lambda after=now + days * DAY_S: after)
+        assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
+        assert (gallery.names(), "Ada" in gallery, len(gallery)) == (["Grace"], False, 1)
+        gallery.enrol("Grace", [sample(2 + days)])
+        removed = [event.name for event in gallery.events() if event.what == "expired"]
+        assert len(removed) == (days == 9), days
+    assert gallery.orphan_images() == 0
+
+
+def test_the_name_of_an_expired_person_is_free(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("Ada", "Grace", "Emmy", "Rosa")):
+        gallery.enrol(name, [sample(number)], expires_in_s=3600)
+    now = gallery.person("Ada").enrolled
     monkeypatch.setattr("time.time", lambda: now + 3601)
-    assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
-    assert gallery.names() == ["Grace"]
-    assert (gallery.events()[-1].what, gallery.events()[-1].name) == ("expired", "Ada")
-    gallery.enrol("Ada", [sample(3)])
-    assert [hit.name for hit in gallery.search(unit(3), 1)] == ["Ada"]
+    gallery.enrol("Ada", [sample(5)])
+    gallery.import_all([(Person(0, "Grace", 1.0, None, unit(6), ()), [sample(6)])], "a test")
+    gallery.rename("Ada", "Emmy")
+    gallery.remove("Rosa")
+    assert gallery.names() == ["Emmy", "Grace"]
+    assert [hit.name for hit in gallery.search(unit(5), 1)] == ["Emmy"]
+    assert [one.embedding.tobytes() for one in gallery.samples("Emmy")] == [unit(5).tobytes()]
+    assert gallery.orphan_images() == 0
+    with pytest.raises(EdgefrError, match="Rosa is not enrolled"):
+        gallery.remove("Rosa")
 
 
-def test_all_expired_people_are_removed_when_the_gallery_is_opened(
+def test_a_clock_that_is_ahead_once_removes_nobody(
+    place: Place, gallery: Gallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Ada", [sample(1)], expires_in_s=365 * DAY_S)
+    now = gallery.person("Ada").enrolled
+    gallery.close()
+    for days, found in ((400, []), (400.2, []), (1, ["Ada"]), (410, []), (2, ["Ada"])):
+        monkeypatch.setattr("time.time", lambda after=now + days * DAY_S: after)
+        with opened_again(place, key) as again:
+            jump = "" if days == 400.2 else f"{'before' if found else 'after'} the latest use of this gallery"
+            assert jump in again.clock_notice
+            assert bool(jump) == bool(again.clock_notice)
+            assert again.names() == found
+            again.enrol("Grace", [sample(int(days * 10))], expires_in_s=DAY_S)
+            again.remove("Grace")
+    with opened_again(place, key) as again:
+        assert again.names() == ["Ada"]
+        assert {event.what for event in again.events()} >= {"clock", "enrolled"}
+
+
+def test_all_expired_people_are_removed_after_the_grace_period(
     place: Place, gallery: Gallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, many = time.time(), PAGE_ROWS + 100
@@ -175,10 +217,11 @@ def test_all_expired_people_are_removed_when_the_gallery_is_opened(
     )
     gallery.import_all(visitors, "a test")
     gallery.close()
-    monkeypatch.setattr("time.time", lambda: now + 3601)
-    with opened_again(place, key) as again:
-        assert (again.names(), len(again), again.orphan_images()) == (["Ada"], 1, 0)
-        assert [event.what for event in again.events()].count("expired") == many
+    for days in (1, 5, 9):
+        monkeypatch.setattr("time.time", lambda after=now + days * DAY_S: after)
+        with opened_again(place, key) as again:
+            assert (again.names(), len(again), again.orphan_images()) == (["Ada"], 1, 0)
+            assert [event.what for event in again.events()].count("expired") == (days == 9) * many
 
 
 def test_a_wrong_secret_and_a_former_secret_do_not_open_a_gallery(
@@ -215,7 +258,7 @@ def test_a_missing_gallery_is_not_opened(place: Place, key: KeyFile) -> None:
 def test_people_are_exported_to_a_store_and_back(place: Place, key: KeyFile, tmp_path: Path) -> None:
     first, _ = new_gallery(tmp_path / "first", key)
     for number, name in enumerate(("Ada", "Grace", "Emmy")):
-        first.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], expires_in_s=9e9)
+        first.enrol(name, [sample(number, f"{name}.jpg", crop=number == 0), sample(number + 10)], expires_in_s=3e9)
     out, back = tmp_path / "out", tmp_path / "back"
     export_gallery(first, out, SECRET, nothing)
     seen: list[int] = []

@@ -223,7 +223,7 @@ def test_a_client_that_disappears_during_a_change_is_rolled_back(
     def change() -> None:
         with gone.changing(lambda _pending: None, 5.0):
             gallery.enrol("Ada", [sample(1)])
-            gone.count()
+            gone.count(0)
 
     with pytest.raises(EdgefrError, match="Try again: the change paused for too long and was rolled back"):
         change()
@@ -352,10 +352,8 @@ def test_an_expiry_date_changed_by_the_server_is_detected(
     server.sql(f"UPDATE {at.name}_people SET due = {due}")
     with pytest.raises(DamagedError):
         gallery.search(unit(1), 1)
-    if due:
-        with pytest.raises(DamagedError):  # every change removes expired people
-            gallery.enrol("Grace", [sample(2)])
-    assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(1,)]
+    gallery.enrol("Grace", [sample(2)])  # removes nobody, because the grace period is not over
+    assert server.sql(f"SELECT count(*) FROM {at.name}_people") == [(2,)]
 
 
 @pytest.mark.parametrize("at", [POSTGRES], indirect=True)

@@ -23,7 +23,7 @@ from tests.gallery.stores.test_store_contract import (
     test_a_second_gallery_of_the_same_name_is_refused,
     test_an_enrolled_image_is_not_enrolled_again,
     test_enrolled_people_are_read_again_with_the_secret,
-    test_expired_people_are_removed,
+    test_expired_people_are_not_found_and_removed_after_the_grace_period,
     test_many_searches_at_once_find_what_each_finds_alone,
     test_people_are_exported_to_a_store_and_back,
 )
@@ -39,7 +39,7 @@ __all__ = [
     "test_a_second_gallery_of_the_same_name_is_refused",
     "test_an_enrolled_image_is_not_enrolled_again",
     "test_enrolled_people_are_read_again_with_the_secret",
-    "test_expired_people_are_removed",
+    "test_expired_people_are_not_found_and_removed_after_the_grace_period",
     "test_many_searches_at_once_find_what_each_finds_alone",
     "test_people_are_exported_to_a_store_and_back",
 ]
