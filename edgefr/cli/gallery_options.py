@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GALLERY_VARIABLE = "EDGEFR_GALLERY"
 KEY_VARIABLE = "EDGEFR_GALLERY_KEY"
 PIN_VARIABLE = "EDGEFR_GALLERY_PIN"
+LOG_DAYS_VARIABLE = "EDGEFR_LOG_DAYS"
 
 GalleryOption = Annotated[
     str | None,
@@ -60,6 +61,13 @@ ExpectOption = Annotated[
     typer.Option(
         metavar="ID[:GENERATION]",
         help="Refuse another gallery, or an older copy, than `edgefr gallery pin` has printed.",
+    ),
+]
+LogDaysOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Delete events from the log that are older than this number of days, at every change of the gallery. "
+        "Default: $EDGEFR_LOG_DAYS, else the log is kept for ever."
     ),
 ]
 PlainOption = Annotated[
@@ -134,6 +142,7 @@ class Access:
     passphrase: PassphraseSource
     pin: str | None = None
     expect: str | None = None
+    log_days: float | None = None
 
     @classmethod
     def of(
@@ -144,12 +153,16 @@ class Access:
         descriptor: int | None,
         pin: str | None,
         expect: str | None,
+        log_days: float | None,
     ) -> Access:
-        """The access from the values of the six options."""
+        """The access from the values of the seven options."""
+        from edgefr.gallery.event_log import check_log_days
+
         if key_file is None and (named := os.environ.get(KEY_VARIABLE)):
             key_file = Path(named)
         source = PassphraseSource(variable, descriptor)
-        return cls(_location(gallery), key_file, source, pin or os.environ.get(PIN_VARIABLE), expect)
+        days = check_log_days(_default_log_days() if log_days is None else log_days)
+        return cls(_location(gallery), key_file, source, pin or os.environ.get(PIN_VARIABLE), expect, days)
 
     def open(self, pin: Pin | None = None) -> Gallery:
         """Open the gallery. Raises LockedError if a secret is given and it has none, and like `open_gallery`."""
@@ -158,6 +171,7 @@ class Access:
         opened = open_gallery(self.path, self._secret, pin or self.pin_of(self.key_file))
         if opened.clock_notice:
             warn(f"edgefr: {opened.clock_notice}.")
+        opened.log_days = self.log_days
         return opened
 
     def pin_of(self, key_file: Path | None, enforced: bool = True) -> Pin:
@@ -189,7 +203,9 @@ class Access:
         if not gallery_exists(self.path):
             secret = new_secret(plain, self.key_file, self.passphrase)
             pin = self.pin_of(self.key_file)
-            return create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"), pin, transform)
+            created = create_gallery(self.path, secret, binding, lambda text: warn(f"edgefr: {text}"), pin, transform)
+            created.log_days = self.log_days
+            return created
         gallery = self.open()
         if transform and not gallery.has_transform:
             gallery.close()
@@ -223,8 +239,17 @@ class Access:
             )
 
 
+def _default_log_days() -> float | None:
+    """The number of days in $EDGEFR_LOG_DAYS, None if it is not set."""
+    text = os.environ.get(LOG_DAYS_VARIABLE)
+    try:
+        return None if not text else float(text)
+    except ValueError as error:
+        raise InvalidArgumentError(f"a number of days in ${LOG_DAYS_VARIABLE}", text or "", "correct it") from error
+
+
 def with_access(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the keyword parameter `access` of a command by the six options that `Access.of` takes."""
+    """Replace the keyword parameter `access` of a command by the seven options that `Access.of` takes."""
     options = {
         "gallery": GalleryOption,
         "key_file": KeyFileOption,
@@ -232,6 +257,7 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
         "passphrase_fd": PassphraseFdOption,
         "pin": PinOption,
         "expect": ExpectOption,
+        "log_days": LogDaysOption,
     }
 
     @functools.wraps(command)

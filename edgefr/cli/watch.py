@@ -18,6 +18,7 @@ from edgefr.cli.gallery_options import (
     ExpectOption,
     GalleryOption,
     KeyFileOption,
+    LogDaysOption,
     PassphraseEnvOption,
     PassphraseFdOption,
     PinOption,
@@ -124,6 +125,7 @@ def watch(
     passphrase_fd: PassphraseFdOption = None,
     pin: PinOption = None,
     expect: ExpectOption = None,
+    log_days: LogDaysOption = None,
     plain: PlainOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
@@ -146,7 +148,7 @@ def watch(
     opened_source = open_source(_source_name(source), _warn)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     with ExitStack() as stack:
-        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect)
+        access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect, log_days)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
         watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
         outputs = Outputs(json, events, hook, mqtt, queue, picture, window, record)

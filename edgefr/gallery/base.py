@@ -63,6 +63,9 @@ class GalleryChange(Protocol):
     def log(self, events: Sequence[Event]) -> None:
         """Append events to the log."""
 
+    def forget(self, names: Sequence[str]) -> list[str]:
+        """Replace the names of people who are about to be removed in the whole log; returns their pseudonyms."""
+
 
 def not_enrolled(name: str, source: object) -> InvalidArgumentError:
     """The error for a name that nobody in the gallery has."""
@@ -119,11 +122,13 @@ class Gallery(ABC):
             is erased, or if its erasure is left to a database server.
         clock_notice: How the clock differed from the latest use of the gallery when it was opened, as a sentence; empty
             if it did not (`clock`).
+        log_days: Days that events are kept in the log, None for ever. Changes delete older ones (`event_log`).
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.traces, self.clock_notice = "", ""
+        self.log_days: float | None = None
 
     def __enter__(self: Self) -> Self:
         return self
@@ -339,7 +344,7 @@ class Gallery(ABC):
             change.log([Event.now("renamed", other, f"from {person.name}")])
 
     def remove(self, name: str) -> None:
-        """Delete a person, all images and the key that encrypts them. The log keeps the removal.
+        """Delete a person, all images and the key that encrypts them. In the log a pseudonym replaces the name.
 
         A person who has expired is kept for a grace period (`clock`), and can be deleted before its end.
 
@@ -351,8 +356,9 @@ class Gallery(ABC):
         with self._lock:
             with self._changing() as change:
                 person = self._find_expired(check_name(name)) or self._get(name)
+                pseudonyms = change.forget([person.name])
                 change.remove(person)
-                change.log([Event.now("removed", person.name)])
+                change.log([Event.now("removed", pseudonym) for pseudonym in pseudonyms])
             self._erase()
 
     def remove_image(self, name: str, source: str) -> FaceSample:
@@ -432,8 +438,9 @@ class Gallery(ABC):
     def _remove_expired(self, name: str, change: GalleryChange) -> None:
         """Make a name free that an expired person has."""
         if (person := self._find_expired(name)) is not None:
+            pseudonyms = change.forget([person.name])
             change.remove(person)
-            change.log([Event.now("expired", name)])
+            change.log([Event.now("expired", pseudonym) for pseudonym in pseudonyms])
 
     @abstractmethod
     def _samples(self, person: Person) -> list[FaceSample]:

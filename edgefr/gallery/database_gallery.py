@@ -29,6 +29,7 @@ from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wr
 from edgefr.gallery.crypto.template_transform import TemplateTransform
 from edgefr.gallery.database_header import VERSION, DatabaseHeader
 from edgefr.gallery.database_people import BATCH, DatabasePeople
+from edgefr.gallery.event_log import kept_since
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
@@ -384,6 +385,8 @@ class DatabaseGallery(Gallery):
             try:
                 clock = self._people.observe_clock(time.time())
                 self._people.remove_expired(int(clock.destroyed_until))
+                if before_events := kept_since(self.log_days, clock):
+                    self._people.delete_events(before_events)
                 yield self._people
             except BaseException:  # the database has undone the change
                 self._header, self._people.transforms = before

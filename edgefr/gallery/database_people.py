@@ -12,9 +12,10 @@ from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import name_taken
 from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
+from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import CLOCK, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
+from edgefr.gallery.stores.base import CLOCK, EVENT, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
 from edgefr.gallery.stores.row_codec import TemplateTransforms
 from edgefr.types import Floats
@@ -125,6 +126,30 @@ class DatabasePeople:
         """Append events to the log."""
         self._store.put_blobs([self._rows.encrypt_event(event) for event in events])
 
+    def forget(self, names: Sequence[str]) -> list[str]:
+        """Replace the names of people who are about to be removed in the whole log; returns their pseudonyms."""
+        pseudonyms = {name: new_pseudonym() for name in names}
+        events = [(blob.id, self._rows.decrypt_event(blob)) for blob in self._events()]
+        changed = [
+            self._rows.encrypt_event_again(number, event) for number, event in without_names(events[::-1], pseudonyms)
+        ]
+        if changed:
+            self._store.put_blobs(changed)
+        return list(pseudonyms.values())
+
+    def delete_events(self, before: float) -> None:
+        """Delete the events from before a time, in seconds since 1970."""
+        old = [blob.id for blob in self._events() if self._rows.decrypt_event(blob).at < before]
+        if old:
+            self._store.delete_blobs(EVENT, old)
+
+    def _events(self) -> Iterator[Blob]:
+        """The whole log, oldest event first."""
+        after = 0
+        while page := self._store.blob_page(EVENT, after):
+            yield from page
+            after = page[-1].id
+
     def add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], first: int) -> int:
         """Enrol new people in batches under ids from `first` on; returns their number. Expired people of the same names
         are removed.
@@ -162,9 +187,9 @@ class DatabasePeople:
     def _remove_rows(self, rows: Sequence[PersonRow]) -> None:
         """Delete expired people. The rows go last, so that an interrupted removal is continued."""
         if rows:
-            names = [person.name for row in rows if (person := self.valid_person(row)) is not None]
+            pseudonyms = self.forget([person.name for row in rows if (person := self.valid_person(row)) is not None])
             self._store.delete_people([row.id for row in rows])
-            self.log([Event.now("expired", name) for name in names])
+            self.log([Event.now("expired", pseudonym) for pseudonym in pseudonyms])
 
     def clock(self) -> Clock:
         """What the gallery knows about time."""

@@ -13,6 +13,7 @@ from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, name_taken
 from edgefr.gallery.clock import clock_notice
 from edgefr.gallery.crypto.key_wrapping import Secret
+from edgefr.gallery.event_log import kept_since
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
@@ -57,11 +58,14 @@ class FileGallery(Gallery):
 
     @classmethod
     def open(cls, path: Path, secret: Secret, pin: Pin | None = None) -> FileGallery:
-        """Open a gallery, verify people and log, and remove expired people. Raises like `factory.open_gallery`."""
+        """Open a gallery, verify people and the latest events, and remove expired people.
+
+        Raises like `factory.open_gallery`.
+        """
         store = SqliteStore.open(path, secret) if pin is None else SqliteStore.open(path, secret, pin.check)
         try:
             gallery = cls(store, pin)
-            gallery.events()
+            gallery._store.check_log()
         except BaseException:
             store.close()
             raise
@@ -224,10 +228,13 @@ class FileGallery(Gallery):
                     self._load()
                 self._index.hide_expired()
                 clock = change.observe_clock(time.time())
-                for number in self._index.expired_until(clock.destroyed_until):
-                    person = self._store.person(number)
+                expired = [self._store.person(n) for n in self._index.expired_until(clock.destroyed_until)]
+                pseudonyms = change.forget([person.name for person in expired]) if expired else []
+                for person in expired:
                     change.remove(person)
-                    change.log([Event.now("expired", person.name)])
+                change.log([Event.now("expired", pseudonym) for pseudonym in pseudonyms])
+                if before := kept_since(self.log_days, clock):
+                    change.delete_events(before)
                 yield change
             self._turn, self._binding, self._clock = change.header.turn, change.header.binding, change.header.clock
             if change.removed or change.written.keys() & self._index.name_of.keys():  # additions are pinned when closed

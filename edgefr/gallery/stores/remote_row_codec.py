@@ -86,6 +86,10 @@ class RemoteRowCodec:
         """Encrypt an event. Its id is the time, and random bits keep the ids of several clients apart."""
         mask = (1 << EVENT_BITS) - 1
         number = time.time_ns() & ~mask | secrets.randbits(EVENT_BITS)
+        return self.encrypt_event_again(number, event)
+
+    def encrypt_event_again(self, number: int, event: Event) -> Blob:
+        """Encrypt an event that replaces the one with this id."""
         return Blob(EVENT, number, 0, self._rows.encrypt_event(number, event))
 
 

@@ -29,11 +29,15 @@ class Header:
         binding: The models that the templates come from.
         people: Number of people.
         rows: Sum of the digests of all people.
-        events: Number of events in the log.
+        events: Number of events so far, which is the id of the last one.
         link: Digest of the log, see `RowCodec.link`.
         turn: Number of changes so far.
         next_row: Next id of a person or an image. Ids are never reused.
         clock: What the gallery knows about time.
+        first_event: Id of the first event that is kept.
+        link_before: Digest of the log before it.
+        checked_event: Id of an event near the end. The events after it are verified when the gallery is opened.
+        checked_link: Digest of the log up to that event.
     """
 
     version: int
@@ -45,6 +49,10 @@ class Header:
     turn: int = 0
     next_row: int = 1
     clock: Clock = field(default_factory=Clock)
+    first_event: int = 1
+    link_before: str = ""
+    checked_event: int = 0
+    checked_link: str = ""
 
     def with_row(self, digest: int) -> Header:
         """The header after a person was added."""
@@ -92,6 +100,9 @@ class RowCodec:
         raw = asdict(header)
         if header.clock == Clock():
             del raw["clock"]  # in a database the clock is not in the header, which clients of version 0.2 read, too
+        if not header.events:  # as in a database, whose log is not part of the header either
+            for name in ("first_event", "link_before", "checked_event", "checked_link"):
+                del raw[name]
         return self._encrypt(self._keys.header, json.dumps(raw).encode(), "header")
 
     def decrypt_clock(self, encrypted: object) -> Clock:

@@ -8,8 +8,12 @@ from dataclasses import replace
 
 from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
+from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.row_codec import Header, RowCodec
+
+CHECK_EVERY = 1000
+"""At most so many events, and those of the change that wrote the last of them, are verified at each opening."""
 
 
 class SqliteTransaction:
@@ -66,6 +70,42 @@ class SqliteTransaction:
             self._database.execute("INSERT INTO events VALUES (?, ?)", (number, encrypted))
             link = self._rows.link(self.header.link, number, encrypted)
             self.header = replace(self.header, events=number, link=link)
+            if number - self.header.checked_event >= CHECK_EVERY:
+                self.header = replace(self.header, checked_event=number, checked_link=link)
+
+    def forget(self, names: Sequence[str]) -> list[str]:
+        """Replace the names of people who are about to be removed in the whole log; returns their pseudonyms."""
+        pseudonyms = {name: new_pseudonym() for name in names}
+        rows = self._database.execute("SELECT id, event FROM events ORDER BY id DESC").fetchall()
+        events = ((number, self._rows.decrypt_event(number, encrypted)) for number, encrypted in rows)
+        changed = [
+            (self._rows.encrypt_event(number, event), number) for number, event in without_names(events, pseudonyms)
+        ]
+        if changed:
+            self._database.executemany("UPDATE events SET event = ? WHERE id = ?", changed)
+            self._link_again()
+        return list(pseudonyms.values())
+
+    def delete_events(self, before: float) -> None:
+        """Delete the events from before a time, in seconds since 1970."""
+        link, first = self.header.link_before, self.header.first_event
+        for number, encrypted in self._database.execute("SELECT id, event FROM events ORDER BY id"):
+            if number == self.header.events or self._rows.decrypt_event(number, encrypted).at >= before:
+                break  # the last one is always kept
+            link, first = self._rows.link(link, number, encrypted), number + 1
+        if first != self.header.first_event:
+            self._database.execute("DELETE FROM events WHERE id < ?", (first,))
+            self.header = replace(self.header, first_event=first, link_before=link)
+            if self.header.checked_event < first:
+                self.header = replace(self.header, checked_event=first - 1, checked_link=link)
+
+    def _link_again(self) -> None:
+        """Compute the digest of the log after events were replaced."""
+        link = self.header.link_before
+        for number, encrypted in self._database.execute("SELECT id, event FROM events ORDER BY id"):
+            link = self._rows.link(link, number, encrypted)
+        last = self.header.events
+        self.header = replace(self.header, link=link, checked_event=last, checked_link=link)
 
     def observe_clock(self, now: float) -> Clock:
         """Store what the clock says, and a jump in the log; returns the clock after it."""
@@ -81,6 +121,7 @@ class SqliteTransaction:
         """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key."""
         people = self._database.execute("SELECT id, key, record FROM people").fetchall()
         self.header = replace(self.header, people=0, rows=0, events=0, link="")
+        self.header = replace(self.header, first_event=1, link_before="", checked_event=0, checked_link="")
         for number, key, record in people:
             wrapped = self._rows.wrap_data_key(number, former.unwrap_data_key(number, key))
             self._database.execute("UPDATE people SET key = ? WHERE id = ?", (wrapped, number))
