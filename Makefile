@@ -1,7 +1,7 @@
 # make demo    verify sample photographs          make docs    write pages of docs/
 # make test    check style and types, run tests   make bench   measure the figures of the documents
 # make lint    check style and types              make gpu     build and measure engines on a GPU
-# make stores  test galleries on Milvus           make soak    kill writers of galleries, fill their disk
+# make stores  test galleries on Milvus           make soak    kills, full disks, malformed inputs, crowds
 # make lock    write requirements-test.txt
 # Every target creates the virtual environment .venv if it is missing; nothing else needs to be installed.
 
@@ -38,6 +38,8 @@ gpu: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 soak: .venv/test
 	$(BIN)/python -m bench.kills --kills 20000
 	unshare --map-root-user --mount $(BIN)/python -m bench.full_disk
+	$(BIN)/python -m bench.malformed --inputs 100000
+	$(BIN)/python -m bench.page_load
 
 stores: .venv/test .venv/milvus/bin/milvus-server
 	EDGEFR_MILVUS=.venv/milvus/bin/milvus-server $(BIN)/python -m pytest -k 'milvus and not milvus-lite' \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,3 +42,14 @@ def test_the_error_of_a_refused_engine_is_recorded(
     refused = {"exit": 2, "refused": "edgefr: expected a GPU, found none"}
     assert gpu.engines(tmp_path / "m.onnx", "tensorrt") == dict.fromkeys(gpu.PRECISIONS, refused)
     assert "Converting ..." in capsys.readouterr().err
+
+
+def test_damaged_inputs_end_in_a_result_or_a_refusal(tmp_path: Path) -> None:
+    """The short form of `make soak`: every parser, a few inputs each."""
+    command = [sys.executable, "-m", "bench.malformed", "--inputs", "400", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result for result in results if "failed" in result] == []
+    assert done.returncode == 0, done.stderr
+    assert {"photographs", "manifests", "entries of exports"} <= {result["parser"] for result in results}
+    assert all(result["refused"] for result in results if result["parser"] != "MJPEG streams")

@@ -42,7 +42,7 @@ def decode_heif(data: bytes, header: PhotoHeader, source: str) -> Image:
             "none",
             f"run: {install_command(EXTRA)}, or save the picture as JPEG",
         ) from error
-    except (ValueError, EOFError, SyntaxError, RuntimeError, OSError) as error:  # what the two libraries raise
+    except Exception as error:  # the two libraries raise many kinds, for a missing primary picture even IndexError
         raise UnreadableImageError(
             f"a whole photograph in {source}",
             f"a {header.format} picture that cannot be decoded ({error})",

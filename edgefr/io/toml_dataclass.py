@@ -59,7 +59,7 @@ def _read(path: Path, bases: int) -> dict[str, Any]:
         raise EdgefrError(f"a recipe of at most 1 MiB at {path}", "a larger file", "check the path")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:  # arrays in arrays a thousand deep
         raise EdgefrError(f"TOML in {path}", str(error), "correct the recipe") from error
     base = raw.pop("base", None)
     if base is None:
@@ -88,7 +88,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         raise InvalidArgumentError("--set key.path=value", f"{override!r}", "write for example --set fusion.kv=self")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text  # a bare word is a string
     *tables, name = key.split(".")
     for table in tables:

@@ -179,7 +179,7 @@ def _open_shard(folder: Path, number: int) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(path) as file:
             yield file
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UnavailableError(
             f"a complete shard in {path}",
             f"a damaged file ({type(error).__name__})",

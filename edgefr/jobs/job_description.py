@@ -47,7 +47,10 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         """Read the result of `to_json`. Raises ValueError, TypeError or KeyError for other text."""
-        raw = json.loads(text)
+        try:
+            raw = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("too many levels") from error
         if raw.pop("format") != FORMAT:
             raise ValueError("another format")
         job = cls(**{**raw, "binding": ModelBinding(**raw["binding"])})

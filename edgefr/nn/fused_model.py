@@ -168,7 +168,7 @@ def load_fused(path: Path) -> FusedModel:
 def _read_spec(header: str, path: Path) -> ModelSpec:
     try:
         raw = json.loads(header)
-    except ValueError:
+    except (ValueError, RecursionError):
         raw = None
     if not isinstance(raw, dict):
         raise EdgefrError(

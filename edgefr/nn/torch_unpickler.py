@@ -8,7 +8,9 @@ and every other name that a pickle wants to call is refused.
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
+import pickletools
 import tarfile
 import warnings
 import zipfile
@@ -19,7 +21,7 @@ from typing import Any
 import torch
 
 from edgefr.errors import EdgefrError
-from edgefr.io.restricted_unpickler import RestrictedUnpickler, refusal_reason
+from edgefr.io.restricted_unpickler import RestrictedUnpickler, check_instructions, refusal_reason
 
 REBUILD = {
     ("collections", "OrderedDict"),
@@ -94,6 +96,58 @@ def _refuse_programs(path: Path) -> None:
         raise pickle.UnpicklingError("a tar archive of torch before 0.1.10")
 
 
+ALL_INSTRUCTIONS = frozenset(opcode.name for opcode in pickletools.opcodes)
+MOST_INSTRUCTIONS = 10_000_000
+LEGACY_PICKLES = 5
+"""Magic number, protocol, system, object and keys of the storages; the numbers follow (torch before 1.6)."""
+
+
+class _SizeChecker(RestrictedUnpickler):
+    """Goes through a pickle without making anything, and checks the sizes of the storages that it announces."""
+
+    most_numbers = 0
+
+    @classmethod
+    def check(cls, content: bytes, most_numbers: int) -> None:
+        """Raise ValueError if a pickle announces a storage of more numbers than that."""
+        checker = cls(io.BytesIO(content))
+        checker.most_numbers = most_numbers
+        checker.load()
+
+    def resolve(self, module: str, name: str) -> Any:
+        return Inert
+
+    def persistent_load(self, storage: Any) -> Inert:
+        if len(storage) > 4 and isinstance(storage[4], int) and storage[4] > self.most_numbers:
+            raise ValueError(f"a tensor of {storage[4]:,} numbers in a file of {self.most_numbers:,} bytes")
+        return Inert()
+
+
+def _check_sizes(path: Path) -> None:
+    """Check that reading a file takes no more memory than its own size suggests. A few bytes can ask for gigabytes.
+
+    Raises:
+        ValueError: It would, or the pickle is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            stored = sum(entry.file_size for entry in archive.infolist())
+            for name in archive.namelist():
+                if name.rpartition("/")[2] == "data.pkl":
+                    content = archive.read(name)
+                    check_instructions(io.BytesIO(content), ALL_INSTRUCTIONS, MOST_INSTRUCTIONS)
+                    _SizeChecker.check(content, stored)
+        return
+    with path.open("rb") as file:
+        for number in range(LEGACY_PICKLES):
+            start = file.tell()
+            check_instructions(file, ALL_INSTRUCTIONS, MOST_INSTRUCTIONS)
+            if number == LEGACY_PICKLES - 2:
+                end = file.tell()
+                file.seek(start)
+                _SizeChecker.check(file.read(end - start), path.stat().st_size)
+
+
 def load_torch_file(path: Path) -> Any:
     """Read a file of `torch.save` without running code from it.
 
@@ -108,14 +162,22 @@ def load_torch_file(path: Path) -> Any:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickle protocols; they are meant for the publisher of the file
+        try:
+            _refuse_programs(path)
+            _check_sizes(path)
+        except Exception as error:  # a damaged pickle can raise anything
+            raise _refusal(path, error) from error
         with contextlib.suppress(Exception):  # damaged, hostile or with other objects: what follows finds out which
             return torch.load(path, map_location="cpu", weights_only=True)
         try:
-            _refuse_programs(path)
             return torch.load(path, map_location="cpu", weights_only=False, pickle_module=PICKLE_MODULE)
         except Exception as error:  # a hostile pickle can raise anything that its instructions reach
-            raise EdgefrError(
-                f"a checkpoint with nothing but weights in {path}",
-                refusal_reason(error).rstrip("."),
-                "get the file from its publisher again, or convert it to safetensors if you trust it",
-            ) from error
+            raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: Exception) -> EdgefrError:
+    return EdgefrError(
+        f"a checkpoint with nothing but weights in {path}",
+        refusal_reason(error).rstrip("."),
+        "get the file from its publisher again, or convert it to safetensors if you trust it",
+    )

@@ -197,3 +197,12 @@ def test_the_package_reads_other_formats_without_pillow(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", script, tmp_path / "a.png"], capture_output=True, text=True, check=True)
     assert run.stdout == "(48, 64, 3)\n"
+
+
+def test_a_picture_without_its_decoder_settings_is_refused_in_one_sentence() -> None:
+    """libheif leaves it out, and pillow-heif 1.8.1 then raises IndexError because there is no picture."""
+    data = FILES["HEIC"]
+    at = data.index(b"ipma") + 15  # the first property of the picture: its decoder's settings, which are essential
+    assert data[at] == 0x81
+    with pytest.raises(UnreadableImageError, match=r"HEIC picture that cannot be decoded"):
+        decode_photograph(data[:at] + b"\0" + data[at + 1 :], "x")

@@ -254,3 +254,9 @@ def test_the_papers_recipe_shows_every_face_as_often_as_the_paper_does() -> None
     assert steps * schedule.batch == 24 * faces
     rates = [learning_rate_factor(schedule, step, steps, views) for step in range(steps)]
     assert [rates.count(rates[0]), *(rates.count(rate) for rate in sorted(set(rates))[-2::-1])] == [100, 60, 60, 20]
+
+
+def test_arrays_in_arrays_a_thousand_deep_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text(f"name = {'[' * 3000}")
+    with pytest.raises(EdgefrError, match=r"TOML in .*deep\.toml"):
+        read_toml(FusionRecipe, tmp_path / "deep.toml")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -224,3 +226,27 @@ def test_telling_architectures_apart_loads_no_compiler() -> None:
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_small_file_that_announces_a_huge_tensor_is_refused_before_memory_is_taken(
+    tmp_path: Path, legacy: bool
+) -> None:
+    buffer, path = io.BytesIO(), tmp_path / "huge.pt"
+    torch.save({"weight": torch.zeros(77)}, buffer, _use_new_zipfile_serialization=not legacy)
+    announced = b"cpuq\x06KM"  # 77 numbers on the processor
+    assert buffer.getvalue().count(announced) == 1
+    huge = buffer.getvalue().replace(announced, b"cpuq\x06J\xff\xff\xff\x7f")
+    if not legacy:  # the length of the pickle changes, so the archive is written again
+        huge = _rezipped(buffer.getvalue(), announced, b"cpuq\x06J\xff\xff\xff\x7f")
+    path.write_bytes(huge)
+    with pytest.raises(EdgefrError, match=r"a tensor of 2,147,483,647 numbers in a file of"):
+        backbone_from_checkpoint(path)
+
+
+def _rezipped(data: bytes, old: bytes, new: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(old, new))
+    return buffer.getvalue()

@@ -58,7 +58,7 @@ def load_state(path: Path, key: str, modules: Mapping[str, nn.Module], optimizer
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("state", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise EdgefrError(f"a training state in {path}", str(error), "remove the file to start again") from error
     if header.get("key") != key:
         raise EdgefrError(
