@@ -31,6 +31,8 @@ from skimage import data
 TOKEN = "a token of some length"  # noqa: S105
 FILES = 1024
 """Files that the page may open."""
+MEGABYTES = 1536
+"""Memory that a crowd may take beyond what the page had before."""
 ADDRESSES = 200
 """Addresses that the idle connections come from: 50 connections of each, which is less than an address may have."""
 
@@ -147,6 +149,8 @@ def unfinished_logins(watch: Watch) -> dict[str, Any]:
 def idle_connections(watch: Watch, count: int) -> dict[str, Any]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    before = watch.megabytes("VmRSS")
+    watch.reset_peak()
     with ExitStack() as stack:
         opened = 0
         for number in range(count):
@@ -162,6 +166,7 @@ def idle_connections(watch: Watch, count: int) -> dict[str, Any]:
         "statuses": Counter(status for status, _ in answers),
         "seconds": round(max(seconds for _, seconds in answers), 2),
         "files": files,
+        "megabytes_before": before,
         "megabytes_peak": watch.megabytes("VmHWM"),
         "exit_code": watch.process.poll(),
     }
@@ -176,13 +181,27 @@ def main() -> None:
         "compares": compares,
         "idle_connections": lambda watch: idle_connections(watch, given.connections),
     }
+    faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="edgefr-page-") as folder:
         watch = Watch(Path(folder))
         try:
             for name, measure in measures.items():
-                print(json.dumps({name: measure(watch)}), flush=True)
+                found = measure(watch)
+                faults += [f"{name}: {fault}" for fault in _faults(found)]
+                print(json.dumps({name: found}), flush=True)
+            if watch.process.poll() is not None:
+                faults.append("the page ended")
         finally:
             watch.stop()
+    if faults:
+        raise SystemExit("; ".join(faults))
+
+
+def _faults(found: dict[str, Any]) -> list[str]:
+    """What breaks the bounds: memory, and requests without an answer. 503 is the answer of a busy page."""
+    more = found["megabytes_peak"] - found["megabytes_before"]
+    odd = set(found.get("statuses", ())) - {200, 503}
+    return [f"{more} MB more"] * (more > MEGABYTES) + [f"statuses {sorted(odd)}"] * bool(odd)
 
 
 if __name__ == "__main__":
