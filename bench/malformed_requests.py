@@ -11,6 +11,7 @@ from many addresses of this machine, so that its limits of each address do not r
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import socket
@@ -110,15 +111,26 @@ def _form(fields: dict[bytes, bytes]) -> bytes:
     return b"".join(parts) + b"--x--\r\n"
 
 
-def request(route: Route, rng: random.Random) -> bytes:
-    """A damaged request as bytes."""
+def sign_in(port: int) -> bytes:
+    """The cookie of a new session. It is not limited by wrong guesses, of which damaged requests make many."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/api/login", json.dumps({"token": TOKEN}), headers)
+    cookie = connection.getresponse().headers["Set-Cookie"]
+    connection.close()
+    return cookie.partition(";")[0].encode()
+
+
+def request(route: Route, cookie: bytes, rng: random.Random) -> bytes:
+    """A damaged request as bytes. Signing out carries the token, so that the session lasts."""
     target, body = route.target, route.body
     where = rng.choice(("target", "body", "body", "headers", "bytes"))
     if where == "target":
         target = b"/" + damaged(target[1:], rng).replace(b"\r", b"").replace(b"\n", b"").replace(b" ", b"+")
     elif where == "body":
         body = damaged(body or b"{}", rng)
-    headers = [(b"Host", b"127.0.0.1"), (b"Authorization", b"Bearer " + TOKEN.encode())]
+    bearer = (b"Authorization", b"Bearer " + TOKEN.encode())
+    headers = [(b"Host", b"127.0.0.1"), bearer if route.target == b"/api/logout" else (b"Cookie", cookie)]
     headers += [(b"Content-Type", route.kind)] if route.kind else []
     headers += [(b"Content-Length", b"%d" % len(body))] if body else []
     if where == "headers":
@@ -182,10 +194,11 @@ def run(count: int, seed: int, folder: Path) -> dict[str, object]:
 
     def one(number: int) -> tuple[int, bytes, str, float]:
         rng = random.Random(f"{seed} {number}")  # noqa: S311
-        sent = request(rng.choice(found), rng)
+        sent = request(rng.choice(found), cookie, rng)
         return number, sent, *ask(watch.port, sent, number)
 
     try:
+        cookie = sign_in(watch.port)
         compare = next(route for route in found if route.target == b"/api/compare")
         head = b"POST /api/compare HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n"
         head = head % (TOKEN.encode(), compare.kind) + b"Content-Length: %d\r\n\r\n" % len(compare.body)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from edgefr.errors import LockedError, require_extra
 from edgefr.gallery.address import LITE, POSTGRES, Address
 from edgefr.gallery.crypto.key_wrapping import KeyFile
 from edgefr.gallery.factory import create_gallery, open_gallery
+from edgefr.gallery.records import Event
 from edgefr.gallery.stores.base import NoGalleryError
 
 STORES = (POSTGRES, LITE)
@@ -41,6 +42,8 @@ class Target:
     def __init__(self, store: str, folder: Path) -> None:
         require_extra("psycopg" if store == POSTGRES else "pymilvus", "scale")
         self._store, self._folder, self._number = store, folder, 0
+        self.checks = 0
+        """Events that the checks have logged in the present gallery."""
         if store == POSTGRES:
             import_module("psycopg")  # once, and not in each child
             import pgserver
@@ -50,7 +53,7 @@ class Target:
 
     def clear(self) -> None:
         """Take another name."""
-        self._number += 1
+        self._number, self.checks = self._number + 1, 0
 
     @property
     def address(self) -> Address:
@@ -92,18 +95,25 @@ def run(store: str, kills: int, folder: Path, seed: int) -> dict[str, object]:
         child, wait, seconds = rng.random(), rng.random() >= FROM_START, rng.uniform(0, MAX_SECONDS[store])
         return killed(lambda pipe: work(begin, known, keys, random.Random(child), pipe), wait, seconds)  # noqa: S311
 
+    def find() -> State | None:
+        found = _in_child(lambda: _found(target, keys))
+        target.checks += found is not None
+        return found and replace(found, events=found.events - target.checks)
+
     try:
-        found = repeat(kills, seed, target.clear, kill, lambda: _in_child(lambda: _found(target, keys)))
+        found = repeat(kills, seed, target.clear, kill, find)
     finally:
         target.close()
     return {"store": store, **found}
 
 
 def _found(target: Target, keys: list[KeyFile]) -> State | None:
+    """The content after one more change, because Milvus has no transactions: the next change ends a killed one."""
     target.wait_for_server()
     for number, key in enumerate(keys):
         try:
             with open_gallery(target.address, key) as gallery:
+                gallery.log([Event.now("matched", "a check")])
                 return content(gallery, number)
         except NoGalleryError:
             return None
