@@ -41,7 +41,7 @@ class Watch:
     """`edgefr watch` of a made film, with its page."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        """Start it on a port, 0 for any free one, and wait until there is a picture."""
+        """Start it on a port, 0 for any free one, and wait until it answers."""
         self.port = port or _free_port()
         frames = folder / "film"
         frames.mkdir()
@@ -55,7 +55,7 @@ class Watch:
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES)),
         )
-        while self.request("GET", "/api/picture")[0] != 200:
+        while self.request("GET", "/api/state")[0] != 200:
             if self.process.poll() is not None:
                 raise SystemExit(f"edgefr watch ended with {self.process.returncode}")
             time.sleep(0.2)
