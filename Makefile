@@ -11,6 +11,8 @@ EDGEFR_SHARED ?= $(abspath ../shared)
 export EDGEFR_SHARED
 # Processes that run tests, each with one thread of torch, so that they do not compete for cores.
 WORKERS ?= 2
+# Options of bench/soak.py, for example SOAK='--kills 200 --inputs 2000'.
+SOAK ?=
 
 .PHONY: demo test lint lock docs bench soak stores gpu clean
 
@@ -36,10 +38,7 @@ gpu: .venv/test export/artifacts/first.onnx export/artifacts/arcface.onnx
 	$(BIN)/python -m bench.gpu
 
 soak: .venv/test
-	$(BIN)/python -m bench.kills --kills 20000
-	unshare --map-root-user --mount $(BIN)/python -m bench.full_disk
-	$(BIN)/python -m bench.malformed --inputs 100000
-	$(BIN)/python -m bench.page_load
+	$(BIN)/python -m bench.soak $(SOAK)
 
 stores: .venv/test .venv/milvus/bin/milvus-server
 	EDGEFR_MILVUS=.venv/milvus/bin/milvus-server $(BIN)/python -m pytest -k 'milvus and not milvus-lite' \
