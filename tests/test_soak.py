@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 
 SHORT = {"--kills": 3, "--postgres-kills": 3, "--requests": 150}
 ELSEWHERE = {"--lite-kills": 0, "--inputs": 0, "--connections": 0, "--disk-step": 0}
-"""Parts with short tests of their own or that take a minute, and kills of Milvus Lite, which loses deletions by them."""
+"""Parts that have short tests of their own or take a minute, and Milvus Lite, which loses deletions if killed."""
 
 
 def test_a_short_soak_passes_and_prints_a_table() -> None:
