@@ -171,7 +171,9 @@ def damaged_model(path: Path, error: Exception) -> WrongModelError:
     """The error for a file that is not an ONNX model or cannot be read."""
     found = getattr(error, "strerror", None) or str(error)
     return WrongModelError(
-        f"an ONNX model in {path}", f"another or a damaged file ({found})", "make it again with `edgefr export`"
+        f"an ONNX model in {path}",
+        f"another or a damaged file ({found})",
+        "export it again, or get the file again from its publisher",
     )
 
 

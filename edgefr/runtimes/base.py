@@ -189,7 +189,9 @@ def check_model_file(path: Path, suffix: str, runtime: str) -> Path:
         found = "a folder" if path.is_dir() else "no such file"
         raise WrongModelError(f"a model at {path}", found, "make one with `edgefr export`")
     if not 0 < size <= MAX_MODEL_BYTES:
-        raise WrongModelError(f"1 byte to 2 GiB in {path}", f"{size} bytes", "make it again with `edgefr export`")
+        raise WrongModelError(
+            f"1 byte to 2 GiB in {path}", f"{size} bytes", "export it again, or get the file again from its publisher"
+        )
     return path
 
 
@@ -225,7 +227,7 @@ def load_error(path: Path, runtime: str, error: Exception) -> WrongModelError:
     return WrongModelError(
         f"an ONNX model in {path}",
         f"a file that {runtime} cannot load ({last_line(error)})",
-        "make it again with `edgefr export`",
+        "export it again, or get the file again from its publisher",
     )
 
 

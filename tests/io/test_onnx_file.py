@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgefr.errors import EdgefrError
-from edgefr.io.onnx_file import MAX_DETECTOR_BYTES, graph_outputs
+from edgefr.errors import EdgefrError, WrongModelError
+from edgefr.io.onnx_file import MAX_DETECTOR_BYTES, ParsedModel, graph_inputs, graph_outputs
 from tests.detection.models import message, model_bytes
 
 MODEL = model_bytes({"a": (1, None, 4), "b": (None, 10), "c": (1, None), "scalar": ()})
@@ -71,3 +71,9 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, changes: list[tuple[i
         graph_outputs(path)
     except EdgefrError as error:
         assert "found no whole ONNX file" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_the_error_of_a_damaged_file_also_helps_who_downloaded_it(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"hello")
+    with pytest.raises(WrongModelError, match="get the file again from its publisher"):
+        graph_inputs(ParsedModel.read(tmp_path / "net.onnx"))

@@ -25,7 +25,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
         library.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's own exceptions share no narrower base
         raise WrongModelError(
-            f"an ONNX model in {path}", "another or a damaged file", "make it again with `edgefr export`"
+            f"an ONNX model in {path}",
+            "another or a damaged file",
+            "export it again, or get the file again from its publisher",
         ) from error
     _name_nodes(model)
     _cast_first(model)
