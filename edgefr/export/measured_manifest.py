@@ -74,7 +74,7 @@ def limit_faces(chosen: CalibrationFaces, most: int = MOST_FACES) -> Calibration
         names += by_person[people[index]]
         if len(names) >= most:
             break
-    return replace(chosen, names=tuple(names[:most]), description=f"{most:,} faces of {chosen.description}")
+    return replace(chosen, names=tuple(names[:most]), description=f"a part of {chosen.description}")
 
 
 def _can_measure(check: Callable[[], object]) -> bool:
