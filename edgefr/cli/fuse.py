@@ -65,7 +65,7 @@ def _adopted(file: Path, folder: Path, faces: AdoptionFaces, reporter: Reporter)
     from edgefr.export.native_from_published import native_from_published
     from edgefr.recognition.published.adopted_files import is_native
 
-    if is_native(file):
+    if file.suffix.lower() == ".onnx" and is_native(file):
         return file
     adopted = native_from_published(file, folder / f"{file.stem}.onnx", faces, with_thresholds=False, reporter=reporter)
     remark(f"{file.name} takes {adopted.chosen.convention} ({adopted.source}).")

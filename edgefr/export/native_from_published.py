@@ -130,12 +130,18 @@ def native_from_published(
     """
     if output.suffix.lower() != ".onnx":
         raise InvalidArgumentError("an output that ends in .onnx", str(output), "choose another name with -o")
+    if convention is not None and source.suffix.lower() in CHECKPOINTS:
+        raise InvalidArgumentError(
+            "no --colour, --mean and --std for a checkpoint, whose architecture defines them",
+            "all three",
+            "leave them out, or export it with `edgefr export CHECKPOINT --colour rgb -o model.onnx`",
+        )
     with tempfile.TemporaryDirectory() as folder:
         core_path = Path(folder) / "core.onnx"
         reporter.log(f"Reading {source.name} ...")
         net = read_published_net(_as_onnx(source, Path(folder)), core_path)
         core = open_backend(core_path, "onnxruntime")
-        candidates = _candidates(source, net, convention, output_name)
+        candidates = _candidates(source, net, convention, output_name, faces is not None)
         measured = _measure(core, net, candidates.tried, faces, reporter) if len(candidates.tried) > 1 else ()
         chosen = candidates.tried[measured[0].index if measured else 0]
         graph = native_from_core(require_extra("onnx", "onnx").load(core_path), net, chosen.convention, chosen.output)
@@ -165,14 +171,16 @@ class _Candidates:
     source: Source
 
 
-def _candidates(source: Path, net: PublishedNet, convention: Convention | None, output_name: str | None) -> _Candidates:
+def _candidates(
+    source: Path, net: PublishedNet, convention: Convention | None, output_name: str | None, has_faces: bool
+) -> _Candidates:
     """The candidates, more than one if a measurement has to decide."""
     if output_name is not None and output_name not in net.outputs:
         raise InvalidArgumentError(
             f"one of the outputs {', '.join(net.outputs)} of {source}", output_name, "choose another --output-name"
         )
     outputs = tuple(net.outputs) if output_name is None else (output_name,)
-    known = convention or _from_catalogue(source)
+    known = convention or _known_convention(source, has_faces)
     origin: Source = "measurement" if known is None else "catalogue" if convention is None else "option"
     if known is not None:
         conventions: tuple[Convention, ...] = (known,)
@@ -184,8 +192,14 @@ def _candidates(source: Path, net: PublishedNet, convention: Convention | None, 
     return _Candidates(tried, origin if len(tried) == 1 else "measurement")
 
 
-def _from_catalogue(source: Path) -> Convention | None:
-    """What the catalogue says about a file of this content."""
+def _known_convention(source: Path, has_faces: bool) -> Convention | None:
+    """What the catalogue says about a file of this content.
+
+    A checkpoint is loaded as a network that takes RGB in [-1, 1], whatever its publisher's code takes. This is measured
+    if there are faces, because the loader can only assume the order of colours.
+    """
+    if source.suffix.lower() in CHECKPOINTS:
+        return None if has_faces else Convention()
     entry = by_digest(original_digest(source))
     if entry is None or entry.input is None:
         return None

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefr.errors import EdgefrError, WrongModelError
+from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
 from edgefr.export.native_from_published import native_from_published
 from edgefr.recognition.published import core_worker
 from edgefr.recognition.published.convention import SCALES, Convention
@@ -186,3 +186,17 @@ def test_an_output_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgefrError):
         native_from_published(save_net(tmp_path / "net.onnx"), tmp_path / "file" / "native.onnx", None, PLAIN)
+
+
+@pytest.mark.shared
+def test_a_checkpoint_and_its_onnx_file_give_the_same_embeddings(shared: Path, tmp_path: Path) -> None:
+    """The loader of checkpoints normalises inside the network: the publisher's convention must not be applied twice."""
+    pytest.importorskip("torch")
+    folder = shared / "weights/arcface-mobilefacenet"
+    embeddings = []
+    for name in ("mobilefacenet.pt", "reference-batch1.onnx"):
+        native_from_published(folder / name, tmp_path / f"{name}.onnx", None)
+        embeddings.append(open_recogniser(tmp_path / f"{name}.onnx", "onnxruntime").embed(FACES).embedding)
+    assert (embeddings[0] * embeddings[1]).sum(1).min() > 0.9999
+    with pytest.raises(InvalidArgumentError, match="no --colour, --mean and --std for a checkpoint"):
+        native_from_published(folder / "mobilefacenet.pt", tmp_path / "other.onnx", None, PLAIN)
