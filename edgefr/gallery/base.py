@@ -67,6 +67,13 @@ class GalleryChange(Protocol):
         """Replace the names of people who are about to be removed in the whole log; returns their pseudonyms."""
 
 
+def removals_of_invalid(change: GalleryChange, people: Sequence[InvalidPerson]) -> list[Event]:
+    """The events of the removal of people whose records are not valid, after the log has forgotten their names."""
+    pseudonyms = change.forget([entry.name for entry in people if entry.name])
+    nameless = [""] * sum(not entry.name for entry in people)
+    return [Event.now("removed", name, "the record was not valid") for name in (*pseudonyms, *nameless)]
+
+
 def not_enrolled(name: str, source: object) -> InvalidArgumentError:
     """The error for a name that nobody in the gallery has."""
     return InvalidArgumentError("", f"{name} is not enrolled in {source}", "see `edgefr gallery list`")

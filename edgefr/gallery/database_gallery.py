@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.gallery.address import Address
-from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, not_enrolled
+from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, not_enrolled, removals_of_invalid
 from edgefr.gallery.clock import clock_notice
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
@@ -186,16 +186,17 @@ class DatabaseGallery(Gallery):
 
     def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
         for row, samples in self._rows_with_samples(names):
+            person = self._rows.decrypt_person(row)
             try:
-                yield checked_entry(self._rows.decrypt_person(row), samples(), self.binding.embedding_dim)
+                yield checked_entry(person, samples(), self.binding.embedding_dim)
             except InvalidRecordError as error:
-                yield InvalidPerson(row.id, error.problem)
+                yield InvalidPerson(row.id, error.problem, person.name)
 
     def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
         with self._lock:
             with self._changing() as change:
                 self._store.delete_people([entry.id for entry in people])
-                change.log([Event.now("removed", detail=entry.problem) for entry in people])
+                change.log(removals_of_invalid(change, people))
             self._erase()
 
     def _rows_with_samples(self, names: Iterable[str]) -> Iterator[tuple[PersonRow, Callable[[], list[FaceSample]]]]:

@@ -85,7 +85,7 @@ class DatabasePeople:
         try:
             return self._rows.decrypt_person(row)
         except InvalidRecordError as error:
-            on_invalid(InvalidPerson(row.id, error.problem))
+            on_invalid(InvalidPerson(row.id, error.problem, error.name))
             return None
 
     def _missing_image(self, row: PersonRow) -> EdgefrError:

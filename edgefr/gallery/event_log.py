@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,8 @@ from edgefr.gallery.records import Event
 
 FROM = "from "
 """Begins the detail of a renaming; the former name follows."""
+
+PSEUDONYM = re.compile(r"removed person [0-9a-f]{8}")
 
 MAX_LOG_DAYS = 36_525
 """A hundred years."""
@@ -31,6 +34,8 @@ def without_names(
     """The events that name removed people, with pseudonyms instead.
 
     An earlier name of a person is replaced in the events before the renaming. Another person may have the name now.
+    People whom a version without pseudonyms has removed get one as well. The name of an image's file is left out,
+    because files are often named after people.
 
     Args:
         newest_first: All events, each with a key.
@@ -41,6 +46,8 @@ def without_names(
     """
     known = dict(pseudonyms)
     for key, event in newest_first:
+        if event.name and event.what in ("removed", "expired") and not PSEUDONYM.fullmatch(event.name):
+            known[event.name] = new_pseudonym()
         if (pseudonym := known.get(event.name)) is None:
             continue
         detail = event.detail
@@ -48,6 +55,8 @@ def without_names(
             del known[event.name]
             known[detail.removeprefix(FROM)] = pseudonym
             detail = FROM + pseudonym
+        elif event.what == "image removed":
+            detail = ""
         yield key, replace(event, name=pseudonym, detail=detail)
 
 

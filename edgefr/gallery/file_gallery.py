@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgefr.errors import EdgefrError, UnavailableError
-from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, name_taken
+from edgefr.gallery.base import Gallery, GalleryChange, Hit, ReEmbed, name_taken, removals_of_invalid
 from edgefr.gallery.clock import clock_notice
 from edgefr.gallery.crypto.key_wrapping import Secret
 from edgefr.gallery.event_log import kept_since
@@ -122,7 +122,7 @@ class FileGallery(Gallery):
             try:
                 yield checked_entry(person, self.samples(name), self.binding.embedding_dim)
             except InvalidRecordError as error:
-                yield InvalidPerson(person.id, error.problem)
+                yield InvalidPerson(person.id, error.problem, person.name)
 
     def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
         with self._lock:
@@ -130,7 +130,7 @@ class FileGallery(Gallery):
                 ids = {entry.id for entry in people}
                 valid = (person for person in self._store.people(ignore_invalid) if person.id not in ids)
                 change.remove_invalid(ids, {number for person in valid for number in person.images})
-                change.log([Event.now("removed", detail=entry.problem) for entry in people])
+                change.log(removals_of_invalid(change, people))
             self._load()
             self._erase()
 

@@ -31,7 +31,13 @@ LARGEST_META = 1 << 16
 
 
 class InvalidRecordError(EdgefrError):
-    """A record was encrypted by the right key, but what it claims cannot be true."""
+    """A record was encrypted by the right key, but what it claims cannot be true.
+
+    Attributes:
+        name: The name in the record of a person, if it is one.
+    """
+
+    name = ""
 
     @classmethod
     def of(cls, expected: str, found: object) -> InvalidRecordError:
@@ -140,10 +146,12 @@ class InvalidPerson:
     Attributes:
         id: Id of the person in the store.
         problem: What is wrong, in words.
+        name: The name in the record, empty if it is none.
     """
 
     id: int
     problem: str
+    name: str = ""
 
 
 def ignore_invalid(_invalid: InvalidPerson) -> None:

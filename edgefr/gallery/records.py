@@ -137,11 +137,16 @@ class Person:
     @classmethod
     def from_bytes(cls, number: int, record: bytes, dim: int | None = None) -> Person:
         """Read the result of `to_bytes` as the person with the id `number`. Raises like `checked`."""
-        meta, template = _unpack(record, ("name", "enrolled", "expires", "images"))
-        images = meta.pop("images")
-        if not isinstance(images, list):
-            raise InvalidRecordError.of("a list of images", images)
-        return cls(id=number, template=template, images=tuple(images), **meta).checked(dim)
+        name: object = ""
+        try:
+            meta, template = _unpack(record, ("name", "enrolled", "expires", "images"))
+            name, images = meta["name"], meta.pop("images")
+            if not isinstance(images, list):
+                raise InvalidRecordError.of("a list of images", images)
+            return cls(id=number, template=template, images=tuple(images), **meta).checked(dim)
+        except InvalidRecordError as error:
+            error.name = name if isinstance(name, str) and is_name(name) else ""
+            raise
 
     def checked(self, dim: int | None = None) -> Person:
         """The person after a check of everything that the record claims.

@@ -41,6 +41,31 @@ def test_all_events_of_a_removed_person_get_one_pseudonym() -> None:
     }
 
 
+def test_people_whom_an_older_version_removed_get_pseudonyms_with_the_next_removal() -> None:
+    log = events(
+        ("enrolled", "Ada", "1 images"),
+        ("removed", "Ada", ""),
+        ("enrolled", "Ada", "1 images"),  # another person, who is removed now
+        ("matched", "Ada", ""),
+        ("expired", "Alan", ""),
+        ("removed", "removed person 00000000", ""),
+    )
+    changed = dict(without_names(log[::-1], {"Ada": "removed person 11111111"}))
+    assert {changed[2].name, changed[3].name} == {"removed person 11111111"}
+    assert changed[0].name == changed[1].name != changed[2].name
+    assert sorted(changed) == [0, 1, 2, 3, 4]
+    assert not {"Ada", "Alan"} & {event.name for event in changed.values()}
+
+
+def test_names_of_image_files_are_forgotten_as_well(tmp_path: Path, key: KeyFile) -> None:
+    path = tmp_path / "people.gallery"
+    with FileGallery.create(path, key, BINDING) as gallery:
+        gallery.enrol("Ada", [sample(1, "Ada 1.jpg"), sample(2, "Ada 2.jpg")])
+        gallery.remove_image("Ada", "Ada 1.jpg")
+        gallery.remove("Ada")
+        assert "Ada" not in str(gallery.events())
+
+
 @given(st.lists(st.sampled_from(["Ada", "Grace", "Alan"]), max_size=12), st.sets(st.sampled_from(["Ada", "Grace"])))
 def test_no_name_of_a_removed_person_is_left_and_no_other_is_touched(names: list[str], removed: set[str]) -> None:
     log = events(*(("matched", name, "") for name in names))

@@ -24,7 +24,7 @@ from edgefr.gallery.crypto.encryption import SealContext, encrypt, new_key
 from edgefr.gallery.crypto.key_wrapping import NoSecret, Passphrase, wrap_key
 from edgefr.gallery.export_chunks import serialise_entry, write_chunk
 from edgefr.gallery.file_gallery import FileGallery
-from edgefr.gallery.records import FaceSample, Person, fuse_template
+from edgefr.gallery.records import Event, FaceSample, Person, fuse_template
 from edgefr.gallery.stores.row_codec import RowCodec
 from edgefr.gallery.transfer import FORMAT, Export, import_people
 from tests.gallery.people import BINDING, DIM, new_gallery, sample, unit
@@ -328,6 +328,7 @@ def let_in(gallery: FileGallery, monkeypatch: pytest.MonkeyPatch, number: int, o
         patch.setattr(RowCodec, "_encrypt", raw)
         with gallery._changing() as change:
             change.add(person, samples)
+            change.log([Event.now("enrolled", person.name)])
 
 
 @pytest.mark.parametrize(
@@ -362,6 +363,7 @@ def test_a_record_that_an_older_version_let_in_harms_nobody_and_is_removed(
         assert (again.names(), again.invalid_people(), again.orphan_images()) == (["Ada", "Grace"], [], 0)
         assert all(isinstance(found, tuple) for found in again.checked_entries(again.names()))
         assert again.events()[-1].what == "removed"
+        assert "person 2" not in {event.name for event in again.events()}
 
 
 @pytest.mark.parametrize("changes", [{"embedding": 2 * unit(1)}, {"embedding": unit(1, 3)}, {"norm": NAN}], ids=str)

@@ -158,7 +158,7 @@ class SqliteStore:
                 try:
                     yield self._rows.decrypt_person(number, self._dim, key, record)
                 except InvalidRecordError as error:
-                    on_invalid(InvalidPerson(number, error.problem))
+                    on_invalid(InvalidPerson(number, error.problem, error.name))
                 count, rows = count + 1, (rows + self._rows.digest(number, key, record)) % MODULUS
         if (count, rows) != (header.people, header.rows):
             raise damaged(f"the list of people in {self.path}")
