@@ -393,7 +393,8 @@ def test_a_killed_writer_loses_no_acknowledged_change(
         lines = [process.stdout.readline() for _ in range(4)]
         time.sleep(float(rng.uniform(0, 0.3)))
         process.send_signal(signal.SIGKILL)
-        rest, complaint = process.communicate()
+        rest = process.stdout.read()  # `communicate` would lose what readline has buffered
+        _, complaint = process.communicate()
         done = [int(line) for line in "".join([*lines, rest]).split() if line.isdigit()]
         assert done, complaint
         acknowledged += done
