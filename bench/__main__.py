@@ -75,6 +75,8 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "watch": lambda: _with_digest(MODEL, lambda: _run("watch", data(), MODEL, data() / YUNET, frames=10_000)),
     "triton": lambda: _with_digest(shipped_model(MINI), lambda: _run("triton")),
     "bulk": _bulk,
+    "adopting": lambda: _run("adopting", data()),
+    "long_log": lambda: _run("long_log"),
 }
 
 

@@ -278,8 +278,9 @@ def _onnx() -> tuple[bytes, ...]:
 
 def _read_onnx(_: bytes, path: Path) -> None:
     model = ParsedModel.read(path)
-    for question in (graph_inputs, graph_precision, check_weights):
+    for question in (graph_precision, check_weights):
         question(model)
+    graph_inputs(path)
     graph_outputs(path)
     model_manifest(path)
 

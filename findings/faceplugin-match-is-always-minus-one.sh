@@ -11,10 +11,9 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-npm pack --silent faceplugin-face-recognition-js@0.0.1 > /dev/null
-tar xzf faceplugin-face-recognition-js-0.0.1.tgz
-# The file imports a runtime for browsers that the function does not use: only its imports are replaced.
-sed 's/^import .*//' package/lib/fr_feature.js > fr_feature.mjs
+npm install --silent --no-audit --no-fund --ignore-scripts faceplugin-face-recognition-js@0.0.1 > /dev/null
+# The package says that its files are CommonJS, but they are modules: Node.js needs the other suffix.
+cp node_modules/faceplugin-face-recognition-js/lib/fr_feature.js fr_feature.mjs
 cat > seen.mjs <<'JS'
 import { matchFeature } from "./fr_feature.mjs";
 const feature = (shift) => Float64Array.from({ length: 512 }, (_, i) => Math.sin(1.7 * i + shift));

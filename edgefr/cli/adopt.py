@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edgefr.cli.face_collection import faces_to_measure_on
-from edgefr.cli.options import FaceOption, JsonOption, PhotographsDetectorOption
+from edgefr.cli.options import FaceOption, FoldsOption, JsonOption, PairsOption, PhotographsDetectorOption
 from edgefr.cli.output import print_json, progress, remark, table, threshold_table, warn
 from edgefr.errors import InvalidArgumentError
 
@@ -25,6 +25,7 @@ SOURCES = {
     "measurement": "measured on these faces",
 }
 MOST = 1e6
+"""Largest mean and deviation that are accepted; pixels reach 255."""
 
 
 def adopt(
@@ -55,8 +56,8 @@ def adopt(
     output_name: Annotated[
         str | None, typer.Option(help="Name of the output that is the embedding, if there are several.")
     ] = None,
-    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to take only the people of some folds.")] = None,
-    folds: Annotated[str | None, typer.Option(help="Those folds, such as 1-5 or 1,3.")] = None,
+    pairs: PairsOption = None,
+    folds: FoldsOption = None,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     json: JsonOption = False,
@@ -73,7 +74,7 @@ def adopt(
 
     target = output or _default_output(file)
     convention = _convention(colour, mean, std)
-    known = None if faces is None else faces_to_measure_on(faces, pairs, folds, detector, face, file.stem)
+    known = None if faces is None else faces_to_measure_on(faces, pairs, folds, detector, face)
     total = 0 if known is None else len(limit_faces(known.chosen).names)
     try:
         with progress("Measuring thresholds", total) as advance:
@@ -137,7 +138,7 @@ def _text(adopted: Adopted, file: Path) -> str:
     size = adopted.path.stat().st_size / 1e6
     lines.append(f"{adopted.path} ({size:.1f} MB) gives the same embeddings. Use it with --model {adopted.path}.")
     if manifest.thresholds:
-        lines += ["", threshold_table(manifest)]
+        lines += ["", manifest.thresholds[0].measured_on, threshold_table(manifest.thresholds, manifest.quality)]
     else:
         lines.append(f"It has no thresholds yet. Measure them with `edgefr calibrate {adopted.path} FACES`.")
     return "\n".join(lines)

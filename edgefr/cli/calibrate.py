@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefr.cli.face_collection import chosen_faces, held_out_of
 from edgefr.cli.options import (
     FaceOption,
+    FoldsOption,
     JsonOption,
+    PairsOption,
     PhotographsDetectorOption,
     PrecisionOption,
     RuntimeOption,
-    folds_of,
 )
-from edgefr.cli.output import print_json, progress, table, warn
+from edgefr.cli.output import print_json, progress, threshold_table
 from edgefr.errors import InvalidArgumentError
 from edgefr.manifest import Signal
 from edgefr.models import SHIPPED, find_model
@@ -31,8 +33,8 @@ def calibrate(
     fmr: Annotated[
         list[float], typer.Option(help="A false match rate to measure the threshold at; may be given several times.")
     ] = [1e-2, 1e-3],  # noqa: B006 - typer reads it, nobody writes to it
-    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to take only the people of some folds.")] = None,
-    folds: Annotated[str | None, typer.Option(help="Those folds, such as 1-5 or 1,3.")] = None,
+    pairs: PairsOption = None,
+    folds: FoldsOption = None,
     quality: Annotated[
         Signal | None,
         typer.Option(help="Also measure the value of this signal below which a face is too poor for a decision."),
@@ -53,10 +55,8 @@ def calibrate(
     faces below it. The signal `detector` needs photographs. A warning is printed if the model was trained on these
     people, and if pictures of 112x112 are not aligned faces.
     """
-    from edgefr.evaluation.calibration import calibrate_model, select_faces
+    from edgefr.evaluation.calibration import calibrate_model
     from edgefr.evaluation.face_provider import FaceProvider
-    from edgefr.manifest import model_manifest
-    from edgefr.recognition.alignment_check import check_alignment
 
     if str(model) not in SHIPPED:  # the package itself is not rewritten
         model = find_model(model)
@@ -67,12 +67,7 @@ def calibrate(
     provider = FaceProvider.open(detector, face)
     if quality == "detector" and provider.detector is None:
         raise InvalidArgumentError("a detector for --quality detector", "none", "give one with --detector")
-    chosen_folds = () if folds is None else tuple(sorted(folds_of(folds)))
-    manifest = model_manifest(model)
-    chosen = select_faces(faces, pairs, chosen_folds, model.stem, None if manifest is None else manifest.held_out)
-    for text in (*chosen.warnings, check_alignment(chosen.folder, chosen.names).warning(str(faces))):
-        if text is not None:
-            warn(f"edgefr: {text}")
+    chosen = chosen_faces(faces, pairs, folds, held_out_of([model]))
     with progress("Embedding", len(chosen.names)) as advance:
         found = calibrate_model(
             model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance
@@ -93,13 +88,6 @@ def calibrate(
 
 
 def _text(model: Path, found: Calibration) -> str:
-    rows = [
-        [f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)] for entry in found.thresholds
-    ]
     runtime, precision = found.description.runtime, found.description.precision
     lines = [f"{model.name} on {runtime} {precision}, {entry.measured_on}" for entry in found.thresholds[:1]]
-    if rows:
-        lines.append(table(["FMR", "threshold", "95 % interval"], rows))
-    if (limit := found.quality) is not None:
-        lines.append(f"Quality limit: {limit.signal} of at least {limit.limit:.3g}, from {limit.measured_on}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, threshold_table(found.thresholds, found.quality)])

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefr.cli.face_collection import faces_to_measure_on
-from edgefr.cli.options import FaceOption, JsonOption, PhotographsDetectorOption, chosen_model
+from edgefr.cli.face_collection import faces_to_measure_on, held_out_of
+from edgefr.cli.options import (
+    FaceOption,
+    FoldsOption,
+    JsonOption,
+    PairsOption,
+    PhotographsDetectorOption,
+    chosen_model,
+)
 from edgefr.cli.output import print_json, progress, remark, table, threshold_table
 
 if TYPE_CHECKING:
@@ -27,8 +34,8 @@ def fuse(
     dim: Annotated[
         int | None, typer.Option(min=2, help="Length of the fused embedding. Default: that of all together.")
     ] = None,
-    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs file, to take only the people of some folds.")] = None,
-    folds: Annotated[str | None, typer.Option(help="Those folds, such as 1-5 or 1,3.")] = None,
+    pairs: PairsOption = None,
+    folds: FoldsOption = None,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     json: JsonOption = False,
@@ -43,16 +50,14 @@ def fuse(
     from edgefr.export.measured_manifest import MOST_FACES
     from edgefr.export.native_from_published import Reporter
 
-    known = faces_to_measure_on(faces, pairs, folds, detector, face, output.stem)
+    chosen = [chosen_model(file) for file in files]
+    known = faces_to_measure_on(faces, pairs, folds, detector, face, held_out_of(chosen))
     with (
         tempfile.TemporaryDirectory() as folder,
         progress("Measuring thresholds", min(MOST_FACES, len(known.chosen.names) // 2)) as advance,
     ):
         reporter = Reporter(remark)  # the bar is for the fused file only
-        native = [
-            _adopted(chosen_model(file), Path(folder) / str(number), known, reporter)
-            for number, file in enumerate(files)
-        ]
+        native = [_adopted(file, Path(folder) / str(number), known, reporter) for number, file in enumerate(chosen)]
         fused = fused_from_recognisers(native, output, known, dim, Reporter(remark, advance))
     if json:
         print_json(_document(fused))
@@ -92,7 +97,8 @@ def _text(fused: FusedFile) -> str:
             "",
             f"{fused.path} ({size:.1f} MB), {how}. Use it with --model {fused.path}.",
             "",
-            threshold_table(fused.manifest),
+            fused.manifest.thresholds[0].measured_on,
+            threshold_table(fused.manifest.thresholds, fused.manifest.quality),
         ]
     )
 

@@ -57,6 +57,8 @@ FaceOption = Annotated[
     FacePolicy,
     typer.Option("--face", help="Which of several faces to use: largest, centre, or only (several are an error)."),
 ]
+PairsOption = Annotated[Path | None, typer.Option(help="LFW's pairs file, to take only the people of some folds.")]
+FoldsOption = Annotated[str | None, typer.Option(help="Those folds, such as 1-5 or 1,3.")]
 RotateOption = Annotated[
     Literal["auto", "0", "90", "180", "270"],
     typer.Option(
@@ -78,21 +80,22 @@ def chosen_model(model: Path | None) -> Path:
         The path of the model's file. It is not checked. For a published recogniser it is the adopted copy. One whose
         input the catalogue knows is adopted now.
     """
-    from edgefr.recognition.published.adopted_files import is_published, native_copy
+    from edgefr.recognition.published.adopted_files import is_published
 
     path = find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)
-    native = native_copy(path)
-    return _adopt_known(path) if native == path and is_published(path) else native
+    return _adopted_copy(path) if is_published(path) else path
 
 
-def _adopt_known(path: Path) -> Path:
-    """Adopt a published recogniser of the catalogue; any other file stays as it is."""
+def _adopted_copy(path: Path) -> Path:
+    """The adopted copy of a published recogniser, made now if the catalogue knows its input; else the file itself."""
     from edgefr.catalogue import by_digest
     from edgefr.manifest import original_digest
     from edgefr.recognition.published.adopted_files import adopted_path
 
-    entry = by_digest(original_digest(path))
     target = adopted_path(path)
+    if target is not None and target.is_file():
+        return target
+    entry = by_digest(original_digest(path))
     if entry is None or entry.kind != "recogniser" or entry.input is None or target is None:
         return path
     from edgefr.cli.output import remark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from edgefr.detection.base import Face
-    from edgefr.manifest import Manifest
+    from edgefr.manifest import QualityLimit, Threshold
 
 Advance = Callable[[int], None]
 
@@ -118,24 +118,20 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def threshold_table(manifest: Manifest) -> str:
-    """The thresholds and the quality limit of a model.
+def threshold_table(thresholds: Sequence[Threshold], quality: QualityLimit | None) -> str:
+    """Calibrated thresholds and a quality limit.
 
     Args:
-        manifest: Its manifest.
+        thresholds: The thresholds; may be empty.
+        quality: The limit, if there is one.
 
     Returns:
-        A table with a line on the faces they were measured on, and a sentence for the limit, if there is one.
+        A table of the thresholds, and a sentence for the limit.
     """
-    rows = [
-        [f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)]
-        for entry in manifest.thresholds
-    ]
-    lines = [manifest.thresholds[0].measured_on] if rows else []
-    if rows:
-        lines.append(table(["FMR", "threshold", "95 % interval"], rows))
-    if (limit := manifest.quality) is not None:
-        lines.append(f"Quality limit: {limit.signal} of at least {limit.limit:.3g}, from {limit.measured_on}.")
+    rows = [[f"{entry.fmr:g}", f"{entry.value:.4f}", "{:.4f} to {:.4f}".format(*entry.ci95)] for entry in thresholds]
+    lines = [table(["FMR", "threshold", "95 % interval"], rows)] if rows else []
+    if quality is not None:
+        lines.append(f"Quality limit: {quality.signal} of at least {quality.limit:.3g}, from {quality.measured_on}.")
     return "\n".join(lines)
 
 

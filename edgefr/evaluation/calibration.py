@@ -6,9 +6,10 @@ those that accuracy is measured on afterwards. `Threshold.measured_on` records w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -59,8 +60,7 @@ def select_faces(
     faces: Path,
     pairs: Path | None = None,
     folds: tuple[int, ...] = (),
-    model: str = "",
-    held_out: HeldOut | None = None,
+    held_out: Mapping[str, HeldOut] = MappingProxyType({}),
 ) -> CalibrationFaces:
     """Select the pictures to calibrate on.
 
@@ -68,11 +68,10 @@ def select_faces(
         faces: A collection of faces.
         pairs: LFW's pairs file, to take only the people of some folds.
         folds: Those folds.
-        model: Name of the model, for warnings.
-        held_out: The people that the model was not trained on, if known.
+        held_out: Name of a model -> the people whom it was not trained on, for those of which they are known.
 
     Returns:
-        The pictures, with a warning if the model was trained on the people they show.
+        The pictures, with a warning for each model that was trained on the people they show.
 
     Raises:
         InvalidArgumentError: Only one of `pairs` and `folds` is given, or nobody is left.
@@ -93,8 +92,8 @@ def select_faces(
                 "give the faces that belong to the pairs file, or other folds",
             )
     warnings = overlap_warnings(
-        {} if held_out is None else {model: held_out},
-        None if pairs is None or held_out is None else sha256_of(pairs),
+        held_out,
+        None if pairs is None or not held_out else sha256_of(pairs),
         folds,
         {faces.name: faces},
         lambda _: folder.digest(),

@@ -21,9 +21,9 @@ from edgefr.evaluation.embedding_fusion import EmbeddingFusion, PartEmbeddings, 
 from edgefr.export.measured_manifest import calibrated
 from edgefr.export.native_from_published import AdoptionFaces, Reporter, save_with_manifest
 from edgefr.io.files import atomic_write
-from edgefr.manifest import Manifest, model_digest, onnx_references, package_versions, write_manifest
+from edgefr.manifest import Manifest, model_digest, model_manifest, onnx_references, package_versions, write_manifest
+from edgefr.recognition.published.core_graph import BATCH, upgrade_opset
 from edgefr.recognition.published.native_graph import GraphBuilder, add_unit_outputs, insert_graph
-from edgefr.recognition.published.published_net import BATCH
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.types import EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY, Floats
 
@@ -159,8 +159,6 @@ def _graph(files: Sequence[Path], fusion: EmbeddingFusion) -> onnx.ModelProto:
 
 def _native(file: Path) -> Any:
     """The graph of a recogniser in the operator set of the fused one."""
-    from edgefr.recognition.published.published_net import upgrade_opset
-
     return upgrade_opset(require_extra("onnx", "onnx").load(file), file)
 
 
@@ -248,4 +246,6 @@ def _manifest(files: Sequence[Path], output: Path, fusion: EmbeddingFusion) -> M
         "whitened": fusion.whitened,
         "embedding_dim": int(fusion.projection.shape[1]),
     }
-    return Manifest("onnx", output.stem, spec, made_from, versions=package_versions("onnx", "onnxruntime"))
+    manifests = [model_manifest(file) for file in files]
+    trained_on = "; ".join(dict.fromkeys(one.trained_on for one in manifests if one is not None and one.trained_on))
+    return Manifest("onnx", output.stem, spec, made_from, trained_on, versions=package_versions("onnx", "onnxruntime"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgefr.catalogue import by_digest
+from edgefr.catalogue import Entry, by_digest
 from edgefr.engines.parity_gate import FP32, row_cosines
 from edgefr.errors import EdgefrError, InvalidArgumentError, require_extra
 from edgefr.evaluation.calibration import CalibrationFaces
@@ -33,9 +33,10 @@ from edgefr.manifest import (
     write_manifest,
 )
 from edgefr.recognition.published.convention import Convention, common_conventions
+from edgefr.recognition.published.core_graph import PIXELS
 from edgefr.recognition.published.core_worker import read_published_net
 from edgefr.recognition.published.native_graph import crop_for, native_from_core
-from edgefr.recognition.published.published_net import PIXELS, PublishedNet
+from edgefr.recognition.published.published_net import PublishedNet
 from edgefr.recognition.recogniser import open_recogniser
 from edgefr.runtimes import open_backend
 from edgefr.types import FACE_SIZE, METADATA_KEY, Faces, Floats
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from edgefr.runtimes.base import Backend
 
-BATCH, SAMPLE = 16, 32
+FACES_AT_ONCE, SAMPLE = 16, 32
 """Faces that a core graph gets at once, and that both graphs are compared on."""
 
 Source = Literal["option", "catalogue", "measurement"]
@@ -141,7 +142,9 @@ def native_from_published(
         reporter.log(f"Reading {source.name} ...")
         net = read_published_net(_as_onnx(source, Path(folder)), core_path)
         core = open_backend(core_path, "onnxruntime")
-        candidates = _candidates(source, net, convention, output_name, faces is not None)
+        entry = by_digest(original_digest(source))
+        known = convention or _known_convention(source, entry, faces is not None)
+        candidates = _candidates(source, net, known, output_name, "catalogue" if convention is None else "option")
         measured = _measure(core, net, candidates.tried, faces, reporter) if len(candidates.tried) > 1 else ()
         chosen = candidates.tried[measured[0].index if measured else 0]
         graph = native_from_core(require_extra("onnx", "onnx").load(core_path), net, chosen.convention, chosen.output)
@@ -149,7 +152,7 @@ def native_from_published(
             save_with_manifest(graph, temporary, None)
             sample = _sample_faces(faces)
             _compare(sample, embed_with(core, net, chosen, sample), temporary)
-            manifest = _manifest(source, output.stem, net, chosen, candidates.source)
+            manifest = _manifest(source, entry, output.stem, net, chosen, candidates.source)
             count = 0
             if faces is not None and with_thresholds:
                 manifest, count = calibrated(
@@ -172,7 +175,7 @@ class _Candidates:
 
 
 def _candidates(
-    source: Path, net: PublishedNet, convention: Convention | None, output_name: str | None, has_faces: bool
+    source: Path, net: PublishedNet, known: Convention | None, output_name: str | None, known_from: Source
 ) -> _Candidates:
     """The candidates, more than one if a measurement has to decide."""
     if output_name is not None and output_name not in net.outputs:
@@ -180,8 +183,6 @@ def _candidates(
             f"one of the outputs {', '.join(net.outputs)} of {source}", output_name, "choose another --output-name"
         )
     outputs = tuple(net.outputs) if output_name is None else (output_name,)
-    known = convention or _known_convention(source, has_faces)
-    origin: Source = "measurement" if known is None else "catalogue" if convention is None else "option"
     if known is not None:
         conventions: tuple[Convention, ...] = (known,)
     elif net.dtype == "uint8":  # it normalises inside
@@ -189,10 +190,10 @@ def _candidates(
     else:
         conventions = common_conventions(net.size)
     tried = tuple(Candidate(convention, name) for convention in conventions for name in outputs)
-    return _Candidates(tried, origin if len(tried) == 1 else "measurement")
+    return _Candidates(tried, known_from if len(tried) == 1 else "measurement")
 
 
-def _known_convention(source: Path, has_faces: bool) -> Convention | None:
+def _known_convention(source: Path, entry: Entry | None, has_faces: bool) -> Convention | None:
     """What the catalogue says about a file of this content.
 
     A checkpoint is loaded as a network that takes RGB in [-1, 1], whatever its publisher's code takes. This is measured
@@ -200,7 +201,6 @@ def _known_convention(source: Path, has_faces: bool) -> Convention | None:
     """
     if source.suffix.lower() in CHECKPOINTS:
         return None if has_faces else Convention()
-    entry = by_digest(original_digest(source))
     if entry is None or entry.input is None:
         return None
     known = entry.input
@@ -254,8 +254,8 @@ def embed_with(core: Backend, net: PublishedNet, candidate: Candidate, faces: Fa
         (N, K) float32, not normalised.
     """
     found = []
-    for start in range(0, len(faces), BATCH):
-        pixels = _prepared(faces[start : start + BATCH], net, candidate.convention)
+    for start in range(0, len(faces), FACES_AT_ONCE):
+        pixels = _prepared(faces[start : start + FACES_AT_ONCE], net, candidate.convention)
         answers = core.infer({PIXELS: pixels})[candidate.output]
         found.append(answers.reshape(len(pixels), -1).astype(np.float32))
     return np.concatenate(found)
@@ -309,8 +309,9 @@ def _compare(faces: Faces, expected: Floats, path: Path) -> None:
         )
 
 
-def _manifest(source: Path, name: str, net: PublishedNet, chosen: Candidate, origin: Source) -> Manifest:
-    entry = by_digest(original_digest(source))
+def _manifest(
+    source: Path, entry: Entry | None, name: str, net: PublishedNet, chosen: Candidate, origin: Source
+) -> Manifest:
     spec = {
         "published": source.name if entry is None else entry.name,
         "convention": chosen.convention.to_dict(),

@@ -186,11 +186,13 @@ class DatabaseGallery(Gallery):
 
     def checked_entries(self, names: Iterable[str]) -> Iterator[Entry | InvalidPerson]:
         for row, samples in self._rows_with_samples(names):
-            person = self._rows.decrypt_person(row)
+            name = ""
             try:
+                person = self._rows.decrypt_person(row)
+                name = person.name
                 yield checked_entry(person, samples(), self.binding.embedding_dim)
             except InvalidRecordError as error:
-                yield InvalidPerson(row.id, error.problem, person.name)
+                yield InvalidPerson(row.id, error.problem, name or error.name)
 
     def remove_invalid(self, people: Sequence[InvalidPerson]) -> None:
         with self._lock:

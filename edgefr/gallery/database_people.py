@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.base import CLOCK, EVENT, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
-from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, is_expired, new_id
+from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, event_id, is_expired, new_id
 from edgefr.gallery.stores.row_codec import TemplateTransforms
 from edgefr.types import Floats
 
@@ -139,7 +139,8 @@ class DatabasePeople:
 
     def delete_events(self, before: float) -> None:
         """Delete the events from before a time, in seconds since 1970."""
-        old = [blob.id for blob in self._events() if self._rows.decrypt_event(blob).at < before]
+        end = event_id(before)  # ids are times, so that nothing need be decrypted at every change
+        old = [blob.id for blob in takewhile(lambda blob: blob.id < end, self._events())]
         if old:
             self._store.delete_blobs(EVENT, old)
 

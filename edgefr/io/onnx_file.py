@@ -153,17 +153,23 @@ class ParsedModel:
             raise damaged_model(path, error) from error
 
 
-def graph_inputs(model: ParsedModel) -> dict[str, tuple[str, ...]]:
-    """The names of the graph's inputs by the type of their elements: "float32", "float16", "uint8" or "other"."""
+def graph_inputs(path: Path) -> dict[str, tuple[str, ...]]:
+    """The names of the graph's inputs by the type of their elements: "float32", "float16", "uint8" or "other".
+
+    Nothing else of the graph is decoded: every model is asked this when it is opened.
+
+    Raises:
+        WrongModelError: The file is not an ONNX model.
+    """
     known = {_FLOAT: "float32", _FLOAT16: "float16", _UINT8: "uint8"}
     found: dict[str, tuple[str, ...]] = {}
     try:
-        for value in model.graph.messages(_GRAPH_INPUT):
+        for value in Message(map_file(path)).messages(_GRAPH, _GRAPH_INPUT):
             tensors = value.messages(_VALUE_TYPE, _TENSOR_OF_TYPE)
             kind = known.get(tensors[0].integer(_ELEMENT_TYPE) or 0, "other") if tensors else "other"
             found[kind] = (*found.get(kind, ()), value.text(_VALUE_NAME))
-    except ValueError as error:
-        raise damaged_model(model.path, error) from error
+    except (OSError, ValueError) as error:
+        raise damaged_model(path, error) from error
     return found
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import IO, Any
 
 
-class RestrictedUnpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler, ABC):
     """An unpickler whose subclasses list what a pickle may name."""
 
+    @abstractmethod
     def resolve(self, module: str, name: str) -> Any:
         """What a name of the pickle stands for.
 
@@ -26,7 +28,6 @@ class RestrictedUnpickler(pickle.Unpickler):
         Returns:
             An object that is safe to call with any arguments, or None if the name is not allowed.
         """
-        raise NotImplementedError
 
     def find_class(self, module: str, name: str) -> Any:
         """See `resolve`; a name that is not allowed raises UnpicklingError."""

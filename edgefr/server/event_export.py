@@ -39,6 +39,7 @@ def csv_from_events(events: Iterable[Document]) -> str:
     writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore")
     writer.writeheader()
     for event in events:
+        # Events about no face have no box.
         box = dict(zip(("x", "y", "width", "height"), event.get("box", ()), strict=False))
         writer.writerow({key: _cell(value) for key, value in {**event, **box}.items()})
     return stream.getvalue()

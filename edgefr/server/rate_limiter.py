@@ -29,6 +29,7 @@ def client_key(address: str) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
+    # The bits after the prefix are those of one device of the network, and are cut off.
     return str(ipaddress.ip_network((int(parsed), IPV6_PREFIX), strict=False))
 
 

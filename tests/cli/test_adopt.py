@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from edgefr.data.collections import open_faces
-from edgefr.manifest import model_manifest, read_manifest
+from edgefr.manifest import HeldOut, model_manifest, read_manifest, write_model_manifest
 from edgefr.recognition.recogniser import open_recogniser
 from tests.conftest import made_once
 from tests.published_nets import people_zip, save_net
@@ -122,6 +123,10 @@ def test_fused_nets_are_better_than_each_and_explain_themselves(edgefr, people: 
     assert edgefr("adopt", red, "--faces", people, "-o", native).code == 0
     arguments = ("--colour", "rgb", "--mean", "127.5", "--std", "127.5")
     assert edgefr("adopt", green, "-o", tmp_path / "green-native.onnx", *arguments).code == 0
+    manifest = model_manifest(native)
+    assert manifest is not None
+    ours = HeldOut(None, (), open_faces(people).digest())
+    write_model_manifest(native, replace(manifest, trained_on="these people", held_out=ours))
     told = edgefr(
         "fuse", native, tmp_path / "green-native.onnx", "--faces", people, "-o", tmp_path / "door.onnx", "--json"
     )
@@ -132,6 +137,8 @@ def test_fused_nets_are_better_than_each_and_explain_themselves(edgefr, people: 
     )
     assert [entry["fmr"] for entry in told.json["thresholds"]] == [1e-2, 1e-3]
     assert "who had no part in fitting" in told.json["thresholds"][0]["measured_on"]
+    assert "who were also trained on" in told.json["thresholds"][0]["measured_on"]
+    assert "red-native was trained on" in told.err
     folder = open_faces(people)
     faces = folder.read_faces(folder.names[:7])
     fused = open_recogniser(tmp_path / "door.onnx", "onnxruntime").embed(faces)
@@ -141,7 +148,10 @@ def test_fused_nets_are_better_than_each_and_explain_themselves(edgefr, people: 
         open_recogniser(tmp_path / name, "onnxruntime").embed(faces).embedding
         for name in ("red-native.onnx", "green-native.onnx")
     ]
-    shares = model_manifest(tmp_path / "door.onnx").spec["weights"]
+    door = model_manifest(tmp_path / "door.onnx")
+    assert door is not None
+    assert door.trained_on == "these people"
+    shares = door.spec["weights"]
     joined = np.concatenate([share**0.5 * part for share, part in zip(shares, parts, strict=True)], axis=1)
     if not told.json["whitened"]:
         np.testing.assert_allclose(fused.embedding, joined, atol=1e-3)

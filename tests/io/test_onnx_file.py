@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgefr.errors import EdgefrError, WrongModelError
-from edgefr.io.onnx_file import MAX_DETECTOR_BYTES, ParsedModel, graph_inputs, graph_outputs
+from edgefr.io.onnx_file import MAX_DETECTOR_BYTES, graph_inputs, graph_outputs
 from tests.detection.models import message, model_bytes
 
 MODEL = model_bytes({"a": (1, None, 4), "b": (None, 10), "c": (1, None), "scalar": ()})
@@ -76,4 +76,4 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, changes: list[tuple[i
 def test_the_error_of_a_damaged_file_also_helps_who_downloaded_it(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"hello")
     with pytest.raises(WrongModelError, match="get the file again from its publisher"):
-        graph_inputs(ParsedModel.read(tmp_path / "net.onnx"))
+        graph_inputs(tmp_path / "net.onnx")

@@ -93,6 +93,11 @@ class RemoteRowCodec:
         return Blob(EVENT, number, 0, self._rows.encrypt_event(number, event))
 
 
+def event_id(at: float) -> int:
+    """The lowest id of an event at this time, in seconds since 1970."""
+    return int(at * 1e9) >> EVENT_BITS << EVENT_BITS
+
+
 def new_id() -> int:
     """A random id for a person or an image."""
     return 1 + secrets.randbits(ID_BITS)

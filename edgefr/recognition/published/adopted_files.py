@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgefr.errors import WrongModelError
-from edgefr.io.onnx_file import ParsedModel, graph_inputs
+from edgefr.io.onnx_file import graph_inputs
 from edgefr.io.user_folders import user_folder
 from edgefr.manifest import original_digest
 from edgefr.types import INPUT_NAME
@@ -17,7 +17,7 @@ def is_native(path: Path) -> bool:
     Raises:
         WrongModelError: The file is not an ONNX model.
     """
-    return INPUT_NAME in graph_inputs(ParsedModel.read(path)).get("uint8", ())
+    return INPUT_NAME in graph_inputs(path).get("uint8", ())
 
 
 def adopted_path(published: Path) -> Path | None:
@@ -44,7 +44,5 @@ def native_copy(model: Path) -> Path:
     Args:
         model: Any model file. It is not checked.
     """
-    if not is_published(model):
-        return model
-    adopted = adopted_path(model)
+    adopted = adopted_path(model) if is_published(model) else None
     return adopted if adopted is not None and adopted.is_file() else model

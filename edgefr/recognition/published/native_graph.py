@@ -13,7 +13,8 @@ import numpy as np
 
 from edgefr.errors import require_extra
 from edgefr.recognition.published.convention import SMALLEST_DEVIATION, Convention
-from edgefr.recognition.published.published_net import BATCH, IR_VERSION, OPSET, PIXELS, PublishedNet
+from edgefr.recognition.published.core_graph import BATCH, IR_VERSION, OPSET, PIXELS
+from edgefr.recognition.published.published_net import PublishedNet
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM
 
 if TYPE_CHECKING:

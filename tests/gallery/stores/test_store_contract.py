@@ -210,6 +210,20 @@ def test_a_clock_that_is_ahead_once_removes_nobody(
         assert {event.what for event in again.events()} >= {"clock", "enrolled"}
 
 
+def test_events_are_deleted_after_the_days_that_the_log_is_kept(
+    place: Place, gallery: Gallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = time.time()
+    gallery.log_days = 30
+    for day in range(1, 62, 4):
+        monkeypatch.setattr("time.time", lambda at=start + day * DAY_S: at)
+        monkeypatch.setattr("time.time_ns", lambda at=start + day * DAY_S: int(at * 1e9))
+        gallery.enrol("Ada", [sample(day)])
+    days = [(event.at - start) / DAY_S for event in gallery.events()]
+    assert days[-1] == pytest.approx(61)
+    assert 24 < days[0] < 34
+
+
 def test_all_expired_people_are_removed_after_the_grace_period(
     place: Place, gallery: Gallery, key: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
