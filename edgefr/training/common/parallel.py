@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
+
+# Its functions have the group of all processes as a default, which is set when the module is imported, and the first
+# step of an optimiser imports it. If that is after `init_process_group`, the group outlives `destroy_process_group`,
+# and its threads sometimes abort the process at its exit, after the whole training (torch 2.13.0).
+import torch.distributed.nn
 from torch import Tensor
 from torch import distributed as dist
 
@@ -75,8 +80,12 @@ class World:
 
 
 @contextmanager
-def join_world() -> Iterator[World]:
-    """Join the processes that `torchrun` started, or train in this process alone; on GPUs if there are any."""
+def join_world(address: str | None = None) -> Iterator[World]:
+    """Join the processes that `torchrun` started, or train in this process alone; on GPUs if there are any.
+
+    Args:
+        address: Where the processes meet, an `init_method` of torch; what torchrun says if not given.
+    """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
@@ -86,7 +95,8 @@ def join_world() -> Iterator[World]:
     if gpu:
         torch.cuda.set_device(device)
     # The first process may cache feature maps for hours while the others wait.
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=7))
+    backend, timeout = "nccl" if gpu else "gloo", timedelta(days=7)
+    dist.init_process_group(backend, address, timeout, world_size=size, rank=rank)
     try:
         yield World(rank, size, device)
     finally:
