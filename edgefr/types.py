@@ -39,6 +39,8 @@ viewer's left. Source: ArcFace (insightface `face_align.py`)."""
 
 INPUT_NAME = "image"
 EMBEDDING, NORM, UNCERTAINTY = "embedding", "norm", "uncertainty"
+MAP = "map"
+"""The feature map (B, C, 7, 7) of a backbone, inside a fused graph."""
 CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME = "input.1", "output"
 """Names in the float graph that insightface's `ArcFaceONNX` accepts."""
 

@@ -74,6 +74,39 @@ def save_net(
     return path
 
 
+def save_net_with_map(path: Path, channels: int = 8, stride: int = 14, layers: int = 1, seed: int = 0) -> Path:
+    """A net with a feature map `map` of 112 / stride rows and columns, and so many linear layers after it.
+
+    Its embedding has 64 numbers. Without a stride there is no convolution, and so no map.
+    """
+    rng = np.random.default_rng(seed)
+    side = 112 // stride if stride else 112
+    inputs = channels * side * side if stride else 3 * side * side
+    weights = {f"weight{n}": rng.normal(0, 0.1, (64 if n else inputs, 64)).astype(np.float32) for n in range(layers)}
+    nodes, planes = [], "data"
+    if stride:
+        weights["kernel"] = rng.normal(0, 0.1, (channels, 3, stride, stride)).astype(np.float32)
+        sizes = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        nodes += [
+            helper.make_node("Conv", ["data", "kernel"], ["convolved"], **sizes),
+            helper.make_node("Tanh", ["convolved"], ["map"]),
+        ]
+        planes = "map"
+    nodes.append(helper.make_node("Flatten", [planes], ["layer0"]))
+    nodes += [helper.make_node("MatMul", [f"layer{n}", f"weight{n}"], [f"layer{n + 1}"]) for n in range(layers)]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["batch", 3, 112, 112])],
+        [helper.make_tensor_value_info(f"layer{layers}", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
+
+
 def answer(path: Path, pixels: Any) -> Any:
     """The first output of a published net for prepared pixels, one picture at a time, flat."""
     import onnxruntime

@@ -19,11 +19,11 @@ from edgefr.evaluation.calibration import CalibrationFaces
 from edgefr.evaluation.convention_measurement import ProbeSet, probe_losses, read_probe_set
 from edgefr.evaluation.embedding_fusion import EmbeddingFusion, PartEmbeddings, fit_fusion
 from edgefr.export.measured_manifest import calibrated
-from edgefr.export.native_from_published import AdoptionFaces, Reporter, save_with_manifest
+from edgefr.export.native_from_published import AdoptionFaces, Reporter
 from edgefr.io.files import atomic_write
 from edgefr.manifest import Manifest, model_digest, model_manifest, onnx_references, package_versions, write_manifest
 from edgefr.recognition.published.core_graph import BATCH, upgrade_opset
-from edgefr.recognition.published.native_graph import GraphBuilder, add_unit_outputs, insert_graph
+from edgefr.recognition.published.native_graph import GraphBuilder, add_unit_outputs, insert_graph, save_with_manifest
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.types import EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY, Floats
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgefr.nn.backbone import Backbone
-from edgefr.nn.fused_model import FusedModel, normalise
+from edgefr.nn.fused_model import BackboneFeatures, FusedModel, normalise
 
 
 class FusedContract(nn.Module):
@@ -33,6 +33,32 @@ class BackboneContract(nn.Module):
         """uint8 (B, 112, 112, 3) RGB -> embedding (B, D) of unit length, norm (B,)."""
         embedding = self.backbone(normalise(image)).embedding  # (B, D)
         return F.normalize(embedding), torch.linalg.vector_norm(embedding, dim=1)
+
+
+class BackboneWithMap(nn.Module):
+    """A backbone with the outputs of an ONNX graph that is one."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (B, 112, 112, 3) RGB -> embedding (B, D) of unit length, feature map (B, C, 7, 7)."""
+        output = self.backbone(normalise(image))
+        return F.normalize(output.embedding), output.map
+
+
+class FusionContract(nn.Module):
+    """The trained part of a fused model: what comes after its backbones."""
+
+    def __init__(self, model: FusedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, map_a: Tensor, map_b: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
+        """Maps (B, C_a, 7, 7), (B, C_b, 7, 7), unit embeddings (B, D) -> the outputs of `FusedContract`."""
+        output = self.model.output(BackboneFeatures(map_a, map_b, embeddings))
+        return tuple(part for part in output if part is not None)
 
 
 class FusedClassic(nn.Module):

@@ -35,15 +35,13 @@ from edgefr.manifest import (
 from edgefr.recognition.published.convention import Convention, common_conventions
 from edgefr.recognition.published.core_graph import PIXELS
 from edgefr.recognition.published.core_worker import read_published_net
-from edgefr.recognition.published.native_graph import crop_for, native_from_core
+from edgefr.recognition.published.native_graph import crop_for, native_from_core, save_with_manifest
 from edgefr.recognition.published.published_net import PublishedNet
 from edgefr.recognition.recogniser import open_recogniser
 from edgefr.runtimes import open_backend
-from edgefr.types import FACE_SIZE, METADATA_KEY, Faces, Floats
+from edgefr.types import FACE_SIZE, Faces, Floats
 
 if TYPE_CHECKING:
-    import onnx
-
     from edgefr.runtimes.base import Backend
 
 FACES_AT_ONCE, SAMPLE = 16, 32
@@ -326,12 +324,3 @@ def _manifest(
     )
     trained_on = "" if entry is None else entry.trained_on
     return Manifest("onnx", name, spec, made_from, trained_on, versions=package_versions("onnx", "onnxruntime"))
-
-
-def save_with_manifest(graph: onnx.ModelProto, path: Path, manifest: Manifest | None) -> None:
-    """Write a graph, with a manifest in its metadata if there is one."""
-    del graph.metadata_props[:]
-    if manifest is not None:
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, manifest.to_json()
-    require_extra("onnx", "onnx").save(graph, path)

@@ -12,11 +12,13 @@ from torch import nn
 from edgefr.engines.parity_gate import FP32, row_cosines
 from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.export.graph_wrappers import BackboneClassic, BackboneContract, FusedClassic, FusedContract
+from edgefr.export.onnx_from_graphs import has_graphs, onnx_from_graphs
 from edgefr.export.onnx_from_torch import write_onnx
 from edgefr.io.files import atomic_write
 from edgefr.manifest import Manifest, file_reference, package_versions, read_manifest, write_manifest
 from edgefr.nn.fused_model import FusedModel, is_fused, load_fused, normalise
 from edgefr.nn.upstream_checkpoints import Colour, backbone_from_checkpoint
+from edgefr.recognition.published.native_graph import save_with_manifest
 from edgefr.runtimes import open_backend
 from edgefr.runtimes.base import Array
 from edgefr.types import CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME, EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY, Faces
@@ -74,7 +76,14 @@ def onnx_from_checkpoint(
         versions=package_versions("torch", "onnx", "onnxscript", "onnxsim"),
     )
     with atomic_write(output) as temporary:
-        _write(graph, manifest, temporary)
+        if isinstance(model, FusedModel) and has_graphs(model):
+            if classic:
+                raise InvalidArgumentError(
+                    "backbones of torch for --classic", "one that is an ONNX graph", "export without --classic"
+                )
+            save_with_manifest(onnx_from_graphs(model), temporary, manifest)
+        else:
+            _write(graph, manifest, temporary)
         cosine = _compare(graph, temporary, faces)
     write_manifest(output, manifest)
     return ExportedModel(output, manifest, len(faces), cosine)
@@ -137,7 +146,7 @@ def _classic(model: nn.Module) -> _Graph:
 def _write(graph: _Graph, manifest: Manifest, path: Path) -> None:
     example = graph.input_of(np.zeros((2, 112, 112, 3), np.uint8))
     axes = {name: {0: "batch"} for name in (graph.input_name, *graph.output_names)}
-    write_onnx(graph.module, example, {0: torch.export.Dim.DYNAMIC}, axes, manifest, path)
+    write_onnx(graph.module, (example,), {0: torch.export.Dim.DYNAMIC}, axes, manifest, path)
 
 
 def _compare(graph: _Graph, path: Path, faces: Faces) -> float:

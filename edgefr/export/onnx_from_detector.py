@@ -58,7 +58,7 @@ def onnx_from_spot(checkpoint: Path, output: Path) -> ExportedDetector:
     sides = {axis: SPOT_STRIDE * torch.export.Dim(name, min=1, max=512) for axis, name in ((1, "rows"), (2, "columns"))}
     axes = {INPUT_NAME: {1: "height", 2: "width"}, SPOT_OUTPUT: {0: "places"}}
     with atomic_write(output) as temporary:
-        write_onnx(graph, torch.zeros(1, 64, 96, 3, dtype=torch.uint8), sides, axes, manifest, temporary)
+        write_onnx(graph, (torch.zeros(1, 64, 96, 3, dtype=torch.uint8),), sides, axes, manifest, temporary)
         _compare(graph, temporary)
     write_manifest(output, manifest)
     return ExportedDetector(output, manifest)

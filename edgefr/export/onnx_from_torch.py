@@ -27,15 +27,20 @@ Axes = Mapping[str, Mapping[int, str]]
 
 
 def write_onnx(
-    module: nn.Module, example: Tensor, dynamic: Mapping[int, Any], axes: Axes, manifest: Manifest, path: Path
+    module: nn.Module,
+    examples: tuple[Tensor, ...],
+    dynamic: Mapping[int, Any],
+    axes: Axes,
+    manifest: Manifest,
+    path: Path,
 ) -> None:
-    """Write a module with one input.
+    """Write a module.
 
     Args:
         module: The module.
-        example: An input.
-        dynamic: Axis of the input -> `torch.export.Dim`, for its dynamic axes.
-        axes: Names of the dynamic axes of the input, which comes first, and of the outputs.
+        examples: Its inputs.
+        dynamic: Axis of every input -> `torch.export.Dim`, for the dynamic axes.
+        axes: Names of the dynamic axes of the inputs, which come first, and of the outputs.
         manifest: The manifest to store in the file.
         path: The file to write.
 
@@ -45,16 +50,16 @@ def write_onnx(
     """
     onnx, onnxsim = require_extra("onnx", "train"), require_extra("onnxsim", "train")
     require_extra("onnxscript", "train")
-    input_name, *output_names = axes
+    names, count = list(axes), len(examples)
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
-            (example,),
+            examples,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[input_name],
-            output_names=output_names,
-            dynamic_shapes=(dict(dynamic),),
+            input_names=names[:count],
+            output_names=names[count:],
+            dynamic_shapes=(dict(dynamic),) * count,
             external_data=False,
             verbose=False,
         )

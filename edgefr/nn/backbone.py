@@ -35,6 +35,9 @@ class Backbone(nn.Module):
     """State-dict key of the first convolution, whose input channels define the colour order."""
 
     map_channels: int = MAP_CHANNELS
+    map_is_normalised: bool = True
+    """Whether the map has been through a BatchNorm, so that all backbones' maps are of one scale."""
+
     embedding_dim: int
     arch: str
     """Its name in `architectures.ARCHITECTURES`."""

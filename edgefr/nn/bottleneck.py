@@ -42,6 +42,7 @@ class Bottleneck(nn.Module):
             InvalidArgumentError: K is too short for the concatenated embeddings and not the length of each.
         """
         super().__init__()
+        self.dims = dims
         self.mu = nn.Linear(width, spec.embedding_dim)
         self.logvar: nn.Linear | None = None
         if spec.vib:
@@ -65,6 +66,19 @@ class Bottleneck(nn.Module):
                 nn.init.orthogonal_(self.skip.weight)
             nn.init.zeros_(self.mu.weight)
             nn.init.zeros_(self.mu.bias)
+
+    @torch.no_grad()
+    def weigh_embeddings(self, first: float, second: float) -> None:
+        """Give each backbone its share of the similarity before training, by scaling the columns of the skip path.
+
+        Args:
+            first: Weight of the first backbone.
+            second: Weight of the second one. Equal weights change nothing.
+        """
+        if self.skip is None or first == second:
+            return
+        for columns, weight in zip(torch.split(self.skip.weight, list(self.dims), 1), (first, second), strict=True):
+            columns.mul_((2 * weight / (first + second)) ** 0.5)
 
     def forward(self, fused: Tensor, embeddings: Tensor) -> Code:
         """Fused vector (B, width) and concatenated unit embeddings (B, D_a + D_b) -> code (B, K)."""

@@ -18,13 +18,14 @@ from edgefr.io.files import atomic_write
 from edgefr.nn.architectures import build_backbone
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.bottleneck import Bottleneck, Code
-from edgefr.nn.fusion import EmbeddingMlp, Fusion
+from edgefr.nn.fusion import EmbeddingMlp, Fusion, map_adapter
+from edgefr.nn.graph_backbone import GRAPH_ARCH, GraphBackbone
 from edgefr.spec import ModelSpec
 from edgefr.types import METADATA_KEY
 
 
 class BackboneFeatures(NamedTuple):
-    """Output of both frozen backbones: maps (B, C, 7, 7), concatenated unit embeddings (B, D)."""
+    """Output of both frozen backbones: maps (B, C_a, 7, 7) and (B, C_b, 7, 7), concatenated unit embeddings (B, D)."""
 
     map_a: Tensor
     map_b: Tensor
@@ -55,13 +56,6 @@ class FusedModel(nn.Module):
             EdgefrError: The backbones or the options of the fusion do not fit together.
         """
         super().__init__()
-        channels = backbone_a.map_channels
-        if backbone_b.map_channels != channels:
-            raise WrongModelError(
-                "two backbones whose maps have the same number of channels",
-                f"{spec.arch_a} with {channels} and {spec.arch_b} with {backbone_b.map_channels}",
-                "name other checkpoints in [a] and [b]",
-            )
         self.spec = spec
         self.backbone_a = backbone_a
         self.backbone_b = backbone_b
@@ -69,7 +63,7 @@ class FusedModel(nn.Module):
             backbone.tap = spec.fusion.tap
             backbone.requires_grad_(False)
         dims = backbone_a.embedding_dim, backbone_b.embedding_dim
-        self.fusion = EmbeddingMlp(sum(dims)) if spec.fusion.body == "mlp" else Fusion(spec.fusion, channels)
+        self.fusion = EmbeddingMlp(sum(dims)) if spec.fusion.body == "mlp" else _fusion_of(spec, backbone_a, backbone_b)
         self.bottleneck = Bottleneck(spec.fusion, self.fusion.width, dims)
 
     @classmethod
@@ -85,7 +79,7 @@ class FusedModel(nn.Module):
         return self
 
     def backbone_features(self, image: Tensor) -> BackboneFeatures:
-        """(B, 3, 112, 112) RGB in [-1, 1] -> maps (B, C, 7, 7) and embeddings (B, D)."""
+        """(B, 3, 112, 112) RGB in [-1, 1] -> maps (B, C_a, 7, 7), (B, C_b, 7, 7) and embeddings (B, D)."""
         a, b = self.backbone_a(image), self.backbone_b(image)
         embeddings = torch.cat([F.normalize(a.embedding), F.normalize(b.embedding)], 1)  # (B, D)
         return BackboneFeatures(a.map, b.map, embeddings)
@@ -98,10 +92,20 @@ class FusedModel(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         """uint8 (B, 112, 112, 3) RGB -> embedding (B, K), norm (B,), uncertainty (B,); faces are compared by cosine."""
-        mu, logvar = self.encode(self.backbone_features(normalise(image)))
+        return self.output(self.backbone_features(normalise(image)))
+
+    def output(self, features: BackboneFeatures) -> Output:
+        """Features of B faces -> embedding (B, K), norm (B,), uncertainty (B,)."""
+        mu, logvar = self.encode(features)
         uncertainty = None if logvar is None else logvar.mean(1)
         norm = mu.norm(dim=1)
         return Output(mu / norm.clamp_min(1e-12).unsqueeze(1), norm, uncertainty)
+
+
+def _fusion_of(spec: ModelSpec, *backbones: Backbone) -> Fusion:
+    """The fusion, with as many channels as the wider map."""
+    channels = max(backbone.map_channels for backbone in backbones)
+    return Fusion(spec.fusion, channels, *(map_adapter(backbone, channels) for backbone in backbones))
 
 
 def normalise(image: Tensor) -> Tensor:
@@ -160,9 +164,24 @@ def load_fused(path: Path) -> FusedModel:
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise WrongModelError(f"finite weights in {path}", f"NaN or infinity in {name}", "train the model again")
-    model = FusedModel.random(_read_spec(header, path))
+    spec = _read_spec(header, path)
+    a, b = (_empty_backbone(arch, state.get(f"{seat}.graph"), path) for arch, seat in _seats(spec))
+    model = FusedModel(spec, a, b).eval()
     load_strictly(model, state, str(path))
     return model
+
+
+def _seats(spec: ModelSpec) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (spec.arch_a, "backbone_a"), (spec.arch_b, "backbone_b")
+
+
+def _empty_backbone(arch: str, graph: Tensor | None, path: Path) -> Backbone:
+    """A backbone whose weights are loaded afterwards; the graph of one that is an ONNX graph says its shapes."""
+    if arch != GRAPH_ARCH:
+        return build_backbone(arch)
+    if graph is None or graph.dtype != torch.uint8 or graph.ndim != 1:
+        raise WrongModelError(f"the ONNX graph of a backbone in {path}", "none", "train the model again")
+    return GraphBackbone(graph)
 
 
 def _read_spec(header: str, path: Path) -> ModelSpec:

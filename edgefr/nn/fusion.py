@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgefr.errors import InvalidArgumentError
 from edgefr.nn.attention import EncoderLayer
-from edgefr.nn.backbone import batch_norm
+from edgefr.nn.backbone import Backbone, batch_norm, conv1x1
 from edgefr.spec import FusionSpec
 from edgefr.types import MAP_SIZE
 
@@ -111,15 +111,27 @@ class EmbeddingMlp(nn.Module):
         return fused
 
 
+def map_adapter(backbone: Backbone, channels: int) -> nn.Module:
+    """What the map of a backbone passes first: Conv1x1 if it has other than `channels` channels, and BatchNorm unless
+    the map comes from one."""
+    if backbone.map_channels != channels:
+        return nn.Sequential(conv1x1(backbone.map_channels, channels), batch_norm(channels))
+    return nn.Identity() if backbone.map_is_normalised else batch_norm(channels)
+
+
 class Fusion(nn.Module):
     """Local and global aggregation, concatenated to one vector."""
 
-    def __init__(self, spec: FusionSpec, channels: int) -> None:
+    def __init__(
+        self, spec: FusionSpec, channels: int, adapt_x: nn.Module | None = None, adapt_y: nn.Module | None = None
+    ) -> None:
         """Make both branches.
 
         Args:
             spec: The choices of the fusion.
             channels: Channels of each map.
+            adapt_x: Makes the first map one of so many channels; None if it is.
+            adapt_y: The same for the second map.
 
         Raises:
             InvalidArgumentError: The attention heads cannot divide the channels.
@@ -131,6 +143,7 @@ class Fusion(nn.Module):
                 str(spec.heads),
                 "correct the recipe",
             )
+        self.adapt_x, self.adapt_y = adapt_x or nn.Identity(), adapt_y or nn.Identity()
         self.mean_readout = spec.readout == "mean"
         self.local = LocalAggregation(spec, channels) if spec.local_branch else None
         self.globals = GlobalAggregation(spec, channels) if spec.global_branch else None
@@ -138,7 +151,8 @@ class Fusion(nn.Module):
         self.width = channels * (local_rows + (2 if spec.global_branch else 0))
 
     def forward(self, x: Tensor, y: Tensor, _embeddings: Tensor) -> Tensor:
-        """Two maps (B, C, 7, 7) -> (B, width): 51 C flat, 3 C with the mean readout."""
+        """Maps (B, C_x, 7, 7) and (B, C_y, 7, 7) -> (B, width): 51 C flat, 3 C with the mean readout."""
+        x, y = self.adapt_x(x), self.adapt_y(y)  # (B, C, 7, 7)
         rows: list[Tensor] = []
         if self.local is not None:
             local = self.local(x, y)  # (B, 49, C)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,7 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from edgefr.errors import EdgefrError  # noqa: E402
 from edgefr.nn.architectures import build_backbone  # noqa: E402
-from edgefr.nn.fused_model import FusedModel  # noqa: E402
+from edgefr.nn.fused_model import FusedModel, load_fused, save_fused  # noqa: E402
 from edgefr.nn.fusion import Fusion  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 
@@ -49,9 +51,13 @@ def test_the_tap_is_before_or_after_the_last_norm() -> None:
     assert torch.equal(net.bn(net(image).map), after)
 
 
-def test_backbones_with_other_maps_do_not_go_together() -> None:
-    with pytest.raises(EdgefrError, match="mini with 128 and mobilefacenet with 512"):
-        FusedModel.random(ModelSpec("mini", "mobilefacenet"))
+def test_a_map_with_fewer_channels_is_adapted(tmp_path: Path) -> None:
+    model = FusedModel.random(ModelSpec("mini", "mobilefacenet", fusion=FusionSpec(readout="mean")))
+    assert model.fusion.width == 3 * 512
+    faces = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
+    save_fused(model, tmp_path / "fused.safetensors")
+    with torch.no_grad():
+        assert torch.equal(load_fused(tmp_path / "fused.safetensors")(faces).embedding, model(faces).embedding)
 
 
 def test_heads_divide_the_channels() -> None:

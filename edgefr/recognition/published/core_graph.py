@@ -65,7 +65,7 @@ def with_free_batch(
     graph.output.extend(kept)
     graph.doc_string = model.doc_string = ""
     del graph.quantization_annotation[:]
-    _remove_unused(graph)
+    remove_unused(graph)
     model.ir_version = IR_VERSION
     return model
 
@@ -129,7 +129,7 @@ def _free_reshapes(graph: onnx.GraphProto) -> None:
                 node.input[1] = name
 
 
-def _remove_unused(graph: onnx.GraphProto) -> None:
+def remove_unused(graph: onnx.GraphProto) -> None:
     """Remove the nodes and weights that no output depends on."""
     needed = {value.name for value in graph.output}
     kept = []

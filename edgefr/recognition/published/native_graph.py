@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefr.errors import require_extra
+from edgefr.manifest import Manifest
 from edgefr.recognition.published.convention import SMALLEST_DEVIATION, Convention
 from edgefr.recognition.published.core_graph import BATCH, IR_VERSION, OPSET, PIXELS
 from edgefr.recognition.published.published_net import PublishedNet
-from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM
+from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, METADATA_KEY, NORM
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
+
+CORE_PREFIX = "net/"
+"""Before the names of the published graph in the adopted one."""
 
 SHORTEST_NORM = 1e-12
 """An embedding of zeros is divided by this, as by torch's `normalize`."""
@@ -76,7 +82,7 @@ def native_from_core(core: onnx.ModelProto, net: PublishedNet, convention: Conve
         pixels = build.node("Transpose", [pixels], "rows", perm=[0, 2, 3, 1])
     if net.dtype != "float32":
         pixels = build.node("Cast", [pixels], "input", to={"float16": 10, "uint8": 2}[net.dtype])
-    raw = insert_graph(build, core, {PIXELS: pixels}, "net/")[output]
+    raw = insert_graph(build, core, {PIXELS: pixels}, CORE_PREFIX)[output]
     if net.dtype == "float16":
         raw = build.node("Cast", [raw], "raw", to=1)
     raw = build.node("Flatten", [raw], "flat", axis=1)
@@ -91,6 +97,15 @@ def add_unit_outputs(build: GraphBuilder, raw: str, norm: str = NORM) -> None:
     divisor = build.node("Max", [length, build.weight("shortest", SHORTEST_NORM)], "divisor")
     build.node("Div", [raw, divisor], EMBEDDING)
     build.node("Squeeze", [length, last], norm)
+
+
+def save_with_manifest(graph: onnx.ModelProto, path: Path, manifest: Manifest | None) -> None:
+    """Write a graph, with a manifest in its metadata if there is one."""
+    del graph.metadata_props[:]
+    if manifest is not None:
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, manifest.to_json()
+    require_extra("onnx", "onnx").save(graph, path)
 
 
 def crop_for(size: tuple[int, int]) -> tuple[int, int]:

@@ -5,12 +5,13 @@ The names of fields are the keys of the TOML files. They are part of the keys of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgefr.errors import InvalidArgumentError
 from edgefr.models import find_model
+from edgefr.recognition.published.adopted_files import native_copy
 from edgefr.spec import FusionSpec
 
 
@@ -149,12 +150,16 @@ class BackboneConfig:
     """One backbone, `[a]` or `[b]`.
 
     Attributes:
-        checkpoint: File with its weights, or a name that `edgefr models` lists.
+        checkpoint: File with its weights, an .onnx file of edgefr or one that was adopted, or a name that
+            `edgefr models` lists.
         loss: Margin loss that it was trained with.
         arch: Architecture; found from the file if not given.
         colour: Colour order of the weights; found from the file if not given.
         finetune: Fine-tune it first with AdaFace loss.
         clean: Share of images that fine-tuning leaves undegraded.
+        tap: Tensor of an .onnx file that is its feature map; the last map before the embedding if not given.
+        weight: Its share of the similarity before training, relative to the weight of the other backbone, and of the
+            distillation targets. `edgefr fuse` measures good ones. Needs fusion.skip.
     """
 
     checkpoint: Path
@@ -163,12 +168,32 @@ class BackboneConfig:
     colour: Literal["rgb", "bgr"] | None = None
     finetune: Schedule | None = None
     clean: float = 0.5
+    tap: str | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         resolve_models(self, "checkpoint")
+        check_setting(0 < self.weight <= 1000, "a backbone's weight", "above 0 and at most 1000", self.weight)
+        if self.is_graph:
+            for name in ("arch", "colour", "finetune"):
+                value = getattr(self, name)
+                check_setting(value is None, f"a backbone's {name}", "absent for an .onnx file", value)
+        else:
+            check_setting(self.tap is None, "a backbone's tap", "absent for a checkpoint of torch", self.tap)
         adaface = self.finetune is None or self.loss == "adaface"
         check_setting(adaface, "the loss of a backbone with finetune", "adaface, which fine-tuning uses", self.loss)
         check_setting(0 <= self.clean <= 1, "a backbone's clean", "0 to 1", self.clean)
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the backbone is an ONNX graph."""
+        return self.checkpoint.suffix.lower() == ".onnx"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a training depends on, for keys of states: those of older versions unless a newer field is used."""
+        newer = {"tap": None, "weight": 1.0}
+        return {name: value for name, value in asdict(self).items() if value != newer.get(name, "")}
 
 
 @dataclass(frozen=True)
@@ -281,6 +306,12 @@ class FusionRecipe:
 
     def __post_init__(self) -> None:
         check_name_and_seed(self.name, self.seed)
+        weighted = self.a.weight != self.b.weight
+        skip = 'equal with fusion.skip = "none"'
+        check_setting(not weighted or self.fusion.skip != "none", "a.weight and b.weight", skip, "others")
+        by_name = '"bn" for two .onnx files, whose maps a.tap and b.tap name'
+        graphs = self.a.is_graph and self.b.is_graph
+        check_setting(not graphs or self.fusion.tap == "bn", "fusion.tap", by_name, self.fusion.tap)
         stages = self.distill is not None or self.vib is not None
         check_setting(stages, "the recipe", "one with a table distill or vib, or both", "neither")
         if self.needs_targets:
@@ -311,10 +342,10 @@ def check_name_and_seed(name: str, seed: int) -> None:
 
 
 def resolve_models(config: object, *keys: str) -> None:
-    """Replace names of published models by their files, in a table of a recipe that is being made.
+    """Replace names of published models by their files, and published .onnx files by their adopted copies.
 
     Args:
-        config: The table.
+        config: The table of a recipe, while it is made.
         keys: Its keys that hold files of models.
 
     Raises:
@@ -322,7 +353,7 @@ def resolve_models(config: object, *keys: str) -> None:
     """
     for key in keys:
         if (value := getattr(config, key)) is not None:
-            object.__setattr__(config, key, find_model(value))  # it is frozen
+            object.__setattr__(config, key, native_copy(find_model(value)))  # it is frozen
 
 
 def check_setting(valid: bool, key: str, expected: str, found: object) -> None:

@@ -37,7 +37,8 @@ Advance = Callable[[int], None]
 
 
 def record_dtype(store: str, channels: int, embeddings_dim: int) -> np.dtype[np.void]:
-    """Type of the record of a sample: both maps, their scales (int8), embeddings, targets and label."""
+    """Type of the record of a sample: both maps with the channels of the wider one, their scales (int8), embeddings,
+    targets and label."""
     maps: list[Any] = [("maps", np.int8 if store == "int8" else np.float16, (2, channels, MAP_SIZE, MAP_SIZE))]
     if store == "int8":
         maps.append(("scale", np.float32, (2, channels)))

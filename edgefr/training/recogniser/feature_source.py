@@ -144,8 +144,10 @@ class CachedFeatures:
             EdgefrError: The disk is too small, another run is making these shards, or a shard is damaged.
         """
         self.world, self.count = online.world, len(online.dataset)
-        dims = online.model.backbone_a.embedding_dim + online.model.backbone_b.embedding_dim
-        dtype = record_dtype(online.dataset.config.store, online.model.backbone_a.map_channels, dims)
+        backbones = online.model.backbone_a, online.model.backbone_b
+        self.channels = tuple(backbone.map_channels for backbone in backbones)
+        dims = sum(backbone.embedding_dim for backbone in backbones)
+        dtype = record_dtype(online.dataset.config.store, max(self.channels), dims)
         key = cache_key(online)
         self.shards = Shards(folder / key[:16], key, self.count, dtype)
         titles = "Caching feature maps", "Checking feature maps"
@@ -155,7 +157,7 @@ class CachedFeatures:
     def batches(self, schedule: Schedule, seed: int) -> Callable[[int], Iterator[FeatureBatch]]:
         def from_batch(start: int) -> Iterator[FeatureBatch]:
             numbers = shuffled_batches(self.count, schedule, seed, self.world, start, fresh=False)
-            return (batch_from_records(self.read(chosen), self.world) for chosen in numbers)
+            return (batch_from_records(self.read(chosen), self.channels, self.world) for chosen in numbers)
 
         return from_batch
 
@@ -179,19 +181,22 @@ def mean_by_label(rows: Tensor, labels: Tensor, people: int) -> Tensor:
 
 
 def records_from_batch(batch: FeatureBatch, dtype: np.dtype[np.void]) -> Records:
-    """Convert a batch to records (B,)."""
+    """Convert a batch to records (B,). The map with fewer channels is stored with channels of zeros."""
     records = np.empty(len(batch.labels), dtype)
-    maps = torch.stack([batch.features.map_a, batch.features.map_b], 1).float()  # (B, 2, C, 7, 7)
-    pack_maps(maps.cpu().numpy(), records)
+    both = batch.features.map_a, batch.features.map_b
+    channels = max(part.shape[1] for part in both)
+    wide = [F.pad(part.float(), (0, 0, 0, 0, 0, channels - part.shape[1])) for part in both]
+    pack_maps(torch.stack(wide, 1).cpu().numpy(), records)  # (B, 2, C, 7, 7)
     records["embeddings"] = batch.features.embeddings.float().cpu().numpy()
     records["aims"] = batch.targets.cpu().numpy()
     records["label"] = batch.labels.cpu().numpy()
     return records
 
 
-def batch_from_records(records: Records, world: World) -> FeatureBatch:
-    """Convert records (B,) to a batch on the device of the world."""
-    map_a, map_b = torch.from_numpy(unpack_maps(records)).to(world.device).unbind(1)
+def batch_from_records(records: Records, channels: tuple[int, ...], world: World) -> FeatureBatch:
+    """Convert records (B,) to a batch on the device of the world, whose maps have so many channels each."""
+    maps = torch.from_numpy(unpack_maps(records)).to(world.device).unbind(1)
+    map_a, map_b = (both[:, :own] for both, own in zip(maps, channels, strict=True))
     fields = (torch.from_numpy(records[name].copy()).to(world.device) for name in ("embeddings", "aims", "label"))
     embeddings, targets, labels = fields
     return FeatureBatch(BackboneFeatures(map_a, map_b, embeddings), targets, labels)

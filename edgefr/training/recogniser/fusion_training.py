@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from edgefr.manifest import Manifest, Threshold, file_reference, manifest_path, package_versions, write_manifest
 from edgefr.nn.backbone import Backbone
 from edgefr.nn.fused_model import FusedModel, save_fused
+from edgefr.nn.graph_backbone import GraphBackbone
 from edgefr.nn.margin_heads import Head, build_head
 from edgefr.nn.partial_fc import SampledHead
-from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint
 from edgefr.spec import ModelSpec
 from edgefr.training.common.loop import train_stage
 from edgefr.training.common.optimizer import weight_decay_groups
@@ -31,6 +31,7 @@ from edgefr.training.common.recipes import (
 )
 from edgefr.training.common.stages import Stages
 from edgefr.training.recogniser.augmented_views import AugmentedDataset, check_batch_size
+from edgefr.training.recogniser.backbone_files import open_backbone
 from edgefr.training.recogniser.feature_source import CachedFeatures, FeatureSource, OnlineFeatures
 from edgefr.training.recogniser.finetune_backbone import finetune_backbone
 from edgefr.training.recogniser.losses import distillation_losses, label_losses
@@ -150,10 +151,11 @@ class FusionTraining:
             EdgefrError: The backbones, the teacher and the fusion do not fit together.
         """
         recipe = self.recipe
-        a, b = (backbone_from_checkpoint(each.checkpoint, each.arch, each.colour) for each in (recipe.a, recipe.b))
+        a, b = (open_backbone(each.checkpoint, each.arch, each.colour, each.tap) for each in (recipe.a, recipe.b))
         torch.manual_seed(recipe.seed)
         spec = ModelSpec(a.arch, b.arch, recipe.a.loss, recipe.b.loss, recipe.fusion)
         model = FusedModel(spec, a, b).to(self.world.device)
+        model.bottleneck.weigh_embeddings(recipe.a.weight, recipe.b.weight)
         set_memory_layout(model, torch.channels_last)
         self._teacher = load_target_teacher(recipe, model, self.world)
         return model
@@ -199,7 +201,9 @@ class FusionTraining:
                 steps = stage.schedule.total_steps(len(self._dataset))
                 text.append(f"{steps} steps of {stage.schedule.batch * stage.schedule.accumulate} {verb},")
         text.append(f"on {self.world.machine}.")
-        for name, config in (("a", recipe.a), ("b", recipe.b)):
+        for name, config, backbone in (("a", recipe.a, model.backbone_a), ("b", recipe.b, model.backbone_b)):
+            if isinstance(backbone, GraphBackbone):
+                text.append(f"Backbone {name} is {config.checkpoint.name} with the feature map {backbone.map_name}.")
             if config.finetune is not None:
                 steps = config.finetune.total_steps(len(self.faces))
                 text.append(
@@ -219,7 +223,7 @@ class FusionTraining:
 
     def _finetune(self, backbone: Backbone, name: str, config: BackboneConfig, schedule: Schedule) -> None:
         torch.manual_seed(self.recipe.seed)
-        inputs = [[self._digest(f"backbone {name}"), asdict(config)], self._faces_digest]
+        inputs = [[self._digest(f"backbone {name}"), config.settings], self._faces_digest]
         with ExitStack() as stack:
             configure = self._stages.open(f"Fine-tuning backbone {name}", inputs, stack)
             dataset = self._augmented(AugmentationConfig(variants=1, clean=config.clean))
@@ -246,7 +250,7 @@ class FusionTraining:
 
     def _inputs(self, *stages: str) -> list[Any]:
         """Everything the fusion depends on up to the last of these stages."""
-        recipe = asdict(self.recipe)
+        recipe = asdict(self.recipe) | {"a": self.recipe.a.settings, "b": self.recipe.b.settings}
         backbones = [self._digest("backbone a"), self._digest("backbone b")]
         teacher = [] if self.recipe.aims is None else [self._digest("teacher")]
         return [backbones, *(recipe[part] for part in ("a", "b", "fusion", "views", *stages)), *teacher]
@@ -272,5 +276,6 @@ def parameter_groups(model: FusedModel, schedule: Schedule) -> list[dict[str, An
     of 512 (Yang et al. 2022). Its learning rate is therefore divided by its width. The steps of SGD follow the size of
     the gradient.
     """
-    scale = model.backbone_a.map_channels / model.fusion.width if schedule.optimizer == "adamw" else 1.0
+    channels = max(model.backbone_a.map_channels, model.backbone_b.map_channels)
+    scale = channels / model.fusion.width if schedule.optimizer == "adamw" else 1.0
     return [*weight_decay_groups(model.fusion), *weight_decay_groups(model.bottleneck, scale=scale)]

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from edgefr.io.files import sha256_of
 from edgefr.nn.fused_model import FusedModel, is_fused, load_fused
-from edgefr.nn.upstream_checkpoints import backbone_from_checkpoint
 from edgefr.training.common.parallel import World
 from edgefr.training.common.progress import Progress
 from edgefr.training.common.recipes import FusionRecipe, check_setting
+from edgefr.training.recogniser.backbone_files import open_backbone
 from edgefr.training.recogniser.face_tensors import embed_faces, to_input
 from edgefr.training.recogniser.training_faces import FaceImages
 
@@ -30,14 +30,14 @@ class Teacher:
         """Load the network.
 
         Args:
-            path: Checkpoint of a fused model or a backbone.
+            path: Checkpoint of a fused model, or a file of a backbone, which may be an .onnx file.
             world: Device to compute on.
 
         Raises:
             EdgefrError: The file is missing or is something else.
         """
         self.world, self.digest = world, sha256_of(path)
-        self.net = (load_fused(path) if is_fused(path) else backbone_from_checkpoint(path)).to(world.device)
+        self.net = (load_fused(path) if is_fused(path) else open_backbone(path)).to(world.device)
         self.dim = (
             self.net.spec.fusion.embedding_dim if isinstance(self.net, FusedModel) else int(self.net.embedding_dim)
         )
