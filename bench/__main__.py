@@ -76,6 +76,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "triton": lambda: _with_digest(shipped_model(MINI), lambda: _run("triton")),
     "bulk": _bulk,
     "adopting": lambda: _run("adopting", data()),
+    "same_net": lambda: _run("same_net", data()),
     "long_log": lambda: _run("long_log"),
 }
 

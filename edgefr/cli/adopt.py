@@ -92,10 +92,14 @@ def adopt(
 
 def _default_output(file: Path) -> Path:
     """The place where `--model FILE` finds the adopted copy."""
+    from edgefr.export.native_from_published import CHECKPOINTS
     from edgefr.recognition.published.adopted_files import adopted_path
+    from edgefr.runtimes.base import check_model_file
 
     if not file.is_file():
         raise InvalidArgumentError("a model file", f"none at {file}", "check the path")
+    if file.suffix.lower() not in CHECKPOINTS:
+        check_model_file(file, ".onnx", "edgefr adopt")
     target = adopted_path(file) if file.suffix.lower() == ".onnx" else None
     if target is None:
         raise InvalidArgumentError("a file to write", "none", "name it with -o model.onnx")

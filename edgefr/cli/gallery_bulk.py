@@ -38,7 +38,7 @@ def enroll_shards(
     check_complete(shards, job)  # before a gallery is created
     images = known = refused = several = 0
     with (
-        access.open_or_create(plain, job.binding, transform) as opened,
+        access.open_to_enrol(plain, verifier, transform) as opened,
         progress("Enrolling", job.photographs) as advance,
     ):
         before = len(opened)

@@ -84,7 +84,6 @@ def enroll(
     with the reason; the exit code is then 2. A person who is enrolled already gets additional images. With --from the
     exit code is 0, and the same command continues after an interruption.
     """
-    from edgefr.gallery.model_binding import ModelBinding
     from edgefr.gallery.records import SECONDS_PER_DAY, expiry_date
     from edgefr.recognition.verifier import Verifier
 
@@ -102,7 +101,7 @@ def enroll(
         enroll_shards(shards, access, plain, transform_templates, verifier, settings.expires_in_s, force, json)
         return
     done = []
-    with access.open_or_create(plain, ModelBinding.of(verifier), transform_templates) as opened:
+    with access.open_to_enrol(plain, verifier, transform_templates) as opened:
         if camera is not None:
             person = _camera_name(name, images, folder)
             done.append(_enroll_from_camera(camera, rotate, person, opened, verifier, settings))

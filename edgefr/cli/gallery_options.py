@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgefr.gallery.crypto.key_wrapping import Passphrase, Secret
     from edgefr.gallery.model_binding import ModelBinding
     from edgefr.gallery.pin import Pin
+    from edgefr.recognition.verifier import Verifier
 
 GALLERY_VARIABLE = "EDGEFR_GALLERY"
 KEY_VARIABLE = "EDGEFR_GALLERY_KEY"
@@ -190,12 +191,25 @@ class Access:
         required = self.pin not in (None, "off")
         return Pin(self.path, path, expected, required, enforced, lambda text: warn(f"edgefr: {text}"))
 
+    def open_to_enrol(self, plain: bool, verifier: Verifier, transform: bool = False) -> Gallery:
+        """As `open_or_create` for a model, after a check that it fits the gallery, which learns what it computes."""
+        from edgefr.gallery.model_binding import ModelBinding
+        from edgefr.gallery.model_check import record_model, require_model
+
+        gallery = self.open_or_create(plain, ModelBinding.of(verifier), transform)
+        try:
+            require_model(gallery, verifier, lambda text: warn(f"edgefr: {text}"))
+            record_model(gallery, verifier)
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
+
     def open_or_create(self, plain: bool, binding: ModelBinding, transform: bool = False) -> Gallery:
         """Open the gallery, or create it for a binding; `plain` creates it without a secret, `transform` with
-        transformed templates.
+        transformed templates. Whether the templates of a gallery fit the binding is for the caller to check.
 
         Raises:
-            WrongModelError: Its templates come from another model.
             EdgefrError: As `open_gallery` and `create_gallery`.
         """
         from edgefr.gallery.factory import create_gallery, gallery_exists
@@ -214,7 +228,6 @@ class Access:
                 "one without",
                 "run `edgefr gallery transform-templates` on it first, or leave out --transform-templates",
             )
-        gallery.binding.require_compatible(binding, self.path)
         return gallery
 
     def _secret(self, kind: str) -> Secret:

@@ -170,10 +170,9 @@ def watch(
 def _open_or_create(access: Access, plain: bool, verifier: Verifier) -> Gallery:
     """Open the gallery; a new one is created, and stderr says what unlocks it."""
     from edgefr.gallery.factory import gallery_exists
-    from edgefr.gallery.model_binding import ModelBinding
 
     existed = gallery_exists(access.path)
-    gallery = access.open_or_create(plain, ModelBinding.of(verifier))
+    gallery = access.open_to_enrol(plain, verifier)
     if not existed:
         lock = "without a secret: anyone who can read it can read its contents"
         if not plain:

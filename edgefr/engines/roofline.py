@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefr.runtimes.base import check_onnx_file
 from edgefr.types import Floats
 
 SIDE = 2048
@@ -96,11 +97,16 @@ def _numbers(side: int) -> Floats:
 
 
 def count_operations(path: Path) -> int | None:
-    """Count the operations of the convolutions and matrix products of an ONNX file for one image; None without onnx."""
+    """Count the operations of the convolutions and matrix products of an ONNX file for one image; None without onnx.
+
+    Raises:
+        EdgefrError: It is not an ONNX model.
+    """
     if util.find_spec("onnx") is None:
         return None
     import onnx
 
+    check_onnx_file(path, "edgefr bench")
     model = onnx.load(path)
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1

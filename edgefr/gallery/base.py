@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.address import Address
 from edgefr.gallery.crypto.key_wrapping import Secret
+from edgefr.gallery.embedding_contract import EmbeddingContract
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
@@ -65,6 +66,9 @@ class GalleryChange(Protocol):
 
     def forget(self, names: Sequence[str]) -> list[str]:
         """Replace the names of people who are about to be removed in the whole log; returns their pseudonyms."""
+
+    def keep_contract(self, record: bytes) -> None:
+        """Replace the record of the embedding contract."""
 
 
 def removals_of_invalid(change: GalleryChange, people: Sequence[InvalidPerson]) -> list[Event]:
@@ -400,6 +404,19 @@ class Gallery(ABC):
         with self._changing() as change:
             change.log(events)
 
+    def contract(self) -> EmbeddingContract | None:
+        """What the recogniser of the gallery computes, None if that is not known."""
+        with self._reading():
+            record = self._contract_record()
+        contract = None if record is None else EmbeddingContract.from_bytes(record)
+        return contract if contract and contract.model_sha256 == self.binding.model_sha256 else None
+
+    def keep_contract(self, contract: EmbeddingContract, events: Sequence[Event]) -> None:
+        """Keep what the recogniser computes, and append events to the log."""
+        with self._changing() as change:
+            change.keep_contract(contract.to_bytes())
+            change.log(events)
+
     @abstractmethod
     def rotate(self, secret: Secret) -> None:
         """Lock the gallery with a new secret. The former secret no longer opens it.
@@ -448,6 +465,10 @@ class Gallery(ABC):
             pseudonyms = change.forget([person.name])
             change.remove(person)
             change.log([Event.now("expired", pseudonym) for pseudonym in pseudonyms])
+
+    @abstractmethod
+    def _contract_record(self) -> bytes | None:
+        """What `GalleryChange.keep_contract` has stored; None if there is nothing, or it cannot be decrypted."""
 
     @abstractmethod
     def _samples(self, person: Person) -> list[FaceSample]:

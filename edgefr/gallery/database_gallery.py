@@ -357,6 +357,9 @@ class DatabaseGallery(Gallery):
     def _find_expired(self, name: str) -> Person | None:
         return self._people.find_expired(name)
 
+    def _contract_record(self) -> bytes | None:
+        return self._people.contract_record()
+
     def _samples(self, person: Person) -> list[FaceSample]:
         return self._people.samples(person)
 

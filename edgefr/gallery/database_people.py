@@ -15,7 +15,7 @@ from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import CLOCK, EVENT, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
+from edgefr.gallery.stores.base import CLOCK, CONTRACT, EVENT, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, event_id, is_expired, new_id
 from edgefr.gallery.stores.row_codec import TemplateTransforms
 from edgefr.types import Floats
@@ -206,6 +206,15 @@ class DatabasePeople:
                 self.log([Event.now("clock", detail=jump)])
             self._store.put_blobs([self._rows.encrypt_clock(after)])
         return after
+
+    def contract_record(self) -> bytes | None:
+        """What `keep_contract` has stored; None if there is nothing, or it cannot be decrypted."""
+        blobs = self._store.blobs(CONTRACT, [0])
+        return self._rows.decrypt_contract(blobs[0]) if blobs else None
+
+    def keep_contract(self, record: bytes) -> None:
+        """Replace the record of the embedding contract."""
+        self._store.put_blobs([self._rows.encrypt_contract(record)])
 
     def recover(self, pending: PendingWrite) -> None:
         """Delete what an interrupted change has left."""

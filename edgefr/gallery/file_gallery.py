@@ -191,6 +191,9 @@ class FileGallery(Gallery):
         number = self._index.find_hidden(name)
         return None if number is None else self._store.person(number)
 
+    def _contract_record(self) -> bytes | None:
+        return self._store.contract_record()
+
     def _samples(self, person: Person) -> list[FaceSample]:
         return self._store.samples(person)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgefr.detection.base import Face, FacePolicy
 from edgefr.errors import UnavailableError
 from edgefr.gallery.base import Gallery, Hit
-from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.model_check import require_model
 from edgefr.gallery.records import Event
 from edgefr.gallery.threshold import DEFAULT_FPIR, UNREACHABLE, DecisionThreshold, gallery_threshold
 from edgefr.recognition.verifier import EmbeddedFace, Verifier
@@ -59,16 +59,17 @@ class Identifier:
         """Check that the model fits the gallery.
 
         Args:
-            verifier: Detector and recogniser; they must be those that the gallery was enrolled with.
+            verifier: Detector and recogniser; they must be those that the gallery was enrolled with. The recogniser may
+                be another file of the same net, which is measured (`model_check`).
             gallery: An open gallery.
             fpir: Share of strangers that may be taken for an enrolled person, between 0 and 1.
             threshold: Similarity to decide by, instead of the threshold of the model.
-            on_notice: Receives a sentence about matches that could not be logged.
+            on_notice: Receives a sentence about matches that could not be logged, and about another file of the model.
 
         Raises:
             WrongModelError: The templates of the gallery were made by another model.
         """
-        gallery.binding.require_compatible(ModelBinding.of(verifier), gallery.path)
+        require_model(gallery, verifier, on_notice)
         self.verifier, self.gallery = verifier, gallery
         self._fpir, self._threshold = fpir, threshold
         self._on_notice = on_notice

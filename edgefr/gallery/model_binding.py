@@ -23,6 +23,9 @@ MIXABLE = frozenset({"fp32", "bf16"})
 FP32 and searched in bf16: the nearest person was always the same, all decisions at FMR 1e-3 were the same, and no
 similarity changed by more than 0.005. Other precisions were not measured."""
 
+REBUILD_ADVICE = "re-embed the gallery from its kept crops with `edgefr gallery rebuild --model MODEL`"
+"""What to do with a gallery of another model."""
+
 LONGEST_TEXT = 1024
 """Characters of a name or a digest in a binding."""
 
@@ -72,6 +75,11 @@ class ModelBinding:
             recogniser.embedding_dim,
         )
 
+    @property
+    def model_text(self) -> str:
+        """Name and digest of the model, for messages."""
+        return f"{self.model} ({self.model_sha256[:12]})"
+
     def require_compatible(self, other: ModelBinding, path: Path | Address) -> None:
         """Check that embeddings can be compared with the templates of this binding.
 
@@ -83,8 +91,15 @@ class ModelBinding:
             WrongModelError: Model, detector, alignment or length of embeddings differ, or the precisions cannot be
                 mixed.
         """
+        if (mismatch := self.mismatch(other)) is not None:
+            what, own, found = mismatch
+            raise WrongModelError(f"the {what} of {path}, {own}", found, f"use that one, or {REBUILD_ADVICE}")
+
+    def mismatch(self, other: ModelBinding) -> tuple[str, str, str] | None:
+        """The first part in which embeddings differ from the templates of this binding: its name, and both values.
+        None if they can be compared."""
         parts = (
-            ("model", f"{self.model} ({self.model_sha256[:12]})", f"{other.model} ({other.model_sha256[:12]})"),
+            ("model", self.model_text, other.model_text),
             ("detector", self.detector, other.detector),
             ("alignment", self.alignment, other.alignment),
             ("precision", self.precision, other.precision),
@@ -97,14 +112,7 @@ class ModelBinding:
             self.precision == other.precision or {self.precision, other.precision} <= MIXABLE,
             self.embedding_dim == other.embedding_dim,
         )
-        for (what, own, found), fits in zip(parts, same, strict=True):
-            if not fits:
-                raise WrongModelError(
-                    f"the {what} of {path}, {own}",
-                    found,
-                    "use that one, or re-embed the gallery from its kept crops with `edgefr gallery rebuild --model "
-                    "MODEL`",
-                )
+        return next((part for part, fits in zip(parts, same, strict=True) if not fits), None)
 
 
 def model_identity(model: Path, manifest: Manifest | None, digest: Callable[[], str | None]) -> tuple[str, str]:

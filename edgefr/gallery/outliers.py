@@ -11,6 +11,7 @@ from edgefr.errors import WrongModelError
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.enrolment_review import Limits, compare_images
 from edgefr.gallery.model_binding import model_identity
+from edgefr.gallery.model_check import is_known
 from edgefr.gallery.records import FaceSample, Person
 from edgefr.manifest import model_digest, model_manifest
 from edgefr.runtimes import FAKE
@@ -76,7 +77,7 @@ def outlier_limits(gallery: Gallery, model: Path) -> Limits:
     """
     binding, manifest = gallery.binding, model_manifest(model)
     name, digest = model_identity(model, manifest, lambda: None if model == FAKE else model_digest(model))
-    if digest != binding.model_sha256:
+    if not is_known(gallery, digest):
         raise WrongModelError(
             f"the model {binding.model} ({binding.model_sha256[:12]}) to find outliers with",
             f"{name} ({digest[:12]})",

@@ -10,6 +10,7 @@ import numpy as np
 from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.model_binding import ALIGNMENT, ModelBinding
+from edgefr.gallery.model_check import record_model
 from edgefr.gallery.records import FaceSample
 from edgefr.recognition.verifier import Verifier
 
@@ -57,3 +58,4 @@ def rebuild(gallery: Gallery, verifier: Verifier, on_progress: Callable[[int], N
         ]
 
     gallery.re_embed_all(replace(ModelBinding.of(verifier), detector=binding.detector), re_embed)
+    record_model(gallery, verifier)

@@ -28,6 +28,7 @@ from edgefr.gallery.export_chunks import (
     write_chunk,
 )
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.model_check import require_known
 from edgefr.gallery.record_checks import InvalidRecordError
 from edgefr.gallery.records import Entry, Event, FaceSample, Person
 from edgefr.gallery.stores.row_codec import MODULUS
@@ -189,7 +190,7 @@ def import_people(gallery: Gallery, export: Export, on_progress: Callable[[int],
         InvalidExportError: A record of the export claims what cannot be true.
         UnavailableError: The gallery returns something else.
     """
-    gallery.binding.require_compatible(export.binding, gallery.path)
+    require_known(gallery, export.binding)
     names, imported = [], Checksum()
 
     def entries() -> Iterator[Entry]:

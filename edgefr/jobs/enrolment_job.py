@@ -14,6 +14,7 @@ from edgefr.gallery.base import Gallery
 from edgefr.gallery.enrolment import Enrolment, describe_review, enrol_new
 from edgefr.gallery.enrolment_checks import check_alone, check_pose, check_quality, check_sharpness
 from edgefr.gallery.enrolment_review import review_images
+from edgefr.gallery.model_check import require_known
 from edgefr.gallery.records import (
     MAX_IMAGES,
     FaceSample,
@@ -71,7 +72,7 @@ def enrol_shards(
         EdgefrError: The gallery cannot be written.
     """
     job = read_job(folder)
-    gallery.binding.require_compatible(job.binding, gallery.path)
+    require_known(gallery, job.binding)
     names, new = set(gallery.names()), dict[str, _Images]()
     for parent, rows in itertools.groupby(read_rows(folder, job), lambda row: Path(row.path).parent):
         images = _check_images(verifier, rows, on_progress)

@@ -172,6 +172,31 @@ def infer_in_parts(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+OTHER_FORMATS = {
+    ".xml": (
+        "an OpenVINO IR, which cannot be converted back to ONNX",
+        "give the .onnx file that it was made from, which --runtime openvino runs; `edgefr adopt` makes a recogniser "
+        "of another project usable",
+    ),
+    **dict.fromkeys(
+        (".pt", ".pth", ".ckpt"),
+        ("a checkpoint", "make an .onnx file of it with `edgefr adopt CHECKPOINT --faces FACES -o model.onnx`"),
+    ),
+}
+"""Suffix -> what such a file is, and what to do, for files that people have instead of an .onnx file."""
+
+
+def wrong_suffix(path: Path, expected: str, fix: str) -> InvalidArgumentError:
+    """The error for a file that is not one of the expected formats; a known other format gets advice of its own."""
+    suffix = path.suffix.lower()
+    if suffix == ".bin" and path.with_suffix(".xml").is_file():  # the weights of an IR
+        suffix = ".xml"
+    if path.is_file() and suffix in OTHER_FORMATS:
+        what, fix = OTHER_FORMATS[suffix]
+        return InvalidArgumentError(expected, f"{path}, {what}", fix)
+    return InvalidArgumentError(expected, str(path), fix)
+
+
 def check_model_file(path: Path, suffix: str, runtime: str) -> Path:
     """Check suffix and size of a model file, and return it; `runtime` is for messages.
 
@@ -180,7 +205,7 @@ def check_model_file(path: Path, suffix: str, runtime: str) -> Path:
         WrongModelError: It is missing, not a file, empty, or larger than 2 GiB.
     """
     if path.suffix.lower() != suffix:
-        raise InvalidArgumentError(f"a {suffix} file for {runtime}", str(path), "choose another file or --runtime")
+        raise wrong_suffix(path, f"a {suffix} file for {runtime}", "choose another file or --runtime")
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgefr.errors import InvalidArgumentError
 from edgefr.io.onnx_file import graph_precision
-from edgefr.runtimes.base import Backend, Runtime
+from edgefr.runtimes.base import Backend, Runtime, wrong_suffix
 from edgefr.runtimes.engine_file import Target
 from edgefr.runtimes.processor import processor
 
@@ -127,11 +127,8 @@ def _choose_runtime(path: Path, precision: str, images: int | None) -> str:
         for entry in _runtimes():
             if suffix and suffix == entry.own_suffix:
                 return entry.name
-        raise InvalidArgumentError(
-            "an .onnx file, an engine, a .safetensors checkpoint, `fake`, or a name that `edgefr models` lists",
-            str(path),
-            "choose another --model",
-        )
+        expected = "an .onnx file, an engine, a .safetensors checkpoint, `fake`, or a name that `edgefr models` lists"
+        raise wrong_suffix(path, expected, "choose another --model")
     if precision == "bf16" or not _is_installed("onnxruntime"):
         return "openvino"
     expected = "bf16" if precision == "auto" and processor().bf16 else "fp32"

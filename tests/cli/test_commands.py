@@ -167,6 +167,13 @@ def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
     assert rows[0][0].stat().st_size < 0.4 * pair.stat().st_size
 
 
+def test_bench_refuses_what_is_no_model(edgefr, tmp_path: Path) -> None:
+    (tmp_path / "net.xml").write_bytes(b"<net/>")
+    (tmp_path / "net.onnx").write_bytes(b"<net/>")
+    assert "an OpenVINO IR" in edgefr("bench", tmp_path / "net.xml").sentence
+    assert "expected an ONNX model" in edgefr("bench", tmp_path / "net.onnx").sentence
+
+
 def test_bench_refuses_other_sizes(edgefr) -> None:
     assert "r100" in edgefr("bench", "--arch", "r101").sentence
     assert "1,8,32" in edgefr("bench", "--batch", "many", "--arch", "r18").sentence

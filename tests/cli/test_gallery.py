@@ -353,6 +353,7 @@ def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     gallery, three: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgefr.recognition.verifier.Verifier.digest", lambda _self: "ab" * 32)
+    monkeypatch.setattr("edgefr.runtimes.fake.LEVEL", 40)
     seen = photo(tmp_path / "seen.png", 0, 9)
     assert "expected the model" in gallery("identify", seen, *MODEL).sentence
     assert "rebuild --model" in gallery("enroll", "new", seen, *MODEL).sentence

@@ -277,3 +277,20 @@ def test_the_fake_backend_does_not_depend_on_the_batch(faces: Faces) -> None:
 def test_the_fake_backend_embeds_a_uniform_picture(level: int) -> None:
     even = np.full((1, 112, 112, 3), level, np.uint8)
     assert np.linalg.norm(FakeBackend().infer({"image": even})["embedding"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("runtime", ["auto", "onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("net.xml", r"net\.xml, an OpenVINO IR, .*Give the \.onnx file that it was made from"),
+        ("net.bin", r"net\.bin, an OpenVINO IR, .*Give the \.onnx file that it was made from"),
+        ("net.ckpt", r"net\.ckpt, a checkpoint\. Make an \.onnx file of it with `edgefr adopt"),
+        ("other.bin", r"other\.bin\. Choose another"),
+    ],
+)
+def test_other_formats_are_refused_with_what_to_do(name: str, advice: str, runtime: str, tmp_path: Path) -> None:
+    for file in ("net.xml", "net.bin", "net.ckpt", "other.bin"):
+        (tmp_path / file).write_bytes(b"<net/>")
+    with pytest.raises(InvalidArgumentError, match=advice):
+        open_backend(tmp_path / name, runtime)

@@ -16,7 +16,7 @@ from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.gallery.address import Address
 from edgefr.types import Floats
 
-HEADER, IMAGE, EVENT, CLOCK = "header", "image", "event", "clock"
+HEADER, IMAGE, EVENT, CLOCK, CONTRACT = "header", "image", "event", "clock", "contract"
 """Kinds of blobs."""
 
 CALL_TIMEOUT_S = 10.0

@@ -11,7 +11,7 @@ from dataclasses import replace
 from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import CLOCK, EVENT, IMAGE, Blob, PendingWrite, PersonRow
+from edgefr.gallery.stores.base import CLOCK, CONTRACT, EVENT, IMAGE, Blob, PendingWrite, PersonRow
 from edgefr.gallery.stores.row_codec import RowCodec
 
 ID_BITS = 61
@@ -21,8 +21,8 @@ IMPORT_BITS = 28
 EVENT_BITS = 12
 """Random bits at the end of the time stamp that is the id of an event."""
 
-CLOCK_ID = 2
-"""Id of the clock. The header has the id 1, and others are random."""
+CLOCK_ID, CONTRACT_ID = 2, 3
+"""Ids of the clock and of the embedding contract. The header has the id 1, and others are random."""
 
 
 class RemoteRowCodec:
@@ -78,6 +78,12 @@ class RemoteRowCodec:
 
     def encrypt_clock(self, clock: Clock) -> Blob:
         return Blob(CLOCK, CLOCK_ID, 0, self._rows.encrypt_clock(clock))
+
+    def decrypt_contract(self, blob: Blob) -> bytes | None:
+        return self._rows.decrypt_contract(blob.body)
+
+    def encrypt_contract(self, record: bytes) -> Blob:
+        return Blob(CONTRACT, CONTRACT_ID, 0, self._rows.encrypt_contract(record))
 
     def decrypt_event(self, blob: Blob) -> Event:
         return self._rows.decrypt_event(blob.id, blob.body)

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 
 from edgefr.gallery.clock import Clock
-from edgefr.gallery.crypto.encryption import Keys, SealContext, decrypt, encrypt
+from edgefr.gallery.crypto.encryption import DamagedError, Keys, SealContext, decrypt, encrypt
 from edgefr.gallery.crypto.template_transform import NO_TRANSFORM, TemplateTransform
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.records import Event, FaceSample, Person
@@ -111,6 +111,17 @@ class RowCodec:
 
     def encrypt_clock(self, clock: Clock) -> bytes:
         return self._encrypt(self._keys.header, json.dumps(clock.to_dict()).encode(), "clock")
+
+    def decrypt_contract(self, encrypted: object) -> bytes | None:
+        """The record of the embedding contract. None if it does not belong to this gallery, as after an older version
+        has locked it with a new key: without a contract only the model of the gallery is accepted."""
+        try:
+            return self._decrypt(self._keys.header, encrypted, "the embedding contract", "contract")
+        except DamagedError:
+            return None
+
+    def encrypt_contract(self, record: bytes) -> bytes:
+        return self._encrypt(self._keys.header, record, "contract")
 
     def decrypt_transforms(self, encrypted: bytes, turn: int) -> TemplateTransforms:
         """The transforms of templates of a header with this number of changes."""

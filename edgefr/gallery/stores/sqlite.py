@@ -204,6 +204,13 @@ class SqliteStore:
         if (count, link) != (header.events - header.first_event + 1, header.link):
             raise damaged(f"the log of {self.path}")
 
+    def contract_record(self) -> bytes | None:
+        """The record of the embedding contract; None if there is none, or it cannot be decrypted."""
+        if self._fetch("SELECT 1 FROM sqlite_master WHERE name = 'contract'") is None:
+            return None
+        row = self._fetch("SELECT body FROM contract WHERE id = 1")
+        return None if row is None else self._rows.decrypt_contract(row[0])
+
     def data_version(self) -> tuple[int, int]:
         """Numbers that change when another connection has written."""
         return self._connections, int(self._fetch("PRAGMA data_version")[0])
@@ -257,6 +264,8 @@ class SqliteStore:
             with self._transaction() as database:
                 change = SqliteTransaction(database, rows, self.header())
                 change.re_encrypt(self._rows, list(self.events()))
+                if (record := self.contract_record()) is not None:
+                    change.keep_contract(record)
                 database.execute("UPDATE header SET lock = ? WHERE id = 1", (lock,))
                 change.log([Event.now("rotated")])
                 change.finish()

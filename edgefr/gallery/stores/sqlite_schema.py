@@ -24,8 +24,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """The statements from each version to the next. An empty file has version 0.
 
+Beside them there can be the table CONTRACT. Versions that do not know it ignore it.
+
 There are no indexes: the record of a person lists its images by id, and everything else is encrypted.
 """
+
+CONTRACT = "CREATE TABLE IF NOT EXISTS contract (id INTEGER PRIMARY KEY, body BLOB NOT NULL)"
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -11,6 +11,7 @@ from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.records import Event, FaceSample, Person
 from edgefr.gallery.stores.row_codec import Header, RowCodec
+from edgefr.gallery.stores.sqlite_schema import CONTRACT
 
 CHECK_EVERY = 1000
 """At most so many events, and those of the change that wrote the last of them, are verified at each opening."""
@@ -85,6 +86,12 @@ class SqliteTransaction:
             self._database.executemany("UPDATE events SET event = ? WHERE id = ?", changed)
             self._link_again()
         return list(pseudonyms.values())
+
+    def keep_contract(self, record: bytes) -> None:
+        """Replace the record of the embedding contract."""
+        self._database.execute(CONTRACT)
+        encrypted = self._rows.encrypt_contract(record)
+        self._database.execute("INSERT OR REPLACE INTO contract VALUES (1, ?)", (encrypted,))
 
     def delete_events(self, before: float) -> None:
         """Delete the events from before a time, in seconds since 1970."""
