@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import json
-from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 class EdgefrError(Exception):
@@ -110,6 +111,9 @@ def _is_from_checkout() -> bool:
     """Whether edgefr is imported from a source tree, or was installed from a folder (PEP 610)."""
     if Path(__file__).parents[1].joinpath("pyproject.toml").is_file():
         return True
+    import json
+    from importlib import metadata  # which takes as long to import as a third of `edgefr --help`
+
     try:
         origin = metadata.distribution("edgefr").read_text("direct_url.json")
     except metadata.PackageNotFoundError:

@@ -12,20 +12,16 @@ import logging
 import math
 import platform
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from edgefr import __version__
+from edgefr.choices import Signal
 from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write, sha256_of
 from edgefr.io.onnx_file import damaged_model, map_file, read_metadata, with_metadata, without_metadata
 from edgefr.io.onnx_tensors import external_files
 from edgefr.types import METADATA_KEY
-
-Signal = Literal["certainty", "norm", "detector", "sharpness"]
-"""Quality signals of a face, each higher for a better face: the negated uncertainty, the length of the embedding before
-it is normalised, the detector's score, the sharpness of the aligned face."""
 
 ROUNDING = 1e-5
 """How far the similarity of equal float32 embeddings may be from 1."""
@@ -358,5 +354,7 @@ def onnx_references(role: str, model: Path) -> dict[str, dict[str, str]]:
 
 def package_versions(*packages: str) -> dict[str, str]:
     """Versions of edgefr, Python and some packages, and the processor architecture."""
+    from importlib import metadata  # here and in other places: its import takes longer than the rest of the module
+
     found = {"edgefr": __version__, "python": platform.python_version(), "machine": platform.machine()}
     return found | {package: metadata.version(package) for package in packages}

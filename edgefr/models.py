@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgefr.catalogue import Entry, by_name
 from edgefr.errors import WrongModelError
 from edgefr.io.user_folders import require_user_folder, user_folder
+
+if TYPE_CHECKING:
+    from edgefr.catalogue import Entry
 
 MINI, SPOT = "mini", "spot"
 
@@ -24,7 +26,7 @@ def shipped_model(name: str) -> Path:
     Returns:
         The path of its .onnx file.
     """
-    return Path(str(resources.files("edgefr").joinpath("assets", SHIPPED[name])))
+    return Path(__file__).with_name("assets") / SHIPPED[name]
 
 
 def find_model(name_or_path: str | Path) -> Path:
@@ -43,7 +45,11 @@ def find_model(name_or_path: str | Path) -> Path:
     name, path = str(name_or_path), Path(name_or_path)
     if name in SHIPPED:
         return shipped_model(name)
-    entry = None if "/" in name or path.is_file() else by_name(name)
+    if "/" in name or path.is_file():
+        return path
+    from edgefr.catalogue import by_name
+
+    entry = by_name(name)
     return path if entry is None else present_model(entry)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "edgefr"
 LAYERS = (
-    ("errors", "types", "telemetry"),
+    ("errors", "types", "choices", "telemetry"),
     ("io", "spec"),
     ("catalogue",),
     ("manifest", "models"),

@@ -5,121 +5,111 @@ Exit codes: 0 yes or done, 1 no (different people, a limit exceeded), 2 error.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edgefr import __version__
-from edgefr.cli import (
-    adopt,
-    bench,
-    build_engine,
-    calibrate,
-    data,
-    demo,
-    distill,
-    doctor,
-    embed,
-    eval,
-    export,
-    fuse,
-    gallery,
-    gallery_admin,
-    gallery_audit,
-    gallery_enroll,
-    gallery_pin,
-    gallery_transform,
-    models,
-    parity,
-    prune_engines,
-    sweep,
-    train,
-    train_detector,
-    verify,
-    watch,
-)
+from edgefr.cli.lazy_group import Listed, lazy_group, survive_closed_pipe
 from edgefr.errors import EdgefrError, InternalError
 
-Command = Callable[..., None]
-
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, Listed] = {
     # use
-    "verify": verify.verify,
-    "embed": embed.embed,
-    "watch": watch.watch,
+    "verify": Listed("verify.verify", "Decide whether two photographs show the same person."),
+    "embed": Listed(
+        "embed.embed", "Embed photographs into one .npz file, or millions of them into a folder of Parquet shards."
+    ),
+    "watch": Listed("watch.watch", "Recognise people live, from a camera, a stream or a recording."),
     # get and join models
-    "adopt": adopt.adopt,
-    "fuse": fuse.fuse,
+    "adopt": Listed(
+        "adopt.adopt",
+        "Make a recogniser of another project usable: one .onnx file with edgefr's inputs, thresholds and manifest.",
+    ),
+    "fuse": Listed("fuse.fuse", "Fuse recognisers into one .onnx file, without training."),
     # prove
-    "eval": eval.eval,
-    "calibrate": calibrate.calibrate,
-    "export": export.export,
-    "build-engine": build_engine.build_engine,
-    "prune-engines": prune_engines.prune_engines,
-    "parity": parity.parity,
-    "bench": bench.bench,
+    "eval": Listed(
+        "eval.eval", "Measure how often a model is wrong: accuracy, EER and TAR at FAR, each with its 95 % interval."
+    ),
+    "calibrate": Listed(
+        "calibrate.calibrate",
+        "Measure decision thresholds on your own faces, and write them into the model's manifest.",
+    ),
+    "export": Listed("export.export", "Export a checkpoint to one ONNX file."),
+    "build-engine": Listed(
+        "build_engine.build_engine",
+        "Build the fastest engine for a device, and keep it only if it decides like the model.",
+    ),
+    "prune-engines": Listed(
+        "prune_engines.prune_engines",
+        "Remove engines of this device that another version of their runtime or another driver built.",
+    ),
+    "parity": Listed("parity.parity", "Compare the decisions of two models or engines on real faces."),
+    "bench": Listed("bench.bench", "Measure latency and throughput of every installed runtime."),
     # teach
-    "train": train.train,
-    "sweep": sweep.sweep,
-    "distill": distill.distill,
-    "train-detector": train_detector.train_detector,
+    "train": Listed("train.train", "Train a fused model by a recipe."),
+    "sweep": Listed(
+        "sweep.sweep",
+        "Train several recipes, or one with several values of a setting, and compare them on their test folds.",
+    ),
+    "distill": Listed("distill.distill", "Train one small net to imitate a fused model or a backbone."),
+    "train-detector": Listed(
+        "train_detector.train_detector", "Train a face detector by a recipe and export it as one ONNX file."
+    ),
     # begin
-    "demo": demo.demo,
-    "doctor": doctor.doctor,
+    "demo": Listed("demo.demo", "Verify photographs that scikit-image and matplotlib contain."),
+    "doctor": Listed("doctor.doctor", "Show what this machine can run, what is missing, and how to install it."),
 }
 
-GALLERY_COMMANDS: dict[str, Command] = {
-    "enroll": gallery_enroll.enroll,
-    "identify": gallery.identify,
-    "list": gallery_admin.list_people,
-    "show": gallery_admin.show,
-    "remove": gallery_admin.remove,
-    "rename": gallery_admin.rename,
-    "audit": gallery_audit.audit,
-    "export": gallery_admin.export,
-    "import": gallery_admin.import_,
-    "rotate-key": gallery_admin.rotate_key,
-    "rebuild": gallery_admin.rebuild,
-    "pin": gallery_pin.pin,
-    "transform-templates": gallery_transform.transform_templates,
+GALLERY_COMMANDS: dict[str, Listed] = {
+    "enroll": Listed(
+        "gallery_enroll.enroll", "Enrol a person from photographs or a camera, or all people in a folder of folders."
+    ),
+    "identify": Listed("gallery.identify", "Identify everyone on photographs."),
+    "list": Listed("gallery_admin.list_people", "List the enrolled people."),
+    "show": Listed("gallery_admin.show", "Show the images of a person and how similar each is to the template."),
+    "remove": Listed(
+        "gallery_admin.remove", "Remove a person permanently: all data and the key that encrypts it are deleted."
+    ),
+    "rename": Listed("gallery_admin.rename", "Rename a person."),
+    "audit": Listed(
+        "gallery_audit.audit",
+        "Verify all records, images and events, find images and people that should be checked, and print the log.",
+    ),
+    "export": Listed("gallery_admin.export", "Export all people to one file, encrypted with a passphrase of its own."),
+    "import": Listed("gallery_admin.import_", "Enrol all people of an export."),
+    "rotate-key": Listed("gallery_admin.rotate_key", "Lock the gallery with a new secret."),
+    "rebuild": Listed(
+        "gallery_admin.rebuild",
+        "Embed all people again with another model, from the crops that `enroll --keep-crops` has kept.",
+    ),
+    "pin": Listed(
+        "gallery_pin.pin",
+        "Show identity and generation of the gallery, and compare them with what is remembered outside its file.",
+    ),
+    "transform-templates": Listed(
+        "gallery_transform.transform_templates",
+        "Transform all templates in a database by a new secret of the gallery, which revokes the former transform.",
+    ),
 }
 
-MODELS_COMMANDS: dict[str, Command] = {
-    "get": models.get,
-    "add": models.add,
-    "remove": models.remove,
-    "path": models.path,
+MODELS_COMMANDS: dict[str, Listed] = {
+    "get": Listed("models.get", "Download a model into your data folder."),
+    "add": Listed("models.add", "Store a published model that you have as a file."),
+    "remove": Listed(
+        "models.remove", "Remove a model from your data folder, with its thresholds and unfinished downloads of it."
+    ),
+    "path": Listed("models.path", "Print where the file of a model is; exit 2 if it is not present."),
 }
 
-DATA_COMMANDS: dict[str, Command] = {"check": data.check, "align": data.align}
-
-
-def _survive_closed_pipe(command: Command) -> Command:
-    """Exit 141 if the reader of stdout goes away (`edgefr ... | head -1`), because 1 would mean "no"."""
-
-    @functools.wraps(command)
-    def wrapper(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it exits
-            os._exit(141)
-
-    return wrapper
-
-
-def _group(commands: dict[str, Command], **settings: Any) -> typer.Typer:
-    # Rich markup and pretty tracebacks would load rich, which takes as long as the rest of `edgefr --help`.
-    settings = {"no_args_is_help": True} | settings
-    group = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
-    for name, command in commands.items():
-        group.command(name)(_survive_closed_pipe(command))
-    return group
+DATA_COMMANDS: dict[str, Listed] = {
+    "check": Listed(
+        "data.check",
+        "Find faults that spoil a training: corrupt, wrongly sized, duplicate and colour-swapped pictures.",
+    ),
+    "align": Listed("data.align", "Write the aligned face of every photograph of a collection into a zip."),
+}
 
 
 def _print_version(version: bool) -> None:
@@ -128,12 +118,29 @@ def _print_version(version: bool) -> None:
         raise typer.Exit
 
 
-app = _group(COMMANDS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})
-app.add_typer(_group(GALLERY_COMMANDS), name="gallery", help="Enrol people and identify them in photographs.")
-models_app = _group(MODELS_COMMANDS, no_args_is_help=False, invoke_without_command=True)
-models_app.callback()(_survive_closed_pipe(models.list_models))
-app.add_typer(models_app, name="models")
-app.add_typer(_group(DATA_COMMANDS), name="data", help="Check and prepare collections of faces.")
+def _gallery() -> typer.Typer:
+    return lazy_group(GALLERY_COMMANDS, help=GROUPS["gallery"].summary)
+
+
+def _models() -> typer.Typer:
+    from edgefr.cli.models import list_models
+
+    group = lazy_group(MODELS_COMMANDS, no_args_is_help=False, invoke_without_command=True)
+    group.callback()(survive_closed_pipe(list_models))
+    return group
+
+
+def _data() -> typer.Typer:
+    return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
+
+
+GROUPS: dict[str, Listed] = {
+    "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
+    "models": Listed(_models, "List published models, and download them."),
+    "data": Listed(_data, "Check and prepare collections of faces."),
+}
+
+app = lazy_group(COMMANDS | GROUPS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @app.callback()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefr.choices import Signal
 from edgefr.cli.face_collection import chosen_faces, held_out_of
 from edgefr.cli.options import (
     FaceOption,
@@ -20,7 +21,6 @@ from edgefr.cli.options import (
 )
 from edgefr.cli.output import print_json, progress, threshold_table
 from edgefr.errors import InvalidArgumentError
-from edgefr.manifest import Signal
 from edgefr.models import SHIPPED, find_model
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgefr.choices import FacePolicy
 from edgefr.cli.listing import MAX_LISTED, left_out_document, warn_left_out, warn_other_files
 from edgefr.cli.options import (
     DetectorOption,
@@ -21,7 +22,6 @@ from edgefr.cli.options import (
     chosen_model,
 )
 from edgefr.cli.output import print_json, progress, remark, warn
-from edgefr.detection.base import FacePolicy
 from edgefr.errors import InvalidArgumentError, NoFaceError
 from edgefr.models import SPOT, find_model
 

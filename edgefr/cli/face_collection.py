@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from edgefr.choices import FacePolicy
 from edgefr.cli.options import folds_of
 from edgefr.cli.output import warn
-from edgefr.detection.base import FacePolicy
 
 if TYPE_CHECKING:
     from edgefr.evaluation.calibration import CalibrationFaces

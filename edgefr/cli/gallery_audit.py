@@ -12,11 +12,11 @@ from edgefr.cli.gallery_options import Access, with_access
 from edgefr.cli.options import JsonOption, ModelOption, chosen_model
 from edgefr.cli.output import people_text, print_json, progress, time_text, warn
 from edgefr.errors import EdgefrError, UnavailableError
-from edgefr.gallery.record_checks import InvalidPerson
 
 if TYPE_CHECKING:
     from edgefr.gallery.base import Gallery
     from edgefr.gallery.outliers import OutlierSearch
+    from edgefr.gallery.record_checks import InvalidPerson
 
 
 @with_access
@@ -42,6 +42,8 @@ def audit(
     Images and people are compared by the calibrated thresholds of the model of the gallery; --model names it. They are
     not compared if it is another one, unless --strict demands it.
     """
+    from edgefr.gallery.record_checks import InvalidPerson
+
     with access.open() as opened:
         search, obstacle = _outlier_search(opened, model, strict) if outliers or strict else (None, "")
         names, images, crops, invalid = opened.names(), 0, 0, opened.invalid_people()

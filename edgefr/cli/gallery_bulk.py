@@ -12,7 +12,7 @@ from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from edgefr.detection.base import FacePolicy
+    from edgefr.choices import FacePolicy
     from edgefr.gallery.enrolment import Enrolment
     from edgefr.recognition.verifier import Verifier
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgefr.choices import FacePolicy
 from edgefr.cli.gallery_bulk import check_shards_alone, enroll_shards, warn_about
 from edgefr.cli.gallery_options import Access, PlainOption, TransformOption, with_access
 from edgefr.cli.listing import left_out_document, warn_left_out, warn_other_files
@@ -23,7 +24,6 @@ from edgefr.cli.options import (
     rotation_degrees,
 )
 from edgefr.cli.output import print_json, progress, table, warn
-from edgefr.detection.base import FacePolicy
 from edgefr.errors import InvalidArgumentError
 from edgefr.io.picture_files import PictureFinder, RejectedImage
 

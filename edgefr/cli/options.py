@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgefr.detection.base import FacePolicy
+from edgefr.choices import FacePolicy
 from edgefr.errors import InvalidArgumentError
-from edgefr.models import MINI, find_model
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
@@ -80,6 +79,7 @@ def chosen_model(model: Path | None) -> Path:
         The path of the model's file. It is not checked. For a published recogniser it is the adopted copy. One whose
         input the catalogue knows is adopted now.
     """
+    from edgefr.models import MINI, find_model
     from edgefr.recognition.published.adopted_files import is_published
 
     path = find_model(model or os.environ.get(MODEL_VARIABLE) or MINI)

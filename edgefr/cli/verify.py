@@ -20,7 +20,7 @@ from edgefr.cli.output import box_text, print_json, warn
 from edgefr.errors import InvalidArgumentError, PoorFaceError, WrongModelError
 
 if TYPE_CHECKING:
-    from edgefr.detection.base import FacePolicy
+    from edgefr.choices import FacePolicy
     from edgefr.manifest import Threshold
     from edgefr.recognition.verifier import EmbeddedFace, VerificationResult, Verifier
 

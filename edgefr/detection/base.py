@@ -6,15 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from edgefr.choices import FacePolicy
 from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.types import Floats, Image
-
-FacePolicy = Literal["largest", "centre", "only"]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from edgefr.choices import Signal
 from edgefr.data.collections import FaceFolder, open_faces, person_of
 from edgefr.data.lfw_pairs import people_of, read_pairs
 from edgefr.errors import InvalidArgumentError, NoFaceError, WrongModelError
@@ -22,7 +23,7 @@ from edgefr.evaluation.fmr_thresholds import check_supported, count_impostor_pai
 from edgefr.evaluation.protocols import CLEAN, CropReader, FaceCrop
 from edgefr.evaluation.train_test_overlap import overlap_warnings
 from edgefr.io.files import sha256_of
-from edgefr.manifest import HeldOut, Manifest, QualityLimit, Signal, Threshold, model_manifest, write_model_manifest
+from edgefr.manifest import HeldOut, Manifest, QualityLimit, Threshold, model_manifest, write_model_manifest
 from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
 from edgefr.runtimes.base import Description
 from edgefr.types import UNCERTAINTY, Floats, Ints

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgefr.choices import FacePolicy
 from edgefr.data.collections import open_faces
 from edgefr.data.ijb_files import read_crops
 from edgefr.data.lfw_pairs import NamedPair, read_pairs
 from edgefr.data.verification_bin import open_bin
-from edgefr.detection.base import FacePolicy
 from edgefr.errors import InvalidArgumentError
 from edgefr.evaluation.face_provider import FaceProvider
 from edgefr.evaluation.figures import pooled_figures, signal_figures, trial_figures

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgefr.choices import FacePolicy
 from edgefr.data.collections import FaceFolder
 from edgefr.data.degradations import degrade
-from edgefr.detection.base import Detector, Face, FacePolicy, select_face
+from edgefr.detection.base import Detector, Face, select_face
 from edgefr.detection.detector_registry import DETECTOR_VARIABLE, open_detector
 from edgefr.errors import NoFaceError, SeveralFacesError
 from edgefr.evaluation.protocols import CLEAN, CropReader, FaceCrop, aligned_crops, degraded_crops

@@ -8,12 +8,13 @@ from functools import partial
 
 import numpy as np
 
+from edgefr.choices import Signal
 from edgefr.data.collections import person_of
 from edgefr.errors import InvalidArgumentError
 from edgefr.evaluation.calibration import DISCARD, CalibrationFaces, calibrate
 from edgefr.evaluation.fmr_thresholds import check_supported, count_impostor_pairs
 from edgefr.evaluation.protocols import CropReader
-from edgefr.manifest import Manifest, Signal
+from edgefr.manifest import Manifest
 from edgefr.recognition.recogniser import Recogniser
 
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefr.detection.base import FacePolicy, select_face
+from edgefr.choices import FacePolicy
+from edgefr.detection.base import select_face
 from edgefr.errors import ImageError
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.enrolment_checks import check_quality, crop_for_enrolment, single_face

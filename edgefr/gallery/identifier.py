@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgefr.detection.base import Face, FacePolicy
+from edgefr.choices import FacePolicy
+from edgefr.detection.base import Face
 from edgefr.errors import UnavailableError
 from edgefr.gallery.base import Gallery, Hit
 from edgefr.gallery.model_check import require_model

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +28,8 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[Path]:
     Raises:
         UnavailableError: `path` is a folder, or the file cannot be written.
     """
+    import secrets  # only here, because a verification writes nothing
+
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")

@@ -86,7 +86,7 @@ def decode_pixels(data: bytes, header: PhotoHeader, source: str, flags: int = cv
             "one that cannot be decoded",
             "copy or download the file again, or save it as JPEG",
         )
-    rgb: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    rgb: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place: a copy could be the peak of the memory
     return rgb
 
 

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
+from edgefr.choices import FacePolicy
 from edgefr.data.collections import FaceFolder
-from edgefr.detection.base import Detector, FacePolicy, select_face
+from edgefr.detection.base import Detector, select_face
 from edgefr.errors import ImageError, InvalidArgumentError, NoFaceError
 from edgefr.io.files import atomic_write
 from edgefr.io.picture_files import JPEG_SUFFIXES

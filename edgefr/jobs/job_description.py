@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from edgefr.detection.base import FacePolicy
+from edgefr.choices import FacePolicy
 from edgefr.errors import InvalidArgumentError
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.io.files import atomic_write

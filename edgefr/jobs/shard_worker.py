@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefr.detection.base import FacePolicy, select_face
+from edgefr.choices import FacePolicy
+from edgefr.detection.base import select_face
 from edgefr.errors import ImageError, UnavailableError, WrongModelError
 from edgefr.gallery.enrolment_checks import is_central
 from edgefr.gallery.model_binding import ModelBinding

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgefr.detection.base import FacePolicy
+from edgefr.choices import FacePolicy
 from edgefr.errors import ImageError, InvalidArgumentError
 from edgefr.io.files import atomic_write
 from edgefr.io.picture_files import PictureFinder, RejectedImage

@@ -9,11 +9,12 @@ from time import perf_counter
 
 import numpy as np
 
-from edgefr.detection.base import Detector, Face, FacePolicy, select_face, select_faces
+from edgefr.choices import FacePolicy, Signal
+from edgefr.detection.base import Detector, Face, select_face, select_faces
 from edgefr.detection.detector_registry import open_detector
 from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
-from edgefr.manifest import Manifest, QualityLimit, Signal, Threshold, model_digest, model_manifest
+from edgefr.manifest import Manifest, QualityLimit, Threshold, model_digest, model_manifest
 from edgefr.models import MINI, find_model
 from edgefr.recognition.alignment import align
 from edgefr.recognition.published.adopted_files import native_copy

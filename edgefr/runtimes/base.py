@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -119,6 +119,8 @@ class Runtime:
             return __version__
         if not self.is_installed:
             return None
+        from importlib import metadata
+
         for package in self.packages:
             with suppress(metadata.PackageNotFoundError):
                 return metadata.version(package)

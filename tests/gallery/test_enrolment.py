@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.detection.base import Face, FacePolicy
+from edgefr.choices import FacePolicy
+from edgefr.detection.base import Face
 from edgefr.errors import EdgefrError, InvalidArgumentError, SeveralFacesError
 from edgefr.gallery.crypto.key_wrapping import NoSecret
 from edgefr.gallery.enrolment import Enrolment, enrol, enrol_samples
