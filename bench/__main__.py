@@ -62,7 +62,7 @@ def _with_digest(model: Path, measure: Callable[[], dict[str, Any]]) -> dict[str
 
 
 MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "cold_start": lambda: _with_digest(MODEL, lambda: _run("cold_start", data(), MODEL)),
+    "cold_start": lambda: _with_digest(shipped_model(MINI), lambda: _run("cold_start", data(), shipped_model(MINI))),
     "latency": lambda: _with_digest(MODEL, lambda: _rows(MODEL, "--batch", "1,8,32")),
     "r100": lambda: _rows("--arch", "r100", "--batch", "1,8", "--seconds", 20),
     "parity": lambda: _with_digest(MODEL, lambda: _run("parity", data(), CHECKPOINT, MODEL)),

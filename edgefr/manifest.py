@@ -6,7 +6,6 @@ metadata under the key `edgefr`, so that a single file is enough.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -292,6 +291,8 @@ def model_digest(model: Path) -> str:
     """
     if model.suffix.lower() != ".onnx":
         return sha256_of(model)
+    import hashlib  # only here: it loads OpenSSL, and few runs need a digest
+
     digest = hashlib.sha256()
     try:
         for part in with_metadata(map_file(model), METADATA_KEY, ""):
@@ -317,6 +318,8 @@ def original_digest(model: Path) -> str:
     """
     if model.suffix.lower() != ".onnx":
         return sha256_of(model)
+    import hashlib  # only here: it loads OpenSSL, and few runs need a digest
+
     digest = hashlib.sha256()
     try:
         for part in without_metadata(map_file(model), METADATA_KEY):

@@ -5,6 +5,8 @@ Exit codes: 0 yes or done, 1 no (different people, a limit exceeded), 2 error.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import Annotated
@@ -154,6 +156,7 @@ def edgefr(
 
 def main() -> None:
     """Run a command. An error becomes one line on stderr and exit code 2; EDGEFR_DEBUG shows internal tracebacks."""
+    atexit.register(gc.freeze)  # at the end, the collector would visit all objects of the libraries once more
     try:
         app(prog_name="edgefr")  # also for `python -m edgefr`, whose completion could not be installed otherwise
     except EdgefrError as error:

@@ -17,6 +17,7 @@ from edgefr.cli.options import (
     chosen_model,
 )
 from edgefr.cli.output import box_text, print_json, warn
+from edgefr.cli.short_process import short_process
 from edgefr.errors import InvalidArgumentError, PoorFaceError, WrongModelError
 
 if TYPE_CHECKING:
@@ -56,12 +57,11 @@ def verify(
     Exit 0 same, 1 different, 2 error. One face of each photograph is compared; if there are several, the answer names
     their number and the one that was compared. Faces below the quality limit of the model cause a warning.
     """
-    from edgefr.recognition.verifier import Verifier
-
     if threshold is not None and fmr is not None:
         raise InvalidArgumentError("--threshold or --fmr", "both", "give one of them")
-    verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=2)
-    result = verifier.verify(first, second, face, threshold, fmr)
+    with short_process():
+        verifier = _open_verifier(chosen_model(model), detector, runtime, precision)
+        result = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
         _check_quality(result, verifier)
     if (unchecked := verifier.unchecked_quality()) is not None:
@@ -73,6 +73,17 @@ def verify(
     else:
         print(_sentence(result, verifier, face))
     raise typer.Exit(0 if result.same else 1)
+
+
+def _open_verifier(model: Path, detector: Path | None, runtime: str, precision: str) -> Verifier:
+    from edgefr.recognition.published.adopted_files import native_copy
+    from edgefr.recognition.recogniser import open_in_background
+
+    path = native_copy(model)
+    opening = open_in_background(path, runtime, precision, images=2)
+    from edgefr.recognition.verifier import Verifier  # brings OpenCV, while the recogniser is opened
+
+    return Verifier.open(path, detector, runtime, precision, images=2, opening=opening)
 
 
 def _check_quality(result: VerificationResult, verifier: Verifier) -> None:

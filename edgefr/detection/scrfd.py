@@ -35,7 +35,7 @@ class Scrfd:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         """Load the network, see `FileDetector`."""
         self._path = path
-        self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
+        self._backend = open_backend(path, runtime="onnxruntime", threads=threads, spinning=False)
         inputs = self._backend.describe().inputs
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise self._wrong_model("a network whose input is not one picture")

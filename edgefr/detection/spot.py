@@ -49,7 +49,7 @@ class Spot:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         """Load the network, see `FileDetector`."""
-        self._backend = open_backend(path, runtime="onnxruntime", threads=threads)
+        self._backend = open_backend(path, runtime="onnxruntime", threads=threads, spinning=False)
 
     def detect(self, image: Image) -> Detections:
         """Find all faces, see `Detector.detect`."""

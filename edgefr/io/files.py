@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +71,8 @@ def unwritable(path: Path, error: OSError, fix: str = "choose another path or fr
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file as hexadecimal digits."""
+    import hashlib  # only here: it loads OpenSSL, and few runs need a digest
+
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

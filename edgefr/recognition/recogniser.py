@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from edgefr.errors import InvalidArgumentError, WrongModelError
 from edgefr.manifest import warn_if_changed
-from edgefr.runtimes import FAKE, open_backend
+from edgefr.runtimes import FAKE, FEW_IMAGES, open_backend
 from edgefr.runtimes.base import Array, Backend, Description, TensorInfo
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, NORM, UNCERTAINTY, Faces, Floats
 
@@ -24,10 +25,6 @@ UNIT_TOLERANCE = 0.005
 SAME_EMBEDDING = 1e-6
 """Embeddings whose components differ by less are the same: FP32 rounds to 6e-8 of each number."""
 
-
-FEW_IMAGES = 2
-"""Number of images up to which the start matters most, as for `verify`. A drawing that is embedded at the start would
-take 3 % of it."""
 
 SHORTEST_EMBEDDING = 64
 """Length from which the output of a foreign model counts as an embedding rather than as classes."""
@@ -196,10 +193,25 @@ def open_recogniser(
         EdgefrError: The file cannot be opened by the runtime.
     """
     recogniser = Recogniser(open_backend(path, runtime, precision, images=images, threads=threads), str(path))
+    # A drawing that is embedded before the first face would take 3 % of the start.
     recogniser.check_embedding(at_first_face=images is not None and images <= FEW_IMAGES)
     if path != FAKE:
         warn_if_changed(path)
     return recogniser
+
+
+def open_in_background(
+    path: Path,
+    runtime: str = "auto",
+    precision: str = "auto",
+    images: int | None = None,
+    threads: int | None = None,
+) -> Future[Recogniser]:
+    """Open a recognition model in a thread of its own, see `open_recogniser`.
+
+    It takes longer than finding two faces, and needs another core than Python does for most of that time.
+    """
+    return ThreadPoolExecutor(1).submit(open_recogniser, path, runtime, precision, images, threads)
 
 
 def _check_description(description: Description, source: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from edgefr.models import MINI, find_model
 from edgefr.recognition.alignment import align
 from edgefr.recognition.published.adopted_files import native_copy
 from edgefr.recognition.quality import sharpness
-from edgefr.recognition.recogniser import Embeddings, Recogniser, open_recogniser
+from edgefr.recognition.recogniser import Embeddings, Recogniser, open_in_background
 from edgefr.recognition.threshold_curve import check_similarity, interpolate_threshold
 from edgefr.runtimes import FAKE
 from edgefr.types import Floats, Image
@@ -145,6 +145,7 @@ class Verifier:
         precision: str = "auto",
         images: int | None = None,
         threads: int | None = None,
+        opening: Future[Recogniser] | None = None,
     ) -> Verifier:
         """Open a recogniser and a detector.
 
@@ -157,6 +158,7 @@ class Verifier:
             precision: "fp32", "bf16", "fp16", "int8" or "auto".
             images: Number of images to expect, which decides the runtime of "auto". None means many.
             threads: Number of threads that detector and recogniser may use each. None means all cores.
+            opening: The recogniser of this model, if it is being opened already.
 
         Returns:
             The verifier. The recogniser may still be loading; its errors are raised by the first use.
@@ -166,8 +168,8 @@ class Verifier:
         """
         path = native_copy(find_model(model))
         manifest = model_manifest(path)
-        # Loading the recogniser takes longer than detecting two faces. Doing both at once shortens the cold start.
-        opening = ThreadPoolExecutor(1).submit(open_recogniser, path, runtime, precision, images, threads)
+        if opening is None:
+            opening = open_in_background(path, runtime, precision, images, threads)
         return cls(open_detector(None if detector is None else Path(detector), threads), opening, manifest, path)
 
     @property

@@ -93,6 +93,7 @@ class Runtime:
         own_suffix: Suffix of files that only this runtime opens.
         url: Form of the URL that is given instead of the name, for runtimes on a server.
         target: Gives the target of engines for this machine. None if the runtime has no engines.
+        open_without_spinning: Opens a model whose threads keep no core busy while they wait. None if they never do.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Runtime:
     own_suffix: str = ""
     url: str = ""
     target: Callable[[], Target] | None = None
+    open_without_spinning: Callable[[Path, str, str, int | None], Backend] | None = None
 
     @property
     def is_installed(self) -> bool:

@@ -6,8 +6,6 @@ and only by the runtime and on the device that it was built for.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -97,6 +95,9 @@ class EngineKey:
 
     def digest(self) -> str:
         """Sixteen hexadecimal digits."""
+        import hashlib
+        import json
+
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 

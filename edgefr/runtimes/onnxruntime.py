@@ -39,10 +39,17 @@ class OnnxRuntimeBackend:
 
     The number of threads, unless it is given, and their spinning keep the defaults of the library: without spinning
     one or two faces took about 25 % longer (two MobileFaceNets, 2 cores of an AMD EPYC, Zen 4), batches of 8 and more
-    the same.
+    the same. A process that ends after two faces is sooner done without: spinning takes the cores from its start.
     """
 
-    def __init__(self, path: Path, precision: str = "auto", runtime: str = RUNTIME, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        precision: str = "auto",
+        runtime: str = RUNTIME,
+        threads: int | None = None,
+        spinning: bool = True,
+    ) -> None:
         """Open a file.
 
         Args:
@@ -50,6 +57,7 @@ class OnnxRuntimeBackend:
             precision: Its precision, or "auto".
             runtime: `RUNTIME` for the processor, `CUDA_RUNTIME` for the GPU.
             threads: Number of processor threads. None means all cores.
+            spinning: Whether threads that wait keep a core busy, so that they go on faster.
 
         Raises:
             WrongModelError: The file is not an ONNX model.
@@ -68,9 +76,12 @@ class OnnxRuntimeBackend:
         )
         if computed == "int8" and runtime == RUNTIME:
             check_int8_range(model)
+        del model  # else the pages of its file would count beside the copy that the library makes
         options = library.SessionOptions()
         options.log_severity_level = FATAL
         options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+        if not spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if computed == "fp16":  # all optimisations crash on some FP16 graphs (1.24 to 1.32)
             options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:
@@ -131,6 +142,10 @@ def _open(path: Path, name: str, precision: str, threads: int | None) -> OnnxRun
     return OnnxRuntimeBackend(path, precision, name, threads)
 
 
+def _open_without_spinning(path: Path, name: str, precision: str, threads: int | None) -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(path, precision, name, threads, spinning=False)
+
+
 def _target() -> Target:
     """ONNX Runtime compiles at every start, so that only its version counts."""
     return Target(RUNTIME, _library().__version__, ANY)
@@ -146,7 +161,15 @@ def _install_cuda() -> str:
 
 
 RUNTIMES = (
-    Runtime(RUNTIME, _open, _install, modules=("onnxruntime",), packages=("onnxruntime",), target=_target),
+    Runtime(
+        RUNTIME,
+        _open,
+        _install,
+        modules=("onnxruntime",),
+        packages=("onnxruntime",),
+        target=_target,
+        open_without_spinning=_open_without_spinning,
+    ),
     Runtime(
         CUDA_RUNTIME,
         _open,

@@ -28,6 +28,9 @@ MODULES = (
 FAKE = Path("fake")
 """The model path that stands for the fake backend."""
 
+FEW_IMAGES = 2
+"""Number of images up to which the start matters most, as for `verify`."""
+
 MANY_IMAGES = {"bf16": 64, "fp32": 128}
 """Number of images from which OpenVINO, by its precision, finishes before ONNX Runtime, start included. Measured with
 two MobileFaceNets in one graph on 2 cores of an AMD EPYC (Zen 4): ONNX Runtime starts 0.36 s sooner and takes 7.3 ms an
@@ -46,6 +49,7 @@ def open_backend(
     *,
     images: int | None = None,
     threads: int | None = None,
+    spinning: bool = True,
 ) -> Backend:
     """Open a model for inference.
 
@@ -57,6 +61,8 @@ def open_backend(
             otherwise the precision of the file.
         images: Number of images to expect. None means many.
         threads: Number of processor threads that ONNX Runtime and OpenVINO may use. None means all cores.
+        spinning: Whether threads may keep a core busy while they wait, which makes single images faster. They do not
+            for few images, nor if other work shares the cores.
 
     Raises:
         InvalidArgumentError: The runtime is unknown, or it lacks the precision.
@@ -74,7 +80,11 @@ def open_backend(
             f"{path} with {name}",
             "choose another --model or --runtime",
         )
-    return chosen.open(path, name, precision, threads)
+    if not spinning or (images is not None and images <= FEW_IMAGES):
+        opening = chosen.open_without_spinning or chosen.open
+    else:
+        opening = chosen.open
+    return opening(path, name, precision, threads)
 
 
 def local_target(runtime: str, precision: str = "fp32") -> Target:

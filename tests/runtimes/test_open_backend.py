@@ -294,3 +294,11 @@ def test_other_formats_are_refused_with_what_to_do(name: str, advice: str, runti
         (tmp_path / file).write_bytes(b"<net/>")
     with pytest.raises(InvalidArgumentError, match=advice):
         open_backend(tmp_path / name, runtime)
+
+
+@pytest.mark.parametrize("options", [{"images": 2}, {"spinning": False}])
+def test_a_model_that_is_opened_without_spinning_gives_the_same(model: Path, faces: Faces, options: dict) -> None:
+    usual, calm = open_backend(model, "onnxruntime"), open_backend(model, "onnxruntime", **options)
+    assert calm.describe() == usual.describe()
+    for name, array in usual.infer({"image": faces[:2]}).items():
+        np.testing.assert_array_equal(calm.infer({"image": faces[:2]})[name], array)

@@ -1,0 +1,36 @@
+"""Settings for a process that ends after a second: without them, much of its time is spent on being ready for more."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+M_ARENA_MAX = -8  # of glibc's malloc.h
+
+
+@contextmanager
+def short_process() -> Iterator[None]:
+    """Run a command that compares a few faces. numpy is imported here, if it was not before.
+
+    - The collector of cyclic garbage, which would visit the objects of all libraries again and again, is off.
+    - numpy's OpenBLAS starts no threads: they wait busily at first, and nothing large is multiplied.
+    - Threads share one heap of the C library, so that memory which one has freed serves the others.
+    """
+    gc.disable()
+    with suppress(ImportError, OSError, AttributeError, TypeError):  # not the C library of GNU
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    given = os.environ.get(BLAS_THREADS)
+    os.environ.setdefault(BLAS_THREADS, "1")
+    import numpy  # noqa: F401
+
+    if given is None:
+        del os.environ[BLAS_THREADS]  # child processes inherit it
+    try:
+        yield
+    finally:
+        gc.enable()
