@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from edgefr.detection.base import Detector, FileDetector
@@ -41,7 +42,7 @@ def open_detector(path: Path | None, threads: int | None = None) -> Detector:
     outputs = graph_outputs(path)
     for kind in DETECTORS:
         if kind.accepts(outputs):
-            return UprightDetector(kind(path, threads))
+            return UprightDetector(kind(path, threads), partial(kind, path))
     files = ", or ".join(kind.file for kind in DETECTORS)
     widths = sorted(outputs.values(), key=lambda width: width or 0)
     if widths == [1, 1, 1, 4, 4, 4]:

@@ -7,6 +7,8 @@ checked unless a face has a score that turned faces do not reach.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -31,10 +33,22 @@ limit here would give four chances to false detections."""
 class UprightDetector:
     """A detector that also finds faces in turned pictures, at their landmarks in the picture as it is."""
 
-    def __init__(self, detector: FileDetector) -> None:
+    def __init__(self, detector: FileDetector, open_again: Callable[[int], FileDetector] | None = None) -> None:
+        """Use a detector that is open; `detector_registry.open_detector` opens it.
+
+        Args:
+            detector: The detector.
+            open_again: Opens it once more with a number of threads, for `copy`.
+        """
         self.name = detector.name
         self.as_is = detector
         """The detector itself, for pictures whose orientation is known."""
+        self._open_again = open_again
+
+    def copy(self, threads: int) -> UprightDetector | None:
+        """The same detector for another thread, with so many threads of its own; None if it cannot be opened again."""
+        again = self._open_again
+        return None if again is None else UprightDetector(again(threads), again)
 
     def detect(self, image: Image) -> Detections:
         """Find all faces, see `Detector.detect`.

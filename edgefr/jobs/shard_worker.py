@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from edgefr.jobs.embedding_shards import Row, write_shard
 from edgefr.jobs.job_description import FILE, Job, read_job
 from edgefr.jobs.photograph_list import list_reader, printable
 from edgefr.recognition.alignment import align
+from edgefr.recognition.parallel_finding import find_in_order
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 
@@ -88,11 +91,7 @@ class Worker:
             EdgefrError: The model fails, or the shard cannot be written.
         """
         paths = self._paths(number)
-        rows: list[Row] = []
-        for start in range(0, len(paths), self._settings.batch):
-            part = paths[start : start + self._settings.batch]
-            rows += embed_rows(self._verifier, part, self._job.face)
-            on_progress(len(part))
+        rows = embed_rows(self._verifier, paths, self._job.face, self._settings.batch, on_progress)
         refused = sum(row.refused is not None for row in rows)
         if refused and not any(Path(path).exists() for path in paths):
             # A single file may have been removed. If all are missing, a disk is more likely not mounted.
@@ -105,19 +104,31 @@ class Worker:
         return ShardResult(number, len(rows), refused)
 
 
-def embed_rows(verifier: Verifier, paths: list[str], policy: FacePolicy) -> list[Row]:
-    """Embed photographs in one batch; returns a row for each."""
-    found: dict[str, _Selected] = {}
-    refused: dict[str, str] = {}
-    for path in paths:
-        try:
-            found[path] = _find_face(verifier, Path(path), policy)
-        except ImageError as error:
-            refused[path] = printable(str(error))
-    faces = iter(verifier.embed([entry.found for entry in found.values()], len(found)) if found else [])
+def embed_rows(
+    verifier: Verifier,
+    paths: list[str],
+    policy: FacePolicy,
+    batch: int = 32,
+    on_progress: Callable[[int], None] = lambda _count: None,
+) -> list[Row]:
+    """Embed photographs in batches; returns a row for each, and tells the number of photographs of each batch."""
+    finding = find_in_order(verifier, map(Path, paths), len(paths), partial(_find_face, policy=policy))
+    rows: list[Row] = []
+    for start in range(0, len(paths), batch):
+        part = paths[start : start + batch]
+        rows += _rows_of_batch(verifier, part, list(islice(finding, len(part))))
+        on_progress(len(part))
+    return rows
+
+
+def _rows_of_batch(verifier: Verifier, paths: list[str], entries: list[_Selected | ImageError]) -> list[Row]:
+    found = [entry.found for entry in entries if isinstance(entry, _Selected)]
+    faces = iter(verifier.embed(found, len(found)) if found else [])
     return [
-        Row(printable(path), refused[path]) if path in refused else _to_row(path, next(faces), found[path])
-        for path in paths
+        _to_row(path, next(faces), entry)
+        if isinstance(entry, _Selected)
+        else Row(printable(path), printable(str(entry)))
+        for path, entry in zip(paths, entries, strict=True)
     ]
 
 

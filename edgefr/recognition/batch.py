@@ -14,6 +14,7 @@ from edgefr.choices import FacePolicy
 from edgefr.errors import ImageError, InvalidArgumentError
 from edgefr.io.files import atomic_write
 from edgefr.io.picture_files import PictureFinder, RejectedImage
+from edgefr.recognition.parallel_finding import find_in_order
 from edgefr.recognition.verifier import EmbeddedFace, FoundFace, Verifier
 
 
@@ -105,11 +106,15 @@ def embed_photographs(
     faces: list[EmbeddedFace] = []
     rejected: list[RejectedImage] = []
     pending: list[FoundFace] = []
-    for path in photos:
-        try:
-            pending += verifier.find_all(path) if policy == "all" else [verifier.find(path, policy)]
-        except ImageError as error:
-            rejected.append(RejectedImage(str(path), str(error)))
+
+    def find(finder: Verifier, path: Path) -> list[FoundFace]:
+        return finder.find_all(path) if policy == "all" else [finder.find(path, policy)]
+
+    for path, found in zip(photos, find_in_order(verifier, photos, len(photos), find), strict=True):
+        if isinstance(found, ImageError):
+            rejected.append(RejectedImage(str(path), str(found)))
+        else:
+            pending += found
         if len(pending) >= batch:
             faces += verifier.embed(pending, batch)
             pending = []

@@ -12,6 +12,7 @@ import numpy as np
 from edgefr.choices import FacePolicy, Signal
 from edgefr.detection.base import Detector, Face, select_face, select_faces
 from edgefr.detection.detector_registry import open_detector
+from edgefr.detection.orientation import UprightDetector
 from edgefr.errors import WrongModelError
 from edgefr.io.photo import read_photograph
 from edgefr.manifest import Manifest, QualityLimit, Threshold, model_digest, model_manifest
@@ -122,6 +123,7 @@ class Verifier:
         recogniser: Recogniser | Future[Recogniser],
         manifest: Manifest | None = None,
         model: Path = FAKE,
+        threads: int | None = None,
     ) -> None:
         """Use models that are already open; `Verifier.open` opens them.
 
@@ -130,11 +132,13 @@ class Verifier:
             recogniser: Computes the embeddings. A future is waited for when the first embedding is needed.
             manifest: Thresholds and quality limit of the recogniser, if known.
             model: File of the recogniser.
+            threads: Number of threads that they may use. None means all cores.
         """
         self.detector = detector
         self._recogniser = recogniser
         self.manifest = manifest
         self.model = model
+        self.threads = threads
 
     @classmethod
     def open(
@@ -170,7 +174,21 @@ class Verifier:
         manifest = model_manifest(path)
         if opening is None:
             opening = open_in_background(path, runtime, precision, images, threads)
-        return cls(open_detector(None if detector is None else Path(detector), threads), opening, manifest, path)
+        return cls(
+            open_detector(None if detector is None else Path(detector), threads), opening, manifest, path, threads
+        )
+
+    def with_other_detector(self, threads: int) -> Verifier | None:
+        """A verifier for another thread, with the same recogniser and a detector of its own.
+
+        Args:
+            threads: Number of threads of the detector.
+
+        Returns:
+            The verifier, or None if the detector cannot be opened again.
+        """
+        copy = self.detector.copy(threads) if isinstance(self.detector, UprightDetector) else None
+        return None if copy is None else Verifier(copy, self._recogniser, self.manifest, self.model, threads)
 
     @property
     def recogniser(self) -> Recogniser:
