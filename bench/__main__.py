@@ -69,6 +69,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "photographs": lambda: _with_digest(
         MODEL, lambda: _run("photographs", data(), {"fused": MODEL, "arcface": BASELINE})
     ),
+    "photograph_rate": lambda: _run("photograph_rate", data()),
     "epoch": lambda: _run("epoch"),
     "detector": lambda: _with_digest(SPOT, lambda: _run("detector", data(), SPOT)),
     "search": lambda: _run("search"),

@@ -16,7 +16,11 @@ SCORE_THRESHOLD, NMS_IOU = 0.5, 0.4
 STRIDES = (8, 16, 32)
 
 SIDES = (640, 320)
-"""Sides in pixels of the square input: that of insightface, and half of it for faces that fill the picture."""
+"""Sides in pixels of the square input: that of insightface, and half of it for faces that fill the picture.
+
+A picture that is no larger than the second one is searched in it alone. Enlarged to 640 it shows no more: on 150
+photographs of 250 pixels and 150 faces of 112, no face of 20 pixels is lost. Scenes of 360 pixels are searched in both:
+a tenth of their faces, most of them smaller than 20 pixels, is found in the enlarged one only."""
 
 
 class Scrfd:
@@ -45,8 +49,12 @@ class Scrfd:
 
     def detect(self, image: Image) -> Detections:
         """Find all faces, see `Detector.detect`."""
-        whole = min(self._canvas) if self._canvas else SIDES[0]
-        return detect_multiscale(image, (whole, whole // 2), self._candidates, NMS_IOU)
+        longest = max(image.shape[:2])
+        if self._canvas:
+            sides: tuple[int, ...] = (min(self._canvas), min(self._canvas) // 2)
+        else:
+            sides = SIDES if longest > SIDES[1] else SIDES[1:]
+        return detect_multiscale(image, sides, self._candidates, NMS_IOU)
 
     def detect_once(self, image: Image) -> Detections:
         """Find faces at one size, see `FileDetector.detect_once`."""
@@ -55,10 +63,9 @@ class Scrfd:
 
     def _candidates(self, image: Image, side: int) -> Detections:
         height, width = self._canvas or (side, side)
-        canvas = np.zeros((height, width, 3), np.float32)
-        canvas[: image.shape[0], : image.shape[1]] = image
-        pixels = (canvas - 127.5) / 128
-        outputs = self._backend.infer({self._input: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])})
+        pixels = np.full((1, 3, height, width), -127.5 / 128, np.float32)  # black beside the picture
+        pixels[0, :, : image.shape[0], : image.shape[1]] = (image.astype(np.float32).transpose(2, 0, 1) - 127.5) / 128
+        outputs = self._backend.infer({self._input: pixels})
         # The names are numbers, so the last axis decides the kind of an output and the number of rows its stride.
         scores, boxes, points = (
             sorted((part.reshape(-1, n) for part in outputs.values() if part.shape[-1] == n), key=len)[::-1]

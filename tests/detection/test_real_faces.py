@@ -146,3 +146,19 @@ def test_yunet_needs_no_onnxruntime_and_opencv_prints_nothing(shared: Path) -> N
 def test_a_real_recogniser_is_rejected_as_a_detector(shared: Path) -> None:
     with pytest.raises(WrongModelError, match="as a recogniser has"):
         open_detector(shared / "weights" / "arcface-mobilefacenet" / "reference-batch1.onnx")
+
+
+@pytest.mark.parametrize("side", [112, 250, 384, 385, 640])
+def test_a_face_that_fills_a_small_photograph_is_found(shared: Path, detector: Detector, side: int) -> None:
+    photo = read_photograph(shared / "photos" / "obama.jpg")
+    x, y, width, height = (int(value) for value in detector.detect(photo)[0].box)
+    close = cv2.resize(photo[y : y + height, x : x + width], (side * width // height, side))
+    (found,) = detector.detect(close)
+    assert found.box[2] * found.box[3] > 0.7 * close.shape[0] * close.shape[1]
+
+
+@pytest.mark.parametrize("side", [320, 384])
+def test_small_faces_in_a_small_group_are_found(shared: Path, detector: Detector, side: int) -> None:
+    photo = read_photograph(shared / "photos" / "obama.jpg")
+    sample = cv2.resize(photo[:700, 150:850], (side // 5, side // 5), interpolation=cv2.INTER_AREA)  # 20 to 25 pixels
+    assert len(detector.detect(np.tile(sample, (5, 5, 1)))) >= 24
