@@ -72,7 +72,7 @@ def lazy_group(listed: dict[str, Listed], **settings: Any) -> typer.Typer:
     class Group(TyperGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
-            self.commands = _Commands(listed)
+            self.commands = _Commands(listed)  # type: ignore[assignment]  # nothing writes to it
 
         def get_params(self, ctx: Any) -> list[Any]:
             return with_plain_values(super().get_params(ctx))
@@ -86,7 +86,7 @@ def lazy_group(listed: dict[str, Listed], **settings: Any) -> typer.Typer:
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, command, rest = super().resolve_command(ctx, args)
-            return name, command and self.commands[command.name], rest
+            return name, self.commands[name] if command and name else None, rest
 
     return typer.Typer(cls=Group, **SETTINGS, **{"no_args_is_help": True} | settings)
 
