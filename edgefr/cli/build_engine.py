@@ -25,7 +25,10 @@ def build_engine(
     fp16: Annotated[bool, typer.Option("--fp16", help="FP16 with FP32 where necessary, for GPUs.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="INT8, calibrated on --faces.")] = False,
     runtime: Annotated[
-        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt-rtx. auto uses that of the profile.")
+        str,
+        typer.Option(
+            help="auto, onnxruntime, openvino, ncnn, tensorrt or tensorrt-rtx. auto uses that of the profile."
+        ),
     ] = "auto",
     device_profile: Annotated[
         str | None, typer.Option(help="Name of a profile in engines/, such as orin-nano, or a .toml file.")

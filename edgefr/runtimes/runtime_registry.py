@@ -18,6 +18,7 @@ from edgefr.runtimes.processor import processor
 MODULES = (
     "edgefr.runtimes.onnxruntime",
     "edgefr.runtimes.openvino",
+    "edgefr.runtimes.ncnn",
     "edgefr.runtimes.torch",
     "edgefr.runtimes.tensorrt.engine_runtime",
     "edgefr.runtimes.triton.client",
@@ -56,7 +57,7 @@ def open_backend(
         precision: "fp32", "bf16", "fp16", "int8" or "auto", which is bf16 where runtime and processor have it, and
             otherwise the precision of the file.
         images: Number of images to expect. None means many.
-        threads: Number of processor threads that ONNX Runtime and OpenVINO may use. None means all cores.
+        threads: Number of processor threads that ONNX Runtime, OpenVINO and ncnn may use. None means all cores.
 
     Raises:
         InvalidArgumentError: The runtime is unknown, or it lacks the precision.

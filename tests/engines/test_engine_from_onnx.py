@@ -60,6 +60,7 @@ def offered(runtime: str, precision: str) -> bool:
         ("openvino", "fp32"),
         ("openvino", "bf16"),
         ("openvino", "int8"),
+        ("ncnn", "fp32"),
     ],
 )
 def test_an_engine_has_its_precision_and_the_outputs_of_its_model(

@@ -26,6 +26,7 @@ TOLERANCE = {"fp32": 1e-5, "bf16": 0.03}
         ("onnxruntime", "fp32"),
         ("openvino", "fp32"),
         ("openvino", "bf16"),
+        ("ncnn", "fp32"),
         ("torch", "fp32"),
         ("triton", "fp32"),
     ],
@@ -37,7 +38,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         pytest.skip(f"{runtime} is not installed")
     if precision not in OFFERED[runtime].precisions:
         pytest.skip(f"this processor has no native {precision}")
-    fixture = {"fake": None, "torch": "checkpoint"}.get(runtime, "model")
+    fixture = {"fake": None, "torch": "checkpoint", "ncnn": "ncnn_engine"}.get(runtime, "model")
     path: Path = Path("fake") if fixture is None else request.getfixturevalue(fixture)
     where = request.getfixturevalue("triton").url if runtime == "triton" else runtime
     found = open_backend(path, where, precision)

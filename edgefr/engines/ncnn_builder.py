@@ -1,0 +1,99 @@
+"""Builds an ncnn engine from an FP32 ONNX file by pnnx, the converter of ncnn's authors."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib import util
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from edgefr.engines.compiled_engine import CompiledEngine
+from edgefr.engines.precision.onnx_graph import read_graph
+from edgefr.engines.precision.pnnx_graph import pnnx_ready
+from edgefr.errors import EdgefrError, MissingExtraError, WrongModelError, install_command, require_extra
+from edgefr.runtimes.ncnn import check_native
+from edgefr.runtimes.ncnn_file import NcnnGraph, write_ncnn_file
+from edgefr.types import Faces
+
+if TYPE_CHECKING:
+    import onnx
+
+MAX_SECONDS = 1800
+"""pnnx takes 5 s for two iresnet100."""
+
+
+def build_ncnn_engine(model: Path, precision: str, path: Path, faces: Faces, min_cosine: float) -> CompiledEngine:
+    """Build an engine.
+
+    Args:
+        model: The FP32 .onnx file.
+        precision: "fp32", "fp16" or "int8".
+        path: The engine to write.
+        faces: (N, 112, 112, 3) aligned faces, on which INT8 is calibrated.
+        min_cosine: The lowest cosine of an INT8 embedding to that in FP32 on these faces.
+
+    Raises:
+        WrongModelError: The graph has an operator that ncnn lacks.
+        UnavailableError: The processor does not compute in the precision.
+        MissingExtraError: ncnn or pnnx is not installed.
+        EdgefrError: pnnx fails.
+    """
+    check_native(precision)
+    graph = read_graph(model)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        converted, weights = ncnn_from_onnx(graph, Path(folder))
+        write_ncnn_file(path, converted, weights)
+    return CompiledEngine(path, converted.count_heavy_layers(precision))
+
+
+def ncnn_from_onnx(model: onnx.ModelProto, folder: Path) -> tuple[NcnnGraph, Path]:
+    """Convert a graph by pnnx.
+
+    Args:
+        model: The FP32 graph, as `onnx_graph.read_graph` gives it.
+        folder: An empty folder for the files that pnnx writes.
+
+    Returns:
+        The graph, and the file of its weights in `folder`.
+
+    Raises:
+        MissingExtraError: pnnx is not installed.
+        WrongModelError: The graph cannot be converted.
+        EdgefrError: pnnx fails.
+    """
+    source = folder / "model.onnx"
+    require_extra("onnx", "train").save(pnnx_ready(model), source)
+    # pnnx rounds weights to FP16 unless told otherwise.
+    command = [str(_pnnx()), source.name, "fp16=0"]
+    try:
+        result = subprocess.run(  # noqa: S603 (no input of others)
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=MAX_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EdgefrError("pnnx to convert the model", str(error)[:200], "use another --runtime") from error
+    parameters, weights = folder / "model.ncnn.param", folder / "model.ncnn.bin"
+    if result.returncode != 0 or not (parameters.is_file() and weights.is_file()):
+        lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+        raise WrongModelError(
+            "a graph that pnnx converts for ncnn",
+            f"one on which it fails ({(lines or ['no message'])[-1][:200]})",
+            "use another --runtime for this model",
+        )
+    return NcnnGraph(parameters.read_text(encoding="utf-8"), _outputs(model)), weights
+
+
+def _outputs(model: onnx.ModelProto) -> dict[str, int | None]:
+    """Name -> length of its vector, None for a number. pnnx keeps the order of the outputs, but not their names."""
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.output}
+    return {name: None if len(shape) == 1 else shape[1].dim_value for name, shape in shapes.items()}
+
+
+def _pnnx() -> Path:
+    """The program, which is looked up without an import of the package, because that imports torch."""
+    package = util.find_spec("pnnx")
+    folder = None if package is None or package.origin is None else Path(package.origin).parent
+    program = next((path for path in folder.glob("pnnx*") if path.is_file()), None) if folder is not None else None
+    if program is None:
+        raise MissingExtraError("the program of pnnx", "none", f"run: {install_command('train')}")
+    return program

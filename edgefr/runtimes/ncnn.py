@@ -1,0 +1,185 @@
+"""ncnn on the processor: Winograd convolutions, the fastest for large backbones on processors without AVX-512."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from edgefr.errors import EdgefrError, UnavailableError, WrongModelError, install_command, require_extra
+from edgefr.runtimes.base import (
+    Array,
+    Description,
+    Runtime,
+    TensorInfo,
+    check_inputs,
+    infer_in_parts,
+    inference_error,
+    select_precision,
+)
+from edgefr.runtimes.engine_file import ANY, REBUILD, Target, check_engine
+from edgefr.runtimes.ncnn_file import SUFFIX, NcnnGraph, read_ncnn_file
+from edgefr.runtimes.processor import processor
+from edgefr.types import FACE_SIZE, INPUT_NAME
+
+RUNTIME = "ncnn"
+INPUT_BLOB = "in0"
+"""pnnx's name of the first input."""
+
+REDUCED_STORAGE = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage")
+
+
+class NcnnBackend:
+    """An engine (.ncnn) that `edgefr build-engine --runtime ncnn` built.
+
+    ncnn computes one picture at a time, so a batch takes as long as its pictures one after the other.
+    """
+
+    def __init__(self, path: Path, precision: str = "auto", threads: int | None = None) -> None:
+        """Load an engine.
+
+        Args:
+            path: The engine (.ncnn).
+            precision: The precision of the engine, or "auto".
+            threads: Number of processor threads. None means all cores.
+
+        Raises:
+            WrongModelError: The engine is damaged or was built for another version.
+            InvalidArgumentError: It has another precision.
+            UnavailableError: The engine is in FP16, in which this processor does not compute.
+            MissingExtraError: ncnn is not installed.
+        """
+        built_in = check_engine(path, _target()).key.precision
+        chosen = select_precision((built_in,), precision, RUNTIME, f"use --precision {built_in}")
+        check_native(chosen)
+        graph = read_ncnn_file(path)
+        self._net = load_net(graph, path, chosen, threads)
+        self._lock = Lock()  # one picture already keeps all cores busy
+        self._outputs = graph.outputs
+        self._description = Description(
+            RUNTIME,
+            chosen,
+            (TensorInfo(INPUT_NAME, "uint8", (None, FACE_SIZE, FACE_SIZE, 3)),),
+            tuple(
+                TensorInfo(name, "float32", (None,) if length is None else (None, length))
+                for name, length in graph.outputs.items()
+            ),
+        )
+
+    def describe(self) -> Description:
+        return self._description
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        feed = check_inputs(inputs, self._description)
+        with self._lock:
+            return infer_in_parts(feed, 1, lambda part, _: run_net(self._net, part[INPUT_NAME][0], self._outputs))
+
+
+def check_native(precision: str) -> None:
+    """Check that this processor computes in a precision.
+
+    Raises:
+        UnavailableError: The precision is FP16, which ncnn would compute in FP32 on this processor.
+    """
+    if precision == "fp16" and not processor().fp16:
+        raise UnavailableError(
+            "a processor that computes in FP16, such as 64-bit ARM from version 8.2 on, for ncnn",
+            "one that does not",
+            "build the engine with `edgefr build-engine --runtime ncnn --fp32` or --int8",
+        )
+
+
+def load_net(graph: NcnnGraph, weights: Path, precision: str, threads: int | None = None) -> Any:
+    """Load a graph into an `ncnn.Net`.
+
+    Args:
+        graph: The graph.
+        weights: A file that begins with its weights.
+        precision: "fp32", "fp16" or "int8". Layers of an INT8 graph that are not INT8 are computed in FP32.
+        threads: Number of processor threads. None means all cores.
+
+    Raises:
+        WrongModelError: ncnn cannot load it.
+        MissingExtraError: ncnn is not installed.
+    """
+    library = require_extra("ncnn", "ncnn")
+    unknown = sorted({layer.kind for layer in graph.layers() if library.layer_to_index(layer.kind) < 0})
+    if unknown:
+        raise WrongModelError(
+            "operators that ncnn has", f"{', '.join(unknown)} in {weights}", "use another --runtime for this model"
+        )
+    net = library.Net()
+    net.opt.num_threads = threads or processor().cores
+    for option in REDUCED_STORAGE:
+        setattr(net.opt, option, precision == "fp16" and "fp16" in option)
+    if net.load_param_mem(graph.text) != 0 or net.load_model(str(weights)) != 0:
+        raise WrongModelError(f"an engine for ncnn in {weights}", "a file that ncnn cannot load", REBUILD)
+    return net
+
+
+def run_net(net: Any, picture: Array, outputs: dict[str, int | None]) -> dict[str, Array]:
+    """Run a net on one picture.
+
+    Args:
+        net: An `ncnn.Net`.
+        picture: (112, 112, 3) uint8.
+        outputs: The outputs of its graph.
+
+    Returns:
+        Name -> float32 (1, K), or (1,) for a number.
+
+    Raises:
+        EdgefrError: ncnn fails.
+    """
+    found = blobs(net, picture, [f"out{number}" for number in range(len(outputs))])
+    return {
+        name: array.reshape((1,) if length is None else (1, length))
+        for (name, length), array in zip(outputs.items(), found, strict=True)
+    }
+
+
+def blobs(net: Any, picture: Array, names: list[str]) -> list[Array]:
+    """Copies of the named blobs for one picture (112, 112, 3) uint8.
+
+    Raises:
+        EdgefrError: ncnn fails.
+    """
+    library = require_extra("ncnn", "ncnn")
+    pixels = picture.astype(np.float32)  # a name, because a Mat does not keep its array alive
+    extractor = net.create_extractor()
+    found = []
+    try:
+        # ncnn gets a copy of its own: a layer that works in place crashes on the memory of numpy (1.0.20261020).
+        status = extractor.input(INPUT_BLOB, library.Mat(pixels).clone())
+        for name in names:
+            code, mat = extractor.extract(name)
+            status = status or code
+            found.append(np.array(mat, np.float32))
+    except Exception as error:  # the library's exceptions share no narrower base
+        raise inference_error(RUNTIME, error) from error
+    if status != 0:
+        raise EdgefrError("ncnn to run the model", f"the status {status}", REBUILD)
+    return found
+
+
+def _target() -> Target:
+    """ncnn chooses its kernels at every start, so that only its version counts."""
+    require_extra("ncnn", "ncnn")
+    return Target(RUNTIME, RUNTIMES[0].version or "unknown", ANY)
+
+
+RUNTIMES = (
+    Runtime(
+        RUNTIME,
+        open=lambda path, _name, precision, threads: NcnnBackend(path, precision, threads),
+        install_command=lambda: install_command("ncnn"),
+        modules=("ncnn",),
+        packages=("ncnn",),
+        formats=("fp32", "int8"),
+        fp16=True,
+        own_suffix=SUFFIX,
+        target=_target,
+    ),
+)

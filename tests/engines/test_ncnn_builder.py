@@ -1,0 +1,114 @@
+"""Engines for ncnn compute what the ONNX file computes, and what cannot be converted is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("ncnn")
+pytest.importorskip("pnnx")
+
+from onnx import helper, numpy_helper  # noqa: E402
+
+from edgefr.data.sample_faces import astronaut_faces  # noqa: E402
+from edgefr.engines import ncnn_builder as module  # noqa: E402
+from edgefr.engines.device_profile import read_profile  # noqa: E402
+from edgefr.engines.engine_from_onnx import BuildFaces, engine_from_onnx  # noqa: E402
+from edgefr.engines.precision.pnnx_graph import pnnx_ready  # noqa: E402
+from edgefr.errors import MissingExtraError, UnavailableError, WrongModelError  # noqa: E402
+from edgefr.models import MINI, shipped_model  # noqa: E402
+from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
+from edgefr.runtimes.processor import processor  # noqa: E402
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def build(faces: np.ndarray, tmp_path: Path) -> Build:
+    def run(model: Path, precision: str = "fp32", shown: np.ndarray = faces) -> Path:
+        sample = BuildFaces(shown, None, shown)
+        profile = read_profile(None, "ncnn")
+        return engine_from_onnx(model, precision, "ncnn", profile, sample, tmp_path / "cache").path
+
+    return run
+
+
+def test_transformer_and_bottleneck_give_the_embeddings_of_the_model(build: Build) -> None:
+    model, faces = shipped_model(MINI), astronaut_faces(8)
+    found = open_recogniser(build(model, shown=faces)).embed(faces)
+    wanted = open_recogniser(model, "onnxruntime").embed(faces)
+    np.testing.assert_allclose(found.embedding, wanted.embedding, atol=1e-5)
+    np.testing.assert_allclose(found.norm, wanted.norm, rtol=1e-5)
+    assert found.uncertainty is not None
+    np.testing.assert_allclose(found.uncertainty, wanted.uncertainty, atol=1e-4)
+
+
+def test_the_number_of_threads_changes_nothing_but_the_time(build: Build, model: Path, faces: np.ndarray) -> None:
+    engine = build(model)
+    one, two = (open_recogniser(engine, threads=threads).embed(faces).embedding for threads in (1, 2))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_a_damaged_engine_is_refused(build: Build, model: Path) -> None:
+    engine = build(model)
+    content = bytearray(engine.read_bytes())
+    content[100] ^= 1
+    engine.write_bytes(content)
+    with pytest.raises(WrongModelError, match="another file"):
+        open_recogniser(engine)
+
+
+def test_fp16_is_refused_where_the_processor_lacks_it(
+    build: Build, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(processor(), flags=frozenset())
+    monkeypatch.setattr("edgefr.runtimes.ncnn.processor", lambda: here)
+    with pytest.raises(UnavailableError, match="a processor that computes in FP16"):
+        build(model, "fp16")
+
+
+def test_an_operator_that_ncnn_lacks_is_named(build: Build, model: Path, tmp_path: Path) -> None:
+    graph = onnx.load(model)
+    norm = next(node for node in graph.graph.node if node.output[0] == "norm")
+    norm.output[0] = "length_of_each"
+    graph.graph.node.append(helper.make_node("ThresholdedRelu", ["length_of_each"], ["norm"], alpha=0.0))
+    path = tmp_path / "other.onnx"
+    onnx.save(graph, path)
+    with pytest.raises(WrongModelError, match=r"expected operators that ncnn has, found .* Use another --runtime"):
+        build(path)
+
+
+def test_without_pnnx_the_extra_is_named(build: Build, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"\[train\]"):
+        build(model)
+
+
+@pytest.mark.parametrize(("opset", "keepdims"), [(13, 0), (13, 1), (18, 0), (18, 1)])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_a_reduction_over_two_axes_is_that_over_one(opset: int, keepdims: int, axis: int) -> None:
+    import onnxruntime
+
+    picture = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["B", 4, 5, 3])
+    axes = {"axes": [axis]} if opset < 18 else {}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=onnx.TensorProto.FLOAT),
+        helper.make_node(
+            "ReduceMean", ["floats", "axes"][: 1 if axes else 2], ["mean"], "mean", keepdims=keepdims, **axes
+        ),
+    ]
+    result = helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, ["B", *[None] * (2 + keepdims)])
+    constants = [numpy_helper.from_array(np.array([axis], np.int64), "axes")]
+    graph = helper.make_graph(nodes, "reduction", [picture], [result], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
+    before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"image": image})[0]
+    rewritten = onnxruntime.InferenceSession(pnnx_ready(model).SerializeToString())
+    after = rewritten.run(None, {"image": image.astype(np.float32)})[0]
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+    assert after.shape == before.shape
