@@ -66,7 +66,7 @@ def _widen_reductions(model: onnx.ModelProto) -> None:
         for value in (*inferred.value_info, *inferred.input, *inferred.output)
     }
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    graph, nodes = model.graph, list[onnx.NodeProto]()
+    graph, nodes = model.graph, list[Any]()
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         axes = _axes(node, constants) if node.op_type in REDUCTIONS else ()
