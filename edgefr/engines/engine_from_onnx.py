@@ -112,13 +112,14 @@ def engine_from_onnx(
         ParityGateError: The engine decides differently from the model in FP32. Nothing is written.
         EdgefrError: Model, runtime or profile cannot be used, or the engine is not in `precision`. Nothing is written.
     """
+    itself = converts_itself(runtime)
+    before = "fp32" if itself else precision
     graph = read_graph(model)
     if (source_precision := graph_precision(model).name) != "fp32":
         raise WrongModelError(
             "an FP32 model to build from", f"{model} in {source_precision}", "give the file that `edgefr export` wrote"
         )
-    inherited, bound = _inherited_manifest(model, precision), BOUNDS[precision]
-    itself = converts_itself(runtime)
+    inherited, bound = _inherited_manifest(model, before), BOUNDS[precision]
     reduced = precision == "int8" and not (itself or runtime.startswith("tensorrt")) and processor().saturates_int8
     settings = _settings(profile, inherited, bound, faces) + (REDUCED if reduced else "")
     key = EngineKey(model_digest(model), precision, engine_target(runtime, precision, profile), settings)
@@ -130,7 +131,6 @@ def engine_from_onnx(
         graph = downgrade_opset(graph, opset)
     with publish_folder(folder) as temporary:
         log(f"Converting {model.name} to {precision} ...")
-        before = "fp32" if itself else precision
         conversion = convert_precision(graph, before, faces.calibration, bound.cosine_min, runtime, reduced)
         file = temporary / "model.onnx"
         require_extra("onnx", "train").save(conversion.model, file)

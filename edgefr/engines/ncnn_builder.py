@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgefr.engines.compiled_engine import CompiledEngine
+from edgefr.engines.precision.ncnn_int8 import int8_ncnn
 from edgefr.engines.precision.onnx_graph import read_graph
 from edgefr.engines.precision.pnnx_graph import pnnx_ready
 from edgefr.errors import EdgefrError, MissingExtraError, WrongModelError, install_command, require_extra
@@ -43,8 +44,14 @@ def build_ncnn_engine(model: Path, precision: str, path: Path, faces: Faces, min
     graph = read_graph(model)
     with TemporaryDirectory(dir=path.parent) as folder:
         converted, weights = ncnn_from_onnx(graph, Path(folder))
+        kept: tuple[str, ...] = ()
+        if precision == "int8":
+            int8 = Path(folder) / "int8.bin"
+            converted, kept = int8_ncnn(converted, weights, faces, min_cosine, int8)
+            weights = int8
         write_ncnn_file(path, converted, weights)
-    return CompiledEngine(path, converted.count_heavy_layers(precision))
+    calibrated_on = len(faces) if precision == "int8" else 0
+    return CompiledEngine(path, converted.count_heavy_layers(precision), fp32_nodes=kept, faces=calibrated_on)
 
 
 def ncnn_from_onnx(model: onnx.ModelProto, folder: Path) -> tuple[NcnnGraph, Path]:

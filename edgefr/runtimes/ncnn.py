@@ -91,7 +91,9 @@ def check_native(precision: str) -> None:
         )
 
 
-def load_net(graph: NcnnGraph, weights: Path, precision: str, threads: int | None = None) -> Any:
+def load_net(
+    graph: NcnnGraph, weights: Path, precision: str, threads: int | None = None, keep_blobs: bool = False
+) -> Any:
     """Load a graph into an `ncnn.Net`.
 
     Args:
@@ -99,6 +101,7 @@ def load_net(graph: NcnnGraph, weights: Path, precision: str, threads: int | Non
         weights: A file that begins with its weights.
         precision: "fp32", "fp16" or "int8". Layers of an INT8 graph that are not INT8 are computed in FP32.
         threads: Number of processor threads. None means all cores.
+        keep_blobs: Whether every blob can be extracted, which takes more memory.
 
     Raises:
         WrongModelError: ncnn cannot load it.
@@ -112,6 +115,7 @@ def load_net(graph: NcnnGraph, weights: Path, precision: str, threads: int | Non
         )
     net = library.Net()
     net.opt.num_threads = threads or processor().cores
+    net.opt.lightmode = not keep_blobs
     for option in REDUCED_STORAGE:
         setattr(net.opt, option, precision == "fp16" and "fp16" in option)
     if net.load_param_mem(graph.text) != 0 or net.load_model(str(weights)) != 0:

@@ -19,8 +19,12 @@ from edgefr.data.sample_faces import astronaut_faces  # noqa: E402
 from edgefr.engines import ncnn_builder as module  # noqa: E402
 from edgefr.engines.device_profile import read_profile  # noqa: E402
 from edgefr.engines.engine_from_onnx import BuildFaces, engine_from_onnx  # noqa: E402
+from edgefr.engines.precision.ncnn_int8 import int8_ncnn  # noqa: E402
+from edgefr.engines.precision.ncnn_weights import split_weights  # noqa: E402
+from edgefr.engines.precision.onnx_graph import read_graph  # noqa: E402
 from edgefr.engines.precision.pnnx_graph import pnnx_ready  # noqa: E402
-from edgefr.errors import MissingExtraError, UnavailableError, WrongModelError  # noqa: E402
+from edgefr.errors import EdgefrError, MissingExtraError, UnavailableError, WrongModelError  # noqa: E402
+from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.models import MINI, shipped_model  # noqa: E402
 from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
 from edgefr.runtimes.processor import processor  # noqa: E402
@@ -39,13 +43,48 @@ def build(faces: np.ndarray, tmp_path: Path) -> Build:
 
 
 def test_transformer_and_bottleneck_give_the_embeddings_of_the_model(build: Build) -> None:
-    model, faces = shipped_model(MINI), astronaut_faces(8)
+    model, faces = shipped_model(MINI), astronaut_faces(3)
     found = open_recogniser(build(model, shown=faces)).embed(faces)
     wanted = open_recogniser(model, "onnxruntime").embed(faces)
     np.testing.assert_allclose(found.embedding, wanted.embedding, atol=1e-5)
     np.testing.assert_allclose(found.norm, wanted.norm, rtol=1e-5)
     assert found.uncertainty is not None
     np.testing.assert_allclose(found.uncertainty, wanted.uncertainty, atol=1e-4)
+
+
+def test_int8_is_calibrated_and_close(build: Build, model: Path, faces: np.ndarray) -> None:
+    engine = build(model, "int8")
+    recorded = read_manifest(engine)
+    assert recorded is not None
+    assert recorded.engine["calibrated_on"] == 7
+    found, wanted = (open_recogniser(path).embed(faces).embedding for path in (engine, model))
+    assert 0.99 < (found * wanted).sum(1).min() < 0.9999999
+
+
+def test_all_weights_of_a_transformer_are_found(tmp_path: Path) -> None:
+    graph, weights = module.ncnn_from_onnx(read_graph(shipped_model(MINI)), tmp_path)
+    parts = split_weights(graph, weights)
+    assert b"".join(part.content for part in parts) == weights.read_bytes()
+    assert {"Gemm", "LayerNorm", "ConvolutionDepthWise", "InnerProduct"} <= {part.layer.kind for part in parts}
+
+
+def test_layers_that_int8_would_change_too_much_stay_in_fp32(model: Path, faces: np.ndarray, tmp_path: Path) -> None:
+    graph, weights = module.ncnn_from_onnx(read_graph(model), tmp_path)
+    output = tmp_path / "int8.bin"
+    close, none = int8_ncnn(graph, weights, faces, 0.9, output)
+    assert none == ()
+    assert close.count_heavy_layers("int8") == {"fp32": 0, "int8": 2}
+    exact, kept = int8_ncnn(graph, weights, faces, 0.9999999, output)
+    assert len(kept) == 2
+    assert (exact.text, output.read_bytes()) == (graph.with_layers(list(graph.layers())).text, weights.read_bytes())
+
+
+def test_weights_of_unknown_layers_are_not_guessed(model: Path, tmp_path: Path) -> None:
+    graph, weights = module.ncnn_from_onnx(read_graph(model), tmp_path)
+    with weights.open("ab") as file:
+        file.write(bytes(4))
+    with pytest.raises(EdgefrError, match="layers of ncnn whose weights are known"):
+        split_weights(graph, weights)
 
 
 def test_the_number_of_threads_changes_nothing_but_the_time(build: Build, model: Path, faces: np.ndarray) -> None:

@@ -119,11 +119,16 @@ def faces() -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def ncnn_engine(model: Path, faces: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine of the model for ncnn in FP32."""
-    built = BuildFaces(faces, None, faces)
-    profile, root = read_profile(None, "ncnn"), tmp_path_factory.mktemp("engines")
-    return engine_from_onnx(model, "fp32", "ncnn", profile, built, root).path
+def ncnn_engines(
+    model: Path, faces: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """`ncnn_engines(precision)` gives an engine of the model for ncnn."""
+    root, sample = tmp_path_factory.mktemp("engines"), BuildFaces(faces, None, faces)
+
+    def build(precision: str) -> Path:
+        return engine_from_onnx(model, precision, "ncnn", read_profile(None, "ncnn"), sample, root).path
+
+    return build
 
 
 @pytest.fixture(scope="session")
