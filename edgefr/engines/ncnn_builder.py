@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.precision.ncnn_int8 import int8_ncnn
 from edgefr.engines.precision.onnx_graph import read_graph
 from edgefr.engines.precision.pnnx_graph import pnnx_ready
 from edgefr.errors import EdgefrError, MissingExtraError, WrongModelError, install_command, require_extra
-from edgefr.runtimes.ncnn import check_native
+from edgefr.runtimes.ncnn import NcnnNet, check_native
+from edgefr.runtimes.ncnn_branches import find_branches
 from edgefr.runtimes.ncnn_file import NcnnGraph, write_ncnn_file
-from edgefr.types import Faces
+from edgefr.runtimes.processor import processor
+from edgefr.types import FACE_SIZE, Faces
 
 if TYPE_CHECKING:
     import onnx
 
 MAX_SECONDS = 1800
 """pnnx takes 5 s for two iresnet100."""
+
+LARGE_WEIGHTS = 512 * 512 * 9
+"""Number of weights of a convolution from which Winograd costs more time for reading weights than it saves: two
+iresnet100 took 334 ms with it and 320 ms without (AVX2, one thread)."""
+NO_WINOGRAD = "64"
+"""The bit of ncnn's parameter 31 (feature mask) that turns Winograd off for a layer."""
+
+ROUNDS, CALLS = 2, 4
+"""Each order of the backbones is measured so often, in turns."""
 
 
 def build_ncnn_engine(model: Path, precision: str, path: Path, faces: Faces, min_cosine: float) -> CompiledEngine:
@@ -49,6 +64,7 @@ def build_ncnn_engine(model: Path, precision: str, path: Path, faces: Faces, min
             int8 = Path(folder) / "int8.bin"
             converted, kept = int8_ncnn(converted, weights, faces, min_cosine, int8)
             weights = int8
+        converted = _faster_order(converted, weights, precision)
         write_ncnn_file(path, converted, weights)
     calibrated_on = len(faces) if precision == "int8" else 0
     return CompiledEngine(path, converted.count_heavy_layers(precision), fp32_nodes=kept, faces=calibrated_on)
@@ -87,7 +103,34 @@ def ncnn_from_onnx(model: onnx.ModelProto, folder: Path) -> tuple[NcnnGraph, Pat
             f"one on which it fails ({(lines or ['no message'])[-1][:200]})",
             "use another --runtime for this model",
         )
-    return NcnnGraph(parameters.read_text(encoding="utf-8"), _outputs(model)), weights
+    return _without_large_winograd(NcnnGraph(parameters.read_text(encoding="utf-8"), _outputs(model))), weights
+
+
+def _without_large_winograd(graph: NcnnGraph) -> NcnnGraph:
+    """Compute convolutions of many channels, which have small maps, without Winograd's larger weights."""
+    layers = list(graph.layers())
+    for layer in layers:
+        if layer.kind == "Convolution" and layer.number("6") >= LARGE_WEIGHTS:
+            layer.parameters["31"] = NO_WINOGRAD
+    return graph.with_layers(layers)
+
+
+def _faster_order(graph: NcnnGraph, weights: Path, precision: str) -> NcnnGraph:
+    """Note whether the backbones are faster side by side, each on its share of the cores, on this machine."""
+    if not find_branches(graph) or processor().cores < 2:
+        return graph
+    picture = np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8)
+    orders = [replace(graph, side_by_side=side_by_side) for side_by_side in (False, True)]
+    times = [float("inf")] * len(orders)
+    for _ in range(ROUNDS):  # one net at a time: two of a large model need gigabytes
+        for number, order in enumerate(orders):
+            net = NcnnNet(order, weights, precision)
+            net.run(picture)
+            for _ in range(CALLS):
+                start = perf_counter()
+                net.run(picture)
+                times[number] = min(times[number], perf_counter() - start)
+    return orders[times.index(min(times))]
 
 
 def _outputs(model: onnx.ModelProto) -> dict[str, int | None]:

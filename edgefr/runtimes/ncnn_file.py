@@ -12,7 +12,7 @@ import json
 import shutil
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefr.errors import WrongModelError
@@ -75,10 +75,12 @@ class NcnnGraph:
     Attributes:
         text: The graph.
         outputs: Name of an output -> length of its vector, None for a number. Their blobs are `out0`, `out1` ...
+        side_by_side: Whether its backbones are faster side by side than one after the other.
     """
 
     text: str
     outputs: dict[str, int | None]
+    side_by_side: bool = False
 
     def layers(self) -> Iterator[NcnnLayer]:
         """The layers, in order; the first two lines of the text are a magic number and the counts."""
@@ -86,7 +88,7 @@ class NcnnGraph:
 
     def with_layers(self, layers: list[NcnnLayer]) -> NcnnGraph:
         """The same graph with other parameters of its layers."""
-        return NcnnGraph("\n".join([*self.text.splitlines()[:2], *map(str, layers)]) + "\n", self.outputs)
+        return replace(self, text="\n".join([*self.text.splitlines()[:2], *map(str, layers)]) + "\n")
 
     def count_heavy_layers(self, precision: str) -> dict[str, int]:
         """Number format -> number of heavy layers, in an engine of a precision."""
@@ -98,7 +100,7 @@ class NcnnGraph:
 
 def write_ncnn_file(path: Path, graph: NcnnGraph, weights: Path) -> None:
     """Write an engine; `weights` is the file of its weights as ncnn reads it."""
-    document = json.dumps({"outputs": graph.outputs, "graph": graph.text}).encode()
+    document = json.dumps({"outputs": graph.outputs, "side_by_side": graph.side_by_side, "graph": graph.text}).encode()
     with path.open("wb") as file, weights.open("rb") as source:
         shutil.copyfileobj(source, file, 1 << 20)
         file.write(document + END.pack(len(document), MAGIC))
@@ -120,7 +122,7 @@ def read_ncnn_file(path: Path) -> NcnnGraph:
             file.seek(size - END.size - length)
             document = json.loads(file.read(length))
         outputs = {str(name): None if n is None else int(n) for name, n in document["outputs"].items()}
-        graph = NcnnGraph(str(document["graph"]), outputs)
+        graph = NcnnGraph(str(document["graph"]), outputs, bool(document["side_by_side"]))
         list(graph.layers())  # every line is a layer
     except (OSError, ValueError, struct.error, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise WrongModelError(f"an ncnn engine in {path}", f"another or a damaged file ({error})", REBUILD) from error

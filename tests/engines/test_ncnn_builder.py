@@ -27,6 +27,8 @@ from edgefr.errors import EdgefrError, MissingExtraError, UnavailableError, Wron
 from edgefr.manifest import read_manifest  # noqa: E402
 from edgefr.models import MINI, shipped_model  # noqa: E402
 from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
+from edgefr.runtimes.ncnn import NcnnNet  # noqa: E402
+from edgefr.runtimes.ncnn_branches import find_branches  # noqa: E402
 from edgefr.runtimes.processor import processor  # noqa: E402
 
 Build = Callable[..., Path]
@@ -50,6 +52,22 @@ def test_transformer_and_bottleneck_give_the_embeddings_of_the_model(build: Buil
     np.testing.assert_allclose(found.norm, wanted.norm, rtol=1e-5)
     assert found.uncertainty is not None
     np.testing.assert_allclose(found.uncertainty, wanted.uncertainty, atol=1e-4)
+
+
+def test_backbones_side_by_side_give_the_same_embeddings(tmp_path: Path) -> None:
+    graph, weights = module.ncnn_from_onnx(read_graph(shipped_model(MINI)), tmp_path)
+    assert len(find_branches(graph)) == 2
+    face = astronaut_faces(1)[0]
+    orders = [replace(graph, side_by_side=order) for order in (False, True)]
+    whole, beside = (NcnnNet(order, weights, "fp32", threads=2).run(face) for order in orders)
+    for name, array in whole.items():
+        np.testing.assert_allclose(beside[name], array, rtol=1e-4, atol=1e-6)
+
+
+def test_a_single_backbone_has_no_branches(model: Path, tmp_path: Path) -> None:
+    graph, weights = module.ncnn_from_onnx(read_graph(model), tmp_path)
+    assert find_branches(graph) == ()
+    NcnnNet(replace(graph, side_by_side=True), weights, "fp32", threads=2).run(astronaut_faces(1)[0])
 
 
 def test_int8_is_calibrated_and_close(build: Build, model: Path, faces: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgefr.engines.precision.fp32_fallback import minimal_fp32_nodes
 from edgefr.engines.precision.ncnn_weights import LayerWeights, int8_layer, split_weights
-from edgefr.runtimes.ncnn import blobs, load_net, run_net
+from edgefr.runtimes.ncnn import NcnnNet
 from edgefr.runtimes.ncnn_file import NcnnGraph
 from edgefr.types import EMBEDDING, Faces, Floats
 
@@ -48,10 +48,10 @@ def calibrate_ncnn(graph: NcnnGraph, weights: Path, faces: Faces) -> CalibratedN
     parts = split_weights(graph, weights)
     inputs = {part.layer.name: part.layer.inputs[0] for part in parts if part.layer.kind in QUANTISED}
     names = sorted(set(inputs.values()))
-    net = load_net(graph, weights, "fp32", keep_blobs=True)
+    net = NcnnNet(graph, weights, "fp32", keep_blobs=True)
     largest = np.zeros(len(names))
     for face in faces:
-        largest = np.maximum(largest, [np.abs(blob).max() for blob in blobs(net, face, names)])
+        largest = np.maximum(largest, [np.abs(blob).max() for blob in net.blobs(face, names)])
     by_blob = dict(zip(names, largest.tolist(), strict=True))
     return CalibratedNcnn(graph, parts, {name: by_blob[blob] for name, blob in inputs.items()})
 
@@ -85,5 +85,5 @@ def int8_ncnn(
 
 def _embeddings(graph: NcnnGraph, weights: Path, precision: str, faces: Faces) -> Floats:
     """(N, 112, 112, 3) -> (N, K)."""
-    net = load_net(graph, weights, precision)
-    return np.concatenate([run_net(net, face, graph.outputs)[EMBEDDING] for face in faces])
+    net = NcnnNet(graph, weights, precision)
+    return np.concatenate([net.run(face)[EMBEDDING] for face in faces])
