@@ -21,7 +21,7 @@ from edgefr.runtimes.base import (
     inference_error,
     select_precision,
 )
-from edgefr.runtimes.engine_file import ANY, REBUILD, Target, check_engine
+from edgefr.runtimes.engine_file import REBUILD, Target, check_engine
 from edgefr.runtimes.ncnn_branches import find_branches
 from edgefr.runtimes.ncnn_file import SUFFIX, NcnnGraph, read_ncnn_file
 from edgefr.runtimes.processor import processor
@@ -30,6 +30,9 @@ from edgefr.types import FACE_SIZE, INPUT_NAME
 RUNTIME = "ncnn"
 INPUT_BLOB = "in0"
 """pnnx's name of the first input."""
+
+ANY_PROCESSOR = "any processor"
+"""The device of all engines. In INT8 it is the same with and without VNNI: ncnn adds in 32 bits on both."""
 
 REDUCED_STORAGE = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage")
 
@@ -191,7 +194,7 @@ class NcnnNet:
 def _target() -> Target:
     """ncnn chooses its kernels at every start, so that only its version counts."""
     require_extra("ncnn", "ncnn")
-    return Target(RUNTIME, RUNTIMES[0].version or "unknown", ANY)
+    return Target(RUNTIME, RUNTIMES[0].version or "unknown", ANY_PROCESSOR)
 
 
 RUNTIMES = (

@@ -79,6 +79,14 @@ def test_int8_is_calibrated_and_close(build: Build, model: Path, faces: np.ndarr
     assert 0.99 < (found * wanted).sum(1).min() < 0.9999999
 
 
+def test_int8_runs_without_vnni(build: Build, model: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(processor(), flags=frozenset(), machine="x86_64")
+    for place in ("edgefr.runtimes.engine_file", "edgefr.runtimes.ncnn", "edgefr.engines.engine_from_onnx"):
+        monkeypatch.setattr(f"{place}.processor", lambda: here)
+    found, wanted = (open_recogniser(path).embed(faces).embedding for path in (build(model, "int8"), model))
+    assert (found * wanted).sum(1).min() > 0.99
+
+
 def test_all_weights_of_a_transformer_are_found(tmp_path: Path) -> None:
     graph, weights = module.ncnn_from_onnx(read_graph(shipped_model(MINI)), tmp_path)
     parts = split_weights(graph, weights)
