@@ -16,7 +16,7 @@ from edgefr.engines.engine_from_onnx import BuildFaces, BuiltEngine, ParityGateE
 from edgefr.errors import EdgefrError, MissingExtraError
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.runtimes import available_runtimes
-from edgefr.runtimes.measured_choice import Candidate, fastest, read_candidates, write_candidates
+from edgefr.runtimes.measured_choice import BATCH, Candidate, read_candidates, write_candidates
 from edgefr.runtimes.processor import processor
 from edgefr.types import FACE_SIZE, Faces
 
@@ -113,12 +113,15 @@ def _measure(
             errors.append(error)
             continue
         engine = str(path.resolve()) if runtime in built else ""
-        opened[Candidate(runtime, version, computed, engine, start_ms, 0.0)] = recogniser
+        opened[Candidate(runtime, version, computed, engine, start_ms, 0.0, 0.0)] = recogniser
     if not any(entry.precision == precision for entry in opened):
         raise next((error for error in errors if isinstance(error, ParityGateError)), _first(errors, precision))
     log(f"Timing {', '.join(f'{entry.runtime} {entry.precision}' for entry in opened)} ...")
-    times = time_in_turns(list(opened.values()))
-    measured = tuple(replace(entry, image_ms=1e3 * time) for entry, time in zip(opened, times, strict=True))
+    singly, together = (time_in_turns(list(opened.values()), batch) for batch in (1, BATCH))
+    measured = tuple(
+        replace(entry, image_ms=1e3 * single, batch_ms=1e3 * many / BATCH)
+        for entry, single, many in zip(opened, singly, together, strict=True)
+    )
     _delete_slower(built, [entry for entry in measured if entry.precision == precision])
     return measured
 
@@ -129,24 +132,24 @@ def _first(errors: list[EdgefrError], precision: str) -> EdgefrError:
     return MissingExtraError(f"a runtime for engines in {precision}", "none", "see `edgefr doctor`")
 
 
-def time_in_turns(recognisers: list[Recogniser]) -> list[float]:
-    """The shortest time of each recogniser for one face, in seconds."""
-    face: Faces = np.random.default_rng(0).integers(0, 256, (1, FACE_SIZE, FACE_SIZE, 3), np.uint8)
+def time_in_turns(recognisers: list[Recogniser], batch: int) -> list[float]:
+    """The shortest time of each recogniser for a batch of so many faces, in seconds."""
+    faces: Faces = np.random.default_rng(0).integers(0, 256, (batch, FACE_SIZE, FACE_SIZE, 3), np.uint8)
     times = [float("inf")] * len(recognisers)
     for _ in range(ROUNDS):
         for number, recogniser in enumerate(recognisers):
-            recogniser.embed(face)
+            recogniser.embed(faces, batch)
             end = perf_counter() + ROUND_SECONDS
             while (start := perf_counter()) < end:
-                recogniser.embed(face)
+                recogniser.embed(faces, batch)
                 times[number] = min(times[number], perf_counter() - start)
     return times
 
 
 def _delete_slower(built: dict[str, BuiltEngine], measured: Sequence[Candidate]) -> None:
     """Delete the engines that were built only to measure them; those of a large model take gigabytes."""
-    winner = fastest(measured)
+    winner = min(measured, key=lambda entry: entry.image_ms)
     for runtime, engine in built.items():
-        if winner is not None and runtime != winner.runtime and not engine.from_cache:
+        if runtime != winner.runtime and not engine.from_cache:
             with suppress(EdgefrError):
                 delete_folder(engine.path.parent)

@@ -20,6 +20,9 @@ from edgefr.runtimes.processor import processor
 FORMAT = 1
 MAX_BYTES = 1 << 16
 
+BATCH = 8
+"""Number of images from which they are taken to be computed in batches."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -32,6 +35,7 @@ class Candidate:
         engine: Absolute path of the engine. Empty if the runtime opens the model itself.
         start_ms: Time to open it.
         image_ms: Shortest time for one image.
+        batch_ms: Shortest time for one of `BATCH` images that are computed together.
     """
 
     runtime: str
@@ -40,10 +44,13 @@ class Candidate:
     engine: str
     start_ms: float
     image_ms: float
+    batch_ms: float
 
     def total_ms(self, images: int | None) -> float:
         """The expected time for so many images, start included. None stands for so many that the start is nothing."""
-        return self.image_ms if images is None else self.start_ms + images * self.image_ms
+        if images is None:
+            return self.batch_ms
+        return self.start_ms + images * (self.image_ms if images < BATCH else self.batch_ms)
 
 
 def read_candidates(model: Path, precision: str) -> tuple[Candidate, ...]:
@@ -63,6 +70,7 @@ def read_candidates(model: Path, precision: str) -> tuple[Candidate, ...]:
                 str(entry["engine"]),
                 float(entry["start_ms"]),
                 float(entry["image_ms"]),
+                float(entry["batch_ms"]),
             )
             for entry in document["precisions"].get(precision, ())
         )

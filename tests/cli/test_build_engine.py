@@ -113,3 +113,11 @@ def test_without_a_runtime_the_fastest_is_measured_and_told(
     again = edgefr(*options)
     assert "existed already" in again.out
     assert all(f"{name} fp32: {time:.2f} ms a face" in again.out for name, time in times.items())
+
+
+def test_an_engine_for_ncnn_is_timed(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("ncnn")
+    assert edgefr("build-engine", model, "--fp32", "--runtime", "ncnn", "--cache", tmp_path / "cache").code == 0
+    options = ("--batch", "1", "--seconds", "0.05", "--cache", tmp_path / "cache", "--json")
+    rows = edgefr("bench", model, *options).json["rows"]
+    assert ("ncnn", "fp32") in {(row["runtime"], row["precision"]) for row in rows}

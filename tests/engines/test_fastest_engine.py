@@ -42,10 +42,11 @@ def speeds(monkeypatch: pytest.MonkeyPatch, **milliseconds: float) -> list[list[
     """Replace the clock: "runtime_precision" -> time for a face. Gives the runtimes of each measurement."""
     measured: list[list[str]] = []
 
-    def timed(recognisers: list[Recogniser]) -> list[float]:
+    def timed(recognisers: list[Recogniser], batch: int) -> list[float]:
         names = [f"{one.description.runtime}_{one.description.precision}" for one in recognisers]
-        measured.append(names)
-        return [milliseconds.get(name, 9.0) / 1e3 for name in names]
+        if batch == 1:
+            measured.append(names)
+        return [batch * milliseconds.get(name, 9.0) / 1e3 for name in names]
 
     monkeypatch.setattr(module, "time_in_turns", timed)
     return measured
@@ -108,10 +109,16 @@ def test_bf16_counts_for_auto_where_the_processor_has_it(
 
 
 def test_a_start_counts_as_much_as_the_images() -> None:
-    quick = Candidate("onnxruntime", "1", "fp32", "", start_ms=10, image_ms=5)
-    slow = Candidate("openvino", "1", "fp32", "", start_ms=100, image_ms=2)
+    quick = Candidate("onnxruntime", "1", "fp32", "", start_ms=10, image_ms=5, batch_ms=5)
+    slow = Candidate("openvino", "1", "fp32", "", start_ms=100, image_ms=2, batch_ms=2)
     assert [fastest((quick, slow), images) for images in (1, 29, 31, None)] == [quick, quick, slow, slow]
     assert fastest(()) is None
+
+
+def test_many_images_are_computed_in_batches() -> None:
+    singly = Candidate("ncnn", "1", "fp32", "engine", start_ms=10, image_ms=5, batch_ms=5)
+    together = Candidate("openvino", "1", "fp32", "", start_ms=10, image_ms=7, batch_ms=3)
+    assert [fastest((singly, together), images) for images in (1, 7, 8, None)] == [singly, singly, together, together]
 
 
 def test_a_candidate_that_decides_differently_is_left_out(
@@ -136,14 +143,14 @@ def test_a_candidate_that_decides_differently_is_left_out(
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"measured": 1}', "[" * 5000, "\udcff"])
 def test_a_damaged_record_is_no_record(content: str, own_model: Path, cache: Path) -> None:
-    write_candidates(own_model, "fp32", [Candidate("ncnn", "1", "fp32", "", 1, 1)])
+    write_candidates(own_model, "fp32", [Candidate("ncnn", "1", "fp32", "", 1, 1, 1)])
     (record,) = (cache / "choices").iterdir()
     record.write_text(content, encoding="utf-8", errors="surrogateescape")
     assert read_candidates(own_model, "fp32") == ()
 
 
 def test_an_updated_library_does_not_count(own_model: Path) -> None:
-    old = Candidate("openvino", "0.1", "fp32", "", 1, 1)
+    old = Candidate("openvino", "0.1", "fp32", "", 1, 1, 1)
     write_candidates(own_model, "fp32", [old, replace(old, runtime="nothing")])
     write_candidates(own_model, "bf16", [replace(old, precision="bf16")])
     assert open_backend(own_model, images=1).describe().runtime == "onnxruntime"
@@ -151,7 +158,7 @@ def test_an_updated_library_does_not_count(own_model: Path) -> None:
 
 def test_without_a_cache_nothing_is_kept(own_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.runtimes.measured_choice.user_folder", lambda kind: None)
-    write_candidates(own_model, "fp32", [Candidate("ncnn", "1", "fp32", "", 1, 1)])
+    write_candidates(own_model, "fp32", [Candidate("ncnn", "1", "fp32", "", 1, 1, 1)])
     assert read_candidates(own_model, "fp32") == ()
 
 
@@ -166,6 +173,6 @@ def test_no_runtime_for_a_precision_is_an_error(
 def test_every_recogniser_gets_a_time(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROUND_SECONDS", 0.01)
     first, second = (Recogniser(open_backend(model, name), "the model") for name in ("onnxruntime", "openvino"))
-    times = time_in_turns([first, second])
+    times = time_in_turns([first, second], 2)
     assert len(times) == 2
     assert all(0 < time < 10 for time in times)
