@@ -119,18 +119,23 @@ def _faster_order(graph: NcnnGraph, weights: Path, precision: str) -> NcnnGraph:
     """Note whether the backbones are faster side by side, each on its share of the cores, on this machine."""
     if not find_branches(graph) or processor().cores < 2:
         return graph
-    picture = np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8)
     orders = [replace(graph, side_by_side=side_by_side) for side_by_side in (False, True)]
-    times = [float("inf")] * len(orders)
-    for _ in range(ROUNDS):  # one net at a time: two of a large model need gigabytes
-        for number, order in enumerate(orders):
-            net = NcnnNet(order, weights, precision)
-            net.run(picture)
-            for _ in range(CALLS):
-                start = perf_counter()
-                net.run(picture)
-                times[number] = min(times[number], perf_counter() - start)
+    times = [min(pair) for pair in zip(*(_times(orders, weights, precision) for _ in range(ROUNDS)), strict=True)]
     return orders[times.index(min(times))]
+
+
+def _times(orders: list[NcnnGraph], weights: Path, precision: str) -> list[float]:
+    return [_shortest_time(NcnnNet(order, weights, precision)) for order in orders]
+
+
+def _shortest_time(net: NcnnNet) -> float:
+    """Seconds for a picture. The net is freed with this call: two of a large model would need gigabytes."""
+    picture, times = np.zeros((FACE_SIZE, FACE_SIZE, 3), np.uint8), []
+    for _ in range(1 + CALLS):
+        start = perf_counter()
+        net.run(picture)
+        times.append(perf_counter() - start)
+    return min(times[1:])
 
 
 def _outputs(model: onnx.ModelProto) -> dict[str, int | None]:
