@@ -144,7 +144,9 @@ def test_an_operator_that_ncnn_lacks_is_named(build: Build, model: Path, tmp_pat
     graph.graph.node.append(helper.make_node("ThresholdedRelu", ["length_of_each"], ["norm"], alpha=0.0))
     path = tmp_path / "other.onnx"
     onnx.save(graph, path)
-    with pytest.raises(WrongModelError, match=r"expected operators that ncnn has, found .* Use another --runtime"):
+    with pytest.raises(
+        WrongModelError, match=r"expected a graph of operators that ncnn has, found .* Use another --runtime"
+    ):
         build(path)
 
 
