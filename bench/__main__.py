@@ -65,6 +65,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "cold_start": lambda: _with_digest(shipped_model(MINI), lambda: _run("cold_start", data(), shipped_model(MINI))),
     "latency": lambda: _with_digest(MODEL, lambda: _rows(MODEL, "--batch", "1,8,32")),
     "r100": lambda: _rows("--arch", "r100", "--batch", "1,8", "--seconds", 20),
+    "processor_runtimes": lambda: _run("processor_runtimes"),
     "parity": lambda: _with_digest(MODEL, lambda: _run("parity", data(), CHECKPOINT, MODEL)),
     "photographs": lambda: _with_digest(
         MODEL, lambda: _run("photographs", data(), {"fused": MODEL, "arcface": BASELINE})

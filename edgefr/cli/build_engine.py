@@ -25,7 +25,10 @@ def build_engine(
     fp16: Annotated[bool, typer.Option("--fp16", help="FP16 with FP32 where necessary, for GPUs.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="INT8, calibrated on --faces.")] = False,
     runtime: Annotated[
-        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or tensorrt-rtx. auto uses that of the profile.")
+        str,
+        typer.Option(
+            help="auto, onnxruntime, openvino, ncnn, tensorrt or tensorrt-rtx. auto uses that of the profile."
+        ),
     ] = "auto",
     device_profile: Annotated[
         str | None, typer.Option(help="Name of a profile in engines/, such as orin-nano, or a .toml file.")
@@ -53,15 +56,26 @@ def build_engine(
     require_extra("onnx", "train")
     from edgefr.engines.device_profile import read_profile
     from edgefr.engines.engine_from_onnx import engine_from_onnx
+    from edgefr.engines.fastest_engine import fastest_engine
+    from edgefr.runtimes.measured_choice import Candidate
 
     profile = read_profile(device_profile, runtime)
     precision = chosen[0] if chosen else profile.default_precision
     build_faces = _read_faces(faces, pairs, limit, calibrate=precision in ("fp16", "int8"))
-    built = engine_from_onnx(chosen_model(model), precision, profile.runtime, profile, build_faces, cache, remark)
+    source, measured = chosen_model(model), tuple[Candidate, ...]()
+    if runtime == "auto" and device_profile is None and not profile.runtime.startswith("tensorrt"):
+        built, measured = fastest_engine(source, precision, profile, build_faces, cache, remark)
+    else:
+        built = engine_from_onnx(source, precision, profile.runtime, profile, build_faces, cache, remark)
     if json:
-        print_json({"engine": str(built.path), "found": built.from_cache, **built.manifest.engine})
+        times = {entry.runtime: entry.image_ms for entry in measured}
+        print_json(
+            {"engine": str(built.path), "found": built.from_cache, **built.manifest.engine, "measured_ms": times}
+        )
     else:
         print(_text(built))
+        for entry in measured:
+            print(f"{entry.runtime} {entry.precision}: {entry.image_ms:.2f} ms a face")
 
 
 def _read_faces(faces: Path | None, pairs: Path | None, limit: int | None, calibrate: bool) -> BuildFaces:

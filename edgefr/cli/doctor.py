@@ -12,8 +12,9 @@ from edgefr.cli.output import print_json, table
 from edgefr.errors import EdgefrError, install_command
 
 EXTRAS = {
-    "train": ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "skimage"),
+    "train": ("torch", "onnx", "onnxscript", "onnxsim", "pnnx", "safetensors", "skimage"),
     "cpu": ("openvino",),
+    "ncnn": ("ncnn",),
     "demo": ("skimage", "matplotlib"),
     "camera": ("trackers", "paho"),
     "web": ("trackers", "fastapi", "uvicorn", "multipart"),

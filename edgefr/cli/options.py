@@ -45,7 +45,7 @@ PhotographsDetectorOption = Annotated[
 RuntimeOption = Annotated[
     str,
     typer.Option(
-        help="Runtime: auto, onnxruntime, onnxruntime-cuda, openvino, torch, fake, or a Triton server as "
+        help="Runtime: auto, onnxruntime, onnxruntime-cuda, openvino, ncnn, torch, fake, or a Triton server as "
         "triton://HOST:8001/NAME. auto picks the one that finishes first."
     ),
 ]

@@ -11,6 +11,7 @@ from edgefr.errors import EdgefrError
 from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.engine_file import Target
 from edgefr.runtimes.runtime_registry import engine_suffixes, local_target
+from edgefr.types import Faces
 
 MIN_LAYER_SHARE = 0.5
 """Smallest share of the heavy layers that must run in the precision of an engine."""
@@ -34,8 +35,24 @@ def max_opset(runtime: str) -> int | None:
     return tensorrt_builder.max_opset(runtime)
 
 
-def compile_engine(model: Path, runtime: str, precision: str, profile: Profile, timing_folder: Path) -> CompiledEngine:
-    """Compile an .onnx file that is already converted to the precision. The engine is written next to it.
+def converts_itself(runtime: str) -> bool:
+    """Whether a runtime converts an FP32 file to a precision while it compiles it."""
+    return runtime == "ncnn"
+
+
+def compile_engine(
+    model: Path, runtime: str, precision: str, profile: Profile, timing_folder: Path, faces: Faces, min_cosine: float
+) -> CompiledEngine:
+    """Compile an .onnx file. The engine is written next to it.
+
+    Args:
+        model: The file, already converted to the precision unless the runtime converts itself.
+        runtime: Name of the runtime.
+        precision: Precision of the engine.
+        profile: The device profile.
+        timing_folder: Folder of TensorRT's timing caches.
+        faces: (N, 112, 112, 3) faces to calibrate on, for a runtime that converts itself.
+        min_cosine: The lowest cosine to FP32 on these faces, likewise.
 
     Raises:
         EdgefrError: The runtime cannot compile it, or the result is not in `precision`.
@@ -50,6 +67,10 @@ def compile_engine(model: Path, runtime: str, precision: str, profile: Profile, 
         backend = OpenVinoBackend(model, precision)
         path.write_bytes(backend.export())
         compiled = CompiledEngine(path, backend.layers())
+    elif runtime == "ncnn":
+        from edgefr.engines.ncnn_builder import build_ncnn_engine
+
+        compiled = build_ncnn_engine(model, precision, path, faces, min_cosine)
     else:
         from edgefr.engines.tensorrt_builder import build_tensorrt_engine
 

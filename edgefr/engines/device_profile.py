@@ -14,7 +14,7 @@ from edgefr.runtimes.cuda_probe import find_gpu
 from edgefr.runtimes.processor import processor
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-RuntimeName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+RuntimeName = Literal["onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt-rtx"]
 
 MAX_BATCH = 1024
 

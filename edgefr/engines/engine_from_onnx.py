@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from edgefr.engines.compilation import check_layers, compile_engine, engine_target, max_opset
+from edgefr.engines.compilation import check_layers, compile_engine, converts_itself, engine_target, max_opset
 from edgefr.engines.compiled_engine import CompiledEngine
 from edgefr.engines.device_profile import Batch, Profile
 from edgefr.engines.engine_cache import delete_folder, engine_folder, publish_folder
 from edgefr.engines.parity_gate import BOUNDS, Bound, ParityReport, check_bounds, compare_models
-from edgefr.engines.precision.conversion import Conversion, convert_precision
+from edgefr.engines.precision.conversion import Conversion, convert_precision, searched_cosine
 from edgefr.engines.precision.onnx_graph import read_graph
 from edgefr.engines.precision.opset import downgrade_opset
 from edgefr.errors import EdgefrError, WrongModelError, require_extra
@@ -112,13 +112,15 @@ def engine_from_onnx(
         ParityGateError: The engine decides differently from the model in FP32. Nothing is written.
         EdgefrError: Model, runtime or profile cannot be used, or the engine is not in `precision`. Nothing is written.
     """
+    itself = converts_itself(runtime)
+    before = "fp32" if itself else precision
     graph = read_graph(model)
     if (source_precision := graph_precision(model).name) != "fp32":
         raise WrongModelError(
             "an FP32 model to build from", f"{model} in {source_precision}", "give the file that `edgefr export` wrote"
         )
-    inherited, bound = _inherited_manifest(model, precision), BOUNDS[precision]
-    reduced = precision == "int8" and not runtime.startswith("tensorrt") and processor().saturates_int8
+    inherited, bound = _inherited_manifest(model, before), BOUNDS[precision]
+    reduced = precision == "int8" and not (itself or runtime.startswith("tensorrt")) and processor().saturates_int8
     settings = _settings(profile, inherited, bound, faces) + (REDUCED if reduced else "")
     key = EngineKey(model_digest(model), precision, engine_target(runtime, precision, profile), settings)
     folder = engine_folder(root, model.stem, key)
@@ -129,15 +131,17 @@ def engine_from_onnx(
         graph = downgrade_opset(graph, opset)
     with publish_folder(folder) as temporary:
         log(f"Converting {model.name} to {precision} ...")
-        conversion = convert_precision(graph, precision, faces.calibration, bound.cosine_min, runtime, reduced)
+        conversion = convert_precision(graph, before, faces.calibration, bound.cosine_min, runtime, reduced)
         file = temporary / "model.onnx"
         require_extra("onnx", "train").save(conversion.model, file)
         write_model_manifest(file, inherited)  # before compiling: the engine's digest is of the file with its metadata
         log(f"Compiling with {runtime} ...")
-        compiled = compile_engine(file, runtime, precision, profile, root)
+        compiled = compile_engine(
+            file, runtime, precision, profile, root, faces.calibration, searched_cosine(bound.cosine_min)
+        )
         if compiled.layers is None:
             log(f"{runtime} does not report the number formats of the layers. The manifest notes this.")
-        if precision in ("fp16", "int8"):
+        if before in ("fp16", "int8"):
             counts = graph_precision(file)
             check_layers({"fp32": counts.fp32, "fp16": counts.fp16, "int8": counts.int8}, precision)
             _check_size(file, model, precision)
@@ -205,8 +209,8 @@ def _engine_manifest(
     measured: dict[str, Any] = {
         "layers": None if compiled.layers is None else dict(compiled.layers),
         "size_ratio": record.bytes / model_size(model),
-        "kept_fp32": list(conversion.fp32_nodes),
-        "calibrated_on": conversion.faces,
+        "kept_fp32": [*conversion.fp32_nodes, *compiled.fp32_nodes],
+        "calibrated_on": conversion.faces or compiled.faces,
         "batch": asdict(batch),
     }
     return replace(inherited, kind="engine", engine=record.to_dict() | measured)

@@ -87,8 +87,9 @@ class Runtime:
         modules: Modules of the library, one of which must be present. Empty for a runtime that is part of edgefr.
         packages: Distributions that may contain the module. The version is that of the first one that is installed.
         exact_package: Whether the module counts only if one of `packages` brought it.
-        formats: The precisions it offers, the default first, without bf16.
+        formats: The precisions it offers on every processor, the default first.
         bf16: Whether it offers bf16, as its default, on processors that have it.
+        fp16: Whether it offers FP16 on processors that have it.
         takes_file: Whether it opens a file. Otherwise the model is `runtime_registry.FAKE`.
         own_suffix: Suffix of files that only this runtime opens.
         url: Form of the URL that is given instead of the name, for runtimes on a server.
@@ -104,6 +105,7 @@ class Runtime:
     exact_package: bool = False
     formats: tuple[str, ...] = ("fp32",)
     bf16: bool = False
+    fp16: bool = False
     takes_file: bool = True
     own_suffix: str = ""
     url: str = ""
@@ -131,7 +133,9 @@ class Runtime:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions that it offers on this processor, the default first."""
-        return ("bf16", *self.formats) if self.bf16 and processor().bf16 else self.formats
+        first = ("bf16",) if self.bf16 and processor().bf16 else ()
+        last = ("fp16",) if self.fp16 and processor().fp16 else ()
+        return (*first, *self.formats, *last)
 
     def has_name(self, name: str) -> bool:
         """Whether the user means this runtime by `name`, which may be a URL."""

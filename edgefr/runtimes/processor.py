@@ -42,6 +42,11 @@ class Processor:
         return not BF16_FLAGS.isdisjoint(self.flags)
 
     @property
+    def fp16(self) -> bool:
+        """Whether it computes in FP16 natively (64-bit ARM from version 8.2 on)."""
+        return "asimdhp" in self.flags
+
+    @property
     def saturates_int8(self) -> bool:
         """Whether sums of two products of 8-bit numbers are cut off at 16 bits, as `pmaddubsw` on x86 does.
 

@@ -6,18 +6,21 @@ A new runtime is one module that describes itself in `RUNTIMES`, a tuple of `bas
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from edgefr.errors import InvalidArgumentError
+from edgefr.errors import EdgefrError, InvalidArgumentError
 from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.base import Backend, Runtime, wrong_suffix
 from edgefr.runtimes.engine_file import Target
+from edgefr.runtimes.measured_choice import Candidate, fastest, read_candidates
 from edgefr.runtimes.processor import processor
 
 MODULES = (
     "edgefr.runtimes.onnxruntime",
     "edgefr.runtimes.openvino",
+    "edgefr.runtimes.ncnn",
     "edgefr.runtimes.torch",
     "edgefr.runtimes.tensorrt.engine_runtime",
     "edgefr.runtimes.triton.client",
@@ -56,11 +59,11 @@ def open_backend(
     Args:
         path: An .onnx file, an engine, a fused checkpoint (.safetensors), or `FAKE`.
         runtime: Name of a runtime, or "triton://HOST[:PORT][/NAME]" for a server that runs this model. "auto" goes by
-            the suffix, and for an .onnx file by `images`.
+            the suffix, and for an .onnx file by what was measured (`measured_choice`), or else by `images`.
         precision: "fp32", "bf16", "fp16", "int8" or "auto", which is bf16 where runtime and processor have it, and
             otherwise the precision of the file.
         images: Number of images to expect. None means many.
-        threads: Number of processor threads that ONNX Runtime and OpenVINO may use. None means all cores.
+        threads: Number of processor threads that ONNX Runtime, OpenVINO and ncnn may use. None means all cores.
         spinning: Whether threads may keep a core busy while they wait, which makes single images faster. They do not
             for few images, nor if other work shares the cores.
 
@@ -69,7 +72,12 @@ def open_backend(
         MissingExtraError: The runtime is not installed.
         EdgefrError: The file is not a model for the runtime.
     """
-    name = _choose_runtime(path, precision, images) if runtime == "auto" else runtime
+    name = runtime
+    if runtime == "auto" and (measured := _measured_choice(path, precision, images)) is not None:
+        with suppress(EdgefrError):  # its engine is gone or does not fit any more
+            return _open_measured(measured, path, threads)
+    if runtime == "auto":
+        name = _choose_runtime(path, precision, images)
     chosen = _find_runtime(name)
     if chosen is None:
         names = ", ".join(entry.url or entry.name for entry in _runtimes())
@@ -126,6 +134,29 @@ def _find_runtime(name: str) -> Runtime | None:
 def _is_installed(name: str) -> bool:
     entry = _find_runtime(name)
     return entry is not None and entry.is_installed
+
+
+def _measured_choice(path: Path, precision: str, images: int | None) -> Candidate | None:
+    """The candidate of an .onnx file that finishes first, by what was measured on this machine."""
+    if path.suffix.lower() != ".onnx":
+        return None
+    automatic = ("fp32", "bf16") if processor().bf16 and _is_installed("openvino") else ("fp32",)
+    by_precision = [read_candidates(path, name) for name in (automatic if precision == "auto" else (precision,))]
+    known = [entry for entries in by_precision for entry in entries] if all(by_precision) else []
+    while (found := fastest(known, images)) is not None:
+        runtime = _find_runtime(found.runtime)
+        there = not found.engine or Path(found.engine).is_file()  # slower engines are deleted after the measurement
+        if there and runtime is not None and runtime.version == found.version:
+            return found
+        known.remove(found)
+    return None
+
+
+def _open_measured(measured: Candidate, path: Path, threads: int | None) -> Backend:
+    runtime = _find_runtime(measured.runtime)
+    assert runtime is not None  # _measured_choice has found it
+    file = Path(measured.engine) if measured.engine else path
+    return runtime.open(file, measured.runtime, measured.precision, threads)
 
 
 def _choose_runtime(path: Path, precision: str, images: int | None) -> str:

@@ -94,3 +94,30 @@ def test_the_error_for_a_missing_runtime_says_how_to_get_it(edgefr, model: Path,
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     told = edgefr("build-engine", model, "--fp16", "--device-profile", "orin-nano", "--cache", tmp_path / "cache")
     assert "JetPack" in told.sentence
+
+
+def test_without_a_runtime_the_fastest_is_measured_and_told(
+    edgefr,
+    model: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("edgefr.runtimes.measured_choice.user_folder", lambda kind: tmp_path / "user cache")
+    monkeypatch.setattr("edgefr.engines.fastest_engine.ROUND_SECONDS", 0.01)
+    options = ("build-engine", model, "--fp32", "--cache", tmp_path / "cache")
+    told = edgefr(*options, "--json").json
+    times = told["measured_ms"]
+    assert {"onnxruntime", "openvino"} <= set(times)
+    assert told["key"]["place"]["runtime"] == min(times, key=times.get)
+    again = edgefr(*options)
+    assert "existed already" in again.out
+    assert all(f"{name} fp32: {time:.2f} ms a face" in again.out for name, time in times.items())
+
+
+def test_an_engine_for_ncnn_is_timed(edgefr, model: Path, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("ncnn")
+    assert edgefr("build-engine", model, "--fp32", "--runtime", "ncnn", "--cache", tmp_path / "cache").code == 0
+    options = ("--batch", "1", "--seconds", "0.05", "--cache", tmp_path / "cache", "--json")
+    rows = edgefr("bench", model, *options).json["rows"]
+    assert ("ncnn", "fp32") in {(row["runtime"], row["precision"]) for row in rows}

@@ -214,6 +214,7 @@ def test_doctor_lists_what_is_installed_and_how_to_install_the_rest(edgefr) -> N
     assert {extra["name"] for extra in told["extras"]} == {
         "train",
         "cpu",
+        "ncnn",
         "demo",
         "camera",
         "web",

@@ -60,6 +60,8 @@ def offered(runtime: str, precision: str) -> bool:
         ("openvino", "fp32"),
         ("openvino", "bf16"),
         ("openvino", "int8"),
+        ("ncnn", "fp32"),
+        ("ncnn", "int8"),
     ],
 )
 def test_an_engine_has_its_precision_and_the_outputs_of_its_model(
@@ -84,7 +86,7 @@ def test_an_engine_has_its_precision_and_the_outputs_of_its_model(
     beside = built.path.with_name("model.onnx")
     inside = model_manifest(beside)
     assert inside is not None
-    assert inside.kind == f"onnx {precision}"
+    assert inside.kind == f"onnx {'fp32' if runtime == 'ncnn' else precision}"
 
 
 def test_a_second_build_returns_the_first_engine(build: Build, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.tritonserver import Tritonserver
+from edgefr.engines.device_profile import read_profile
+from edgefr.engines.engine_from_onnx import BuildFaces, engine_from_onnx
 from tests.runtimes.triton.servers import make_repository
 
 DIM = 16
@@ -114,6 +116,19 @@ def faces() -> npt.NDArray[np.uint8]:
     """Seven pictures of coarse random patches, (7, 112, 112, 3)."""
     patches = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), np.uint8)
     return patches.repeat(14, 1).repeat(14, 2)
+
+
+@pytest.fixture(scope="session")
+def ncnn_engines(
+    model: Path, faces: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """`ncnn_engines(precision)` gives an engine of the model for ncnn."""
+    root, sample = tmp_path_factory.mktemp("engines"), BuildFaces(faces, None, faces)
+
+    def build(precision: str) -> Path:
+        return engine_from_onnx(model, precision, "ncnn", read_profile(None, "ncnn"), sample, root).path
+
+    return build
 
 
 @pytest.fixture(scope="session")

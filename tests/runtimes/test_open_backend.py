@@ -239,6 +239,7 @@ def test_every_runtime_has_precisions_and_an_install_command() -> None:
         "onnxruntime",
         "onnxruntime-cuda",
         "openvino",
+        "ncnn",
         "torch",
         "tensorrt",
         "tensorrt-rtx",

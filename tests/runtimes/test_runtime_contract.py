@@ -16,7 +16,7 @@ from edgefr.types import Faces
 
 OFFERED = {runtime.name: runtime for runtime in available_runtimes()}
 
-TOLERANCE = {"fp32": 1e-5, "bf16": 0.03}
+TOLERANCE = {"fp32": 1e-5, "bf16": 0.03, "int8": 1e-5}
 
 
 @pytest.fixture(
@@ -26,6 +26,8 @@ TOLERANCE = {"fp32": 1e-5, "bf16": 0.03}
         ("onnxruntime", "fp32"),
         ("openvino", "fp32"),
         ("openvino", "bf16"),
+        ("ncnn", "fp32"),
+        ("ncnn", "int8"),
         ("torch", "fp32"),
         ("triton", "fp32"),
     ],
@@ -37,8 +39,9 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         pytest.skip(f"{runtime} is not installed")
     if precision not in OFFERED[runtime].precisions:
         pytest.skip(f"this processor has no native {precision}")
-    fixture = {"fake": None, "torch": "checkpoint"}.get(runtime, "model")
-    path: Path = Path("fake") if fixture is None else request.getfixturevalue(fixture)
+    fixture = {"fake": None, "torch": "checkpoint", "ncnn": "ncnn_engines"}.get(runtime, "model")
+    value = Path("fake") if fixture is None else request.getfixturevalue(fixture)
+    path: Path = value(precision) if runtime == "ncnn" else value
     where = request.getfixturevalue("triton").url if runtime == "triton" else runtime
     found = open_backend(path, where, precision)
     assert (found.describe().runtime, found.describe().precision) == (runtime, precision)

@@ -60,7 +60,7 @@ def test_an_added_runtime_can_have_engines() -> None:
 @pytest.mark.parametrize("runtime", ["torch", "triton", "fake", "nothing"])
 def test_runtimes_without_engines_have_no_target(runtime: str) -> None:
     with pytest.raises(
-        InvalidArgumentError, match=f"onnxruntime, openvino, tensorrt, tensorrt-rtx to build for.*{runtime}"
+        InvalidArgumentError, match=f"onnxruntime, openvino, ncnn, tensorrt, tensorrt-rtx to build for.*{runtime}"
     ):
         local_target(runtime)
 

@@ -68,11 +68,16 @@ def convert_precision(
         return Conversion(model, (), 0)
     if len(faces) == 0:
         raise InvalidArgumentError(f"faces to convert to {precision} with", "none", "give some with --faces")
-    min_cosine = 1 - MARGIN * (1 - cosine_min)
+    min_cosine = searched_cosine(cosine_min)
     if precision == "fp16":
         return _convert_to_fp16(model, faces, min_cosine)
     graph = calibrate_graph(model, faces, runtime.startswith("tensorrt"), reduce_range)
     return _convert_to_int8(model, graph, faces, min_cosine)
+
+
+def searched_cosine(cosine_min: float) -> float:
+    """The lowest cosine on the few faces of a search, for a bound."""
+    return 1 - MARGIN * (1 - cosine_min)
 
 
 def _convert_to_fp16(model: onnx.ModelProto, faces: Faces, min_cosine: float) -> Conversion:
