@@ -140,9 +140,11 @@ def _measured_choice(path: Path, precision: str, images: int | None) -> Candidat
     """The candidate of an .onnx file that finishes first, by what was measured on this machine."""
     if path.suffix.lower() != ".onnx":
         return None
-    automatic = ("fp32", "bf16") if processor().bf16 and _is_installed("openvino") else ("fp32",)
-    by_precision = [read_candidates(path, name) for name in (automatic if precision == "auto" else (precision,))]
-    known = [entry for entries in by_precision for entry in entries] if all(by_precision) else []
+    known = list(read_candidates(path, "fp32" if precision == "auto" else precision))
+    # Libraries are looked for only if there is something to choose: this is done at every start.
+    if known and precision == "auto" and processor().bf16 and _is_installed("openvino"):
+        in_bf16 = read_candidates(path, "bf16")
+        known = [*known, *in_bf16] if in_bf16 else []
     while (found := fastest(known, images)) is not None:
         runtime = _find_runtime(found.runtime)
         there = not found.engine or Path(found.engine).is_file()  # slower engines are deleted after the measurement
