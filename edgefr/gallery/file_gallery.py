@@ -19,6 +19,7 @@ from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry, fuse_template
 from edgefr.gallery.search.memory_index import MemoryIndex
+from edgefr.gallery.stores.row_codec import Header
 from edgefr.gallery.stores.sqlite import SqliteStore, is_gallery
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.types import Floats
@@ -167,7 +168,7 @@ class FileGallery(Gallery):
     def rotate(self, secret: Secret) -> None:
         with self._lock:
             self._store.rotate(secret)
-            self._turn = self._store.header().turn
+            self._note(self._store.header())
             self._pin.replace(self._store.state())
             self._erase()
 
@@ -218,7 +219,7 @@ class FileGallery(Gallery):
             self.purge()
             with self._store.reading():
                 if self._store.data_version() != self._version:
-                    self._load()
+                    self._refresh()
                 yield
 
     @contextmanager
@@ -228,7 +229,7 @@ class FileGallery(Gallery):
         with self._lock:
             with self._store.change() as change:
                 if change.header.turn != self._turn:
-                    self._load()
+                    self._refresh()
                 self._index.hide_expired()
                 clock = change.observe_clock(time.time())
                 expired = [self._store.person(n) for n in self._index.expired_until(clock.destroyed_until)]
@@ -239,14 +240,25 @@ class FileGallery(Gallery):
                 if before := kept_since(self.log_days, clock):
                     change.delete_events(before)
                 yield change
-            self._turn, self._binding, self._clock = change.header.turn, change.header.binding, change.header.clock
+            self._note(change.header)
             if change.removed or change.written.keys() & self._index.name_of.keys():  # additions are pinned when closed
                 self._pin.advance(self._store.state())
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
 
+    def _refresh(self) -> None:
+        """Read what another process has changed. Often it has only logged a match, and no person has to be read."""
+        known = self._people
+        self._version = self._store.data_version()
+        self._note(self._store.header())
+        if self._people != known:
+            self._load()
+
     def _load(self) -> None:
         self._version = self._store.data_version()
-        header = self._store.header()
-        self._turn, self._binding, self._clock = header.turn, header.binding, header.clock
+        self._note(self._store.header())
         self._index: MemoryIndex = MemoryIndex(self._store)
+
+    def _note(self, header: Header) -> None:
+        self._turn, self._binding, self._clock = header.turn, header.binding, header.clock
+        self._people = header.people, header.rows

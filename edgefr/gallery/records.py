@@ -157,7 +157,7 @@ class Person:
         Raises:
             InvalidRecordError: A value has another type or is out of range.
         """
-        if not isinstance(self.name, str) or not is_name(self.name) or check_name(self.name) != self.name:
+        if not isinstance(self.name, str) or not is_name(self.name) or _normalise(self.name) != self.name:
             raise InvalidRecordError.of(f"a name of 1 to {LONGEST_NAME} printable characters", self.name)
         check_unit(self.template, f"the template of {self.name}", dim)
         if len(self.images) > MAX_IMAGES:
@@ -167,6 +167,8 @@ class Person:
             raise InvalidRecordError.of(f"each image of {self.name} once", "one of them twice")
         expires = None if self.expires is None else check_time(self.expires, f"the expiry date of {self.name}")
         enrolled = check_time(self.enrolled, f"the date of the enrolment of {self.name}")
+        if (type(self.enrolled), type(self.expires)) == (float, type(expires)):
+            return self  # a copy takes longer than all checks, and galleries have many people
         return replace(self, enrolled=enrolled, expires=expires)
 
 
@@ -221,6 +223,8 @@ def checked_entry(person: Person, samples: Sequence[FaceSample], dim: int) -> En
     person, samples = person.checked(dim), [entry.checked(dim) for entry in samples]
     if not 1 <= len(samples) <= MAX_IMAGES:
         raise InvalidRecordError.of(f"1 to {MAX_IMAGES:,} images of {person.name}", f"{len(samples):,}")
+    if len(samples) == 1 and np.array_equal(samples[0].embedding, person.template):
+        return person, samples  # the usual case needs no fusion
     try:
         similarity = float(fuse_template(samples) @ person.template)
     except InvalidArgumentError as error:

@@ -15,6 +15,7 @@ from edgefr.gallery.factory import open_gallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.rebuild import rebuild
+from edgefr.gallery.records import Event
 from edgefr.gallery.search import memory_index
 from edgefr.gallery.search.int8_index import Block
 from edgefr.gallery.transfer import Export, export_gallery, import_people
@@ -317,3 +318,23 @@ def test_an_export_fails_if_the_gallery_is_rebuilt_meanwhile(gallery: FileGaller
     with pytest.raises(EdgefrError, match=r"was rebuilt during the export\. Run `edgefr gallery export` again"):
         export_gallery(gallery, path, SECRET, rebuilt)
     assert not path.exists()
+
+
+def test_another_process_that_only_logs_makes_nobody_read_the_people_again(
+    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.enrol("Ada", [sample(1)])
+    loads, load = [], FileGallery._load
+    with open_gallery(gallery.path, NoSecret()) as other:
+        monkeypatch.setattr(FileGallery, "_load", lambda one: loads.append(one) or load(one))
+        other.log([Event.now("matched", "Ada")])
+        assert [hit.name for hit in gallery.search(unit(1), 1)] == ["Ada"]
+        gallery.log([Event.now("matched", "Ada")])
+        assert loads == []
+        other.enrol("Grace", [sample(2)])
+        assert gallery.names() == ["Ada", "Grace"]
+        other.remove("Ada")
+        gallery.log([Event.now("matched", "Grace")])
+        assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
+    assert len(loads) >= 2
+    assert [event.what for event in gallery.events()].count("matched") == 3

@@ -8,7 +8,7 @@ without a copy of that key.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import DamagedError, Keys, SealContext, decrypt, encrypt
@@ -53,14 +53,6 @@ class Header:
     link_before: str = ""
     checked_event: int = 0
     checked_link: str = ""
-
-    def with_row(self, digest: int) -> Header:
-        """The header after a person was added."""
-        return replace(self, people=self.people + 1, rows=(self.rows + digest) % MODULUS)
-
-    def without_row(self, digest: int) -> Header:
-        """The header after a person was deleted."""
-        return replace(self, people=self.people - 1, rows=(self.rows - digest) % MODULUS)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.row_codec import Header, RowCodec
+from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
 from edgefr.gallery.stores.sqlite_schema import CONTRACT
 
 CHECK_EVERY = 1000
@@ -29,19 +29,21 @@ class SqliteTransaction:
         self.removed: list[int] = []
         self._database = database
         self._rows = rows
+        self._people, self._sum, self._next_row = header.people, header.rows, header.next_row
+        """These change with every row, and `finish` writes them into the header: copying it each time takes longer."""
 
     def add(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Enrol a new person under a new id with these images."""
-        self._write(replace(person, id=self._next_id(), images=()), new_key(), samples)
+        self._write(self._next_id(), person, (), new_key(), samples)
 
     def update(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Replace the record of a person and add images to it."""
-        self._write(person, self._delete_row(person.id), samples)
+        self._write(person.id, person, person.images, self._delete_row(person.id), samples)
 
     def replace_samples(self, person: Person, samples: Sequence[FaceSample]) -> None:
         """Replace the record and all images of a person."""
         self._delete_images(person)
-        self._write(replace(person, images=()), self._delete_row(person.id), samples)
+        self._write(person.id, person, (), self._delete_row(person.id), samples)
 
     def remove(self, person: Person) -> None:
         """Delete the data key, the record and all images of a person."""
@@ -127,36 +129,46 @@ class SqliteTransaction:
     def re_encrypt(self, former: RowCodec, events: Sequence[Event]) -> None:
         """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key."""
         people = self._database.execute("SELECT id, key, record FROM people").fetchall()
-        self.header = replace(self.header, people=0, rows=0, events=0, link="")
-        self.header = replace(self.header, first_event=1, link_before="", checked_event=0, checked_link="")
+        self._people = self._sum = 0
+        self.header = replace(
+            self.header, events=0, link="", first_event=1, link_before="", checked_event=0, checked_link=""
+        )
         for number, key, record in people:
             wrapped = self._rows.wrap_data_key(number, former.unwrap_data_key(number, key))
             self._database.execute("UPDATE people SET key = ? WHERE id = ?", (wrapped, number))
-            self.header = self.header.with_row(self._rows.digest(number, wrapped, record))
+            self._count(1, self._rows.digest(number, wrapped, record))
         self._database.execute("DELETE FROM events")
         self.log(events)
 
     def finish(self) -> None:
         """Write the header. Without it the rows do not match and the gallery does not open."""
-        self.header = replace(self.header, turn=self.header.turn + 1)
+        counted = {"people": self._people, "rows": self._sum, "next_row": self._next_row}
+        self.header = replace(self.header, turn=self.header.turn + 1, **counted)
         self._database.execute("UPDATE header SET body = ? WHERE id = 1", (self._rows.encrypt_header(self.header),))
 
     def _next_id(self) -> int:
-        number = self.header.next_row
-        self.header = replace(self.header, next_row=number + 1)
-        return number
+        self._next_row += 1
+        return self._next_row - 1
 
-    def _write(self, person: Person, data_key: bytes, samples: Sequence[FaceSample]) -> None:
-        images = list(person.images)
+    def _count(self, people: int, digest: int) -> None:
+        """Count a row with a digest that was added (`people` is 1) or deleted (-1)."""
+        self._people += people
+        self._sum = (self._sum + people * digest) % MODULUS
+
+    def _write(
+        self, row: int, person: Person, kept: Sequence[int], data_key: bytes, samples: Sequence[FaceSample]
+    ) -> None:
+        """Write a person under the id `row`, with the images `kept` that are stored already and new ones."""
+        images = list(kept)
         for sample in samples:
             number = self._next_id()
             record, crop = self._rows.encrypt_sample(number, sample, data_key)
             self._database.execute("INSERT INTO images VALUES (?, ?, ?)", (number, record, crop))
             images.append(number)
-        person = replace(person, images=tuple(images))
+        person = replace(person, id=row, images=tuple(images))
         wrapped, record = self._rows.wrap_data_key(person.id, data_key), self._rows.encrypt_person(person, data_key)
         self._database.execute("INSERT INTO people VALUES (?, ?, ?)", (person.id, wrapped, record))
-        self.header = self.header.with_row(self._rows.digest(person.id, wrapped, record))
+        self._count(1, self._rows.digest(person.id, wrapped, record))
         self.written[person.id] = person
 
     def _delete_row(self, number: int) -> bytes:
@@ -165,7 +177,7 @@ class SqliteTransaction:
         if row is None:
             raise damaged("the list of people")
         self._database.execute("DELETE FROM people WHERE id = ?", (number,))
-        self.header = self.header.without_row(self._rows.digest(number, *row))
+        self._count(-1, self._rows.digest(number, *row))
         return self._rows.unwrap_data_key(number, row[0])
 
     def _delete_images(self, person: Person) -> None:
