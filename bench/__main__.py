@@ -1,6 +1,7 @@
 """`python -m bench [NAME ...]`: measure everything, or the named parts, and write bench/results/<machine>.json.
 
-`python -m bench stores --store STORE --people N` prints one row instead."""
+`python -m bench stores --store STORE --people N` prints one row instead, and `python -m bench opening --people N` how a
+gallery in a file opens."""
 
 from __future__ import annotations
 
@@ -84,10 +85,8 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["stores"]:  # one store at a time, whose server must already run
-        from bench.stores import main as stores
-
-        stores(sys.argv[2:])
+    if sys.argv[1:2] in (["stores"], ["opening"]):  # with options of their own; stores need a server that runs
+        import_module(f"bench.{sys.argv[1]}").main(sys.argv[2:])
         return
     here = describe_machine()
     name = re.sub(r"[^a-z0-9]+", "-", f"{here['cpu']} {here['cores']} cores".lower()).strip("-")

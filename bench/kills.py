@@ -30,6 +30,7 @@ from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import Pin
 from edgefr.gallery.records import Event, FaceSample, Person, fuse_template
+from edgefr.gallery.search import index_snapshot
 from edgefr.gallery.stores.base import NoGalleryError
 
 DIM = 8
@@ -39,6 +40,8 @@ MAX_SECONDS = 0.03
 FROM_START = 0.3
 """Share of kills whose time starts with the process, and not with the first change."""
 MAX_PEOPLE = 12
+PART_ROWS = 3
+"""People in a part of the snapshot of the index, so that so few people fill several."""
 NEW_GALLERY = 0.02
 """Share of kills of a process that creates a new gallery."""
 REPORT_EVERY = 500
@@ -74,6 +77,7 @@ class State:
 def run(kills: int, folder: Path, seed: int) -> dict[str, object]:
     """Kill processes, check the gallery after each, and return the counts."""
     keys, path = [KeyFile.create(folder / f"key{n}") for n in (0, 1)], folder / "people.gallery"
+    index_snapshot.CHUNK_ROWS, index_snapshot.FOLD_ROWS = PART_ROWS, PART_ROWS - 1
 
     def clear() -> None:
         for file in folder.glob("people.gallery*"):
@@ -281,6 +285,9 @@ def content(gallery: Gallery, key: int) -> State:
     if gallery.orphan_images():
         raise SystemExit("images without a person")
     people = {name: tuple(one.source for one in gallery.samples(name)) for name in gallery.names()}
+    for name in people:
+        if gallery.search(gallery.person(name).template, 1)[0].name != name:
+            raise SystemExit(f"{name} is not found by the template")
     return State(people, len(gallery.events()), key)
 
 

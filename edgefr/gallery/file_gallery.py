@@ -18,6 +18,8 @@ from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
 from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry, fuse_template
+from edgefr.gallery.search.index_chunk import IndexChunk
+from edgefr.gallery.search.index_snapshot import People, pack, read_people, save, update
 from edgefr.gallery.search.memory_index import MemoryIndex
 from edgefr.gallery.stores.row_codec import Header
 from edgefr.gallery.stores.sqlite import SqliteStore, is_gallery
@@ -43,7 +45,9 @@ class FileGallery(Gallery):
         self._pin = pin or Pin(store.path, None)
         self._next_attempt = -math.inf
         with store.reading():
-            self._load()
+            people = self._read()
+        save(store, people)
+        self._index = MemoryIndex(store, people)
         self._index.hide_expired()
         self.clock_notice = clock_notice(self._clock, time.time(), len(self._index.hidden))
         self.purge()
@@ -83,7 +87,7 @@ class FileGallery(Gallery):
 
     def __len__(self) -> int:
         with self._reading():
-            return len(self._index.name_of)
+            return len(self._index.directory)
 
     @property
     def path(self) -> Path:
@@ -96,11 +100,11 @@ class FileGallery(Gallery):
 
     def names(self) -> list[str]:
         with self._reading():
-            return sorted(self._index.id_of)
+            return sorted(name for _, name in self._index.directory)
 
     def people(self) -> Iterator[Person]:
         with self._reading():
-            return iter([person for person in self._store.people(ignore_invalid) if person.id in self._index.name_of])
+            return iter([person for person in self._store.people(ignore_invalid) if person.id in self._index.directory])
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         return ((self.person(name), self.samples(name)) for name in names)
@@ -111,6 +115,7 @@ class FileGallery(Gallery):
 
     def orphan_images(self) -> int:
         with self._reading():
+            self._store.check_structure()  # an opening from a snapshot does not
             return self._store.images() - sum(len(person.images) for person in self._store.people(ignore_invalid))
 
     def invalid_people(self) -> list[InvalidPerson]:
@@ -138,7 +143,10 @@ class FileGallery(Gallery):
     def search_all(self, embeddings: Floats, top: int = 5) -> list[list[Hit]]:
         with self._reading():
             return [
-                [Hit(self._index.name_of[match.id], match.similarity) for match in self._index.search(embedding, top)]
+                [
+                    Hit(self._index.directory.name(match.id), match.similarity)
+                    for match in self._index.search(embedding, top)
+                ]
                 for embedding in embeddings
             ]
 
@@ -168,16 +176,16 @@ class FileGallery(Gallery):
     def rotate(self, secret: Secret) -> None:
         with self._lock:
             self._store.rotate(secret)
-            self._note(self._store.header())
+            self._load()
             self._pin.replace(self._store.state())
             self._erase()
 
     def re_embed_all(self, binding: ModelBinding, re_embed: ReEmbed) -> None:
         with self._lock:
             with self._changing() as change:
-                names = {number: name for number, (name, _) in self._index.hidden.items()}
-                for number, name in (self._index.name_of | names).items():
-                    person = self._store.person(number)
+                hidden = [(number, name) for number, (name, _) in self._index.hidden.items()]
+                for number, name in [*self._index.directory, *hidden]:
+                    person = self._index.person(number)
                     samples = re_embed(name, self._store.samples(person))
                     change.replace_samples(replace(person, template=fuse_template(samples)), samples)
                 change.header = replace(change.header, binding=binding)
@@ -185,12 +193,12 @@ class FileGallery(Gallery):
             self._erase()
 
     def _find(self, name: str) -> Person | None:
-        number = self._index.id_of.get(name)
-        return None if number is None else self._store.person(number)
+        number = self._index.directory.find(name)
+        return None if number is None else self._index.person(number)
 
     def _find_expired(self, name: str) -> Person | None:
         number = self._index.find_hidden(name)
-        return None if number is None else self._store.person(number)
+        return None if number is None else self._index.person(number)
 
     def _contract_record(self) -> bytes | None:
         return self._store.contract_record()
@@ -199,7 +207,8 @@ class FileGallery(Gallery):
         return self._store.samples(person)
 
     def _add_all(self, entries: Iterable[tuple[Person, Sequence[FaceSample]]], change: GalleryChange) -> int:
-        names = set(self._index.id_of)
+        assert isinstance(change, SqliteTransaction), "this gallery makes no other changes"
+        names = {name for _, name in self._index.directory}
         before = len(names)
         for person, samples in entries:
             if person.name in names:
@@ -207,6 +216,7 @@ class FileGallery(Gallery):
             names.add(person.name)
             self._remove_expired(person.name, change)
             change.add(person, samples)
+            self._packed += pack(change)
         return len(names) - before
 
     def _erase(self) -> None:
@@ -232,17 +242,20 @@ class FileGallery(Gallery):
                     self._refresh()
                 self._index.hide_expired()
                 clock = change.observe_clock(time.time())
-                expired = [self._store.person(n) for n in self._index.expired_until(clock.destroyed_until)]
+                expired = [self._index.person(n) for n in self._index.expired_until(clock.destroyed_until)]
                 pseudonyms = change.forget([person.name for person in expired]) if expired else []
                 for person in expired:
                     change.remove(person)
                 change.log([Event.now("expired", pseudonym) for pseudonym in pseudonyms])
                 if before := kept_since(self.log_days, clock):
                     change.delete_events(before)
+                self._packed: list[IndexChunk] = []
                 yield change
+                update(change)
             self._note(change.header)
-            if change.removed or change.written.keys() & self._index.name_of.keys():  # additions are pinned when closed
-                self._pin.advance(self._store.state())
+            if change.removed or any(number in self._index.directory for number in change.written):
+                self._pin.advance(self._store.state())  # additions are pinned when closed
+            self._index.add_chunks(self._packed)
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
 
@@ -255,9 +268,13 @@ class FileGallery(Gallery):
             self._load()
 
     def _load(self) -> None:
+        self._index = MemoryIndex(self._store, self._read())
+
+    def _read(self) -> People:
         self._version = self._store.data_version()
-        self._note(self._store.header())
-        self._index: MemoryIndex = MemoryIndex(self._store)
+        people = read_people(self._store)
+        self._note(people.header)
+        return people
 
     def _note(self, header: Header) -> None:
         self._turn, self._binding, self._clock = header.turn, header.binding, header.clock

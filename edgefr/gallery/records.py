@@ -333,6 +333,11 @@ def _unpack(record: bytes, keys: Collection[str]) -> tuple[dict[str, Any], Float
     return parse_json(line, keys), np.frombuffer(raw, "<f4").astype(np.float32)
 
 
+def template_of(record: bytes, dim: int) -> Floats:
+    """The template (K,) at the end of a valid record of a person."""
+    return np.frombuffer(record[len(record) - 4 * dim :], "<f4").astype(np.float32)
+
+
 def _encode_png(crop: Image) -> bytes:
     return bytes(cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[1])
 

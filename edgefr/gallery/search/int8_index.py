@@ -5,12 +5,12 @@ decoded code x' and error e, and q = q' + f the query. Then q.x differs from q'.
 |q'| |e| + |f|. Each code therefore gives an interval for the similarity. All templates whose interval reaches the
 highest `top` lower bounds are compared exactly.
 
-The codes are decrypted templates, so they are in memory only and never written to the disk.
+The codes are templates, so they are never written to the disk unless encrypted (`search.index_snapshot`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,17 +65,15 @@ class Block:
         codes, step = encode(templates)
         return cls(ids, codes, step, np.linalg.norm(templates - codes * step[:, None], axis=1))
 
-    def select(self, rows: npt.NDArray[np.bool_]) -> Block:
-        """A copy with the rows of a mask (N,)."""
+    def select(self, rows: npt.NDArray[np.bool_ | np.intp]) -> Block:
+        """A copy with the rows of a mask (N,), or with these rows."""
         return Block(self.ids[rows], self.codes[rows], self.step[rows], self.error[rows])
 
-    def concatenate(self, other: Block) -> Block:
-        return Block(
-            np.concatenate([self.ids, other.ids]),
-            np.concatenate([self.codes, other.codes]),
-            np.concatenate([self.step, other.step]),
-            np.concatenate([self.error, other.error]),
-        )
+    @classmethod
+    def join(cls, blocks: Sequence[Block]) -> Block:
+        """One block of several."""
+        parts = zip(*((one.ids, one.codes, one.step, one.error) for one in blocks), strict=True)
+        return cls(*map(np.concatenate, parts))
 
 
 class Candidates(NamedTuple):
@@ -118,8 +116,19 @@ class Int8Index:
             part = slice(start, start + ROWS)
             block = Block.of(np.array(ids[part], np.int64), templates[part])
             if self._blocks and len(self._blocks[-1].ids) + len(block.ids) <= ROWS:
-                block = self._blocks.pop().concatenate(block)
+                block = Block.join([self._blocks.pop(), block])
             self._blocks.append(block)
+
+    def add_blocks(self, blocks: Iterable[Block]) -> None:
+        """Add encoded templates whose ids are not in the index. Small blocks are joined."""
+        waiting: list[Block] = []
+        for block in blocks:
+            if sum(len(one.ids) for one in waiting) + len(block.ids) > ROWS:
+                self._blocks.append(Block.join(waiting))
+                waiting = []
+            waiting.append(block)
+        if waiting:
+            self._blocks.append(Block.join(waiting))
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove templates. Ids that are not in the index are ignored.

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 from edgefr.gallery.clock import Clock
-from edgefr.gallery.crypto.encryption import DamagedError, Keys, SealContext, decrypt, encrypt
+from edgefr.gallery.crypto.encryption import DamagedError, Keys, SealContext, decrypt, encrypt, new_key
 from edgefr.gallery.crypto.template_transform import NO_TRANSFORM, TemplateTransform
 from edgefr.gallery.model_binding import ModelBinding
-from edgefr.gallery.records import Event, FaceSample, Person
+from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
+from edgefr.gallery.records import Event, FaceSample, Person, template_of
+from edgefr.types import Floats
 
 MODULUS = 1 << 256
 """Digests of rows are added modulo this number."""
@@ -53,6 +56,13 @@ class Header:
     link_before: str = ""
     checked_event: int = 0
     checked_link: str = ""
+
+
+class Row(NamedTuple):
+    """A row of people in a file: the person, or what is wrong with the record, and the digest of the row."""
+
+    person: Person | InvalidPerson
+    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -136,12 +146,37 @@ class RowCodec:
         data_key = self.unwrap_data_key(number, wrapped)
         return Person.from_bytes(number, self._decrypt(data_key, record, "a person", "person", number), dim)
 
+    def decrypt_template(self, number: int, dim: int, wrapped: object, record: object) -> Floats:
+        """Only the template (K,) of a record that was checked before."""
+        data_key = self.unwrap_data_key(number, wrapped)
+        return template_of(self._decrypt(data_key, record, "a person", "person", number), dim)
+
+    def decrypt_row(self, number: int, dim: int, wrapped: bytes, record: bytes) -> Row:
+        """Like `decrypt_person`, but a record that is not valid is no error."""
+        person: Person | InvalidPerson
+        try:
+            person = self.decrypt_person(number, dim, wrapped, record)
+        except InvalidRecordError as error:
+            person = InvalidPerson(number, error.problem, error.name)
+        return Row(person, self.digest(number, wrapped, record))
+
     def encrypt_person(self, person: Person, data_key: bytes) -> bytes:
         return self._encrypt(data_key, person.to_bytes(), "person", person.id)
 
-    def digest(self, number: int, wrapped: bytes, record: bytes) -> int:
+    def digest(self, number: int, wrapped: bytes, record: bytes) -> bytes:
         """The digest of a person's row, which the header sums up."""
-        return int.from_bytes(self._keys.digest(b"person", number.to_bytes(8, "big"), wrapped, record), "big")
+        return self._keys.digest(b"person", number.to_bytes(8, "big", signed=True), wrapped, record)
+
+    def decrypt_part(self, first: int, last: int, wrapped: object, body: object) -> bytes:
+        """The part of a snapshot that stands for the people with ids from `first` to `last`."""
+        key = self._decrypt(self._keys.people, wrapped, "a snapshot", "snapshot key", first, last)
+        return self._decrypt(key, body, "a snapshot", "snapshot", first, last)
+
+    def encrypt_part(self, first: int, last: int, data: bytes) -> tuple[bytes, bytes]:
+        """The new key of a part of a snapshot, wrapped, and the part, encrypted with it."""
+        key = new_key()
+        wrapped = self._encrypt(self._keys.people, key, "snapshot key", first, last)
+        return wrapped, self._encrypt(key, data, "snapshot", first, last)
 
     def decrypt_sample(self, number: int, dim: int, data_key: bytes, record: object, crop: object) -> FaceSample:
         return FaceSample.from_bytes(

@@ -1,10 +1,12 @@
 """A gallery in one SQLite file, encrypted and authenticated as a whole.
 
-The header proves when a gallery is opened that no row of a person was changed, moved, restored, added or deleted, and
-that the log is complete. It holds the sum of keyed digests of all rows (an additive multiset hash, Clarke et al. 2003),
-which takes constant time to update, and the end of the hash chain of the log. Images are verified when they are read:
-the record of a person lists their ids, and ids are never reused, so no older image can take the place of another. An
-older copy of the whole file is detected by a pin outside the file (`gallery.pin`).
+The header proves that no row of a person was changed, moved, restored, added or deleted, and that the log is complete.
+Where most people come from a snapshot (`search.index_snapshot`), it proves that the snapshot was made from these rows,
+and a row is verified by its digest when it is read. The header holds the sum of keyed digests of all rows (an additive
+multiset hash, Clarke et al. 2003), which takes constant time to update, and the end of the hash chain of the log.
+Images are verified when they are read: the record of a person lists their ids, and ids are never reused, so no older
+image can take the place of another. An older copy of the whole file is detected by a pin outside the file
+(`gallery.pin`).
 """
 
 from __future__ import annotations
@@ -18,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from edgefr.errors import InvalidArgumentError, LockedError, UnavailableError
-from edgefr.gallery.crypto.encryption import Keys, SealContext, damaged, new_key
+from edgefr.gallery.crypto.encryption import DamagedError, Keys, SealContext, damaged, new_key
 from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wrap_key
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState
-from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError
-from edgefr.gallery.records import Event, FaceSample, Person
+from edgefr.gallery.record_checks import InvalidPerson
+from edgefr.gallery.records import MAX_ID, Event, FaceSample, Person
 from edgefr.gallery.stores.base import NoGalleryError
-from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
+from edgefr.gallery.stores.row_codec import MODULUS, Header, Row, RowCodec
 from edgefr.gallery.stores.sqlite_schema import (
+    LOCK_TIMEOUT_S,
     MIGRATIONS,
     connect,
     connect_for_reading,
@@ -34,9 +37,14 @@ from edgefr.gallery.stores.sqlite_schema import (
     schema_version,
     translate_errors,
 )
+from edgefr.gallery.stores.sqlite_snapshot import SnapshotTable
 from edgefr.gallery.stores.sqlite_transaction import SqliteTransaction
 from edgefr.io.files import sync_path, unwritable
 from edgefr.io.private_files import make_folder, open_private
+from edgefr.types import Floats
+
+MIN_ROW = -(1 << 63)
+"""Lowest id that SQLite can store. edgefr begins with 1."""
 
 
 class SqliteStore:
@@ -115,8 +123,10 @@ class SqliteStore:
             store = cls(path, database, context, lock, unwrap_key(lock, secret, context, str(path)), writable)
             check(store.state())
             store._migrate()
-            if store._fetch("PRAGMA integrity_check(1)") != ("ok",):
-                raise damaged(str(path))
+            with translate_errors(path):
+                has_snapshot = bool(store.snapshot.ranges())
+            if not has_snapshot:  # which exists so that not the whole file has to be read
+                store.check_structure()
         except BaseException:
             database.close()
             raise
@@ -124,6 +134,33 @@ class SqliteStore:
 
     def close(self) -> None:
         self._database.close()
+
+    def check_structure(self) -> None:
+        """Read the whole file, and check that it is an intact database."""
+        if self._fetch("PRAGMA integrity_check(1)") != ("ok",):
+            raise damaged(str(self.path))
+
+    @property
+    def snapshot(self) -> SnapshotTable:
+        """The snapshot of the search index, to be read."""
+        return SnapshotTable(self._database, self._rows)
+
+    @contextmanager
+    def saving(self) -> Iterator[SnapshotTable]:
+        """Write the snapshot in one transaction, which does not wait for other processes and is no change of the
+        gallery.
+
+        Raises:
+            UnavailableError: The file cannot be written now.
+        """
+        if not self._writable:
+            raise UnavailableError(f"{self.path} to be writable", "that it can only be read", "make it writable")
+        self._fetch("PRAGMA busy_timeout = 0")
+        try:
+            with self._transaction():
+                yield self.snapshot
+        finally:
+            self._fetch(f"PRAGMA busy_timeout = {1000 * LOCK_TIMEOUT_S}")
 
     def state(self) -> GalleryState:
         """Identity, kind of lock and generation."""
@@ -152,21 +189,35 @@ class SqliteStore:
 
         People with records that are not valid are left out and passed to `on_invalid`.
         """
-        header, count, rows = self.header(), 0, 0
-        with translate_errors(self.path):
-            for number, key, record in self._database.execute("SELECT id, key, record FROM people ORDER BY id"):
-                try:
-                    yield self._rows.decrypt_person(number, self._dim, key, record)
-                except InvalidRecordError as error:
-                    on_invalid(InvalidPerson(number, error.problem, error.name))
-                count, rows = count + 1, (rows + self._rows.digest(number, key, record)) % MODULUS
-        if (count, rows) != (header.people, header.rows):
-            raise damaged(f"the list of people in {self.path}")
+        header, count, total = self.header(), 0, 0
+        for person, digest in self.rows(MIN_ROW, MAX_ID):
+            if isinstance(person, InvalidPerson):
+                on_invalid(person)
+            else:
+                yield person
+            count, total = count + 1, (total + int.from_bytes(digest, "big")) % MODULUS
+        if (count, total) != (header.people, header.rows):
+            raise self.wrong_people()
 
-    def person(self, number: int) -> Person:
-        """The person with this id."""
-        row = self._row("SELECT key, record FROM people WHERE id = ?", number)
-        return self._rows.decrypt_person(number, self._dim, *row)
+    def rows(self, first: int, last: int) -> Iterator[Row]:
+        """The people with ids from `first` to `last`, in this order. Nothing proves that they are all."""
+        query = "SELECT id, key, record FROM people WHERE id BETWEEN ? AND ? ORDER BY id"
+        with translate_errors(self.path):
+            for number, key, record in self._database.execute(query, (first, last)):
+                yield self._rows.decrypt_row(number, self._dim, key, record)
+
+    def wrong_people(self) -> DamagedError:
+        """The error for people who do not match the header."""
+        return damaged(f"the list of people in {self.path}")
+
+    def person(self, number: int, digest: bytes) -> Person:
+        """The person with this id, whose row must have this digest: an older row of the person has another."""
+        return self._rows.decrypt_person(number, self._dim, *self._known_row(number, digest))
+
+    def template(self, number: int, digest: bytes) -> Floats:
+        """The template (K,) of the person with this id, like `person`, but without a check of what the record claims:
+        it was checked when the digest was taken."""
+        return self._rows.decrypt_template(number, self._dim, *self._known_row(number, digest))
 
     def samples(self, person: Person) -> list[FaceSample]:
         """The images that the record of a person lists."""
@@ -312,6 +363,14 @@ class SqliteStore:
             change = SqliteTransaction(database, self._rows, replace(self.header(), version=len(MIGRATIONS)))
             migrate(database)
             change.finish()
+
+    def _known_row(self, number: int, digest: bytes) -> tuple[bytes, bytes]:
+        key, record = self._row("SELECT key, record FROM people WHERE id = ?", number)
+        if not isinstance(key, bytes) or not isinstance(record, bytes):
+            raise damaged(f"row {number} of {self.path}")
+        if self._rows.digest(number, key, record) != digest:
+            raise damaged(f"row {number} of {self.path}")
+        return key, record
 
     def _row(self, query: str, number: int) -> tuple[object, ...]:
         row = self._fetch(query, number)

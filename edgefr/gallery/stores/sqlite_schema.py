@@ -26,7 +26,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """The statements from each version to the next. An empty file has version 0.
 
-Beside them there can be the table CONTRACT. Versions that do not know it ignore it.
+Beside them there can be the tables CONTRACT and `snapshot` (`sqlite_snapshot`). Versions that do not know them ignore
+them.
 
 There are no indexes: the record of a person lists its images by id, and everything else is encrypted.
 """

@@ -10,8 +10,9 @@ from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.row_codec import MODULUS, Header, RowCodec
+from edgefr.gallery.stores.row_codec import MODULUS, Header, Row, RowCodec
 from edgefr.gallery.stores.sqlite_schema import CONTRACT
+from edgefr.gallery.stores.sqlite_snapshot import SnapshotTable
 
 CHECK_EVERY = 1000
 """At most so many events, and those of the change that wrote the last of them, are verified at each opening."""
@@ -20,13 +21,15 @@ CHECK_EVERY = 1000
 class SqliteTransaction:
     """Writes rows within an open transaction and keeps the header consistent with them.
 
-    `written` are the people that were added or updated by id, `removed` the ids of removed people.
+    `written` are the people that were added or updated by id, with the digests of their rows, and `removed` the ids of
+    removed people. `header` has the numbers of people and rows from before the change until `finish`.
     """
 
     def __init__(self, database: sqlite3.Connection, rows: RowCodec, header: Header) -> None:
         self.header = header
-        self.written: dict[int, Person] = {}
+        self.written: dict[int, Row] = {}
         self.removed: list[int] = []
+        self.snapshot = SnapshotTable(database, rows)
         self._database = database
         self._rows = rows
         self._people, self._sum, self._next_row = header.people, header.rows, header.next_row
@@ -127,7 +130,9 @@ class SqliteTransaction:
         return after
 
     def re_encrypt(self, former: RowCodec, events: Sequence[Event]) -> None:
-        """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key."""
+        """Wrap all data keys of the former codec, and encrypt the whole log, with the new gallery key. The snapshot is
+        deleted: the former key decrypts it."""
+        self.snapshot.clear()
         people = self._database.execute("SELECT id, key, record FROM people").fetchall()
         self._people = self._sum = 0
         self.header = replace(
@@ -142,34 +147,39 @@ class SqliteTransaction:
 
     def finish(self) -> None:
         """Write the header. Without it the rows do not match and the gallery does not open."""
-        counted = {"people": self._people, "rows": self._sum, "next_row": self._next_row}
-        self.header = replace(self.header, turn=self.header.turn + 1, **counted)
+        self.header = replace(self.header, people=self._people, rows=self._sum, next_row=self._next_row)
+        self.header = replace(self.header, turn=self.header.turn + 1)
         self._database.execute("UPDATE header SET body = ? WHERE id = 1", (self._rows.encrypt_header(self.header),))
 
     def _next_id(self) -> int:
         self._next_row += 1
         return self._next_row - 1
 
-    def _count(self, people: int, digest: int) -> None:
+    def is_new(self, number: int) -> bool:
+        """Whether a person was added by this change."""
+        return number >= self.header.next_row
+
+    def _count(self, people: int, digest: bytes) -> None:
         """Count a row with a digest that was added (`people` is 1) or deleted (-1)."""
         self._people += people
-        self._sum = (self._sum + people * digest) % MODULUS
+        self._sum = (self._sum + people * int.from_bytes(digest, "big")) % MODULUS
 
     def _write(
-        self, row: int, person: Person, kept: Sequence[int], data_key: bytes, samples: Sequence[FaceSample]
+        self, number: int, person: Person, kept: Sequence[int], data_key: bytes, samples: Sequence[FaceSample]
     ) -> None:
-        """Write a person under the id `row`, with the images `kept` that are stored already and new ones."""
+        """Write a person under the id `number`, with the images `kept` that are stored already and new ones."""
         images = list(kept)
         for sample in samples:
-            number = self._next_id()
-            record, crop = self._rows.encrypt_sample(number, sample, data_key)
-            self._database.execute("INSERT INTO images VALUES (?, ?, ?)", (number, record, crop))
-            images.append(number)
-        person = replace(person, id=row, images=tuple(images))
+            image = self._next_id()
+            record, crop = self._rows.encrypt_sample(image, sample, data_key)
+            self._database.execute("INSERT INTO images VALUES (?, ?, ?)", (image, record, crop))
+            images.append(image)
+        person = replace(person, id=number, images=tuple(images))
         wrapped, record = self._rows.wrap_data_key(person.id, data_key), self._rows.encrypt_person(person, data_key)
         self._database.execute("INSERT INTO people VALUES (?, ?, ?)", (person.id, wrapped, record))
-        self._count(1, self._rows.digest(person.id, wrapped, record))
-        self.written[person.id] = person
+        row = Row(person, self._rows.digest(person.id, wrapped, record))
+        self._count(1, row.digest)
+        self.written[person.id] = row
 
     def _delete_row(self, number: int) -> bytes:
         """Delete the row of a person and return its data key."""
