@@ -19,6 +19,7 @@ def short_process() -> Iterator[None]:
     - numpy's OpenBLAS starts no threads: they wait busily at first, and nothing large is multiplied.
     - Threads share one heap of the C library, so that memory which one has freed serves the others.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     with suppress(ImportError, OSError, AttributeError, TypeError):  # not the C library of GNU
         import ctypes
@@ -33,4 +34,5 @@ def short_process() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()

@@ -78,7 +78,7 @@ class EmbeddingContract:
         differences = []
         if not lowest > SAME_NET:
             differences.append(f"a lowest cosine of {lowest:.6f}, where one net gives more than {SAME_NET}")
-        elif np.abs(theirs.norm / ours.norm - 1).max() > SAME_NORM:
+        elif not np.abs(theirs.norm / ours.norm - 1).max() <= SAME_NORM:
             differences.append("the same directions, but other norms, by which images are weighted")
         elif not _alike(ours.uncertainty, theirs.uncertainty):
             differences.append("the same directions, but another uncertainty, by which images are weighted")

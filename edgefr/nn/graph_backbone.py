@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgefr.errors import WrongModelError, require_extra
 from edgefr.nn.backbone import Backbone, BackboneOutput
-from edgefr.types import EMBEDDING, INPUT_NAME, MAP
+from edgefr.types import EMBEDDING, INPUT_NAME, MAP, MAP_SIZE
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,6 +46,11 @@ class GraphBackbone(Backbone):
         lengths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
         if not all(isinstance(lengths.get(name), int) for name in (MAP, EMBEDDING)):
             raise _unusable(f"the outputs {', '.join(shapes)}")
+        if shapes[MAP][2:] != [MAP_SIZE, MAP_SIZE]:
+            raise _unusable(f"a map of the shape {shapes[MAP]}")
+        inputs = [(value.name, value.type) for value in self._session.get_inputs()]
+        if inputs != [(INPUT_NAME, "tensor(uint8)")]:
+            raise _unusable(f"the inputs {inputs}")
         self.map_channels, self.embedding_dim = lengths[MAP], lengths[EMBEDDING]
 
     def forward(self, image: Tensor) -> BackboneOutput:

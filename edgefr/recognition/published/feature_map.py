@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 COLOURS, LARGEST_SIDE = 3, 28
-"""A map has more channels than a picture, and at most so many rows and columns. Scores of attention have more."""
+"""A map has more channels than a picture, and at most so many rows and columns. Most scores of attention have more."""
 
 MOST_LAYERS = 8
 """Convolutions and matrix products between a usable map and the embedding. Convolutional nets have 1 to 4; a vision
@@ -173,7 +173,10 @@ def _last(maps: list[Tap], model: onnx.ModelProto, way: list[str], path: Path) -
 
 def _list(maps: list[Tap]) -> str:
     """The last maps of each shape."""
-    last = {tap.shape: str(tap) for tap in maps}
+    last: dict[tuple[int, int, int], str] = {}
+    for tap in maps:
+        last.pop(tap.shape, None)  # else the place of the first one would be kept
+        last[tap.shape] = str(tap)
     return ", ".join(list(last.values())[: -SHOWN - 1 : -1]) or "none"
 
 

@@ -193,7 +193,7 @@ class BackboneConfig:
     def settings(self) -> dict[str, Any]:
         """What a training depends on, for keys of states: those of older versions unless a newer field is used."""
         newer = {"tap": None, "weight": 1.0}
-        return {name: value for name, value in asdict(self).items() if value != newer.get(name, "")}
+        return {name: value for name, value in asdict(self).items() if name not in newer or value != newer[name]}
 
 
 @dataclass(frozen=True)
