@@ -23,7 +23,6 @@ ROUNDS = 5
 COUNT = 400
 RECOGNISER = "weights/mobilefacenet-512/fr_feature.onnx"
 SCRFD = "detectors/scrfd_2.5g_bnkps.onnx"
-CONVENTION = ("--colour", "rgb", "--mean", "127", "--std", "128")
 
 
 def run(data: Path, count: int = COUNT, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def run(data: Path, count: int = COUNT, rounds: int = ROUNDS) -> dict[str, Any]:
         folder = Path(name)
         photographs, model = folder / "photographs", folder / "mobilefacenet.onnx"
         _unpack(data, photographs, count)
-        in_turns({"adopt": edgefr_of(REPOSITORY, "adopt", data / RECOGNISER, "-o", model, *CONVENTION)}, 0)
+        in_turns({"adopt": edgefr_of(REPOSITORY, "adopt", data / RECOGNISER, "-o", model)}, 0)
         return {
             Path(detector).stem: _row(folder, photographs, model, detector, data, rounds)
             for detector in (data / SCRFD, data / YUNET, SPOT)

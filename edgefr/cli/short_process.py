@@ -21,18 +21,23 @@ def short_process() -> Iterator[None]:
     """
     was_enabled = gc.isenabled()
     gc.disable()
-    with suppress(ImportError, OSError, AttributeError, TypeError):  # not the C library of GNU
-        import ctypes
-
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-    given = os.environ.get(BLAS_THREADS)
-    os.environ.setdefault(BLAS_THREADS, "1")
-    import numpy  # noqa: F401
-
-    if given is None:
-        del os.environ[BLAS_THREADS]  # child processes inherit it
     try:
+        with suppress(ImportError, OSError, AttributeError, TypeError):  # not the C library of GNU
+            import ctypes
+
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+        _import_numpy_with_one_thread()
         yield
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _import_numpy_with_one_thread() -> None:
+    given = os.environ.get(BLAS_THREADS)
+    os.environ.setdefault(BLAS_THREADS, "1")
+    try:
+        import numpy  # noqa: F401
+    finally:
+        if given is None:
+            del os.environ[BLAS_THREADS]  # child processes inherit it

@@ -57,7 +57,10 @@ class GraphBackbone(Backbone):
         """(B, 3, 112, 112) RGB in [-1, 1] -> feature map (B, C, 7, 7) and unit embedding (B, D)."""
         pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
         faces = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        found = self._session.run([MAP, EMBEDDING], {INPUT_NAME: faces})
+        try:
+            found = self._session.run([MAP, EMBEDDING], {INPUT_NAME: faces})
+        except Exception as error:  # onnxruntime's own types have no common base
+            raise _unusable(f"one that fails ({_last_line(error)})") from error
         return BackboneOutput(*(torch.from_numpy(array).to(image.device) for array in found))
 
     @cached_property
@@ -69,10 +72,16 @@ class GraphBackbone(Backbone):
             model = np.ascontiguousarray(self.graph.cpu().numpy()).tobytes()
             return library.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types have no common base
-            raise _unusable(f"one that onnxruntime cannot open ({error})") from error
+            raise _unusable(f"one that onnxruntime cannot open ({_last_line(error)})") from error
 
 
 def _unusable(found: str) -> WrongModelError:
     return WrongModelError(
-        "an ONNX graph of a backbone with its feature map", found, "train the model again with `edgefr train`"
+        "an ONNX graph of a backbone with its feature map",
+        found,
+        "adopt or export the .onnx file again, or, if it is part of a checkpoint, train that again",
     )
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

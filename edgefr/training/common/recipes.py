@@ -247,8 +247,8 @@ class TargetConfig:
     """Distillation targets of a fusion, `[aims]`, other than the backbones' own embeddings of clean faces.
 
     Attributes:
-        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from, or a name that
-            `edgefr models` lists.
+        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from, an .onnx file of
+            edgefr or one that was adopted, or a name that `edgefr models` lists.
     """
 
     teacher: Path
