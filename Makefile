@@ -61,14 +61,15 @@ lock: .venv/bin/pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo]'
 	touch $@
 
-# Where requirements-test.txt fits, every file but that of torch is checked against its SHA-256.
+# Where requirements-test.txt fits, every file but that of torch is checked against its SHA-256. It lists all packages; with
+# dependencies, pip would ask for the hash of torch, which others need.
 LOCK := $(shell $(PYTHON) -c 'import platform as p, sys; \
 	fits = (p.system(), p.machine(), sys.version_info[:2], p.libc_ver()[0]) == ("Linux", "x86_64", (3, 11), "glibc"); \
 	print("requirements-test.txt" if fits else "")')
 
 .venv/test: pyproject.toml constraints.txt $(LOCK) | .venv/bin/pip
 ifneq ($(LOCK),)
-	$(BIN)/pip install --quiet --require-hashes --only-binary :all: --requirement $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --require-hashes --only-binary :all: --requirement $(LOCK)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 else

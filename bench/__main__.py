@@ -76,6 +76,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "detector": lambda: _with_digest(SPOT, lambda: _run("detector", data(), SPOT)),
     "search": lambda: _run("search"),
     "watch": lambda: _with_digest(MODEL, lambda: _run("watch", data(), MODEL, data() / YUNET, frames=10_000)),
+    "watch_rate": lambda: _with_digest(shipped_model(MINI), lambda: _run("watch_rate", data())),
     "triton": lambda: _with_digest(shipped_model(MINI), lambda: _run("triton")),
     "bulk": _bulk,
     "adopting": lambda: _run("adopting", data()),

@@ -21,9 +21,10 @@ from edgefr.models import SPOT
 
 ROUNDS = 5
 COUNT = 400
+ANOTHER_FACE = 0.5
+"""Cosine below which a photograph of several faces has another one as its largest than before."""
 RECOGNISER = "weights/mobilefacenet-512/fr_feature.onnx"
 SCRFD = "detectors/scrfd_2.5g_bnkps.onnx"
-CONVENTION = ("--colour", "rgb", "--mean", "127", "--std", "128")
 
 
 def run(data: Path, count: int = COUNT, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def run(data: Path, count: int = COUNT, rounds: int = ROUNDS) -> dict[str, Any]:
         folder = Path(name)
         photographs, model = folder / "photographs", folder / "mobilefacenet.onnx"
         _unpack(data, photographs, count)
-        in_turns({"adopt": edgefr_of(REPOSITORY, "adopt", data / RECOGNISER, "-o", model, *CONVENTION)}, 0)
+        in_turns({"adopt": edgefr_of(REPOSITORY, "adopt", data / RECOGNISER, "-o", model)}, 0)
         return {
             Path(detector).stem: _row(folder, photographs, model, detector, data, rounds)
             for detector in (data / SCRFD, data / YUNET, SPOT)
@@ -77,6 +78,7 @@ def _changes(now: Path, before: Path) -> dict[str, Any]:
     return {
         "faces": len(faces[0]),
         "faces_before": len(faces[1]),
-        "least_cosine": float(cosines.min()),
+        "of_another_face": int((cosines < ANOTHER_FACE).sum()),
+        "least_cosine_of_the_same": float(cosines[cosines >= ANOTHER_FACE].min()),
         "median_cosine": float(np.median(cosines)),
     }

@@ -10,14 +10,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from edgefr.data.sample_faces import astronaut_faces
 from edgefr.engines.device_profile import read_profile
 from edgefr.engines.engine_from_onnx import BuildFaces, engine_from_onnx
+from edgefr.engines.fastest_engine import time_in_turns
 from edgefr.engines.latency import describe_machine
 from edgefr.errors import EdgefrError
 from edgefr.export.random_weights import onnx_of_random_pair
@@ -27,7 +25,6 @@ from edgefr.runtimes.processor import processor
 
 NAMES = (MINI, "mbf", "r50", "r100")
 ROUNDS = 6
-ROUND_SECONDS = 0.5
 BASELINES = ("onnxruntime fp32", "openvino fp32")
 
 
@@ -63,24 +60,11 @@ def _opened(model: Path, folder: Path) -> dict[str, Recogniser]:
 
 
 def _in_turns(recognisers: dict[str, Recogniser], rounds: int) -> dict[str, dict[str, float]]:
-    face = astronaut_faces(1)
-    times: dict[str, list[float]] = {name: [] for name in recognisers}
-    for _ in range(rounds):
-        for name, recogniser in recognisers.items():
-            recogniser.embed(face)
-            end, count = perf_counter() + ROUND_SECONDS, 0
-            while (start := perf_counter()) < end or count < 2:
-                recogniser.embed(face)
-                times[name].append(perf_counter() - start)
-                count += 1
-    baseline = min(min(times[name]) for name in BASELINES)
+    times = dict(zip(recognisers, time_in_turns(list(recognisers.values()), 1, rounds), strict=True))
+    baseline = min(times[name] for name in BASELINES)
     return {
-        name: {
-            "min_ms": round(1e3 * min(values), 2),
-            "p50_ms": round(1e3 * float(np.median(values)), 2),
-            "of_baseline": round(min(values) / baseline, 3),
-        }
-        for name, values in times.items()
+        name: {"min_ms": round(1e3 * shortest, 2), "of_baseline": round(shortest / baseline, 3)}
+        for name, shortest in times.items()
     }
 
 

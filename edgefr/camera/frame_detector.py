@@ -73,6 +73,10 @@ class FrameDetector:
     def suspects_turn(self) -> bool:
         return self._suspected != 0
 
+    def turn(self, frame: Frame) -> Frame:
+        """Turn a frame upright without a search."""
+        return replace(frame, image=self._upright(frame.image))
+
     def detect(self, frame: Frame) -> DetectedFrame:
         """Turn a frame upright and find its faces.
 
@@ -89,10 +93,13 @@ class FrameDetector:
 
     def _detect(self, image: Image) -> tuple[Image, Image, Detections]:
         """The turned image, its copy of DETECTION_SIDE pixels, and the faces in that copy."""
-        rotation = ROTATIONS[self.turns]
-        image = image if rotation is None else np.asarray(cv2.rotate(image, rotation), np.uint8)
+        image = self._upright(image)
         small = resize_longest_side(image, DETECTION_SIDE) if max(image.shape[:2]) > DETECTION_SIDE else image
         return image, small, self._detector.detect(small)
+
+    def _upright(self, image: Image) -> Image:
+        rotation = ROTATIONS[self.turns]
+        return image if rotation is None else np.asarray(cv2.rotate(image, rotation), np.uint8)
 
     def _update(self, image: Image, faces: Detections, at: float) -> bool:
         """Check the orientation if that is due; returns whether it has changed."""

@@ -10,9 +10,10 @@ from edgefr.camera.base import Frame
 from edgefr.camera.fail_closed import FailClosedIdentifier
 from edgefr.camera.faults import Faults
 from edgefr.camera.frame_detector import FrameDetector
-from edgefr.camera.identity import Identity, State
-from edgefr.camera.tracking import TRACK_TIMEOUT_S, Tracker
-from edgefr.detection.base import Face
+from edgefr.camera.identity import Identity, State, view_quality
+from edgefr.camera.pace import Pace
+from edgefr.camera.tracking import START_SCORE, TRACK_TIMEOUT_S, Tracker
+from edgefr.detection.base import Detections, Face
 from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.identifier import Identifier
 from edgefr.recognition.alignment import align
@@ -64,11 +65,19 @@ class TrackedFace:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """An upright frame with its tracked faces, and the events that it led to."""
+    """An upright frame with its tracked faces, and the events that it led to.
+
+    Attributes:
+        frame: The frame, turned upright.
+        faces: Its faces, or those of the last searched frame.
+        events: What changed.
+        searched: Whether faces were searched in this very frame; see `Pace`.
+    """
 
     frame: Frame
     faces: tuple[TrackedFace, ...]
     events: tuple[TrackEvent, ...]
+    searched: bool = True
 
 
 @dataclass
@@ -113,12 +122,16 @@ class Watcher:
         self._detector, self._log = FrameDetector(identifier.verifier.detector, rotation), log
         self._tracker = Tracker()
         self._tracks: dict[int, _Track] = {}
+        self._pace = Pace()
+        self._faces: tuple[TrackedFace, ...] = ()
         self.faults = Faults(log)
         self._decisions = FailClosedIdentifier(identifier, log)
         self._same = _same_person_threshold(identifier)
 
     def process(self, frame: Frame) -> FrameResult:
         """Recognise the people in the next frame.
+
+        While the scene is steady, most frames are not searched; see `Pace`.
 
         Args:
             frame: A frame that is later than the one before.
@@ -130,6 +143,8 @@ class Watcher:
             EdgefrError: The model or the gallery fails.
         """
         with self.lock:
+            if not self._pace.is_due(frame.at):
+                return FrameResult(self._detector.turn(frame), self._faces, (), searched=False)
             detected = self._detector.detect(frame)
             frame = detected.frame
             events = self._restart() if detected.has_turned else []
@@ -138,7 +153,11 @@ class Watcher:
             certain = [track for track in present if track.since <= detected.upright_at]
             events += [*self._identify(certain, frame), *self.end_tracks(frame.at)]
             self.identifier.log_matches([e.name for e in events if e.what == "identified" and e.name], "camera")
-            return FrameResult(frame, tuple(_tracked_face(track) for track in present), tuple(events))
+            self._faces = tuple(_tracked_face(track) for track in present)
+            waits = self._detector.suspects_turn or any(map(_waits_for_view, present))
+            boxes = {track.number: track.face.box for track in present}
+            self._pace.note(frame.at, boxes, waits or len(present) < _count_certain(detected.faces))
+            return FrameResult(frame, self._faces, tuple(events))
 
     def end_tracks(self, now: float) -> list[TrackEvent]:
         """End the tracks that are without a face for TRACK_TIMEOUT_S at a time `now`, as in `Frame`; return a "left"
@@ -204,6 +223,16 @@ def _same_person_threshold(identifier: Identifier) -> float:
         return identifier.verifier.threshold().value / 2
     except WrongModelError:  # the user gave a threshold because the model has none
         return identifier.threshold.value / 2
+
+
+def _waits_for_view(track: _Track) -> bool:
+    """Whether a track is undecided and its face is good enough for an embedding."""
+    return track.identity.state == "pending" and view_quality(track.face) > 0
+
+
+def _count_certain(faces: Detections) -> int:
+    """Number of faces that are on a track or start one."""
+    return int((faces.scores >= START_SCORE).sum())
 
 
 def _event(what: str, track: _Track, at: float) -> TrackEvent:

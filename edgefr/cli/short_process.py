@@ -19,18 +19,25 @@ def short_process() -> Iterator[None]:
     - numpy's OpenBLAS starts no threads: they wait busily at first, and nothing large is multiplied.
     - Threads share one heap of the C library, so that memory which one has freed serves the others.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
-    with suppress(ImportError, OSError, AttributeError, TypeError):  # not the C library of GNU
-        import ctypes
-
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-    given = os.environ.get(BLAS_THREADS)
-    os.environ.setdefault(BLAS_THREADS, "1")
-    import numpy  # noqa: F401
-
-    if given is None:
-        del os.environ[BLAS_THREADS]  # child processes inherit it
     try:
+        with suppress(ImportError, OSError, AttributeError, TypeError):  # not the C library of GNU
+            import ctypes
+
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+        _import_numpy_with_one_thread()
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
+
+
+def _import_numpy_with_one_thread() -> None:
+    given = os.environ.get(BLAS_THREADS)
+    os.environ.setdefault(BLAS_THREADS, "1")
+    try:
+        import numpy  # noqa: F401
+    finally:
+        if given is None:
+            del os.environ[BLAS_THREADS]  # child processes inherit it

@@ -65,7 +65,7 @@ def watch(
         float | None, typer.Option(min=-1, max=1, help="Similarity to decide by, instead of the model's threshold.")
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Play a recording at its own speed; otherwise every frame is watched.")
+        bool, typer.Option("--live", help="Play a recording at its own speed; otherwise no frame is left out.")
     ] = False,
     once: Annotated[
         bool,

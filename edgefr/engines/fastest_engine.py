@@ -16,7 +16,14 @@ from edgefr.engines.engine_from_onnx import BuildFaces, BuiltEngine, ParityGateE
 from edgefr.errors import EdgefrError, MissingExtraError
 from edgefr.recognition.recogniser import Recogniser, open_recogniser
 from edgefr.runtimes import available_runtimes
-from edgefr.runtimes.measured_choice import BATCH, Candidate, read_candidates, write_candidates
+from edgefr.runtimes.measured_choice import (
+    BATCH,
+    Candidate,
+    circumstances,
+    read_candidates,
+    read_libraries,
+    write_candidates,
+)
 from edgefr.runtimes.processor import processor
 from edgefr.types import FACE_SIZE, Faces
 
@@ -65,11 +72,15 @@ def fastest_engine(
     def build(runtime: str) -> BuiltEngine:
         return engine_from_onnx(model, precision, runtime, _for_runtime(profile, runtime), faces, root, log)
 
-    known = _current(read_candidates(model, precision))
+    libraries = _libraries(precision)
+    known = read_candidates(model, precision) if read_libraries(model, precision) == libraries else ()
     if not known:
+        before = circumstances(model)
         measured = _measure(model, precision, build, log)
-        for name in {entry.precision for entry in measured}:
-            write_candidates(model, name, [entry for entry in measured if entry.precision == name])
+        if circumstances(model) == before:  # else the times are those of a model that is gone
+            for name in {entry.precision for entry in measured}:
+                entries = [entry for entry in measured if entry.precision == name]
+                write_candidates(model, name, entries, _libraries(name))
         known = tuple(entry for entry in measured if entry.precision == precision)
     ranked = tuple(sorted(known, key=lambda entry: entry.image_ms))
     return build(ranked[0].runtime), ranked
@@ -79,11 +90,10 @@ def _for_runtime(profile: Profile, runtime: str) -> Profile:
     return replace(profile, runtime=runtime)  # type: ignore[arg-type]
 
 
-def _current(known: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """What was measured, or nothing if a runtime was installed, removed or updated since."""
+def _libraries(precision: str) -> dict[str, str]:
+    """Runtime -> version, of the runtimes that may be the fastest in a precision and are installed here."""
     versions = {entry.name: entry.version for entry in available_runtimes()}
-    measured = {entry.runtime: entry.version for entry in known}
-    return known if all(versions.get(name) == version for name, version in measured.items()) else ()
+    return {name: version for name in RUNTIMES[precision] if (version := versions.get(name)) is not None}
 
 
 def _measure(
@@ -96,9 +106,8 @@ def _measure(
     candidates = [(runtime, precision) for runtime in RUNTIMES[precision]]
     if precision == "fp32" and processor().bf16:
         candidates += [(runtime, "bf16") for runtime in RUNTIMES["bf16"]]
-    versions = {entry.name: entry.version for entry in available_runtimes()}
     for runtime, computed in candidates:
-        version = versions[runtime]
+        version = _libraries(computed).get(runtime)
         if version is None:
             continue
         try:
@@ -132,11 +141,11 @@ def _first(errors: list[EdgefrError], precision: str) -> EdgefrError:
     return MissingExtraError(f"a runtime for engines in {precision}", "none", "see `edgefr doctor`")
 
 
-def time_in_turns(recognisers: list[Recogniser], batch: int) -> list[float]:
+def time_in_turns(recognisers: list[Recogniser], batch: int, rounds: int = ROUNDS) -> list[float]:
     """The shortest time of each recogniser for a batch of so many faces, in seconds."""
     faces: Faces = np.random.default_rng(0).integers(0, 256, (batch, FACE_SIZE, FACE_SIZE, 3), np.uint8)
     times = [float("inf")] * len(recognisers)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for number, recogniser in enumerate(recognisers):
             recogniser.embed(faces, batch)
             end = perf_counter() + ROUND_SECONDS

@@ -30,8 +30,8 @@ MAX_SECONDS = 1800
 """pnnx takes 5 s for two iresnet100."""
 
 LARGE_WEIGHTS = 512 * 512 * 9
-"""Number of weights of a convolution from which Winograd costs more time for reading weights than it saves: two
-iresnet100 took 334 ms with it and 320 ms without (one core of an AMD EPYC, Zen 5, with AVX-512 hidden from ncnn)."""
+"""Number of weights of a convolution from which Winograd costs more time for reading weights than it saves, on an AMD
+EPYC (Zen 5)."""
 NO_WINOGRAD = "64"
 """The bit of ncnn's parameter 31 (feature mask) that turns Winograd off for a layer."""
 

@@ -185,7 +185,8 @@ def _add_uncertainty(build: GraphBuilder, embeddings: Sequence[str], fusion: Emb
         dot = build.node("ReduceSum", [product, last], f"dot{n}", keepdims=0)
         divisor = build.node("Max", [length, shortest], f"predicted_divisor{n}")
         cosines.append(build.node("Div", [dot, divisor], f"cosine{n}"))
-    mean = build.node("Mean", cosines, "agreement")
+    share = build.weight("share_of_each", 1 / len(cosines))
+    mean = build.node("Mul", [build.node("Sum", cosines, "agreements"), share], "mean_agreement")
     distance = build.node("Sub", [build.weight("one", 1.0), mean], "disagreement")
     build.node("Log", [build.node("Max", [distance, build.weight("least", 1e-6)], "bounded")], UNCERTAINTY)
 

@@ -65,7 +65,9 @@ def onnx_from_graphs(model: FusedModel) -> onnx.ModelProto:
 
 def _backbone_graph(backbone: Backbone) -> onnx.ModelProto:
     if isinstance(backbone, GraphBackbone):
-        graph: onnx.ModelProto = require_extra("onnx", "train").load_model_from_string(backbone.graph.numpy().tobytes())
+        graph: onnx.ModelProto = require_extra("onnx", "train").load_model_from_string(
+            backbone.graph.cpu().numpy().tobytes()
+        )
         return graph
     face = torch.zeros(2, FACE_SIZE, FACE_SIZE, 3, dtype=torch.uint8)
     return _exported(BackboneWithMap(backbone), (face,), (INPUT_NAME,), (EMBEDDING, MAP))

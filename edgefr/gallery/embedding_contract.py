@@ -18,7 +18,7 @@ from edgefr.types import Floats
 
 SAME_NET = 0.99999
 """Cosine above which two FP32 embeddings of a picture are those of one net, as the parity gate demands of an FP32
-engine. If all are, no similarity of two faces differs by more than 0.005."""
+engine. If that holds for a face as well, no similarity to it differs by more than 0.005."""
 SAME_NORM = 0.01
 """Largest relative difference of norms, which weight the images of a person."""
 SAME_UNCERTAINTY = 0.02
@@ -75,14 +75,14 @@ class EmbeddingContract:
         theirs = recogniser.embed(generated_pictures(len(ours.embedding)))
         cosines = _unit(ours.embedding) * _unit(theirs.embedding)
         lowest = float(cosines.sum(1).min())
-        differences = []
+        difference = ""
         if not lowest > SAME_NET:
-            differences.append(f"a lowest cosine of {lowest:.6f}, where one net gives more than {SAME_NET}")
-        elif np.abs(theirs.norm / ours.norm - 1).max() > SAME_NORM:
-            differences.append("the same directions, but other norms, by which images are weighted")
+            difference = f"a lowest cosine of {lowest:.6f}, where one net gives more than {SAME_NET}"
+        elif not np.abs(theirs.norm / ours.norm - 1).max() <= SAME_NORM:
+            difference = "the same directions, but other norms, by which images are weighted"
         elif not _alike(ours.uncertainty, theirs.uncertainty):
-            differences.append("the same directions, but another uncertainty, by which images are weighted")
-        return Comparison(lowest, len(cosines), "".join(differences))
+            difference = "the same directions, but another uncertainty, by which images are weighted"
+        return Comparison(lowest, len(cosines), difference)
 
     def to_bytes(self) -> bytes:
         uncertainty = self.outputs.uncertainty

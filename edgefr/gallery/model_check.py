@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from edgefr.errors import UnavailableError, WrongModelError
+from edgefr.errors import MissingExtraError, UnavailableError, WrongModelError
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.embedding_contract import EmbeddingContract
 from edgefr.gallery.model_binding import MIXABLE, REBUILD_ADVICE, ModelBinding
@@ -35,7 +36,9 @@ def require_model(gallery: Gallery, verifier: Verifier, on_notice: Callable[[str
     contract, recogniser = gallery.contract(), _fp32(verifier)
     own, other = binding.model_text, found.model_text
     if contract is None or recogniser is None:
-        reason = "and the gallery does not hold what its model computes" if contract is None else "not in FP32"
+        reason = "which cannot be compared, because the gallery does not hold what its model computes"
+        if contract is not None:
+            reason = "which is not in FP32"
         raise WrongModelError(
             f"the model of {gallery.path}, {own}",
             f"{other}, {reason}",
@@ -91,7 +94,8 @@ def _differs_in_file_alone(binding: ModelBinding, found: ModelBinding) -> bool:
 
 
 def _fp32(verifier: Verifier) -> Recogniser | None:
-    """The recogniser in FP32. One that runs in bf16 is opened again; None in other precisions and for bf16 engines.
+    """The recogniser in FP32. One that runs in bf16 is opened again; None in other precisions, for bf16 engines, and
+    without onnxruntime.
 
     In bf16 the same net differs so much between runtimes that a fine-tuned one would pass, too.
     """
@@ -99,7 +103,8 @@ def _fp32(verifier: Verifier) -> Recogniser | None:
     if precision == "fp32":
         return verifier.recogniser
     if precision in MIXABLE and verifier.model.suffix.lower() == ".onnx":
-        return open_recogniser(verifier.model, "onnxruntime", "fp32")
+        with suppress(MissingExtraError):  # a device may have OpenVINO only
+            return open_recogniser(verifier.model, "onnxruntime", "fp32")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -112,12 +113,13 @@ def embed_rows(
     on_progress: Callable[[int], None] = lambda _count: None,
 ) -> list[Row]:
     """Embed photographs in batches; returns a row for each, and tells the number of photographs of each batch."""
-    finding = find_in_order(verifier, map(Path, paths), len(paths), partial(_find_face, policy=policy))
     rows: list[Row] = []
-    for start in range(0, len(paths), batch):
-        part = paths[start : start + batch]
-        rows += _rows_of_batch(verifier, part, list(islice(finding, len(part))))
-        on_progress(len(part))
+    find = partial(_find_face, policy=policy)
+    with closing(find_in_order(verifier, map(Path, paths), len(paths), find)) as finding:
+        for start in range(0, len(paths), batch):
+            part = paths[start : start + batch]
+            rows += _rows_of_batch(verifier, part, list(islice(finding, len(part))))
+            on_progress(len(part))
     return rows
 
 

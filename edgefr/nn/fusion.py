@@ -134,7 +134,7 @@ class Fusion(nn.Module):
             adapt_y: The same for the second map.
 
         Raises:
-            InvalidArgumentError: The attention heads cannot divide the channels.
+            InvalidArgumentError: The attention heads or the position codes do not fit the channels.
         """
         super().__init__()
         if channels % spec.heads:
@@ -142,6 +142,12 @@ class Fusion(nn.Module):
                 f"fusion.heads to divide the {channels} channels of the backbones' maps",
                 str(spec.heads),
                 "correct the recipe",
+            )
+        if spec.positions == "sincos" and channels % 4:
+            raise InvalidArgumentError(
+                f"fusion.positions that fit {channels} channels",
+                '"sincos", which needs a multiple of 4',
+                'set fusion.positions = "learned"',
             )
         self.adapt_x, self.adapt_y = adapt_x or nn.Identity(), adapt_y or nn.Identity()
         self.mean_readout = spec.readout == "mean"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgefr.errors import WrongModelError, require_extra
 from edgefr.nn.backbone import Backbone, BackboneOutput
-from edgefr.types import EMBEDDING, INPUT_NAME, MAP
+from edgefr.types import EMBEDDING, INPUT_NAME, MAP, MAP_SIZE
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,13 +46,21 @@ class GraphBackbone(Backbone):
         lengths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
         if not all(isinstance(lengths.get(name), int) for name in (MAP, EMBEDDING)):
             raise _unusable(f"the outputs {', '.join(shapes)}")
+        if shapes[MAP][2:] != [MAP_SIZE, MAP_SIZE]:
+            raise _unusable(f"a map of the shape {shapes[MAP]}")
+        inputs = [(value.name, value.type) for value in self._session.get_inputs()]
+        if inputs != [(INPUT_NAME, "tensor(uint8)")]:
+            raise _unusable(f"the inputs {inputs}")
         self.map_channels, self.embedding_dim = lengths[MAP], lengths[EMBEDDING]
 
     def forward(self, image: Tensor) -> BackboneOutput:
         """(B, 3, 112, 112) RGB in [-1, 1] -> feature map (B, C, 7, 7) and unit embedding (B, D)."""
         pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
         faces = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        found = self._session.run([MAP, EMBEDDING], {INPUT_NAME: faces})
+        try:
+            found = self._session.run([MAP, EMBEDDING], {INPUT_NAME: faces})
+        except Exception as error:  # onnxruntime's own types have no common base
+            raise _unusable(f"one that fails ({_last_line(error)})") from error
         return BackboneOutput(*(torch.from_numpy(array).to(image.device) for array in found))
 
     @cached_property
@@ -64,10 +72,16 @@ class GraphBackbone(Backbone):
             model = np.ascontiguousarray(self.graph.cpu().numpy()).tobytes()
             return library.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types have no common base
-            raise _unusable(f"one that onnxruntime cannot open ({error})") from error
+            raise _unusable(f"one that onnxruntime cannot open ({_last_line(error)})") from error
 
 
 def _unusable(found: str) -> WrongModelError:
     return WrongModelError(
-        "an ONNX graph of a backbone with its feature map", found, "train the model again with `edgefr train`"
+        "an ONNX graph of a backbone with its feature map",
+        found,
+        "adopt or export the .onnx file again, or, if it is part of a checkpoint, train that again",
     )
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

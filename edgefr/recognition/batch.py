@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -110,15 +111,16 @@ def embed_photographs(
     def find(finder: Verifier, path: Path) -> list[FoundFace]:
         return finder.find_all(path) if policy == "all" else [finder.find(path, policy)]
 
-    for path, found in zip(photos, find_in_order(verifier, photos, len(photos), find), strict=True):
-        if isinstance(found, ImageError):
-            rejected.append(RejectedImage(str(path), str(found)))
-        else:
-            pending += found
-        if len(pending) >= batch:
-            faces += verifier.embed(pending, batch)
-            pending = []
-        on_progress(1)
+    with closing(find_in_order(verifier, photos, len(photos), find)) as finding:
+        for path, found in zip(photos, finding, strict=True):
+            if isinstance(found, ImageError):
+                rejected.append(RejectedImage(str(path), str(found)))
+            else:
+                pending += found
+            if len(pending) >= batch:
+                faces += verifier.embed(pending, batch)
+                pending = []
+            on_progress(1)
     return faces + (verifier.embed(pending, batch) if pending else []), rejected
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-import cv2
-
 from edgefr.errors import ImageError
+from edgefr.io.opencv import one_thread_of_opencv
 from edgefr.recognition.verifier import Verifier
 from edgefr.runtimes.processor import processor
 
@@ -30,12 +28,12 @@ Found = TypeVar("Found")
 
 def find_in_order(
     verifier: Verifier, photographs: Iterable[Path], count: int, find: Callable[[Verifier, Path], Found]
-) -> Iterator[Found | ImageError]:
-    """Find the faces of photographs, several at a time.
+) -> Generator[Found | ImageError, None, None]:
+    """Find the faces of photographs, several at a time. Close the generator if you do not exhaust it.
 
     Args:
-        verifier: Its detector is used by one thread, and copies of it by others. A detector that cannot be opened again
-            finds the faces of one photograph after the other.
+        verifier: Copies of its detector are used, one for each thread. Its own finds the faces of one photograph after
+            the other if they are few, or if it cannot be opened again.
         photographs: Paths of the pictures.
         count: Number of the photographs.
         find: Reads a photograph and finds its faces by the detector of the given verifier, whose recogniser it must not
@@ -45,7 +43,7 @@ def find_in_order(
         What `find` returns for each photograph, in their order, or the error for one that cannot be used.
 
     Raises:
-        EdgefrError: The runtime of the detector fails.
+        EdgefrError: The runtime of the detector fails, or the detector cannot be opened again because its file is gone.
     """
     finders = _finders(verifier, count)
     idle: SimpleQueue[Verifier] = SimpleQueue()
@@ -67,7 +65,7 @@ def find_in_order(
     executor = ThreadPoolExecutor(len(finders), "edgefr-finder")
     waiting: deque[Future[Found | ImageError]] = deque()
     try:
-        with _one_thread_of_opencv():
+        with one_thread_of_opencv():
             for path in photographs:
                 waiting.append(executor.submit(find_by_idle, path))
                 if len(waiting) > AHEAD:
@@ -85,14 +83,3 @@ def _finders(verifier: Verifier, count: int) -> list[Verifier]:
         return [verifier]
     copies = [verifier.with_other_detector(threads=1) for _ in range(most)]
     return [copy for copy in copies if copy is not None] or [verifier]
-
-
-@contextmanager
-def _one_thread_of_opencv() -> Iterator[None]:
-    """OpenCV's functions wait for each other if several threads call them and each wants all cores."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

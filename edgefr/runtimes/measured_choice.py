@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgefr.io.files import atomic_write
@@ -55,13 +56,7 @@ class Candidate:
 
 def read_candidates(model: Path, precision: str) -> tuple[Candidate, ...]:
     """What was measured of a model in a precision on this machine; empty if nothing was, or something has changed."""
-    file = _file(model)
     try:
-        if file is None or file.stat().st_size > MAX_BYTES:
-            return ()
-        document = json.loads(file.read_text(encoding="utf-8"))
-        if document["measured"] != _circumstances(model):
-            return ()
         return tuple(
             Candidate(
                 str(entry["runtime"]),
@@ -72,22 +67,40 @@ def read_candidates(model: Path, precision: str) -> tuple[Candidate, ...]:
                 float(entry["image_ms"]),
                 float(entry["batch_ms"]),
             )
-            for entry in document["precisions"].get(precision, ())
+            for entry in _read(model)["precisions"].get(precision, ())
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # measured again, if at all
+    except (ValueError, LookupError, TypeError, AttributeError):  # measured again, if at all
         return ()
 
 
-def write_candidates(model: Path, precision: str, candidates: Sequence[Candidate]) -> None:
-    """Keep what was measured, beside what is known of other precisions. Without a writable cache nothing is kept."""
+def read_libraries(model: Path, precision: str) -> dict[str, str]:
+    """Runtime -> version, of all that were there when a precision was measured, even if they cannot run the model."""
+    found = _read(model).get("libraries", {})
+    libraries = found.get(precision, {}) if isinstance(found, dict) else {}
+    return dict(libraries) if isinstance(libraries, dict) else {}
+
+
+def write_candidates(
+    model: Path, precision: str, candidates: Sequence[Candidate], libraries: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Keep what was measured, beside what is known of other precisions. Without a writable cache nothing is kept.
+
+    Args:
+        model: The model.
+        precision: The precision.
+        candidates: What was measured.
+        libraries: Runtime -> version, of all runtimes that were there.
+    """
     file = _file(model)
     if file is None:
         return
-    known = {other: read_candidates(model, other) for other in ("fp32", "bf16", "fp16", "int8")}
-    known[precision] = tuple(candidates)
+    others = [other for other in ("fp32", "bf16", "fp16", "int8") if other != precision]
+    known = {other: [asdict(entry) for entry in read_candidates(model, other)] for other in others}
     document = {
-        "measured": _circumstances(model),
-        "precisions": {name: [asdict(entry) for entry in entries] for name, entries in known.items() if entries},
+        "measured": circumstances(model),
+        "precisions": {name: entries for name, entries in known.items() if entries}
+        | {precision: [asdict(entry) for entry in candidates]},
+        "libraries": {other: read_libraries(model, other) for other in others} | {precision: dict(libraries)},
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,9 +121,25 @@ def _file(model: Path) -> Path | None:
     return None if folder is None else folder / "choices" / f"{name}.json"
 
 
-def _circumstances(model: Path) -> dict[str, Any]:
-    """Everything but the libraries that a measurement depends on."""
-    status, here = model.stat(), processor()
+def _read(model: Path) -> dict[str, Any]:
+    """The file of a model; empty if there is none, or if it is of other circumstances."""
+    file = _file(model)
+    try:
+        if file is None or file.stat().st_size > MAX_BYTES:
+            return {}
+        document = json.loads(file.read_text(encoding="utf-8"))
+        is_current = isinstance(document, dict) and document.get("measured") == circumstances(model)
+        return document if is_current else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def circumstances(model: Path) -> dict[str, Any] | None:
+    """Everything but the libraries that a measurement depends on; None if the model is gone."""
+    try:
+        status, here = model.stat(), processor()
+    except OSError:
+        return None
     flags = hashlib.sha256(" ".join(sorted(here.flags)).encode()).hexdigest()[:16]
     return {
         "format": FORMAT,

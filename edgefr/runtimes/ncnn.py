@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -138,8 +138,7 @@ class NcnnNet:
         for option in REDUCED_STORAGE:
             setattr(options, option, precision == "fp16" and "fp16" in option)
         # Larger tiles save more products, but their weights are four to seven times as large and are read for each
-        # picture: two iresnet100 took 388 ms with all tiles and 334 ms with these (one core of an AMD EPYC, Zen 5,
-        # whose AVX-512 was hidden from ncnn; 105 and 94 ms for two iresnet50 with AVX-512).
+        # picture, which took longer on an AMD EPYC (Zen 5).
         options.use_winograd43_convolution = options.use_winograd63_convolution = False
         # Products of 8 bits are added by one instruction in VNNI, which is faster than fewer products of 16 bits.
         options.use_winograd_convolution = precision != "int8" or processor().saturates_int8
@@ -174,6 +173,7 @@ class NcnnNet:
         try:
             if self._pool is not None:
                 tasks = [self._pool.submit(self._extract, dict(given), ends) for ends in self._branches]
+                wait(tasks)  # one that fails must not leave others behind, which compete with the next picture
                 for ends, task in zip(self._branches, tasks, strict=True):
                     given.update(zip(ends, task.result(), strict=True))
             return [np.array(mat, np.float32) for mat in self._extract(given, names)]

@@ -5,7 +5,7 @@ A new runtime is one module that describes itself in `RUNTIMES`, a tuple of `bas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -73,9 +73,10 @@ def open_backend(
         EdgefrError: The file is not a model for the runtime.
     """
     name = runtime
+    quiet = not spinning or (images is not None and images <= FEW_IMAGES)
     if runtime == "auto" and (measured := _measured_choice(path, precision, images)) is not None:
         with suppress(EdgefrError):  # its engine is gone or does not fit any more
-            return _open_measured(measured, path, threads)
+            return _open_measured(measured, path, threads, quiet)
     if runtime == "auto":
         name = _choose_runtime(path, precision, images)
     chosen = _find_runtime(name)
@@ -88,11 +89,7 @@ def open_backend(
             f"{path} with {name}",
             "choose another --model or --runtime",
         )
-    if not spinning or (images is not None and images <= FEW_IMAGES):
-        opening = chosen.open_without_spinning or chosen.open
-    else:
-        opening = chosen.open
-    return opening(path, name, precision, threads)
+    return _opening(chosen, quiet)(path, name, precision, threads)
 
 
 def local_target(runtime: str, precision: str = "fp32") -> Target:
@@ -154,11 +151,16 @@ def _measured_choice(path: Path, precision: str, images: int | None) -> Candidat
     return None
 
 
-def _open_measured(measured: Candidate, path: Path, threads: int | None) -> Backend:
+def _opening(runtime: Runtime, quiet: bool) -> Callable[[Path, str, str, int | None], Backend]:
+    """How a runtime opens a model; `quiet` if its threads may not wait busily."""
+    return (runtime.open_without_spinning if quiet else None) or runtime.open
+
+
+def _open_measured(measured: Candidate, path: Path, threads: int | None, quiet: bool) -> Backend:
     runtime = _find_runtime(measured.runtime)
     assert runtime is not None  # _measured_choice has found it
     file = Path(measured.engine) if measured.engine else path
-    return runtime.open(file, measured.runtime, measured.precision, threads)
+    return _opening(runtime, quiet)(file, measured.runtime, measured.precision, threads)
 
 
 def _choose_runtime(path: Path, precision: str, images: int | None) -> str:

@@ -79,7 +79,10 @@ class KeptViews:
         self._lock = threading.Lock()
 
     def update(self, result: FrameResult) -> None:
-        """Take the views of a frame that are better than those before, and forget old ones."""
+        """Take the views of a frame that are better than those before, and forget old ones. Faces of a frame that was
+        not searched may have moved, so no view is cut from it."""
+        if not result.searched:
+            return
         now = monotonic()
         with self._lock:
             for tracked in result.faces:

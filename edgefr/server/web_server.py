@@ -123,6 +123,7 @@ def _http_server(state: WebState, sign_in: SignIn, origins: PageOrigins, proxies
         create_app(state, sign_in, origins),
         http=cast(Any, partial(LimitedProtocol, limits)),
         ws="none",
+        log_config=None,  # its own would close the log files of the program
         log_level="critical",
         lifespan="off",
         access_log=False,

@@ -121,13 +121,14 @@ class WebState:
         ]
 
     def enrol(self, name: str, track: int, confirm: bool) -> Enrolment:
-        """Enrol the face of a track as the newest frame shows it, or its kept view if the person has left a moment ago.
+        """Enrol the face of a track as the newest frame shows it, or its kept view if the face was not searched in that
+        frame or the person has left a moment ago.
 
         The person may be enrolled already; `confirm` and the errors are as in `PageEnrolment.enrol`.
         """
 
         def find() -> FoundFace:
-            result = self.result
+            result = self.result if self.result is not None and self.result.searched else None
             face = next((face.face for face in result.faces if face.track == track), None) if result else None
             view = View(result.frame.image, face) if result and face else self._views.get(track)
             if view is None:

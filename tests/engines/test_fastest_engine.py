@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from importlib import util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-pytest.importorskip("openvino")
+if util.find_spec("openvino") is None:  # its import, while pytest captures, would spoil tests that configure logging
+    pytest.skip("openvino is not installed", allow_module_level=True)
 pytest.importorskip("ncnn")
 
 from edgefr.engines import fastest_engine as module
@@ -176,3 +178,30 @@ def test_every_recogniser_gets_a_time(model: Path, monkeypatch: pytest.MonkeyPat
     times = time_in_turns([first, second], 2)
     assert len(times) == 2
     assert all(0 < time < 10 for time in times)
+
+
+def test_a_runtime_that_was_installed_later_is_measured_too(
+    own_model: Path, faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = speeds(monkeypatch, openvino_fp32=1.0)
+    both = module.RUNTIMES
+    monkeypatch.setattr(module, "RUNTIMES", {"fp32": ("onnxruntime",), "bf16": ()})
+    assert choose(own_model, faces, tmp_path) == ("onnxruntime", "onnxruntime")
+    monkeypatch.setattr(module, "RUNTIMES", both)
+    assert choose(own_model, faces, tmp_path) == ("openvino", "openvino")
+    assert len(measured) == 2
+
+
+def test_times_of_a_model_that_was_replaced_meanwhile_are_not_kept(
+    own_model: Path, faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds(monkeypatch, openvino_fp32=1.0)
+    timed = module.time_in_turns
+
+    def replaced(recognisers: list[Recogniser], batch: int) -> list[float]:
+        os.utime(own_model, ns=(1, 1))
+        return timed(recognisers, batch)
+
+    monkeypatch.setattr(module, "time_in_turns", replaced)
+    choose(own_model, faces, tmp_path)
+    assert read_candidates(own_model, "fp32") == ()

@@ -18,6 +18,7 @@ from edgefr.io.toml_dataclass import read_toml  # noqa: E402
 from edgefr.nn.fused_model import FusedModel, load_fused, save_fused  # noqa: E402
 from edgefr.nn.graph_backbone import GraphBackbone  # noqa: E402
 from edgefr.recognition.published.convention import Convention  # noqa: E402
+from edgefr.recognition.published.feature_map import tapped_from_native  # noqa: E402
 from edgefr.recognition.recogniser import open_recogniser  # noqa: E402
 from edgefr.spec import FusionSpec, ModelSpec  # noqa: E402
 from edgefr.training.common.parallel import World  # noqa: E402
@@ -220,3 +221,18 @@ def test_a_graph_teaches_as_a_backbone_does(nets: list[Path]) -> None:
     expected = (a + mirrored) / np.linalg.norm(a + mirrored, axis=1, keepdims=True)
     np.testing.assert_allclose(teacher(torch.from_numpy(FACES)), expected, atol=1e-5)
     assert teacher.dim == 64
+
+
+def test_a_graph_with_another_input_or_map_is_refused(nets: list[Path]) -> None:
+    graph, _ = tapped_from_native(nets[0])
+    (resized,) = [node for node in graph.graph.node if node.output[0] == "map"]
+    resized.op_type = "GlobalAveragePool"
+    graph.graph.output[1].CopyFrom(onnx.helper.make_tensor_value_info("map", 1, ["batch", 8, 1, 1]))
+    with pytest.raises(WrongModelError, match="found a map of the shape"):
+        GraphBackbone(torch.frombuffer(bytearray(graph.SerializeToString()), dtype=torch.uint8))
+    graph, _ = tapped_from_native(nets[0])
+    graph.graph.input[0].name = "picture"
+    for node in graph.graph.node:
+        node.input[:] = ["picture" if name == "image" else name for name in node.input]
+    with pytest.raises(WrongModelError, match="found the inputs"):
+        GraphBackbone(torch.frombuffer(bytearray(graph.SerializeToString()), dtype=torch.uint8))

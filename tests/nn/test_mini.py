@@ -74,3 +74,8 @@ def test_a_code_as_long_as_each_embedding_starts_as_their_sum() -> None:
 
     mu = model.encode(BackboneFeatures(maps, maps, torch.cat([first, second], 1))).mu
     torch.testing.assert_close(F.normalize(mu), F.normalize(first + second))
+
+
+def test_position_codes_that_do_not_fit_the_channels_are_refused() -> None:
+    with pytest.raises(EdgefrError, match=r"fusion.positions that fit 90 channels.*learned"):
+        Fusion(FusionSpec(heads=2, positions="sincos"), 90)

@@ -82,3 +82,20 @@ def test_a_map_far_from_the_embedding_is_taken_only_if_it_is_named(tmp_path: Pat
 def test_a_published_file_is_to_be_adopted_first(tmp_path: Path) -> None:
     with pytest.raises(WrongModelError, match=r"a recogniser of edgefr in .*edgefr adopt"):
         tapped_from_native(save_net(tmp_path / "net.onnx"))
+
+
+def test_a_map_that_only_a_subgraph_takes_is_on_the_way(tmp_path: Path) -> None:
+    native = adopted(save_net_with_map(tmp_path / "net.onnx"))
+    model = onnx.load(native)
+    (flatten,) = [node for node in model.graph.node if "net/map" in node.input]
+    make = onnx.helper.make_node
+    body = onnx.helper.make_graph(
+        [make("Identity", ["net/map"], ["taken"])], "body", [], [onnx.helper.make_tensor_value_info("taken", 1, None)]
+    )
+    position = list(model.graph.node).index(flatten)
+    flatten.input[0] = "chosen"
+    true = onnx.numpy_helper.from_array(np.array(True), "true")
+    model.graph.initializer.append(true)
+    model.graph.node.insert(position, make("If", ["true"], ["chosen"], then_branch=body, else_branch=body))
+    onnx.save(model, native)
+    assert tapped_from_native(native, "map")[1].name == "net/map"

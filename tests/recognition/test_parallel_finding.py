@@ -13,7 +13,7 @@ import pytest
 
 from edgefr.demo import demo_photos
 from edgefr.errors import EdgefrError, ImageError, UnreadableImageError
-from edgefr.io.opencv import silence_opencv
+from edgefr.io.opencv import one_thread_of_opencv, silence_opencv
 from edgefr.jobs.shard_worker import embed_rows
 from edgefr.recognition.batch import embed_photographs
 from edgefr.recognition.parallel_finding import AHEAD, MOST_THREADS, find_in_order
@@ -140,3 +140,18 @@ def test_the_log_of_opencv_is_as_before_when_threads_have_silenced_it() -> None:
     leave.set()
     thread.join()
     assert logging.getLogLevel() == before
+
+
+def test_overlapping_searches_leave_opencv_its_threads() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        first, second = one_thread_of_opencv(), one_thread_of_opencv()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 1
+        second.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)

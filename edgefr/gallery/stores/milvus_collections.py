@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
@@ -116,6 +117,18 @@ class Collections:
             )
 
 
+def _import_pymilvus() -> ModuleType:
+    """Import pymilvus (3.0.2). Its import configures logging, which closes all handlers of the program: log files, and
+    streams of the standard output that something has captured."""
+    handlers, names = logging._handlerList[:], dict(logging._handlers)  # type: ignore[attr-defined]
+    del logging._handlerList[:]  # type: ignore[attr-defined]
+    try:
+        return require_extra("pymilvus", "scale")
+    finally:
+        logging._handlerList[:0] = handlers  # type: ignore[attr-defined]
+        logging._handlers.update(names)  # type: ignore[attr-defined]
+
+
 def connect_milvus(address: Address) -> MilvusClient:
     """Connect to the server, or open the local file.
 
@@ -124,7 +137,7 @@ def connect_milvus(address: Address) -> MilvusClient:
         UnavailableError: The server does not respond, or another process has the file of Milvus Lite open.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # Milvus Lite makes gRPC warn about the keep-alive of idle clients
-    client = require_extra("pymilvus", "scale").MilvusClient
+    client = _import_pymilvus().MilvusClient
     for name in ("pymilvus", "milvus_lite", "grpc._server"):  # these log the traceback of every error
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address.kind == LITE:

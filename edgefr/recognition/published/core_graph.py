@@ -137,18 +137,18 @@ def remove_unused(graph: onnx.GraphProto) -> None:
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
-            needed.update(_inner_names(node))
+            needed.update(inner_names(node))
     weights = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(reversed(kept))
     graph.initializer.extend(weights)
 
 
-def _inner_names(node: onnx.NodeProto) -> Iterator[str]:
+def inner_names(node: onnx.NodeProto) -> Iterator[str]:
     """Names that the subgraphs of a node use."""
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
                 yield from inner.input
-                yield from _inner_names(inner)
+                yield from inner_names(inner)
             yield from (value.name for value in graph.output)

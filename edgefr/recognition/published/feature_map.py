@@ -10,7 +10,7 @@ import numpy as np
 
 from edgefr.errors import InvalidArgumentError, WrongModelError, require_extra
 from edgefr.io.onnx_file import HEAVY
-from edgefr.recognition.published.core_graph import BATCH, remove_unused, upgrade_opset
+from edgefr.recognition.published.core_graph import BATCH, inner_names, remove_unused, upgrade_opset
 from edgefr.recognition.published.native_graph import CORE_PREFIX, GraphBuilder
 from edgefr.runtimes.base import check_onnx_file, last_line
 from edgefr.types import EMBEDDING, FACE_SIZE, INPUT_NAME, MAP, MAP_SIZE
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 COLOURS, LARGEST_SIDE = 3, 28
-"""A map has more channels than a picture, and at most so many rows and columns. Scores of attention have more."""
+"""A map has more channels than a picture, and at most so many rows and columns. Most scores of attention have more."""
 
 MOST_LAYERS = 8
 """Convolutions and matrix products between a usable map and the embedding. Convolutional nets have 1 to 4; a vision
@@ -67,7 +67,7 @@ def tapped_from_native(path: Path, wanted: str | None = None) -> tuple[onnx.Mode
         WrongModelError: The file is no recogniser of edgefr, its inner tensors cannot be read, or it has no map near
             its embedding.
         InvalidArgumentError: No map has the wanted name.
-        MissingExtraError: The package onnx is not installed.
+        MissingExtraError: onnx or onnxruntime is not installed.
     """
     library = require_extra("onnx", "onnx")
     check_onnx_file(path, "training")
@@ -97,22 +97,25 @@ def _way_to_embedding(model: onnx.ModelProto, path: Path) -> list[str]:
         )
     reached, forward = {INPUT_NAME}, []
     for node in model.graph.node:
-        if reached.intersection(node.input):
+        if reached.intersection(_taken_by(node)):
             reached.update(name for name in node.output if name)
             forward.append(node)
     needed, way = {EMBEDDING}, []
     for node in reversed(forward):
         if needed.intersection(node.output):
-            needed.update(node.input)
+            needed.update(_taken_by(node))
             way += [name for name in reversed(node.output) if name and name != EMBEDDING]
     return way[::-1]
 
 
+def _taken_by(node: onnx.NodeProto) -> set[str]:
+    """The tensors that a node takes, also those that its subgraphs take from around it."""
+    return {*node.input, *inner_names(node)}
+
+
 def _inner_values(model: onnx.ModelProto, names: list[str], path: Path) -> dict[str, Any]:
     """The tensors of these names for a face of noise."""
-    import onnxruntime
-
-    library = require_extra("onnx", "onnx")
+    library, onnxruntime = require_extra("onnx", "onnx"), require_extra("onnxruntime", "cpu")
     shown = library.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]
@@ -173,7 +176,10 @@ def _last(maps: list[Tap], model: onnx.ModelProto, way: list[str], path: Path) -
 
 def _list(maps: list[Tap]) -> str:
     """The last maps of each shape."""
-    last = {tap.shape: str(tap) for tap in maps}
+    last: dict[tuple[int, int, int], str] = {}
+    for tap in maps:
+        last.pop(tap.shape, None)  # else the place of the first one would be kept
+        last[tap.shape] = str(tap)
     return ", ".join(list(last.values())[: -SHOWN - 1 : -1]) or "none"
 
 

@@ -100,7 +100,13 @@ def add_unit_outputs(build: GraphBuilder, raw: str, norm: str = NORM) -> None:
 
 
 def save_with_manifest(graph: onnx.ModelProto, path: Path, manifest: Manifest | None) -> None:
-    """Write a graph, with a manifest in its metadata if there is one."""
+    """Write a graph.
+
+    Args:
+        graph: The graph, whose metadata is replaced.
+        path: The file to write.
+        manifest: Its manifest, for the metadata; None for a file that is only compared.
+    """
     del graph.metadata_props[:]
     if manifest is not None:
         entry = graph.metadata_props.add()

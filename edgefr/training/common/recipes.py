@@ -193,7 +193,7 @@ class BackboneConfig:
     def settings(self) -> dict[str, Any]:
         """What a training depends on, for keys of states: those of older versions unless a newer field is used."""
         newer = {"tap": None, "weight": 1.0}
-        return {name: value for name, value in asdict(self).items() if value != newer.get(name, "")}
+        return {name: value for name, value in asdict(self).items() if name not in newer or value != newer[name]}
 
 
 @dataclass(frozen=True)
@@ -247,8 +247,8 @@ class TargetConfig:
     """Distillation targets of a fusion, `[aims]`, other than the backbones' own embeddings of clean faces.
 
     Attributes:
-        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from, or a name that
-            `edgefr models` lists.
+        teacher: Checkpoint of a backbone or fused model that both backbones were distilled from, an .onnx file of
+            edgefr or one that was adopted, or a name that `edgefr models` lists.
     """
 
     teacher: Path

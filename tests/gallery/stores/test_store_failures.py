@@ -401,3 +401,23 @@ def test_the_rows_contain_no_name_and_removed_people_are_deleted(at: Address, ga
     ]
     assert len(store.people_page(0)) == len(store.blob_page("image", 0)) == 1
     store.close()
+
+
+def test_milvus_leaves_the_log_files_of_the_program_open(tmp_path: Path) -> None:
+    """In a process of its own, because only the first import of pymilvus configures logging."""
+    code = """
+import logging, sys
+from pathlib import Path
+from edgefr.gallery.address import LITE, Address
+from edgefr.gallery.stores.milvus_collections import connect_milvus
+handler = logging.FileHandler(sys.argv[1], mode="w")
+logging.getLogger("door").addHandler(handler)
+logging.getLogger("door").warning("before")
+connect_milvus(Address(LITE, sys.argv[2], "people")).close()
+assert handler.stream is not None and not handler.stream.closed
+logging.getLogger("door").warning("after")
+assert [reference() for reference in logging._handlerList].count(handler) == 1
+"""
+    log = tmp_path / "door.log"
+    subprocess.run([sys.executable, "-c", code, log, tmp_path / "people.db"], check=True, timeout=120)
+    assert log.read_text() == "before\nafter\n"
