@@ -73,6 +73,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     ),
     "photograph_rate": lambda: _run("photograph_rate", data()),
     "epoch": lambda: _run("epoch"),
+    "network_steps": lambda: _run("network_steps"),
     "detector": lambda: _with_digest(SPOT, lambda: _run("detector", data(), SPOT)),
     "search": lambda: _run("search"),
     "watch": lambda: _with_digest(MODEL, lambda: _run("watch", data(), MODEL, data() / YUNET, frames=10_000)),

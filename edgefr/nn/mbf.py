@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefr.nn.backbone import BN_EPS, Backbone, BackboneOutput, batch_norm
+from edgefr.nn.depthwise import DepthwiseConv
 from edgefr.types import MAP_CHANNELS, MAP_SIZE
 
 
@@ -18,7 +19,9 @@ class ConvBlock(nn.Module):
         super().__init__()
         padding = 1 if kernel == 3 else 0
         layers: list[nn.Module] = [
-            nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
+            DepthwiseConv(inputs, kernel, stride, padding)
+            if inputs == outputs == groups
+            else nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
             batch_norm(outputs),
         ]
         if not linear:

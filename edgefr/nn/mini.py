@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1, conv3x3
+from edgefr.nn.depthwise import DepthwiseConv
 from edgefr.types import MAP_SIZE
 
 STEM = (16, 32)
@@ -63,7 +64,7 @@ class Mini(Backbone):
         self.conv = conv1x1(inputs, self.map_channels)
         self.bn = nn.Sequential(batch_norm(self.map_channels), nn.ReLU())
         # One 7x7 filter for each channel, as in MobileFaceNet, because features depend on their place in the face.
-        pool = nn.Conv2d(self.map_channels, self.map_channels, MAP_SIZE, groups=self.map_channels, bias=False)
+        pool = DepthwiseConv(self.map_channels, MAP_SIZE)
         self.pool = nn.Sequential(pool, batch_norm(self.map_channels))
         self.embedding = nn.Sequential(conv1x1(self.map_channels, self.embedding_dim), batch_norm(self.embedding_dim))
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1
+from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1, conv3x3
+from edgefr.nn.depthwise import DepthwiseConv
 from edgefr.types import MAP_CHANNELS, MAP_SIZE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,9 +20,8 @@ STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128
 """Expansion, channels, repeats, stride of the first repeat."""
 
 
-def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, batch_norm(outputs), nn.ReLU6())
+def conv_bn_relu(conv: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(conv, batch_norm(conv.out_channels), nn.ReLU6())
 
 
 class SeparableConv(nn.Module):
@@ -29,7 +29,7 @@ class SeparableConv(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.depthwise = DepthwiseConv(channels, 3, padding=1)
         self.pointwise = conv1x1(channels, channels)
         self.bn1 = batch_norm(channels)
         self.bn2 = batch_norm(channels)
@@ -48,8 +48,8 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
         width = inputs * expansion
         self.conv = nn.Sequential(
-            conv_bn_relu(inputs, width, 1),
-            conv_bn_relu(width, width, 3, stride, groups=width),
+            conv_bn_relu(conv1x1(inputs, width)),
+            conv_bn_relu(DepthwiseConv(width, 3, stride, padding=1)),
             conv1x1(width, outputs),
             batch_norm(outputs),
         )
@@ -65,7 +65,7 @@ class GlobalDepthwise(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(MAP_CHANNELS, MAP_CHANNELS, MAP_SIZE, groups=MAP_CHANNELS, bias=False)
+        self.depthwise = DepthwiseConv(MAP_CHANNELS, MAP_SIZE)
         self.bn = batch_norm(MAP_CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class MobileFaceNet(Backbone):
         # ((x + 1) / 2 - mean) / std, as one multiplication and one addition
         self.register_buffer("scale", (0.5 / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", ((0.5 - mean) / std).view(1, 3, 1, 1), persistent=False)
-        self.conv1 = conv_bn_relu(3, 64, 3, stride=2)
+        self.conv1 = conv_bn_relu(conv3x3(3, 64, 2))
         self.dw_conv = SeparableConv(64)
         blocks: list[nn.Module] = []
         inputs = 64
@@ -98,7 +98,7 @@ class MobileFaceNet(Backbone):
                 blocks.append(InvertedResidual(inputs, outputs, stride if index == 0 else 1, expansion))
                 inputs = outputs
         self.features = nn.Sequential(*blocks)
-        self.conv2 = conv_bn_relu(inputs, MAP_CHANNELS, 1)
+        self.conv2 = conv_bn_relu(conv1x1(inputs, MAP_CHANNELS))
         self.gdconv = GlobalDepthwise()
         self.conv3 = nn.Conv2d(MAP_CHANNELS, self.embedding_dim, 1)
         self.bn = batch_norm(self.embedding_dim)
