@@ -386,6 +386,32 @@ def test_two_processes_see_each_others_changes(filled: Opened) -> None:
     assert {"person 5", "person 6", "person 203"}.isdisjoint(saved_names(filled))
 
 
+def test_parts_of_people_whom_another_process_has_removed_are_not_written(filled: Opened) -> None:
+    """One process has read everybody, because there was no snapshot, and another removes somebody before it writes."""
+    with FileGallery.open(*filled) as first, FileGallery.open(*filled) as second:
+        edit(filled[0], "DELETE FROM snapshot")
+        with first._store.reading():
+            people = index_snapshot.read_people(first._store)
+        assert people.unsaved
+        second.remove("person 5")
+        index_snapshot.save(first._store, people)
+        assert stored(filled[0]) == []
+    assert "person 5" not in saved_names(filled)
+
+
+def test_an_audit_finds_a_file_that_is_no_intact_database(filled: Opened) -> None:
+    """Page numbers of the tree of images are overwritten, which an opening from a snapshot does not read."""
+    database = sqlite3.connect(filled[0])
+    ((page,),) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'images'")
+    ((size,),) = database.execute("PRAGMA page_size")
+    database.close()
+    with filled[0].open("r+b") as file:
+        file.seek((page - 1) * size + 3)  # number of cells of the page
+        file.write(b"\x00\x01")
+    with FileGallery.open(*filled) as gallery, pytest.raises(DamagedError):
+        gallery.orphan_images()
+
+
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_file_that_cannot_be_written_is_opened_without_writing_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
