@@ -27,6 +27,7 @@ from edgefr.gallery.search import index_snapshot
 from edgefr.gallery.search.index_chunk import IndexChunk
 from edgefr.gallery.stores import sqlite_schema
 from edgefr.gallery.stores.row_codec import Row, RowCodec
+from edgefr.gallery.stores.sqlite_snapshot import SnapshotTable
 from edgefr.gallery.transfer import Export, export_gallery, import_people
 from tests.gallery.people import DIM, new_gallery, sample, unit
 
@@ -486,15 +487,15 @@ def test_a_kill_while_the_snapshot_is_written_leaves_the_gallery_as_it_was(
     child = os.fork()
     if child == 0:
         written = 0
-        write = index_snapshot.SnapshotTable.write
+        write = SnapshotTable.write
 
-        def killed(table: index_snapshot.SnapshotTable, *given: object) -> None:
+        def killed(table: SnapshotTable, *given: object) -> None:
             nonlocal written
             if (written := written + 1) > seed:
                 os._exit(0)
             write(table, *given)  # type: ignore[arg-type]
 
-        index_snapshot.SnapshotTable.write = killed  # type: ignore[method-assign]
+        SnapshotTable.write = killed  # type: ignore[method-assign, assignment]
         FileGallery.open(*filled)
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
