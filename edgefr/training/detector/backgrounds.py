@@ -22,6 +22,9 @@ OBJECT_PICTURE_SIDE = 500
 HEAD_SCALE = 1.9
 """Size of the ellipse that hides a head, relative to the box of the face: hair and chin, too."""
 
+SCENE_SHARE = 0.4
+"""Share of scenes among the backgrounds, if there are any."""
+
 WINDOW_TRIES = 8
 MAX_COVERED_SHARE = 0.1
 """Largest share of a face's box that may lie in a faceless window."""
@@ -29,6 +32,8 @@ MAX_COVERED_SHARE = 0.1
 
 def random_background(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
     """A random faceless picture (side, side, 3), flat or bent."""
+    if photographs.scenes and rng.random() < SCENE_SHARE:
+        return scene_window(photographs, side, rng)
     kind = rng.random()
     if kind < 0.4:
         picture = faceless_window(photographs, side, rng)
@@ -39,6 +44,18 @@ def random_background(photographs: LabelledPhotographs, side: int, rng: Rng) -> 
     else:
         picture = random_pattern(side, rng)
     return bend(picture, rng) if rng.random() < 0.3 else picture
+
+
+def scene_window(photographs: LabelledPhotographs, side: int, rng: Rng) -> Image:
+    """A square of a scene (side, side, 3), mirrored or not."""
+    scene = photographs.scenes[int(rng.integers(len(photographs.scenes)))]
+    height, width = scene.shape[:2]
+    size = int(min(height, width) * rng.uniform(0.3, 1))
+    left, top = int(rng.integers(width - size + 1)), int(rng.integers(height - size + 1))
+    part = scene[top : top + size, left : left + size]
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def bend(picture: Image, rng: Rng) -> Image:

@@ -25,7 +25,7 @@ from edgefr.detection.geometry import warp_detections
 from edgefr.training.common.parallel import World
 from edgefr.training.common.recipes import CompositeConfig
 from edgefr.training.common.signals import delay_termination
-from edgefr.training.detector.backgrounds import photograph_without_heads, random_background
+from edgefr.training.detector.backgrounds import photograph_without_heads, random_background, scene_window
 from edgefr.training.detector.compositing import choose_face, paste_face, paste_occluder
 from edgefr.training.detector.labelled_photographs import LabelledPhotographs
 from edgefr.training.detector.teacher_predictions import YuNetDense, apply_known_labels, rotate_predictions
@@ -132,9 +132,12 @@ def make_composite(
     if kind < mix.as_taken:
         canvas, faces = crop(photographs, side, rng, mix)
         return (degrade(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
+    faces = Detections.from_rows(None)
+    if kind < mix.as_taken + mix.scenes:
+        canvas = scene_window(photographs, side, rng)
+        return (degrade(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, True
     with_photograph = rng.random() < 0.3
     canvas = (photograph_without_heads if with_photograph else random_background)(photographs, side, rng)
-    faces = Detections.from_rows(None)
     if kind < 1 - mix.faceless:
         places = random_layout(side, rng)
         pasted = [paste_face(photographs, canvas, (x, y), size, rng, mix.hard) for x, y, size in places]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
+from edgefr.data.collections import open_faces
 from edgefr.errors import EdgefrError
 from edgefr.io.files import atomic_write
 from edgefr.manifest import Manifest, file_reference, package_versions, write_manifest
@@ -28,6 +29,7 @@ from edgefr.training.detector.detector_losses import detector_losses
 from edgefr.training.detector.labelled_photographs import label_photographs
 from edgefr.training.detector.warm_start import unfold_batchnorm
 from edgefr.training.recogniser.training_faces import TrainingFaces, read_training_faces
+from edgefr.types import Image
 
 STATISTICS_BATCHES = 60
 """Batches on which the statistics of BatchNorm are measured, for an initial graph and at the end."""
@@ -43,6 +45,7 @@ class DetectorRecipe:
         teacher: File of YuNet.
         schedule: Length and optimiser.
         begin: Checkpoint or ONNX file of a detector to start from; random weights if not given.
+        scenes: Folder or zip of pictures without a face, for `mix.scenes` and as backgrounds.
         mix: Shares of the kinds of training pictures.
         side: Width and height of training pictures in pixels.
         seed: Seed of all randomness.
@@ -54,6 +57,7 @@ class DetectorRecipe:
     teacher: Path
     schedule: Schedule
     begin: Path | None = None
+    scenes: Path | None = None
     mix: CompositeConfig = field(default_factory=CompositeConfig)
     side: int = 192
     seed: int = 0
@@ -65,6 +69,8 @@ class DetectorRecipe:
         whole = 64 <= self.side <= 1024 and self.side % coarsest == 0
         check_setting(whole, "side", f"a multiple of {coarsest} from 64 to 1024", self.side)
         steps = self.schedule.steps
+        both = (self.scenes is None) == (self.mix.scenes == 0)
+        check_setting(both, "the recipe", "one with both scenes and mix.scenes, or neither", self.mix.scenes)
         check_setting(steps is not None, "schedule.steps", "given, because there are no epochs", steps)
 
 
@@ -86,6 +92,8 @@ def train_detector(recipe: DetectorRecipe, progress: Progress, world: World) -> 
     faces = read_training_faces(recipe.data)
     check_initial_model(recipe, faces)
     photographs = label_photographs(faces, recipe.teacher, recipe.runs / "labels", progress)
+    if recipe.scenes is not None:
+        photographs = replace(photographs, scenes=read_scenes(recipe.scenes, progress))
     dataset = DetectorDataset(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     torch.manual_seed(recipe.seed)
     made_from = {"teacher": file_reference(recipe.teacher)}
@@ -108,6 +116,17 @@ def train_detector(recipe: DetectorRecipe, progress: Progress, world: World) -> 
             write_manifest(result, make_manifest(recipe, faces, made_from))
     world.barrier()
     return result
+
+
+def read_scenes(path: Path, progress: Progress) -> list[Image]:
+    """Read all pictures of a folder or zip; raises EdgefrError if there are none, or one is damaged."""
+    folder = open_faces(path)
+    with progress("Reading scenes", len(folder.names)) as advance:
+        scenes = []
+        for name in folder.names:
+            scenes.append(folder.read(name))
+            advance(1)
+    return scenes
 
 
 def check_initial_model(recipe: DetectorRecipe, faces: TrainingFaces) -> None:
@@ -134,13 +153,20 @@ def check_initial_model(recipe: DetectorRecipe, faces: TrainingFaces) -> None:
 def stage_inputs(recipe: DetectorRecipe, made_from: dict[str, dict[str, str]], faces: TrainingFaces) -> list[object]:
     """Everything the training depends on."""
     digests = [source["sha256"] for source in made_from.values()]
-    return [asdict(recipe.schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
+    mix = asdict(recipe.mix)
+    if recipe.scenes is None:
+        del mix["scenes"]  # keeps the states of recipes from before there were scenes
+    else:
+        digests.append(open_faces(recipe.scenes).digest())
+    return [asdict(recipe.schedule), mix, recipe.side, *digests, faces.digest()]
 
 
 def make_manifest(recipe: DetectorRecipe, faces: TrainingFaces, made_from: dict[str, dict[str, str]]) -> Manifest:
     """The manifest of the checkpoint."""
     pictures = recipe.schedule.total_steps(0) * recipe.schedule.batch * recipe.schedule.accumulate
     photographs = faces.describe(recipe.data).replace("aligned faces", "photographs")
+    if recipe.scenes is not None:
+        photographs += f" and of scenes without a face in {recipe.scenes.name}"
     begin = recipe.begin
     return Manifest(
         kind="detector",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,10 +38,12 @@ class LabelledPhotographs:
     Attributes:
         pictures: (H, W, 3) each. They are kept decoded, because each is used many times: 190 kB for one of LFW.
         labels: The teacher's detections in each.
+        scenes: Pictures without a face, (H, W, 3) each.
     """
 
     pictures: list[Image]
     labels: list[Detections]
+    scenes: Sequence[Image] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -203,6 +204,17 @@ def test_the_recipe_sets_the_shares_of_pictures() -> None:
             assert (complete, len(faces) > 0) == {"as_taken": (False, True), "faceless": (True, False)}.get(
                 kind, (True, True)
             )
+
+
+def test_scenes_are_pictures_without_a_face_and_backgrounds_of_faces() -> None:
+    scene = np.full((60, 90, 3), (12, 200, 240), np.uint8)
+    known = replace(photographs(), scenes=[scene])
+    alone = CompositeConfig(as_taken=0, scenes=1, faceless=0)
+    shown = [make_composite(known, 64, np.random.default_rng(seed), alone) for seed in range(20)]
+    assert all(complete and len(faces) == 0 for _, faces, complete in shown)
+    assert sum(bool((image == scene[0, 0]).all()) for image, _, _ in shown) > 8, "the others are degraded"
+    backgrounds = [random_background(known, 64, np.random.default_rng(seed)) for seed in range(100)]
+    assert 25 < sum(bool((image == scene[0, 0]).all()) for image in backgrounds) < 55
 
 
 def test_only_photographs_as_taken_may_show_unknown_faces() -> None:

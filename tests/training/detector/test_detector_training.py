@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -126,6 +127,21 @@ def test_the_checkpoint_is_a_detector_with_a_manifest(make: Make) -> None:
 
 
 @pytest.mark.shared
+def test_scenes_are_a_part_of_the_training_and_of_its_key(make: Make, tmp_path: Path) -> None:
+    def trained(colour: int) -> bytes:
+        (tmp_path / "scenes" / "any").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "scenes" / "any" / f"{colour}.png"), np.full((80, 80, 3), colour, np.uint8))
+        recipe = make(f"scenes={tmp_path / 'scenes'}", "mix={as_taken=0.0, faceless=0.0, scenes=1.0}")
+        result = train_detector(recipe, no_progress, World())
+        manifest = read_manifest(result)
+        assert manifest is not None
+        assert "scenes without a face in scenes" in manifest.trained_on
+        return result.read_bytes()
+
+    assert trained(10) != trained(200), "the first run's state is not resumed with other scenes"
+
+
+@pytest.mark.shared
 def test_a_second_training_starts_from_the_weights_of_the_first(make: Make) -> None:
     from safetensors.torch import load_file
 
@@ -218,6 +234,8 @@ def test_a_resumed_run_gives_the_same_checkpoint(make: Make, monkeypatch: pytest
     [
         ("mix.turned=1.5", "mix.turned to be 0 to 1"),
         ("mix.as_taken=0.9", "at most 1 together"),
+        ("mix.scenes=0.1", "both scenes and mix.scenes"),
+        ("scenes=few.zip", "both scenes and mix.scenes"),
         ("side=100", "a multiple of 32"),
         ("side=32", "from 64"),
         ("schedule={epochs=3}", "schedule.steps"),
