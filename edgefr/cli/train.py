@@ -52,9 +52,11 @@ def training_world(*libraries: str) -> Iterator[tuple[World, Progress]]:
 
     for library in ("torch", "safetensors", *libraries):
         require_extra(library, "train")
+    from edgefr.training.common.memory import keep_freed_memory
     from edgefr.training.common.parallel import join_world
     from edgefr.training.common.progress import no_progress
 
+    keep_freed_memory()
     with join_world() as world:
         yield world, progress if world.first else no_progress
 

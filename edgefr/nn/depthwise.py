@@ -3,7 +3,7 @@
 For some shapes in bf16, oneDNN takes a slow kernel for the gradients of a depth-wise convolution: with a stride, the
 gradient of the input takes 40 to 120 times as long as the forward pass (`brgconv_strided`, made for dense groups), and
 with 7x7 filters, that of the weights takes three times as long as in FP32 (torch 2.13.0, AVX-512 bf16). These few
-convolutions are trained in FP32: a step of MobileFaceNet then takes 0.63 of the time (`bench network_steps`).
+convolutions are trained in FP32, which saves a fourth of a step of MobileFaceNet.
 """
 
 from __future__ import annotations
