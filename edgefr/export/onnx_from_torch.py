@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,6 +66,7 @@ def write_onnx(
         )
         # By default onnxsim fuses attention into an operator of Microsoft's that only onnxruntime has.
         simplified, is_equal = onnxsim.simplify(program.model_proto, skipped_optimizers=["fuse_attention"])  # type: ignore[union-attr]
+    _release_executor()
     if not is_equal or any(node.domain not in ("", "ai.onnx") for node in simplified.graph.node):
         raise EdgefrError(
             "a simplified graph of standard operators with the same outputs from onnxsim",
@@ -73,6 +75,14 @@ def write_onnx(
         )
     _clean(simplified, axes, manifest)
     onnx.save(simplified, path)
+
+
+def _release_executor() -> None:
+    """Release what onnxsim 0.8 keeps for the whole process: it would be reported as a leak, in twenty lines on stderr,
+    when Python ends after torch was imported."""
+    simplifier = sys.modules.get("onnxsim.onnx_simplifier")
+    if simplifier is not None and hasattr(simplifier, "_model_executor"):
+        simplifier._model_executor = None
 
 
 def _clean(proto: onnx.ModelProto, axes: Axes, manifest: Manifest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +141,14 @@ def test_insightface_loads_the_classic_graph(checkpoint: Path, tmp_path: Path) -
     cosine = float(theirs @ ours.embedding[0]) / float(np.linalg.norm(theirs))
     assert cosine > 0.99999
     assert np.linalg.norm(theirs) == pytest.approx(ours.norm[0], rel=1e-4)
+
+
+def test_a_program_that_exports_ends_without_a_word(checkpoint: Path, tmp_path: Path) -> None:
+    """onnxsim's library in C++ reports objects that are left when Python ends."""
+    command = [sys.executable, "-m", "edgefr", "export", str(checkpoint), "-o", str(tmp_path / "quiet.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "nanobind" not in done.stderr
+    assert "lowest cosine" in done.stdout
 
 
 def test_an_output_with_another_suffix_is_refused(checkpoint: Path, tmp_path: Path) -> None:
