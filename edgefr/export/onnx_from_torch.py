@@ -80,7 +80,7 @@ def write_onnx(
 def _release_executor() -> None:
     """Release what onnxsim 0.8 keeps for the whole process: it would be reported as a leak, in twenty lines on stderr,
     when Python ends after torch was imported."""
-    simplifier = sys.modules.get("onnxsim.onnx_simplifier")
+    simplifier: Any = sys.modules.get("onnxsim.onnx_simplifier")
     if simplifier is not None and hasattr(simplifier, "_model_executor"):
         simplifier._model_executor = None
 
