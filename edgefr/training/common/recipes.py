@@ -75,7 +75,6 @@ class CompositeConfig:
         as_taken: Windows of photographs, mirrored or not.
         exact: Of these, the share that is neither scaled nor tilted.
         faceless: Composites without a face.
-        scenes: Windows of the recipe's `scenes`, which show no face.
         turned: Of all pictures, the share that is rotated as a whole.
         hard: Of the photographs, the share that is selected for a face that the teacher is unsure of.
     """
@@ -83,15 +82,30 @@ class CompositeConfig:
     as_taken: float = 0.5
     exact: float = 0.3
     faceless: float = 0.15
-    scenes: float = 0.0
     turned: float = 0.4
     hard: float = 0.3
 
     def __post_init__(self) -> None:
         for name, share in vars(self).items():
             check_setting(0 <= share <= 1, f"mix.{name}", "0 to 1", share)
-        total = self.as_taken + self.faceless + self.scenes
-        check_setting(total <= 1, "mix.as_taken, mix.faceless and mix.scenes", "at most 1 together", total)
+        total = self.as_taken + self.faceless
+        check_setting(total <= 1, "mix.as_taken and mix.faceless", "at most 1 together", total)
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """Pictures without a face for a detector, `[scenes]`. They are also backgrounds of composites.
+
+    Attributes:
+        pictures: Folder or zip.
+        share: Of all training pictures, the share that shows a window of a scene.
+    """
+
+    pictures: Path
+    share: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_setting(0 <= self.share <= 1, "scenes.share", "0 to 1", self.share)
 
 
 @dataclass(frozen=True)

@@ -128,16 +128,16 @@ def make_composite(
     Returns:
         The picture (side, side, 3), the faces known to be in it, and whether it is known to have no others.
     """
+    if photographs.scenes and rng.random() < photographs.scene_share:
+        scene, nobody = scene_window(photographs, side, rng), Detections.from_rows(None)
+        return (degrade(scene, nobody, rng) if rng.random() < 0.3 else scene), nobody, True
     kind = rng.random()
     if kind < mix.as_taken:
         canvas, faces = crop(photographs, side, rng, mix)
         return (degrade(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, False
-    faces = Detections.from_rows(None)
-    if kind < mix.as_taken + mix.scenes:
-        canvas = scene_window(photographs, side, rng)
-        return (degrade(canvas, faces, rng) if rng.random() < 0.3 else canvas), faces, True
     with_photograph = rng.random() < 0.3
     canvas = (photograph_without_heads if with_photograph else random_background)(photographs, side, rng)
+    faces = Detections.from_rows(None)
     if kind < 1 - mix.faceless:
         places = random_layout(side, rng)
         pasted = [paste_face(photographs, canvas, (x, y), size, rng, mix.hard) for x, y, size in places]

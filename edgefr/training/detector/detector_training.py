@@ -22,7 +22,14 @@ from edgefr.training.common.loop import train_stage
 from edgefr.training.common.optimizer import weight_decay_groups
 from edgefr.training.common.parallel import World, threads_beside_workers
 from edgefr.training.common.progress import Progress
-from edgefr.training.common.recipes import CompositeConfig, DataConfig, Schedule, check_name_and_seed, check_setting
+from edgefr.training.common.recipes import (
+    CompositeConfig,
+    DataConfig,
+    ScenesConfig,
+    Schedule,
+    check_name_and_seed,
+    check_setting,
+)
 from edgefr.training.common.stages import Stages
 from edgefr.training.detector.detector_dataset import DetectorDataset, Sample
 from edgefr.training.detector.detector_losses import detector_losses
@@ -45,7 +52,7 @@ class DetectorRecipe:
         teacher: File of YuNet.
         schedule: Length and optimiser.
         begin: Checkpoint or ONNX file of a detector to start from; random weights if not given.
-        scenes: Folder or zip of pictures without a face, for `mix.scenes` and as backgrounds.
+        scenes: Pictures without a face, if any.
         mix: Shares of the kinds of training pictures.
         side: Width and height of training pictures in pixels.
         seed: Seed of all randomness.
@@ -57,7 +64,7 @@ class DetectorRecipe:
     teacher: Path
     schedule: Schedule
     begin: Path | None = None
-    scenes: Path | None = None
+    scenes: ScenesConfig | None = None
     mix: CompositeConfig = field(default_factory=CompositeConfig)
     side: int = 192
     seed: int = 0
@@ -69,8 +76,6 @@ class DetectorRecipe:
         whole = 64 <= self.side <= 1024 and self.side % coarsest == 0
         check_setting(whole, "side", f"a multiple of {coarsest} from 64 to 1024", self.side)
         steps = self.schedule.steps
-        both = (self.scenes is None) == (self.mix.scenes == 0)
-        check_setting(both, "the recipe", "one with both scenes and mix.scenes, or neither", self.mix.scenes)
         check_setting(steps is not None, "schedule.steps", "given, because there are no epochs", steps)
 
 
@@ -93,7 +98,8 @@ def train_detector(recipe: DetectorRecipe, progress: Progress, world: World) -> 
     check_initial_model(recipe, faces)
     photographs = label_photographs(faces, recipe.teacher, recipe.runs / "labels", progress)
     if recipe.scenes is not None:
-        photographs = replace(photographs, scenes=read_scenes(recipe.scenes, progress))
+        scenes = read_scenes(recipe.scenes.pictures, progress)
+        photographs = replace(photographs, scenes=scenes, scene_share=recipe.scenes.share)
     dataset = DetectorDataset(photographs, recipe.teacher, recipe.side, recipe.seed, recipe.data.workers, recipe.mix)
     torch.manual_seed(recipe.seed)
     made_from = {"teacher": file_reference(recipe.teacher)}
@@ -153,12 +159,10 @@ def check_initial_model(recipe: DetectorRecipe, faces: TrainingFaces) -> None:
 def stage_inputs(recipe: DetectorRecipe, made_from: dict[str, dict[str, str]], faces: TrainingFaces) -> list[object]:
     """Everything the training depends on."""
     digests = [source["sha256"] for source in made_from.values()]
-    mix = asdict(recipe.mix)
-    if recipe.scenes is None:
-        del mix["scenes"]  # keeps the states of recipes from before there were scenes
-    else:
-        digests.append(open_faces(recipe.scenes).digest())
-    return [asdict(recipe.schedule), mix, recipe.side, *digests, faces.digest()]
+    inputs = [asdict(recipe.schedule), asdict(recipe.mix), recipe.side, *digests, faces.digest()]
+    if recipe.scenes is not None:  # the states of recipes without scenes keep their keys
+        inputs += [recipe.scenes.share, open_faces(recipe.scenes.pictures).digest()]
+    return inputs
 
 
 def make_manifest(recipe: DetectorRecipe, faces: TrainingFaces, made_from: dict[str, dict[str, str]]) -> Manifest:
@@ -166,7 +170,7 @@ def make_manifest(recipe: DetectorRecipe, faces: TrainingFaces, made_from: dict[
     pictures = recipe.schedule.total_steps(0) * recipe.schedule.batch * recipe.schedule.accumulate
     photographs = faces.describe(recipe.data).replace("aligned faces", "photographs")
     if recipe.scenes is not None:
-        photographs += f" and of scenes without a face in {recipe.scenes.name}"
+        photographs += f" and of scenes without a face in {recipe.scenes.pictures.name}"
     begin = recipe.begin
     return Manifest(
         kind="detector",

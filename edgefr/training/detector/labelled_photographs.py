@@ -39,11 +39,13 @@ class LabelledPhotographs:
         pictures: (H, W, 3) each. They are kept decoded, because each is used many times: 190 kB for one of LFW.
         labels: The teacher's detections in each.
         scenes: Pictures without a face, (H, W, 3) each.
+        scene_share: Of all training pictures, the share that shows one of them.
     """
 
     pictures: list[Image]
     labels: list[Detections]
     scenes: Sequence[Image] = ()
+    scene_share: float = 0.0
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -208,9 +208,8 @@ def test_the_recipe_sets_the_shares_of_pictures() -> None:
 
 def test_scenes_are_pictures_without_a_face_and_backgrounds_of_faces() -> None:
     scene = np.full((60, 90, 3), (12, 200, 240), np.uint8)
-    known = replace(photographs(), scenes=[scene])
-    alone = CompositeConfig(as_taken=0, scenes=1, faceless=0)
-    shown = [make_composite(known, 64, np.random.default_rng(seed), alone) for seed in range(20)]
+    known = replace(photographs(), scenes=[scene], scene_share=1.0)
+    shown = [make_composite(known, 64, np.random.default_rng(seed), CompositeConfig()) for seed in range(20)]
     assert all(complete and len(faces) == 0 for _, faces, complete in shown)
     assert sum(bool((image == scene[0, 0]).all()) for image, _, _ in shown) > 8, "the others are degraded"
     backgrounds = [random_background(known, 64, np.random.default_rng(seed)) for seed in range(100)]

@@ -131,7 +131,7 @@ def test_scenes_are_a_part_of_the_training_and_of_its_key(make: Make, tmp_path: 
     def trained(colour: int) -> bytes:
         (tmp_path / "scenes" / "any").mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "scenes" / "any" / f"{colour}.png"), np.full((80, 80, 3), colour, np.uint8))
-        recipe = make(f"scenes={tmp_path / 'scenes'}", "mix={as_taken=0.0, faceless=0.0, scenes=1.0}")
+        recipe = make(f"scenes={{pictures='{tmp_path / 'scenes'}', share=1.0}}")
         result = train_detector(recipe, no_progress, World())
         manifest = read_manifest(result)
         assert manifest is not None
@@ -234,8 +234,7 @@ def test_a_resumed_run_gives_the_same_checkpoint(make: Make, monkeypatch: pytest
     [
         ("mix.turned=1.5", "mix.turned to be 0 to 1"),
         ("mix.as_taken=0.9", "at most 1 together"),
-        ("mix.scenes=0.1", "both scenes and mix.scenes"),
-        ("scenes=few.zip", "both scenes and mix.scenes"),
+        ("scenes={pictures='few.zip', share=1.1}", "scenes.share to be 0 to 1"),
         ("side=100", "a multiple of 32"),
         ("side=32", "from 64"),
         ("schedule={epochs=3}", "schedule.steps"),
