@@ -22,7 +22,7 @@ from edgefr.cli.options import (
     chosen_model,
     liveness_check,
 )
-from edgefr.cli.output import box_text, liveness_document, liveness_sentence, print_json, progress, warn
+from edgefr.cli.output import box_text, liveness_document, print_json, progress, warn
 
 if TYPE_CHECKING:
     from edgefr.gallery.identifier import Identification
@@ -129,7 +129,7 @@ def _warn_of_left_out_faces(faces: Sequence[EmbeddedFace], answered: Counter[str
 def _answer(face: EmbeddedFace, found: Identification, several: bool) -> str:
     where = f"{face.source}, face of {box_text(face.face)}" if several else face.source
     if found.liveness is not None and not found.liveness.live:
-        return f"{where}: {liveness_sentence(found.liveness)}"
+        return f"{where}: {found.liveness}"
     relation = "reaches" if found.name else "is below"
     return (
         f"{where}: {found.name or 'unknown'} (similarity {found.similarity:.3f} {relation} {found.threshold.value:.3f})"

@@ -151,9 +151,3 @@ def _plain(value: Any) -> Any:
 def liveness_document(found: Liveness | None) -> dict[str, Any] | None:
     """The JSON object of a liveness check, None if there was none."""
     return None if found is None else {"live": found.live, "score": found.score, "threshold": found.threshold}
-
-
-def liveness_sentence(found: Liveness) -> str:
-    """Such as `not live: its liveness score 0.02 is below 0.50`."""
-    answer, relation = ("live", "reaches") if found.live else ("not live", "is below")
-    return f"{answer}: its liveness score {found.score:.2f} {relation} {found.threshold:.2f}"

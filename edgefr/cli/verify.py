@@ -19,7 +19,7 @@ from edgefr.cli.options import (
     chosen_model,
     liveness_check,
 )
-from edgefr.cli.output import box_text, liveness_document, liveness_sentence, print_json, warn
+from edgefr.cli.output import box_text, liveness_document, print_json, warn
 from edgefr.cli.short_process import short_process
 from edgefr.errors import InvalidArgumentError, PoorFaceError, WrongModelError
 
@@ -112,7 +112,7 @@ def _document(result: VerificationResult, verifier: Verifier) -> dict[str, Any]:
     return {
         "same": result.same,
         "reliable": None if result.quality_warnings is None else not result.quality_warnings,
-        "reasons": (*(result.quality_warnings or ()), *_attacks(result)),
+        "reasons": (*(result.quality_warnings or ()), *result.attacks),
         "similarity": result.similarity,
         "threshold": result.threshold.value,
         "threshold_ci95": result.threshold.ci95,
@@ -130,14 +130,6 @@ def _document(result: VerificationResult, verifier: Verifier) -> dict[str, Any]:
         "faces": [face_document(face) for face in result.faces],
         "time_ms": result.time_ms,
     }
-
-
-def _attacks(result: VerificationResult) -> list[str]:
-    return [
-        f"{face.source} is {liveness_sentence(face.liveness)}"
-        for face in result.faces
-        if face.liveness is not None and face.may_be_attack
-    ]
 
 
 def face_document(face: EmbeddedFace) -> dict[str, Any]:
@@ -163,11 +155,7 @@ def _sentence(result: VerificationResult, verifier: Verifier, policy: FacePolicy
     lines = [
         f"{answer}: similarity {result.similarity:.3f} {relation} the threshold {threshold.value:.3f} "
         f"({_meaning(threshold)}).",
-        *(
-            f"{face.source} is {liveness_sentence(face.liveness)}."
-            for face in result.faces
-            if face.liveness is not None
-        ),
+        *(f"{face.source} is {face.liveness}." for face in result.faces if face.liveness is not None),
         *(_choice(face, policy) for face in result.faces if face.faces_found > 1),
         f"{result.time_ms:.0f} ms with {verifier.model.name} on {description.runtime} {description.precision}, faces "
         f"found by {verifier.detector.name}.",

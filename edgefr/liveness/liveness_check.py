@@ -35,6 +35,11 @@ class Liveness:
         """Whether the score reaches the threshold."""
         return self.score >= self.threshold
 
+    def __str__(self) -> str:
+        """Such as `not live: its liveness score 0.02 is below 0.50`."""
+        answer, relation = ("live", "reaches") if self.live else ("not live", "is below")
+        return f"{answer}: its liveness score {self.score:.2f} {relation} {self.threshold:.2f}"
+
 
 class LivenessCheck:
     """Checks faces with one or more nets. Threads may share it."""

@@ -120,6 +120,11 @@ class VerificationResult:
     quality_warnings: tuple[str, ...] | None
     time_ms: float
 
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """A sentence for each face that is not a living one."""
+        return tuple(f"{face.source} is {face.liveness}" for face in self.faces if face.may_be_attack)
+
 
 class Verifier:
     """Compares the faces of two photographs.
