@@ -35,6 +35,25 @@ class InputConvention:
 
 
 @dataclass(frozen=True)
+class LivenessConvention:
+    """What a net for presentation attack detection expects of a window around a face, and what it answers.
+
+    Attributes:
+        scale: Size of the window, as a multiple of the box of the face.
+        colour: Order of the channels. Pixels are given as `(pixel - mean) / std`.
+        mean: Of pixels from 0 to 255.
+        std: Likewise.
+        live: Number of the class that stands for a living face.
+    """
+
+    scale: float
+    colour: Literal["rgb", "bgr"] = "bgr"
+    mean: float = 0.0
+    std: float = 1.0
+    live: int = 1
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """Accuracy as published, in percent; None if not stated.
 
@@ -107,6 +126,7 @@ class Entry:
         trained_on: Name of the training data.
         accuracy: Accuracy as published.
         input: What a recogniser expects.
+        liveness: What a liveness net expects.
         embedding_dim: Length of its embedding.
         usable: Whether edgefr can use it. Others are listed so that a file of theirs is recognised.
         note: A remark for users.
@@ -123,6 +143,7 @@ class Entry:
     trained_on: str = ""
     accuracy: Accuracy = Accuracy()
     input: InputConvention | None = None
+    liveness: LivenessConvention | None = None
     embedding_dim: int | None = None
     usable: bool = True
     note: str = ""

@@ -44,6 +44,9 @@ MAP = "map"
 CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME = "input.1", "output"
 """Names in the float graph that insightface's `ArcFaceONNX` accepts."""
 
+LIVE = "live"
+"""Output of a liveness net: (B,) float32, the probability of a living face."""
+
 SPOT_OUTPUT, SPOT_STRIDE = "faces", 32
 """The output of the detector `spot`, and the number that the sides of its input are multiples of."""
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("nn", "data", "downloads"),
     ("runtimes",),
     ("detection",),
+    ("liveness",),
     ("recognition",),
     ("evaluation",),
     ("gallery", "engines"),

@@ -3,13 +3,14 @@
 No single frame decides. A track is identified once the template that is fused from at least `MIN_VOTES` views reaches
 the threshold of the gallery, and keeps the name until the similarity falls by more than `HYSTERESIS` below it. A view
 unlike all views before may show another person, if the tracker confused two faces; after two such views in
-a row the track starts anew.
+a row the track starts anew. If liveness is checked, most of the last views must be those of a living face, too.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from edgefr.detection.base import Face
 from edgefr.gallery.identifier import Identification
 from edgefr.gallery.threshold import DecisionThreshold
+from edgefr.liveness.liveness_check import Liveness
 from edgefr.recognition.pose import pose
 from edgefr.recognition.template_fusion import fuse_by_confidence
 from edgefr.recognition.verifier import EmbeddedFace
@@ -74,6 +76,7 @@ class Identity:
         similarity: Similarity to that person, or to the most similar one if there is no name.
         views: The best views so far, best first.
         threshold: The threshold of the last decision, None before the first one.
+        liveness: The median liveness of the last MAX_VIEWS views, the lower one of two; None if it is not checked.
     """
 
     state: State = "pending"
@@ -84,6 +87,14 @@ class Identity:
     _embedded_at: float = -1e9
     _votes: int = 0
     _outlier: View | None = None
+    _liveness: deque[Liveness] = field(default_factory=lambda: deque(maxlen=MAX_VIEWS))
+
+    @property
+    def liveness(self) -> Liveness | None:
+        if not self._liveness:
+            return None
+        scores = sorted(one.score for one in self._liveness)
+        return Liveness(scores[(len(scores) - 1) // 2], self._liveness[-1].threshold)
 
     def needs_embedding(self, face: Face, at: float) -> bool:
         """Whether to embed this view, of a frame at a time in seconds."""
@@ -117,7 +128,10 @@ class Identity:
                 self._outlier = view
                 return False
             self.views, self._votes = [self._outlier], 1
+            self._liveness.clear()
+            self._note_liveness(self._outlier.face)
         self._outlier = None
+        self._note_liveness(face)
         self._votes += 1
         self.views = sorted([*self.views, view], key=lambda view: -view.quality)[:MAX_VIEWS]
         return self._decide(decide(self.template()))
@@ -129,11 +143,17 @@ class Identity:
             [face.embedding for face in faces], [face.norm for face in faces], [face.uncertainty for face in faces]
         )
 
+    def _note_liveness(self, face: EmbeddedFace) -> None:
+        if face.liveness is not None:
+            self._liveness.append(face.liveness)
+
     def _decide(self, found: Identification) -> bool:
         before = self.state, self.name
         self.threshold = found.threshold
         present = next((hit.similarity for hit in found.candidates if hit.name == self.name), -1.0)
         self.similarity = found.similarity
+        if self.liveness is not None and not self.liveness.live:
+            found, present = replace(found, name=None), -1.0
         if self._votes >= MIN_VOTES and found.name is not None:
             self.state, self.name = "identified", found.name
         elif self.state == "identified" and self._votes >= MIN_VOTES and present >= found.threshold.value - HYSTERESIS:

@@ -16,8 +16,7 @@ from edgefr.camera.tracking import START_SCORE, TRACK_TIMEOUT_S, Tracker
 from edgefr.detection.base import Detections, Face
 from edgefr.errors import UnavailableError, WrongModelError
 from edgefr.gallery.identifier import Identifier
-from edgefr.recognition.alignment import align
-from edgefr.recognition.verifier import EmbeddedFace, FoundFace
+from edgefr.recognition.verifier import EmbeddedFace
 
 MAX_EMBEDDINGS = 4
 """Number of faces of one frame that are embedded; further ones are embedded in the next frames."""
@@ -38,6 +37,8 @@ class TrackEvent:
         threshold_from: The data that the threshold was calibrated on, in words.
         fpir: The FPIR that is expected at the threshold, None if it was not calibrated.
         fmr: The false match rate of pairs at the threshold, None if it was not calibrated.
+        live: Whether it is a living face, None if that is not checked.
+        liveness: The median liveness score of the last views, None if it is not checked.
     """
 
     what: str
@@ -50,6 +51,8 @@ class TrackEvent:
     threshold_from: str
     fpir: float | None
     fmr: float | None
+    live: bool | None = None
+    liveness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class Watcher:
         due = sorted(due, key=lambda track: len(track.identity.views))[:MAX_EMBEDDINGS]
         if not due:
             return []
-        crops = [FoundFace("frame", track.face, align(frame.image, track.face.landmarks)) for track in due]
+        crops = [self.verifier.found_in(frame.image, track.face, "frame") for track in due]
         events = []
         for track, face in zip(due, self.verifier.embed(crops), strict=True):
             if self._is_poor(face):
@@ -238,6 +241,7 @@ def _count_certain(faces: Detections) -> int:
 def _event(what: str, track: _Track, at: float) -> TrackEvent:
     identity, threshold = track.identity, track.identity.threshold
     assert threshold is not None, "events are about decided tracks"
+    liveness = identity.liveness
     return TrackEvent(
         what,
         at,
@@ -249,6 +253,8 @@ def _event(what: str, track: _Track, at: float) -> TrackEvent:
         threshold.source,
         threshold.fpir,
         threshold.fmr,
+        None if liveness is None else liveness.live,
+        None if liveness is None else liveness.score,
     )
 
 

@@ -110,6 +110,9 @@ DATA_COMMANDS: dict[str, Listed] = {
         "data.check",
         "Find faults that spoil a training: corrupt, wrongly sized, duplicate and colour-swapped pictures.",
     ),
+    "attack": Listed(
+        "data.attack", "Make simulated presentation attacks of photographs: a print and a screen that are held up."
+    ),
     "align": Listed("data.align", "Write the aligned face of every photograph of a collection into a zip."),
 }
 

@@ -132,3 +132,32 @@ def align(
         print_json({"output": str(output), "faces": result.faces, "left_out": left_out, "detector": finder.name})
     else:
         print(f"{result.faces} faces in {output} by {finder.name}, {len(result.left_out)} photographs left out.")
+
+
+def attack(
+    photos: Annotated[Path, typer.Argument(help="Photographs of people (folder, zip, .rec or .csv).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the attacks, by species.")],
+    detector: DetectorOption = None,
+    face: FaceOption = "largest",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Make simulated presentation attacks of photographs: a print and a screen that are held up.
+
+    They show whether a liveness net sees anything of paper, halftone, edges and moire. They do not replace real
+    attacks, made with the cameras and printers that are to be expected.
+    """
+    from edgefr.data.collections import open_faces
+    from edgefr.detection.detector_registry import open_detector
+    from edgefr.jobs.simulate_attacks import simulate_attacks
+
+    folder, finder = open_faces(photos), open_detector(detector)
+    with progress("Making attacks", len(folder.names)) as advance:
+        made, left_out = simulate_attacks(folder, finder, face, output, seed, advance)
+    for reason in left_out.values():
+        warn(f"edgefr: left out: {reason}")
+    if json:
+        reasons = [{"name": name, "reason": reason} for name, reason in left_out.items()]
+        print_json({"output": str(output), "pictures": made, "left_out": reasons, "detector": finder.name})
+    else:
+        print(f"{made} simulated attacks in {output}, {len(left_out)} photographs left out.")

@@ -9,13 +9,20 @@ import typer
 
 from edgefr.cli.options import FaceOption, JsonOption, PhotographsDetectorOption, RuntimeOption, chosen_model, folds_of
 from edgefr.cli.output import print_json, progress, table, warn
+from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from edgefr.choices import FacePolicy
     from edgefr.evaluation.report import Evaluation
 
 
 def eval(
-    model: Annotated[Path, typer.Argument(help="An .onnx file, mini, or a fused .safetensors with its backbones.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="An .onnx file, mini, or a fused .safetensors with its backbones. With --attack: a liveness net."
+        ),
+    ],
     datasets: Annotated[
         list[Path],
         typer.Argument(
@@ -42,6 +49,13 @@ def eval(
             help="Another model to compare with; may be repeated. Two also give their sum and their concatenation.",
         ),
     ] = None,
+    attack: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure a liveness net instead: attacks as SPECIES/Name/picture.jpg, which `edgefr data attack` can "
+            "make. DATASET has photographs of living people, and --beside names further nets."
+        ),
+    ] = None,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
@@ -64,7 +78,13 @@ def eval(
     detector (-d) and are degraded before detection. A photograph without a face counts as a failure to acquire (FTA),
     and its comparisons as rejections. A warning is printed if a model was trained on the people it is evaluated on,
     and if pictures of 112x112 are not aligned faces.
+
+    With --attack: APCER of each species of attack, BPCER and ACER (ISO/IEC 30107-3), at a threshold of 0.5 and at the
+    one that at most 5 % of the worst species pass.
     """
+    if attack is not None:
+        _evaluate_attacks([model, *(beside or ())], datasets, attack, detector, face, json)
+        return
     from edgefr.evaluation.evaluation_run import EvaluationRequest, evaluate
     from edgefr.evaluation.plots import check_plot
     from edgefr.evaluation.report import plot_evaluation, write_report
@@ -101,6 +121,16 @@ def eval(
         write_report(html, evaluation, extra)
     if det is not None:
         plot_evaluation(det, evaluation)
+
+
+def _evaluate_attacks(
+    nets: list[Path], datasets: list[Path], attack: Path, detector: Path | None, face: FacePolicy, json: bool
+) -> None:
+    if len(datasets) != 1:
+        raise InvalidArgumentError("one DATASET of living people beside --attack", str(len(datasets)), "give one")
+    from edgefr.cli.eval_attacks import evaluate_attacks
+
+    evaluate_attacks(nets, datasets[0], attack, detector, face, json)
 
 
 def _print(evaluation: Evaluation) -> None:

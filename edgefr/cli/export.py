@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -112,6 +113,22 @@ def _refuse_onnx(model: Path) -> NoReturn:
     )
 
 
+def _export_liveness(checkpoint: Path, state: Mapping[str, Any], output: Path, faces: Path | None, json: bool) -> None:
+    from edgefr.data.sample_faces import comparison_faces
+    from edgefr.export.onnx_from_minifasnet import onnx_from_minifasnet
+
+    remark(f"Exporting {checkpoint} and comparing it with torch ...")
+    difference = onnx_from_minifasnet(checkpoint, state, output, comparison_faces(faces))
+    size = output.stat().st_size
+    if json:
+        print_json({"output": str(output), "bytes": size, "difference_max": difference})
+    else:
+        print(
+            f"{output} ({size / 1e6:.1f} MB) is a liveness net with the probabilities of torch (largest difference "
+            f"{difference:.1e}). Use it with --liveness {output}."
+        )
+
+
 def _export_to_onnx(
     checkpoint: Path,
     output: Path,
@@ -126,6 +143,11 @@ def _export_to_onnx(
     require_extra("torch", "train")
     from edgefr.data.sample_faces import comparison_faces
     from edgefr.export.onnx_from_checkpoint import onnx_from_checkpoint
+    from edgefr.nn.minifasnet import read_minifasnet
+
+    if (state := read_minifasnet(checkpoint)) is not None:
+        _export_liveness(checkpoint, state, output, faces, json)
+        return
 
     remark(f"Exporting {checkpoint} and comparing it with torch ...")
     exported = onnx_from_checkpoint(checkpoint, output, comparison_faces(faces), classic, arch, colour)

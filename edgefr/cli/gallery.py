@@ -14,12 +14,15 @@ from edgefr.cli.listing import left_out_document, warn_left_out, warn_other_file
 from edgefr.cli.options import (
     DetectorOption,
     JsonOption,
+    LivenessOption,
+    LivenessThresholdOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
     chosen_model,
+    liveness_check,
 )
-from edgefr.cli.output import box_text, print_json, progress, warn
+from edgefr.cli.output import box_text, liveness_document, print_json, progress, warn
 
 if TYPE_CHECKING:
     from edgefr.gallery.identifier import Identification
@@ -50,6 +53,8 @@ def identify(
     model: ModelOption = None,
     detector: DetectorOption = None,
     face: AllFacesOption = "all",
+    liveness: LivenessOption = None,
+    liveness_threshold: LivenessThresholdOption = 0.5,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
@@ -59,7 +64,8 @@ def identify(
     There is an answer for every face. Left out, and counted on stderr, are faces of less than 20 pixels in width or
     height, which are people in the background, and detections that are much less certain than another one of the same
     photograph, because most of them are no faces. The exit code is 0 if everyone is identified, 1 if
-    someone is unknown, and 2 if a photograph has no usable face or cannot be read.
+    someone is unknown or, with --liveness, is not a living face, and 2 if a photograph has no usable face or cannot be
+    read.
     """
     from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.batch import embed_photographs, find_photographs
@@ -69,6 +75,7 @@ def identify(
     photos = listed.photographs
     warn_other_files(listed.finder)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=len(photos))
+    verifier.liveness = liveness_check(liveness, liveness_threshold)
     with access.open() as opened:
         identifier = Identifier(verifier, opened, fpir, threshold, lambda text: warn(f"edgefr: {text}"))
         limit = identifier.threshold
@@ -93,6 +100,7 @@ def identify(
                 "candidates": [asdict(hit) for hit in one.candidates],
                 "box": entry.face.box,
                 "faces_found": entry.faces_found,
+                "liveness": liveness_document(entry.liveness),
             }
             for entry, one in zip(faces, found, strict=True)
         ]
@@ -120,6 +128,8 @@ def _warn_of_left_out_faces(faces: Sequence[EmbeddedFace], answered: Counter[str
 
 def _answer(face: EmbeddedFace, found: Identification, several: bool) -> str:
     where = f"{face.source}, face of {box_text(face.face)}" if several else face.source
+    if found.liveness is not None and not found.liveness.live:
+        return f"{where}: {found.liveness}"
     relation = "reaches" if found.name else "is below"
     return (
         f"{where}: {found.name or 'unknown'} (similarity {found.similarity:.3f} {relation} {found.threshold.value:.3f})"

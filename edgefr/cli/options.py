@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from edgefr.choices import FacePolicy
 from edgefr.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from edgefr.liveness.liveness_check import LivenessCheck
 
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
@@ -42,6 +45,17 @@ PhotographsDetectorOption = Annotated[
         "or SCRFD. Default: $EDGEFR_DETECTOR. Aligned faces need none.",
     ),
 ]
+LivenessOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--liveness",
+        help="Refuse faces that are not living ones, by this net for presentation attack detection; see "
+        "docs/liveness.md. May be repeated: the mean score decides.",
+    ),
+]
+LivenessThresholdOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Score of --liveness from which a face counts as living.")
+]
 RuntimeOption = Annotated[
     str,
     typer.Option(
@@ -67,6 +81,15 @@ RotateOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def liveness_check(files: list[Path] | None, threshold: float) -> LivenessCheck | None:
+    """The check that --liveness and --liveness-threshold stand for."""
+    if not files:
+        return None
+    from edgefr.liveness.liveness_check import LivenessCheck
+
+    return LivenessCheck(files, threshold)
 
 
 def chosen_model(model: Path | None) -> Path:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from edgefr.detection.base import Face
+    from edgefr.liveness.liveness_check import Liveness
     from edgefr.manifest import QualityLimit, Threshold
 
 Advance = Callable[[int], None]
@@ -145,3 +146,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def liveness_document(found: Liveness | None) -> dict[str, Any] | None:
+    """The JSON object of a liveness check, None if there was none."""
+    return None if found is None else {"live": found.live, "score": found.score, "threshold": found.threshold}

@@ -11,12 +11,15 @@ from edgefr.cli.options import (
     DetectorOption,
     FaceOption,
     JsonOption,
+    LivenessOption,
+    LivenessThresholdOption,
     ModelOption,
     PrecisionOption,
     RuntimeOption,
     chosen_model,
+    liveness_check,
 )
-from edgefr.cli.output import box_text, print_json, warn
+from edgefr.cli.output import box_text, liveness_document, print_json, warn
 from edgefr.cli.short_process import short_process
 from edgefr.errors import InvalidArgumentError, PoorFaceError, WrongModelError
 
@@ -48,6 +51,8 @@ def verify(
     refuse_poor: Annotated[
         bool, typer.Option("--refuse-poor", help="Give no answer (exit 2) if a photograph is of poor quality.")
     ] = False,
+    liveness: LivenessOption = None,
+    liveness_threshold: LivenessThresholdOption = 0.5,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
@@ -56,11 +61,13 @@ def verify(
 
     Exit 0 same, 1 different, 2 error. One face of each photograph is compared; if there are several, the answer names
     their number and the one that was compared. Faces below the quality limit of the model cause a warning.
+    With --liveness, the answer is no (exit 1) if one of the two is not a living face.
     """
     if threshold is not None and fmr is not None:
         raise InvalidArgumentError("--threshold or --fmr", "both", "give one of them")
     with short_process():
         verifier = _open_verifier(chosen_model(model), detector, runtime, precision)
+        verifier.liveness = liveness_check(liveness, liveness_threshold)
         result = verifier.verify(first, second, face, threshold, fmr)
     if refuse_poor:
         _check_quality(result, verifier)
@@ -105,7 +112,7 @@ def _document(result: VerificationResult, verifier: Verifier) -> dict[str, Any]:
     return {
         "same": result.same,
         "reliable": None if result.quality_warnings is None else not result.quality_warnings,
-        "reasons": result.quality_warnings or (),
+        "reasons": (*(result.quality_warnings or ()), *result.attacks),
         "similarity": result.similarity,
         "threshold": result.threshold.value,
         "threshold_ci95": result.threshold.ci95,
@@ -135,17 +142,20 @@ def face_document(face: EmbeddedFace) -> dict[str, Any]:
         "uncertainty": face.uncertainty,
         "norm": face.norm,
         "sharpness": face.sharpness,
+        "liveness": liveness_document(face.liveness),
     }
 
 
 def _sentence(result: VerificationResult, verifier: Verifier, policy: FacePolicy) -> str:
     threshold = result.threshold
-    answer = "The same person" if result.same else "Different people"
-    relation = "reaches" if result.same else "is below"
+    reaches = result.similarity >= threshold.value
+    answer = "The same person" if result.same else "Not accepted" if reaches else "Different people"
+    relation = "reaches" if reaches else "is below"
     description = verifier.recogniser.description
     lines = [
         f"{answer}: similarity {result.similarity:.3f} {relation} the threshold {threshold.value:.3f} "
         f"({_meaning(threshold)}).",
+        *(f"{face.source} is {face.liveness}." for face in result.faces if face.liveness is not None),
         *(_choice(face, policy) for face in result.faces if face.faces_found > 1),
         f"{result.time_ms:.0f} ms with {verifier.model.name} on {description.runtime} {description.precision}, faces "
         f"found by {verifier.detector.name}.",

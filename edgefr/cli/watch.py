@@ -27,11 +27,14 @@ from edgefr.cli.gallery_options import (
 from edgefr.cli.options import (
     DetectorOption,
     JsonOption,
+    LivenessOption,
+    LivenessThresholdOption,
     ModelOption,
     PrecisionOption,
     RotateOption,
     RuntimeOption,
     chosen_model,
+    liveness_check,
     rotation_degrees,
 )
 from edgefr.cli.output import remark, warn
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
+NO_LIVENESS = (
+    "Faces are not checked for presentation attacks: a printed photograph of an enrolled person is taken for that "
+    "person. --liveness checks them."
+)
 PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
 """A password in a URL, or among the properties of a GStreamer pipeline."""
 
@@ -129,6 +136,8 @@ def watch(
     plain: PlainOption = False,
     model: ModelOption = None,
     detector: DetectorOption = None,
+    liveness: LivenessOption = None,
+    liveness_threshold: LivenessThresholdOption = 0.5,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     json: JsonOption = False,
@@ -136,7 +145,8 @@ def watch(
     """Recognise people live, from a camera, a stream or a recording.
 
     Events are printed on stdout, with --json one JSON document a line. Faces are tracked, and the decision is made for
-    a track, not for a frame. The command ends with the recording, or on Ctrl-C or SIGTERM. Nothing is recorded unless
+    a track, not for a frame. With --liveness, a track whose last views are not those of a living face is unknown. The
+    command ends with the recording, or on Ctrl-C or SIGTERM. Nothing is recorded unless
     an option asks for it.
     """
     from edgefr.camera.session import Session
@@ -147,6 +157,9 @@ def watch(
 
     opened_source = open_source(_source_name(source), _warn)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
+    verifier.liveness = liveness_check(liveness, liveness_threshold)
+    if verifier.liveness is None:
+        remark(NO_LIVENESS)
     with ExitStack() as stack:
         access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect, log_days)
         opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())

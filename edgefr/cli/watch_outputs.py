@@ -118,4 +118,5 @@ def _print_person(document: Document) -> None:
     else:
         when = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
     details = f"similarity {document['similarity']:.3f}, track {document['track']}"
-    print(f"{when}  {document['name'] or 'unknown'} {VERBS[document['what']]} ({details})", flush=True)
+    who = document["name"] or ("a face that is not alive" if document["live"] is False else "unknown")
+    print(f"{when}  {who} {VERBS[document['what']]} ({details})", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgefr.choices import FacePolicy
 from edgefr.detection.base import Face
@@ -16,6 +17,9 @@ from edgefr.gallery.threshold import DEFAULT_FPIR, UNREACHABLE, DecisionThreshol
 from edgefr.recognition.verifier import EmbeddedFace, Verifier
 from edgefr.types import Floats
 
+if TYPE_CHECKING:
+    from edgefr.liveness.liveness_check import Liveness
+
 
 @dataclass(frozen=True)
 class Identification:
@@ -26,12 +30,14 @@ class Identification:
         candidates: The most similar enrolled people, best first.
         threshold: The threshold that decided, with the FPIR it keeps.
         face: Box, landmarks and score of the face, or None if only its embedding was given.
+        liveness: Whether it is a living face; None if that was not checked. Nobody is identified by another one.
     """
 
     name: str | None
     candidates: tuple[Hit, ...]
     threshold: DecisionThreshold
     face: Face | None = None
+    liveness: Liveness | None = None
 
     @property
     def similarity(self) -> float:
@@ -135,7 +141,7 @@ class Identifier:
             EdgefrError: The gallery cannot be read, or no threshold is strict enough.
         """
         threshold = self.threshold
-        found = [replace(self._decide(face.embedding, threshold, top), face=face.face) for face in faces]
+        found = [self._decide_face(face, threshold, top) for face in faces]
         self.log_matches([entry.name for entry in found if entry.name is not None])
         return found
 
@@ -186,6 +192,11 @@ class Identifier:
             self.gallery.log([Event.now("matched", name, detail) for name in names])
         except UnavailableError as error:  # a full disk or read-only media must not make a search fail
             self._on_notice(f"{len(names)} {'match was' if len(names) == 1 else 'matches were'} not logged: {error}")
+
+    def _decide_face(self, face: EmbeddedFace, threshold: DecisionThreshold, top: int) -> Identification:
+        found = self._decide(face.embedding, threshold, top)
+        name = None if face.may_be_attack else found.name
+        return replace(found, name=name, face=face.face, liveness=face.liveness)
 
     def _decide(self, embedding: Floats, threshold: DecisionThreshold, top: int) -> Identification:
         hits = tuple(self.gallery.search(embedding, top))

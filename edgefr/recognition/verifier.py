@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from edgefr.recognition.threshold_curve import check_similarity, interpolate_thr
 from edgefr.runtimes import FAKE
 from edgefr.types import Floats, Image
 
+if TYPE_CHECKING:
+    from edgefr.liveness.liveness_check import Liveness, LivenessCheck
+
 
 @dataclass(frozen=True)
 class FoundFace:
@@ -35,12 +39,14 @@ class FoundFace:
         face: Box, landmarks and score.
         crop: The aligned face, (112, 112, 3) uint8 RGB.
         faces_found: Number of faces in the same picture, this one included.
+        liveness: Whether it is a living face; None if that was not checked.
     """
 
     source: str
     face: Face
     crop: Image
     faces_found: int = 1
+    liveness: Liveness | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class EmbeddedFace:
         uncertainty: Mean log-variance of the embedding, or None if the model gives none.
         sharpness: Sharpness of the crop, see `quality.sharpness`.
         faces_found: Number of faces in the same picture, this one included.
+        liveness: Whether it is a living face; None if that was not checked.
     """
 
     source: str
@@ -64,6 +71,12 @@ class EmbeddedFace:
     uncertainty: float | None
     sharpness: float
     faces_found: int = 1
+    liveness: Liveness | None = None
+
+    @property
+    def may_be_attack(self) -> bool:
+        """Whether liveness was checked, and the face is not a living one."""
+        return self.liveness is not None and not self.liveness.live
 
     def quality(self, signal: Signal) -> float:
         """The value of a quality signal; higher is better.
@@ -91,7 +104,7 @@ class VerificationResult:
     """Whether two photographs show the same person.
 
     Attributes:
-        same: Whether the similarity reaches the threshold.
+        same: Whether the similarity reaches the threshold, and both faces are living ones if that was checked.
         similarity: Cosine similarity of the two embeddings, -1 to 1.
         threshold: The threshold that decided, with its false match rate.
         faces: The two faces that were compared.
@@ -106,6 +119,11 @@ class VerificationResult:
     faces: tuple[EmbeddedFace, EmbeddedFace]
     quality_warnings: tuple[str, ...] | None
     time_ms: float
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """A sentence for each face that is not a living one."""
+        return tuple(f"{face.source} is {face.liveness}" for face in self.faces if face.may_be_attack)
 
 
 class Verifier:
@@ -124,6 +142,7 @@ class Verifier:
         manifest: Manifest | None = None,
         model: Path = FAKE,
         threads: int | None = None,
+        liveness: LivenessCheck | None = None,
     ) -> None:
         """Use models that are already open; `Verifier.open` opens them.
 
@@ -133,8 +152,10 @@ class Verifier:
             manifest: Thresholds and quality limit of the recogniser, if known.
             model: File of the recogniser.
             threads: Number of threads that they may use. None means all cores.
+            liveness: Checks every face for presentation attacks.
         """
         self.detector = detector
+        self.liveness = liveness
         self._recogniser = recogniser
         self.manifest = manifest
         self.model = model
@@ -150,6 +171,7 @@ class Verifier:
         images: int | None = None,
         threads: int | None = None,
         opening: Future[Recogniser] | None = None,
+        liveness: LivenessCheck | None = None,
     ) -> Verifier:
         """Open a recogniser and a detector.
 
@@ -163,6 +185,7 @@ class Verifier:
             images: Number of images to expect, which decides the runtime of "auto". None means many.
             threads: Number of threads that detector and recogniser may use each. None means all cores.
             opening: The recogniser of this model, if it is being opened already.
+            liveness: Checks every face for presentation attacks. Without it, a printed photograph is a face like any.
 
         Returns:
             The verifier. The recogniser may still be loading; its errors are raised by the first use.
@@ -174,9 +197,8 @@ class Verifier:
         manifest = model_manifest(path)
         if opening is None:
             opening = open_in_background(path, runtime, precision, images, threads)
-        return cls(
-            open_detector(None if detector is None else Path(detector), threads), opening, manifest, path, threads
-        )
+        opened = open_detector(None if detector is None else Path(detector), threads)
+        return cls(opened, opening, manifest, path, threads, liveness)
 
     def with_other_detector(self, threads: int) -> Verifier | None:
         """A verifier for another thread, with the same recogniser and a detector of its own.
@@ -188,7 +210,9 @@ class Verifier:
             The verifier, or None if the detector cannot be opened again.
         """
         copy = self.detector.copy(threads) if isinstance(self.detector, UprightDetector) else None
-        return None if copy is None else Verifier(copy, self._recogniser, self.manifest, self.model, threads)
+        if copy is None:
+            return None
+        return Verifier(copy, self._recogniser, self.manifest, self.model, threads, self.liveness)
 
     @property
     def recogniser(self) -> Recogniser:
@@ -236,7 +260,7 @@ class Verifier:
         height, width = photo.shape[:2]
         faces = self.detector.detect(photo)
         face = select_face(faces, (height, width), policy, source)
-        return FoundFace(source, face, align(photo, face.landmarks), len(faces))
+        return self.found_in(photo, face, source, len(faces))
 
     def find_all(self, photograph: str | Path) -> list[FoundFace]:
         """Detect and align all faces of a photograph that are large enough, see `select_faces`.
@@ -254,10 +278,23 @@ class Verifier:
         photo, source = read_photograph(Path(photograph)), str(photograph)
         height, width = photo.shape[:2]
         faces = self.detector.detect(photo)
-        return [
-            FoundFace(source, face, align(photo, face.landmarks), len(faces))
-            for face in select_faces(faces, (height, width), source)
-        ]
+        chosen = select_faces(faces, (height, width), source)
+        return [self.found_in(photo, face, source, len(faces)) for face in chosen]
+
+    def found_in(self, photo: Image, face: Face, source: str, faces_found: int = 1) -> FoundFace:
+        """Align a face that is detected already, and check its liveness.
+
+        Args:
+            photo: (H, W, 3) uint8 RGB.
+            face: A face in it.
+            source: Name of the picture for messages.
+            faces_found: Number of faces in the picture.
+
+        Returns:
+            The face and its aligned crop.
+        """
+        liveness = None if self.liveness is None else self.liveness.check(photo, face)
+        return FoundFace(source, face, align(photo, face.landmarks), faces_found, liveness)
 
     def embed(self, found: list[FoundFace], batch: int = 32) -> list[EmbeddedFace]:
         """Compute the embeddings of detected faces.
@@ -327,9 +364,8 @@ class Verifier:
         a, b = self.embed([first, second])
         milliseconds = 1e3 * (perf_counter() - start)
         similarity = float(a.embedding @ b.embedding)
-        return VerificationResult(
-            similarity >= decisive.value, similarity, decisive, (a, b), self.quality_warnings([a, b]), milliseconds
-        )
+        same = similarity >= decisive.value and not (a.may_be_attack or b.may_be_attack)
+        return VerificationResult(same, similarity, decisive, (a, b), self.quality_warnings([a, b]), milliseconds)
 
     def quality_warnings(self, faces: list[EmbeddedFace]) -> tuple[str, ...] | None:
         """Warn about faces below the quality limit of the model.
@@ -439,6 +475,7 @@ def _with_embeddings(found: list[FoundFace], embeddings: Embeddings) -> list[Emb
             None if embeddings.uncertainty is None else float(embeddings.uncertainty[index]),
             sharpness(entry.crop),
             entry.faces_found,
+            entry.liveness,
         )
         for index, entry in enumerate(found)
     ]

@@ -84,10 +84,11 @@ def add_people_routes(app: FastAPI, state: WebState) -> None:
         result, crops = state.compare(partial(_read_upload, first), partial(_read_upload, second))
         return {
             "same": result.same,
+            "live": not result.attacks if result.faces[0].liveness else None,
             "similarity": shown_similarity(result.similarity, access_of(request).role),
             "threshold": result.threshold.value,
             "fmr": result.threshold.fmr,
-            "reasons": list(result.quality_warnings or ()),
+            "reasons": [*(result.quality_warnings or ()), *result.attacks],
             "crops": crops,
         }
 

@@ -23,6 +23,7 @@ from tests.camera.people import PatchDetector, frame
 from tests.camera.servers import sends, served
 from tests.conftest import REPOSITORY
 from tests.gallery.people import thresholds
+from tests.liveness.nets import mean_net
 from tests.waiting import wait_for
 
 ADA, STRANGER = 1, 77
@@ -261,3 +262,43 @@ def test_idle_connections_do_not_end_a_watch(watch, ada: None, tmp_path: Path, m
         assert started.poll() is None
         started.send_signal(signal.SIGTERM)
         assert started.wait(30) == 0
+
+
+def test_faces_that_are_not_alive_are_not_identified(watch, tmp_path: Path) -> None:
+    """The ground around the faces is dark, which this net takes for a print, or for a living face."""
+    pytest.importorskip("onnx")
+    net = mean_net(tmp_path / "net.onnx", {"scale": 3.0, "std": 255.0})
+    ada = film(tmp_path / "ada", [[(ADA, 100, 60)]])
+    assert watch("gallery", "enroll", "Ada", ada, "--plain").code == 0
+    source = film(tmp_path / "film", [[(ADA, 100, 60)]] * 30)
+    refused = watch("watch", source, "--once", "--liveness", net, "--json")
+    (event, *_) = map(json.loads, refused.out.splitlines())
+    assert (event["what"], event["name"], event["live"]) == ("unknown", None, False)
+    told = watch("watch", source, "--once", "--liveness", net)
+    assert "a face that is not alive is here" in told.out
+    (tmp_path / "net.toml").write_text("scale = 3.0\nstd = 255.0\nlive = 0\n")
+    passed = watch("watch", source, "--once", "--liveness", net, "--json", "--liveness-threshold", 0.3)
+    (event, *_) = map(json.loads, passed.out.splitlines())
+    assert (event["what"], event["name"], event["live"]) == ("identified", "Ada", True)
+
+
+def test_the_same_holds_for_photographs(watch, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    net = mean_net(tmp_path / "net.onnx", {"scale": 3.0, "std": 255.0})
+    ada = film(tmp_path / "ada", [[(ADA, 100, 60)]]) / "0000.png"
+    assert watch("gallery", "enroll", "Ada", ada, "--plain").code == 0
+    refused = watch("gallery", "identify", ada, "--liveness", net, "--json")
+    assert refused.code == 1
+    (answer,) = refused.json["answers"]
+    assert answer["name"] is None
+    assert answer["candidates"][0]["name"] == "Ada"
+    assert answer["liveness"]["live"] is False
+    assert "not live: its liveness score 0.00 is below 0.50" in watch("gallery", "identify", ada, "--liveness", net).out
+    same = watch("verify", ada, ada, "--liveness", net, "--json")
+    assert same.code == 1
+    assert same.json["same"] is False
+    assert same.json["similarity"] > same.json["threshold"]
+    assert [face["liveness"]["live"] for face in same.json["faces"]] == [False, False]
+    assert len(same.json["reasons"]) == 2
+    assert watch("verify", ada, ada, "--liveness", net).out.startswith("Not accepted: similarity 1.000 reaches")
+    assert watch("verify", ada, ada).code == 0

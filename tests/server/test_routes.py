@@ -16,13 +16,16 @@ import pytest
 
 from edgefr.camera.session import source_document
 from edgefr.camera.watcher import Watcher
+from edgefr.detection.base import Face
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.identifier import Identifier
+from edgefr.liveness.liveness_check import Liveness
 from edgefr.recognition.verifier import Verifier
 from edgefr.server.page_enrolment import FaceNotInViewError
 from edgefr.server.rate_limiter import RateLimiter
 from edgefr.server.request_body import UPLOAD
 from edgefr.server.web_state import WebState
+from edgefr.types import Image
 from tests.camera.conftest import Door
 from tests.camera.people import frame
 from tests.server.asking import AS_ADMIN, Answer, ask
@@ -227,6 +230,22 @@ def test_two_photographs_are_compared(served: str) -> None:
     assert same["threshold"] == 0.7
     assert all(crop.startswith("data:image/jpeg;base64,") for crop in same["crops"])
     assert compare(served, png((1, 30, 30)), png((2, 30, 30))).json["same"] is False
+
+
+class RightIsNotAlive:
+    """A liveness check that refuses faces in the right part of a picture."""
+
+    def check(self, _image: Image, face: Face) -> Liveness:
+        return Liveness(0.9 if face.box[0] < 50 else 0.1, 0.5)
+
+
+def test_a_photograph_of_a_photograph_is_not_accepted(door: Door) -> None:
+    assert compare(door.url, png((1, 30, 30)), png((1, 90, 60), at=3)).json["live"] is None
+    door.watcher.verifier.liveness = RightIsNotAlive()  # type: ignore[assignment]
+    found = compare(door.url, png((1, 30, 30)), png((1, 90, 60), at=3)).json
+    assert (found["same"], found["live"]) == (False, False)
+    assert found["similarity"] > found["threshold"]
+    assert found["reasons"] == ["the second photograph is not live: its liveness score 0.10 is below 0.50"]
 
 
 def test_unusable_photographs_are_refused_with_the_reason(served: str) -> None:

@@ -75,7 +75,8 @@ async function compare() {
 function showResult(verdict) {
   const content = document.getElementById("result-template").content.cloneNode(true);
   const find = (selector) => content.querySelector(selector);
-  find(".answer").textContent = verdict.same ? "Same person" : "Different people";
+  const attack = verdict.live === false ? "Not a living face" : undefined;
+  find(".answer").textContent = attack ?? (verdict.same ? "Same person" : "Different people");
   find(".answer").classList.add(verdict.same ? "same" : "different");
   content.querySelectorAll(".crops img").forEach((image, index) => { image.src = verdict.crops[index]; });
   showScale(find, verdict);
@@ -100,8 +101,9 @@ function showScale(find, { similarity, threshold, same }) {
   find(".scale").setAttribute("aria-label", label);
 }
 
-function meaning({ same, similarity, threshold, fmr }) {
-  const position = `Similarity ${similarity.toFixed(2)} is ${same ? "not below" : "below"} the threshold of ${threshold.toFixed(2)}`;
+function meaning({ same, live, similarity, threshold, fmr }) {
+  const reaches = live === false ? similarity >= threshold : same; // the similarity is rounded
+  const position = `Similarity ${similarity.toFixed(2)} is ${reaches ? "not below" : "below"} the threshold of ${threshold.toFixed(2)}`;
   if (!fmr) return `${position}.`;
   return `${position}, which about 1 in ${Math.round(1 / fmr).toLocaleString()} pairs of different people reach.`;
 }

@@ -58,7 +58,8 @@ function applyFilter() {
 /** Who or what an event is about, and what happened. */
 function texts(event) {
   if (event.what === "source") return [SOURCE_TEXTS[event.condition] ?? event.condition, event.reason];
-  return [event.name ?? "Unknown person", TRACK_TEXTS[event.what] ?? event.what];
+  const nobody = event.live === false ? "Not a living face" : "Unknown person";
+  return [event.name ?? nobody, TRACK_TEXTS[event.what] ?? event.what];
 }
 
 function createItem(event) {
