@@ -25,6 +25,7 @@ def evaluate_attacks(
     from edgefr.evaluation.attack_evaluation import BONA_FIDE, score_faces, scores_of, species_of
     from edgefr.liveness.liveness_check import LivenessCheck
 
+    species = species_of(open_faces(attacks))
     checks = [LivenessCheck([net]) for net in nets]
     if len(nets) > 1:
         checks.append(LivenessCheck(nets))
@@ -32,8 +33,7 @@ def evaluate_attacks(
     count = len(open_faces(bona_fide).names) + len(open_faces(attacks).names)
     with progress("Scoring", count) as advance:
         living, living_scores = score_faces(bona_fide, checks, finder, face, advance)
-        shown, attack_scores = score_faces(attacks, checks, finder, face, advance)
-    species = species_of(shown)
+        _, attack_scores = score_faces(attacks, checks, finder, face, advance)
     rows = []
     for index, check in enumerate(checks):
         real = scores_of(BONA_FIDE, list(living.names), living_scores, index)
