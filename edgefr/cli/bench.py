@@ -69,7 +69,7 @@ def _candidates(model: Path, cache: Path) -> list[tuple[Path, str, str]]:
         for runtime in available_runtimes()
         if runtime.version is not None
         and runtime.name in ("onnxruntime", "onnxruntime-cuda", "openvino")  # torch only runs checkpoints
-        for precision in reversed(runtime.precisions)  # FP32 first
+        for precision in runtime.precisions
     ]
     return found + [engine for engine in usable_engines(model, cache) if _needs_timing(*engine[1:])]
 

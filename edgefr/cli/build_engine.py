@@ -19,7 +19,7 @@ CALIBRATION_FACES = 256
 
 
 def build_engine(
-    model: Annotated[Path, typer.Argument(help="The FP32 .onnx file that `edgefr export` wrote, or mini.")],
+    model: Annotated[Path, typer.Argument(help="An FP32 .onnx file of `edgefr export`, `adopt` or `fuse`, or mini.")],
     fp32: Annotated[bool, typer.Option("--fp32", help="FP32: compile without conversion.")] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="bf16, for processors that have it.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="FP16 with FP32 where necessary, for GPUs.")] = False,

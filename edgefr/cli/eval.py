@@ -60,7 +60,7 @@ def eval(
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
     precision: Annotated[
-        str, typer.Option(help="fp32, bf16 or auto; auto takes bf16 if runtime and processor have it.")
+        str, typer.Option(help="fp32, bf16 or auto; auto takes bf16 only where build-engine measured it.")
     ] = "fp32",
     limit: Annotated[
         int | None, typer.Option(min=2, help="Evaluate on this many pairs (or faces), drawn with a fixed seed.")

@@ -64,7 +64,11 @@ RuntimeOption = Annotated[
     ),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option(help="Precision: auto, fp32 or bf16. auto picks bf16 if runtime and processor support it.")
+    str,
+    typer.Option(
+        help="Precision: auto, fp32 or bf16. auto picks fp32, or bf16 where build-engine measured that it decides like "
+        "fp32 and is faster."
+    ),
 ]
 FaceOption = Annotated[
     FacePolicy,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgefr.cli.options import JsonOption, chosen_model
-from edgefr.cli.output import print_json, progress
+from edgefr.cli.output import print_json, progress, warn
 from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def parity(
     from edgefr.manifest import model_manifest
 
     first, model = _open(reference)
-    second, _ = _open(candidate)
+    second, other = _open(candidate)
+    _warn_of_no_difference(model, other, first, second)
     images, indexed = faces_and_pairs(faces, None if pairs is None else read_pairs(pairs), limit)
     thresholds: tuple[float, ...] = () if threshold is None else (threshold,)
     if threshold is None and (manifest := model_manifest(model)):
@@ -73,6 +74,16 @@ def _open(engine: str) -> tuple[Recogniser, Path]:
         raise InvalidArgumentError("MODEL[@RUNTIME[:PRECISION]]", repr(engine), "begin with a model file")
     path = chosen_model(Path(model))
     return open_recogniser(path, runtime or "auto", precision or "auto"), path
+
+
+def _warn_of_no_difference(model: Path, other: Path, first: Recogniser, second: Recogniser) -> None:
+    """Without a runtime, "auto" can choose what the other side names, and the comparison then shows nothing."""
+    a, b = first.description, second.description
+    if model == other and (a.runtime, a.precision) == (b.runtime, b.precision) and a.runtime != "triton":
+        warn(
+            f"edgefr: both sides are {model} on {a.runtime} {a.precision}, so that no difference can be found. Name a "
+            f"runtime and a precision for each, for example {model}@onnxruntime:fp32."
+        )
 
 
 def _text(report: ParityReport, first: Recogniser, second: Recogniser) -> str:

@@ -176,7 +176,7 @@ def _run_parity_gate(
     )
     if exceeded := check_bounds(report, bound):
         raise ParityGateError(
-            f"an {manifest.engine['key']['precision']} engine that decides like {reference.source} in FP32",
+            f"an engine in {manifest.engine['key']['precision']} that decides like {reference.source} in FP32",
             f"differences ({'; '.join(exceeded)})",
             "build it in another precision. Nothing was written",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +35,8 @@ RUNTIMES = {
 }
 """Precision -> the runtimes on a processor that may be the fastest in it. ONNX Runtime is no faster in FP16."""
 
-AS_MODEL = frozenset({("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")})
-"""Runtimes and precisions in which an engine is as fast as the model itself, so that no engine is built to measure."""
+AS_MODEL = frozenset({"onnxruntime", "openvino"})
+"""Runtimes in which an engine in FP32 is as fast as the model itself, so that none is built to measure."""
 
 ROUNDS = 5
 ROUND_SECONDS = 0.4
@@ -69,8 +69,8 @@ def fastest_engine(
         EdgefrError: No runtime can build one, or model or profile cannot be used.
     """
 
-    def build(runtime: str) -> BuiltEngine:
-        return engine_from_onnx(model, precision, runtime, _for_runtime(profile, runtime), faces, root, log)
+    def build(runtime: str, computed: str) -> BuiltEngine:
+        return engine_from_onnx(model, computed, runtime, _for_runtime(profile, runtime), faces, root, log)
 
     libraries = _libraries(precision)
     known = read_candidates(model, precision) if read_libraries(model, precision) == libraries else ()
@@ -83,7 +83,7 @@ def fastest_engine(
                 write_candidates(model, name, entries, _libraries(name))
         known = tuple(entry for entry in measured if entry.precision == precision)
     ranked = tuple(sorted(known, key=lambda entry: entry.image_ms))
-    return build(ranked[0].runtime), ranked
+    return build(ranked[0].runtime, precision), ranked
 
 
 def _for_runtime(profile: Profile, runtime: str) -> Profile:
@@ -97,9 +97,12 @@ def _libraries(precision: str) -> dict[str, str]:
 
 
 def _measure(
-    model: Path, precision: str, build: Callable[[str], BuiltEngine], log: Callable[[str], None]
+    model: Path, precision: str, build: Callable[[str, str], BuiltEngine], log: Callable[[str], None]
 ) -> tuple[Candidate, ...]:
-    """Measure all candidates of a precision, and with FP32 also bf16, because "auto" chooses among both."""
+    """Measure all candidates of a precision, and with FP32 also bf16, because "auto" chooses among both.
+
+    All but the model itself are engines, which decide like the model. Those that decide differently are left out.
+    """
     opened: dict[Candidate, Recogniser] = {}
     built: dict[str, BuiltEngine] = {}
     errors: list[EdgefrError] = []
@@ -111,9 +114,8 @@ def _measure(
         if version is None:
             continue
         try:
-            if (runtime, computed) not in AS_MODEL:
-                built[runtime] = build(runtime)
-            path = built[runtime].path if runtime in built else model
+            engine = None if computed == "fp32" and runtime in AS_MODEL else build(runtime, computed)
+            path = model if engine is None else engine.path
             start = perf_counter()
             recogniser = open_recogniser(path, runtime, computed)
             start_ms = 1e3 * (perf_counter() - start)
@@ -121,8 +123,10 @@ def _measure(
             log(f"{runtime} in {computed} is left out: {error}")
             errors.append(error)
             continue
-        engine = str(path.resolve()) if runtime in built else ""
-        opened[Candidate(runtime, version, computed, engine, start_ms, 0.0, 0.0)] = recogniser
+        name = "" if engine is None else str(path.resolve())
+        if engine is not None:
+            built[name] = engine
+        opened[Candidate(runtime, version, computed, name, start_ms, 0.0, 0.0)] = recogniser
     if not any(entry.precision == precision for entry in opened):
         raise next((error for error in errors if isinstance(error, ParityGateError)), _first(errors, precision))
     log(f"Timing {', '.join(f'{entry.runtime} {entry.precision}' for entry in opened)} ...")
@@ -131,7 +135,8 @@ def _measure(
         replace(entry, image_ms=1e3 * single, batch_ms=1e3 * many / BATCH)
         for entry, single, many in zip(opened, singly, together, strict=True)
     )
-    _delete_slower(built, [entry for entry in measured if entry.precision == precision])
+    fastest = (_fastest(measured), _fastest(entry for entry in measured if entry.precision == precision))
+    _delete_slower(built, {entry.engine for entry in fastest})
     return measured
 
 
@@ -155,10 +160,13 @@ def time_in_turns(recognisers: list[Recogniser], batch: int, rounds: int = ROUND
     return times
 
 
-def _delete_slower(built: dict[str, BuiltEngine], measured: Sequence[Candidate]) -> None:
+def _fastest(measured: Iterable[Candidate]) -> Candidate:
+    return min(measured, key=lambda entry: entry.image_ms)
+
+
+def _delete_slower(built: dict[str, BuiltEngine], kept: set[str]) -> None:
     """Delete the engines that were built only to measure them; those of a large model take gigabytes."""
-    winner = min(measured, key=lambda entry: entry.image_ms)
-    for runtime, engine in built.items():
-        if runtime != winner.runtime and not engine.from_cache:
+    for path, engine in built.items():
+        if path not in kept and not engine.from_cache:
             with suppress(EdgefrError):
                 delete_folder(engine.path.parent)

@@ -27,7 +27,7 @@ class System:
         name: Its name in tables.
         embedding: (N, K) of unit length.
         norm: (N,) length of the embedding before it was normalised; None for a baseline.
-        uncertainty: (N,) mean variance of the embedding, if the model gives it.
+        uncertainty: (N,) that of the model's output (`recogniser.Embeddings`), if it gives one.
     """
 
     name: str

@@ -57,7 +57,7 @@ class FaceSample:
         source: Name of the photograph or camera.
         embedding: (K,) float32 of unit length.
         norm: Length of the embedding before it was normalised.
-        uncertainty: Mean variance of the embedding, or None if the model gives none.
+        uncertainty: That of the model's output (`recogniser.Embeddings`), or None if the model gives none.
         sharpness: Sharpness of the crop, see `quality.sharpness`.
         crop: The aligned face, (112, 112, 3) uint8 RGB, or None if crops are not kept.
     """

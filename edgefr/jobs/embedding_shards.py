@@ -29,7 +29,7 @@ class Row:
         refused: Why it has no usable face; then all other fields are None.
         embedding: (K,) float32 of unit length.
         norm: Length of the embedding before it was normalised.
-        uncertainty: Mean variance of the embedding, or None if the model gives none.
+        uncertainty: That of the model's output (`recogniser.Embeddings`), or None if the model gives none.
         box: x, y, width, height in pixels.
         landmarks: (5, 2) float32 in pixels.
         score: Score of the detector.

@@ -37,7 +37,8 @@ class Embeddings:
     Attributes:
         embedding: (N, K) float32 of unit length.
         norm: (N,) float32, length of each embedding before normalisation.
-        uncertainty: (N,) float32, mean log-variance, or None if the model has no such output.
+        uncertainty: (N,) float32, mean log-variance, or the logarithm of the nets' disagreement of a file of
+            `edgefr fuse`. None if the model has no such output.
     """
 
     embedding: Floats

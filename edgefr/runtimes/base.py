@@ -88,7 +88,7 @@ class Runtime:
         packages: Distributions that may contain the module. The version is that of the first one that is installed.
         exact_package: Whether the module counts only if one of `packages` brought it.
         formats: The precisions it offers on every processor, the default first.
-        bf16: Whether it offers bf16, as its default, on processors that have it.
+        bf16: Whether it offers bf16 on processors that have it.
         fp16: Whether it offers FP16 on processors that have it.
         takes_file: Whether it opens a file. Otherwise the model is `runtime_registry.FAKE`.
         own_suffix: Suffix of files that only this runtime opens.
@@ -133,9 +133,9 @@ class Runtime:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions that it offers on this processor, the default first."""
-        first = ("bf16",) if self.bf16 and processor().bf16 else ()
-        last = ("fp16",) if self.fp16 and processor().fp16 else ()
-        return (*first, *self.formats, *last)
+        bf16 = ("bf16",) if self.bf16 and processor().bf16 else ()
+        fp16 = ("fp16",) if self.fp16 and processor().fp16 else ()
+        return (*self.formats, *bf16, *fp16)
 
     def has_name(self, name: str) -> bool:
         """Whether the user means this runtime by `name`, which may be a URL."""

@@ -140,6 +140,12 @@ def read_engine(path: Path) -> EngineRecord:
     """
     size = path.stat().st_size if path.is_file() else 0
     manifest = read_manifest(path) if size else None
+    if size and path.suffix.lower() == ".onnx" and not (manifest and manifest.engine):
+        raise WrongModelError(
+            "an engine that `edgefr build-engine` built",
+            f"the model {path}",
+            f"build an engine of it with `edgefr build-engine {path} --runtime NAME`, or use another --runtime",
+        )
     if manifest is None:
         found = "no manifest next to it" if size else "none"
         raise WrongModelError(f"an engine with its manifest at {path}", found, REBUILD)

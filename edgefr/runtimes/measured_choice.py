@@ -18,7 +18,7 @@ from edgefr.io.files import atomic_write
 from edgefr.io.user_folders import user_folder
 from edgefr.runtimes.processor import processor
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 1 << 16
 
 BATCH = 8

@@ -153,13 +153,20 @@ class NcnnNet:
             Name -> float32 (1, K), or (1,) for a number.
 
         Raises:
+            WrongModelError: An output has another length than that of the model.
             EdgefrError: ncnn fails.
         """
         found = self.blobs(picture, [f"out{number}" for number in range(len(self._outputs))])
-        return {
-            name: array.reshape((1,) if length is None else (1, length))
-            for (name, length), array in zip(self._outputs.items(), found, strict=True)
-        }
+        outputs = {}
+        for (name, length), array in zip(self._outputs.items(), found, strict=True):
+            if array.size != (length or 1):
+                raise WrongModelError(
+                    f"{length or 1} numbers in the output {name}",
+                    f"{array.size}, because the graph was converted wrongly for ncnn",
+                    "use another --runtime for this model",
+                )
+            outputs[name] = array.reshape((1,) if length is None else (1, length))
+        return outputs
 
     def blobs(self, picture: Array, names: Sequence[str]) -> list[Array]:
         """Copies of the named blobs for one picture (112, 112, 3) uint8.

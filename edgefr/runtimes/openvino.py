@@ -156,7 +156,7 @@ def _offered_precisions(computed: str, native: frozenset[str], path: Path) -> tu
         )
     if computed == "fp16":
         return ("fp16",)
-    return ("bf16", "fp32") if "BF16" in native else ("fp32",)
+    return ("fp32", "bf16") if "BF16" in native else ("fp32",)
 
 
 def _read(path: Path) -> Any:

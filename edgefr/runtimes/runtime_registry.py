@@ -15,7 +15,6 @@ from edgefr.io.onnx_file import graph_precision
 from edgefr.runtimes.base import Backend, Runtime, wrong_suffix
 from edgefr.runtimes.engine_file import Target
 from edgefr.runtimes.measured_choice import Candidate, fastest, read_candidates
-from edgefr.runtimes.processor import processor
 
 MODULES = (
     "edgefr.runtimes.onnxruntime",
@@ -34,10 +33,10 @@ FAKE = Path("fake")
 FEW_IMAGES = 2
 """Number of images up to which the start matters most, as for `verify`."""
 
-MANY_IMAGES = {"bf16": 64, "fp32": 128}
-"""Number of images from which OpenVINO, by its precision, finishes before ONNX Runtime, start included. Measured with
-two MobileFaceNets in one graph on 2 cores of an AMD EPYC (Zen 4): ONNX Runtime starts 0.36 s sooner and takes 7.3 ms an
-image, OpenVINO 2.2 ms in bf16 and 4.5 ms in FP32."""
+MANY_IMAGES = 128
+"""Number of images from which OpenVINO finishes before ONNX Runtime, start included. Measured with two MobileFaceNets
+in one graph on 2 cores of an AMD EPYC (Zen 4): ONNX Runtime starts 0.36 s sooner and takes 7.3 ms an image, OpenVINO
+4.5 ms."""
 
 
 def available_runtimes() -> tuple[Runtime, ...]:
@@ -60,8 +59,8 @@ def open_backend(
         path: An .onnx file, an engine, a fused checkpoint (.safetensors), or `FAKE`.
         runtime: Name of a runtime, or "triton://HOST[:PORT][/NAME]" for a server that runs this model. "auto" goes by
             the suffix, and for an .onnx file by what was measured (`measured_choice`), or else by `images`.
-        precision: "fp32", "bf16", "fp16", "int8" or "auto", which is bf16 where runtime and processor have it, and
-            otherwise the precision of the file.
+        precision: "fp32", "bf16", "fp16", "int8" or "auto", which is the precision of the file, or bf16 if that was
+            found faster on this machine with an engine that decides like the model.
         images: Number of images to expect. None means many.
         threads: Number of processor threads that ONNX Runtime, OpenVINO and ncnn may use. None means all cores.
         spinning: Whether threads may keep a core busy while they wait, which makes single images faster. They do not
@@ -139,9 +138,8 @@ def _measured_choice(path: Path, precision: str, images: int | None) -> Candidat
         return None
     known = list(read_candidates(path, "fp32" if precision == "auto" else precision))
     # Libraries are looked for only if there is something to choose: this is done at every start.
-    if known and precision == "auto" and processor().bf16 and _is_installed("openvino"):
-        in_bf16 = read_candidates(path, "bf16")
-        known = [*known, *in_bf16] if in_bf16 else []
+    if known and precision == "auto":
+        known += read_candidates(path, "bf16")
     while (found := fastest(known, images)) is not None:
         runtime = _find_runtime(found.runtime)
         there = not found.engine or Path(found.engine).is_file()  # slower engines are deleted after the measurement
@@ -176,8 +174,7 @@ def _choose_runtime(path: Path, precision: str, images: int | None) -> str:
         raise wrong_suffix(path, expected, "choose another --model")
     if precision == "bf16" or not _is_installed("onnxruntime"):
         return "openvino"
-    expected = "bf16" if precision == "auto" and processor().bf16 else "fp32"
-    many = images is None or images >= MANY_IMAGES[expected]
+    many = images is None or images >= MANY_IMAGES
     # OpenVINO refuses an FP16 file where it would compute in FP32.
     if many and _is_installed("openvino") and path.is_file() and graph_precision(path).name != "fp16":
         return "openvino"

@@ -108,6 +108,18 @@ def test_parity_of_different_models_is_exit_code_one(edgefr, fused_onnx: Path, s
     assert "expected every face's cosine above" in told.out
 
 
+@pytest.mark.parametrize(("candidate", "is_warned"), [("mini@onnxruntime", True), ("mini@openvino:fp32", False)])
+def test_parity_of_a_model_with_itself_is_warned_of(edgefr, tmp_path: Path, candidate: str, is_warned: bool) -> None:
+    from edgefr.data.sample_faces import astronaut_faces
+
+    (tmp_path / "A").mkdir()
+    for number, face in enumerate(astronaut_faces(2)):
+        cv2.imwrite(str(tmp_path / f"A/{number}.png"), face[..., ::-1])
+    told = edgefr("parity", "mini@onnxruntime", candidate, "--faces", tmp_path)
+    assert told.code == 0
+    assert ("on onnxruntime fp32, so that no difference can be found" in told.err) == is_warned
+
+
 def test_parity_accepts_the_name_of_a_shipped_model(edgefr, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     from edgefr.data.sample_faces import astronaut_faces

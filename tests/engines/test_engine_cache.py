@@ -221,6 +221,16 @@ def test_a_manifest_of_another_kind_is_refused(broken: dict[str, object], tmp_pa
         check_engine(path, HERE)
 
 
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_model_in_place_of_an_engine_is_told_to_be_built(has_manifest: bool, tmp_path: Path) -> None:
+    path = tmp_path / "fused.onnx"
+    path.write_bytes(b"a model")
+    if has_manifest:
+        write_manifest(path, Manifest("onnx", "fused"))
+    with pytest.raises(EdgefrError, match=r"expected an engine that .*, found the model .*fused\.onnx\. Build"):
+        check_engine(path, HERE)
+
+
 def test_an_engine_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgefr.runtimes.engine_file.MAX_ENGINE_BYTES", 4)
     with pytest.raises(EdgefrError, match="expected an engine of"):

@@ -110,6 +110,29 @@ def test_bf16_counts_for_auto_where_the_processor_has_it(
     assert open_backend(own_model, precision="fp32").describe().runtime == "ncnn"
 
 
+@pytest.mark.parametrize("asked", ["fp32", "bf16"])
+def test_auto_does_not_compute_in_bf16_where_an_engine_of_it_decides_differently(
+    asked: str, own_model: Path, faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = speeds(monkeypatch, openvino_fp32=2.0, openvino_bf16=1.0)
+    real = module.engine_from_onnx
+
+    def gate(model, precision, runtime, *rest):
+        if precision == "bf16":
+            raise ParityGateError("an engine that decides like the model", "another", "build it in FP32")
+        return real(model, precision, runtime, *rest)
+
+    monkeypatch.setattr(module, "engine_from_onnx", gate)
+    if asked == "fp32":
+        choose(own_model, faces, tmp_path)
+        assert "openvino_bf16" not in measured[0]
+    else:
+        with pytest.raises(ParityGateError):
+            choose(own_model, faces, tmp_path, "bf16")
+    assert read_candidates(own_model, "bf16") == ()
+    assert open_backend(own_model).describe().precision == "fp32"
+
+
 def test_a_start_counts_as_much_as_the_images() -> None:
     quick = Candidate("onnxruntime", "1", "fp32", "", start_ms=10, image_ms=5, batch_ms=5)
     slow = Candidate("openvino", "1", "fp32", "", start_ms=100, image_ms=2, batch_ms=2)

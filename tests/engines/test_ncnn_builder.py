@@ -150,6 +150,41 @@ def test_an_operator_that_ncnn_lacks_is_named(build: Build, model: Path, tmp_pat
         build(path)
 
 
+def test_an_embedding_that_is_computed_from_an_embedding_is_that_of_the_model(
+    build: Build, model: Path, faces: np.ndarray, tmp_path: Path
+) -> None:
+    """As in a file of `edgefr fuse`, where embeddings of unit length are joined, and compared with each other."""
+    graph = onnx.load(model)
+    length = open_recogniser(model).embedding_dim
+    for node in graph.graph.node:
+        node.output[:] = [f"first_{name}" if name in ("embedding", "norm") else name for name in node.output]
+        node.input[:] = [f"first_{name}" if name in ("embedding", "norm") else name for name in node.input]
+    square = np.random.default_rng(0).normal(size=(length, length)).astype(np.float32)
+    graph.graph.initializer.append(numpy_helper.from_array(square, "square"))
+    graph.graph.node.extend(
+        [
+            helper.make_node("MatMul", ["first_embedding", "square"], ["turned"], "turned"),
+            helper.make_node("ReduceL2", ["turned"], ["turned_length"], "turned_length", axes=[1], keepdims=1),
+            helper.make_node("Div", ["turned", "turned_length"], ["embedding"], "embedding"),
+            helper.make_node("ReduceL2", ["turned"], ["flat_length"], "flat_length", axes=[1], keepdims=0),
+            helper.make_node("Mean", ["flat_length", "first_norm"], ["norm"], "norm"),
+        ]
+    )
+    path = tmp_path / "joined.onnx"
+    onnx.save(graph, path)
+    found = open_recogniser(build(path)).embed(faces)
+    wanted = open_recogniser(path, "onnxruntime").embed(faces)
+    np.testing.assert_allclose(found.embedding, wanted.embedding, atol=1e-5)
+    np.testing.assert_allclose(found.norm, wanted.norm, rtol=1e-5)
+
+
+def test_an_output_of_another_length_is_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
+    graph, weights = module.ncnn_from_onnx(read_graph(model), tmp_path)
+    wrong = replace(graph, outputs=dict.fromkeys(graph.outputs))
+    with pytest.raises(WrongModelError, match="expected 1 numbers in the output embedding, found"):
+        NcnnNet(wrong, weights, "fp32").run(astronaut_faces(1)[0])
+
+
 def test_without_pnnx_the_extra_is_named(build: Build, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"\[train\]"):

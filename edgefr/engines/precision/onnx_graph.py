@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 def read_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file. Every node gets a unique name, and pixels become floats before any other operator.
+
+    Weights that no node takes are left out: published nets hold some, and onnxruntime warns of each on stderr.
 
     Raises:
         WrongModelError: The file is missing or is not an ONNX model.
@@ -29,9 +32,29 @@ def read_graph(path: Path) -> onnx.ModelProto:
             "another or a damaged file",
             "export it again, or get the file again from its publisher",
         ) from error
+    _drop_unused_weights(model.graph)
     _name_nodes(model)
     _cast_first(model)
     return model
+
+
+def _drop_unused_weights(graph: onnx.GraphProto) -> None:
+    used = {value.name for value in (*graph.output, *graph.input)} | set(_names_taken(graph))
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    if len(kept) < len(graph.initializer):
+        copies = [type(tensor).FromString(tensor.SerializeToString()) for tensor in kept]
+        del graph.initializer[:]
+        graph.initializer.extend(copies)
+
+
+def _names_taken(graph: onnx.GraphProto) -> Iterator[str]:
+    """The inputs of all nodes, also in subgraphs, which may use tensors of the graph around them."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from (value.name for value in inner.output)
+                yield from _names_taken(inner)
 
 
 def onnx_session(model: onnx.ModelProto, optimisation: Any) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REDUCTIONS = ("ReduceMean", "ReduceL2", "ReduceSum", "ReduceMax", "ReduceMin")
 
 UNSQUEEZE_INPUT = 13
-"""The operator set from which on the axes of Unsqueeze are an input and no attribute."""
+"""The operator set from which on the axes of Unsqueeze and Squeeze are an input and no attribute."""
 
 
 def pnnx_ready(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -29,6 +29,7 @@ def pnnx_ready(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     _fix_batch((*copy.graph.input, *copy.graph.output))
     _remove_casts(copy.graph)
+    _replace_means(copy.graph)
     _widen_reductions(copy)
     return copy
 
@@ -52,6 +53,21 @@ def _remove_casts(graph: onnx.GraphProto) -> None:
         for place, name in enumerate(node.input):
             if name in floats:
                 node.input[place] = INPUT_NAME
+
+
+def _replace_means(graph: onnx.GraphProto) -> None:
+    """Compute the mean of several tensors as their scaled sum: pnnx makes an operator of Mean that ncnn lacks."""
+    onnx = require_extra("onnx", "train")
+    nodes = list[Any]()
+    for node in graph.node:
+        nodes.append(type(node).FromString(node.SerializeToString()))
+        if node.op_type == "Mean":
+            result, total, share = node.output[0], f"{node.name}_sum", f"{node.name}_share"
+            nodes[-1].op_type, nodes[-1].output[0] = "Sum", total
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array(1 / len(node.input), np.float32), share))
+            nodes.append(onnx.helper.make_node("Mul", [total, share], [result], f"{node.name}_scaled"))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _widen_reductions(model: onnx.ModelProto) -> None:
@@ -86,16 +102,20 @@ def _axes(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> list[
 
 
 def _widened(node: onnx.NodeProto, axis: int, graph: onnx.GraphProto, opset: int) -> list[onnx.NodeProto]:
-    """(..., N, ...) -> (..., N, 1, ...) -> (..., ...) -> (..., 1, ...) with `keepdims`."""
+    """(..., N, ...) -> (..., N, 1, ...) -> (..., ...), or (..., 1, 1, ...) -> (..., 1, ...) with `keepdims`.
+
+    Squeeze takes the second axis away again. With Unsqueeze after a reduction without `keepdims`, the result (B, 1) got
+    two axes in ncnn, which has no batch: whatever was divided by it had one axis too many for a later reduction.
+    """
     helper: Any = require_extra("onnx", "train").helper
     keep = all(attribute.i for attribute in node.attribute if attribute.name == "keepdims")
     source, result, wide, short = node.input[0], node.output[0], f"{node.name}_wide", f"{node.name}_short"
     before = helper.make_node("Unsqueeze", [source], [wide], f"{node.name}_before")
-    reduced = helper.make_node(node.op_type, [wide], [short if keep else result], node.name, keepdims=0)
-    after = helper.make_node("Unsqueeze", [short], [result], f"{node.name}_after")
+    reduced = helper.make_node(node.op_type, [wide], [short if keep else result], node.name, keepdims=int(keep))
+    after = helper.make_node("Squeeze", [short], [result], f"{node.name}_after")
     _set_axes(before, [axis + 1], graph, as_input=opset >= UNSQUEEZE_INPUT)
     _set_axes(reduced, [axis, axis + 1], graph, as_input=len(node.input) > 1)
-    _set_axes(after, [axis], graph, as_input=opset >= UNSQUEEZE_INPUT)
+    _set_axes(after, [axis + 1], graph, as_input=opset >= UNSQUEEZE_INPUT)
     return [before, reduced, after] if keep else [before, reduced]
 
 

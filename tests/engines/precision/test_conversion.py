@@ -151,6 +151,15 @@ def test_depthwise_convolutions_do_not_become_int8(model: Path, faces) -> None:
     assert ready.nodes() == (convolutions[0],)
 
 
+def test_weights_that_nothing_takes_cause_no_warning(
+    model: Path, faces, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = onnx.load(model)
+    whole.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "left_over"))
+    calibrate_graph(read_graph(saved(whole, tmp_path)), faces[:2], symmetric=False)
+    assert "left_over" not in capfd.readouterr().err
+
+
 def test_int8_nodes_are_int8_with_the_right_zero_points(model: Path, faces, tmp_path: Path) -> None:
     graph = read_graph(model)
     for symmetric in (False, True):
