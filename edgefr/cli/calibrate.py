@@ -42,6 +42,13 @@ def calibrate(
     quality_only: Annotated[
         bool, typer.Option("--quality-only", help="With --quality: keep all thresholds, and measure no others.")
     ] = False,
+    keep_stricter: Annotated[
+        bool,
+        typer.Option(
+            "--keep-stricter",
+            help="Keep higher thresholds that the manifest has at these rates: for faces of a second source.",
+        ),
+    ] = False,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
@@ -70,7 +77,7 @@ def calibrate(
     chosen = chosen_faces(faces, pairs, folds, held_out_of([model]))
     with progress("Embedding", len(chosen.names)) as advance:
         found = calibrate_model(
-            model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance
+            model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance, keep_stricter
         )
     if json:
         print_json(
@@ -89,5 +96,6 @@ def calibrate(
 
 def _text(model: Path, found: Calibration) -> str:
     runtime, precision = found.description.runtime, found.description.precision
-    lines = [f"{model.name} on {runtime} {precision}, {entry.measured_on}" for entry in found.thresholds[:1]]
+    sources = dict.fromkeys(entry.measured_on for entry in found.thresholds)
+    lines = [f"{model.name} on {runtime} {precision}, {measured_on}" for measured_on in sources]
     return "\n".join([*lines, threshold_table(found.thresholds, found.quality)])

@@ -112,6 +112,7 @@ def calibrate_model(
     runtime: str = "auto",
     precision: str = "fp32",
     progress: Callable[[int], None] | None = None,
+    keep_stricter: bool = False,
 ) -> Calibration:
     """Calibrate a model and write the result into its manifest.
 
@@ -124,9 +125,10 @@ def calibrate_model(
         runtime: Name of the runtime, or "auto".
         precision: Precision to run the model in.
         progress: Called with the number of pictures of every batch.
+        keep_stricter: Keep a threshold of the manifest that is higher than the one measured here at the same rate.
 
     Returns:
-        What was measured.
+        What the manifest has now at these rates, and the limit that was measured.
 
     Raises:
         EdgefrError: As for `calibrate`, or the manifest cannot be written.
@@ -138,8 +140,16 @@ def calibrate_model(
     thresholds, limit = calibrate(recogniser, chosen, provider.crops_of(chosen.folder), fmrs, signal, progress)
     if limit is not None and signal == "detector" and provider.detector is not None:
         limit = replace(limit, detector=provider.detector.name)
+    if keep_stricter:
+        thresholds = tuple(_stricter(found, manifest.thresholds) for found in thresholds)
     write_model_manifest(model, replace(manifest.with_thresholds(thresholds), quality=limit or manifest.quality))
     return Calibration(recogniser.description, len(chosen.names), thresholds, limit)
+
+
+def _stricter(found: Threshold, known: Sequence[Threshold]) -> Threshold:
+    """The highest of a threshold and those that are known at its rate and precision."""
+    same = (entry for entry in known if (entry.fmr, entry.precision) == (found.fmr, found.precision))
+    return max(found, *same, key=lambda entry: entry.value)
 
 
 def calibrate(
