@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,7 @@ from edgefr.models import SHIPPED, find_model
 
 if TYPE_CHECKING:
     from edgefr.evaluation.calibration import Calibration
+    from edgefr.manifest import Threshold
 
 
 def calibrate(
@@ -88,6 +90,8 @@ def calibrate(
                 "images": found.images,
                 "thresholds": [asdict(entry) for entry in found.thresholds],
                 "quality": None if found.quality is None else asdict(found.quality),
+                "kept": [asdict(entry) for entry in found.kept],
+                "dropped": [asdict(entry) for entry in found.dropped],
             }
         )
     else:
@@ -98,4 +102,16 @@ def _text(model: Path, found: Calibration) -> str:
     runtime, precision = found.description.runtime, found.description.precision
     sources = dict.fromkeys(entry.measured_on for entry in found.thresholds)
     lines = [f"{model.name} on {runtime} {precision}, {measured_on}" for measured_on in sources]
-    return "\n".join([*lines, threshold_table(found.thresholds, found.quality)])
+    lines.append(threshold_table(found.thresholds, found.quality))
+    if found.kept:
+        lines.append(
+            f"Kept as measured before: {_rates(found.kept)}. Name these rates with --fmr to measure them, too."
+        )
+    if found.dropped:
+        lines.append(f"Dropped, because they contradict these: {_rates(found.dropped)}.")
+    return "\n".join(lines)
+
+
+def _rates(thresholds: Sequence[Threshold]) -> str:
+    found = ", ".join(f"{entry.fmr:g} ({entry.value:.4f})" for entry in thresholds)
+    return f"the threshold{'s' if len(thresholds) > 1 else ''} at {found}"

@@ -47,14 +47,24 @@ class CalibrationFaces:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured: the model as it was run, the number of pictures, the thresholds, and the quality limit, if
-    any.
+    """What was measured.
+
+    Attributes:
+        description: The model as it was run.
+        images: Number of pictures.
+        thresholds: The thresholds.
+        quality: The quality limit, if one was measured.
+        kept: Thresholds of other rates that the manifest keeps at this precision.
+        dropped: Those that it no longer has, because they contradict the new ones: a lower threshold would promise
+            a lower false match rate.
     """
 
     description: Description
     images: int
     thresholds: tuple[Threshold, ...]
     quality: QualityLimit | None
+    kept: tuple[Threshold, ...] = ()
+    dropped: tuple[Threshold, ...] = ()
 
 
 def select_faces(
@@ -142,8 +152,23 @@ def calibrate_model(
         limit = replace(limit, detector=provider.detector.name)
     if keep_stricter:
         thresholds = tuple(_stricter(found, manifest.thresholds) for found in thresholds)
-    write_model_manifest(model, replace(manifest.with_thresholds(thresholds), quality=limit or manifest.quality))
-    return Calibration(recogniser.description, len(chosen.names), thresholds, limit)
+    dropped = tuple(entry for entry in manifest.thresholds if any(_contradict(entry, found) for found in thresholds))
+    manifest = replace(manifest, thresholds=tuple(entry for entry in manifest.thresholds if entry not in dropped))
+    manifest = manifest.with_thresholds(thresholds)
+    write_model_manifest(model, replace(manifest, quality=limit or manifest.quality))
+    kept = tuple(
+        entry
+        for entry in manifest.thresholds
+        if entry not in thresholds and entry.precision == recogniser.description.precision and entry.fmr is not None
+    )
+    return Calibration(recogniser.description, len(chosen.names), thresholds, limit, kept, dropped)
+
+
+def _contradict(old: Threshold, new: Threshold) -> bool:
+    """Whether one of two thresholds of a precision is lower and yet promises a lower false match rate."""
+    if old.precision != new.precision or old.fmr is None or new.fmr is None:
+        return False
+    return (old.fmr < new.fmr and old.value < new.value) or (old.fmr > new.fmr and old.value > new.value)
 
 
 def _stricter(found: Threshold, known: Sequence[Threshold]) -> Threshold:
