@@ -114,6 +114,10 @@ DATA_COMMANDS: dict[str, Listed] = {
         "data.attack", "Make simulated presentation attacks of photographs: a print and a screen that are held up."
     ),
     "align": Listed("data.align", "Write the aligned face of every photograph of a collection into a zip."),
+    "select": Listed(
+        "data.select",
+        "Write the pictures of some people into a zip, so that training, choosing and testing have different people.",
+    ),
 }
 
 

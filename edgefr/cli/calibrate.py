@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,7 @@ from edgefr.models import SHIPPED, find_model
 
 if TYPE_CHECKING:
     from edgefr.evaluation.calibration import Calibration
+    from edgefr.manifest import Threshold
 
 
 def calibrate(
@@ -41,6 +43,13 @@ def calibrate(
     ] = None,
     quality_only: Annotated[
         bool, typer.Option("--quality-only", help="With --quality: keep all thresholds, and measure no others.")
+    ] = False,
+    keep_stricter: Annotated[
+        bool,
+        typer.Option(
+            "--keep-stricter",
+            help="Keep higher thresholds that the manifest has at these rates: for faces of a second source.",
+        ),
     ] = False,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
@@ -70,7 +79,7 @@ def calibrate(
     chosen = chosen_faces(faces, pairs, folds, held_out_of([model]))
     with progress("Embedding", len(chosen.names)) as advance:
         found = calibrate_model(
-            model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance
+            model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance, keep_stricter
         )
     if json:
         print_json(
@@ -81,6 +90,8 @@ def calibrate(
                 "images": found.images,
                 "thresholds": [asdict(entry) for entry in found.thresholds],
                 "quality": None if found.quality is None else asdict(found.quality),
+                "kept": [asdict(entry) for entry in found.kept],
+                "dropped": [asdict(entry) for entry in found.dropped],
             }
         )
     else:
@@ -89,5 +100,18 @@ def calibrate(
 
 def _text(model: Path, found: Calibration) -> str:
     runtime, precision = found.description.runtime, found.description.precision
-    lines = [f"{model.name} on {runtime} {precision}, {entry.measured_on}" for entry in found.thresholds[:1]]
-    return "\n".join([*lines, threshold_table(found.thresholds, found.quality)])
+    sources = dict.fromkeys(entry.measured_on for entry in found.thresholds)
+    lines = [f"{model.name} on {runtime} {precision}, {measured_on}" for measured_on in sources]
+    lines.append(threshold_table(found.thresholds, found.quality))
+    if found.kept:
+        lines.append(
+            f"Kept as measured before: {_rates(found.kept)}. Name these rates with --fmr to measure them, too."
+        )
+    if found.dropped:
+        lines.append(f"Dropped, because they contradict these: {_rates(found.dropped)}.")
+    return "\n".join(lines)
+
+
+def _rates(thresholds: Sequence[Threshold]) -> str:
+    found = ", ".join(f"{entry.fmr:g} ({entry.value:.4f})" for entry in thresholds)
+    return f"the threshold{'s' if len(thresholds) > 1 else ''} at {found}"

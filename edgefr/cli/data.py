@@ -1,4 +1,4 @@
-"""edgefr data check, edgefr data align"""
+"""edgefr data check, edgefr data align, edgefr data attack, edgefr data select"""
 
 from __future__ import annotations
 
@@ -161,3 +161,39 @@ def attack(
         print_json({"output": str(output), "pictures": made, "left_out": reasons, "detector": finder.name})
     else:
         print(f"{made} simulated attacks in {output}, {len(left_out)} photographs left out.")
+
+
+def select(
+    faces: Annotated[list[Path], typer.Argument(help="Aligned faces by person (folders, zips, .rec or .csv).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .zip file to write.")],
+    people: Annotated[
+        Path | None, typer.Option(help="Only the people in this list: a text file of one name a line.")
+    ] = None,
+    without: Annotated[
+        list[Path] | None, typer.Option(help="Without the people in this list. May be repeated.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the pictures of some people into a zip, so that training, choosing and testing have different people.
+
+    Pictures keep their names and bytes.
+    """
+    from edgefr.data.collections import open_faces
+    from edgefr.jobs.select_people import read_people, select_people
+
+    if output.suffix.lower() != ".zip":
+        raise InvalidArgumentError("an output that ends in .zip", str(output), "choose another name with -o")
+    left_out = frozenset[str]().union(*(read_people(path) for path in without or ()))
+    folders = [open_faces(path) for path in faces]
+    with progress("Selecting", sum(len(folder.names) for folder in folders)) as advance:
+        only = None if people is None else read_people(people)
+        result = select_people(folders, only, left_out, output, advance)
+    for folder in folders:
+        warn_left_out(folder.finder.left_out)
+    if json:
+        print_json({"output": str(output), **asdict(result)})
+    else:
+        print(
+            f"{result.pictures:,} pictures of {result.people:,} people in {output}, "
+            f"{result.left_out:,} pictures of others left out."
+        )

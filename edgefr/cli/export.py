@@ -30,6 +30,13 @@ def export(
     classic: Annotated[
         bool, typer.Option(help="Write one float input and one output, for insightface's ArcFaceONNX.")
     ] = False,
+    half_weights: Annotated[
+        bool,
+        typer.Option(
+            "--half-weights",
+            help="Store weights in FP16, which halves the file. All runtimes compute in FP32 with them.",
+        ),
+    ] = False,
     arch: Annotated[
         str | None, typer.Option(help="Architecture of a backbone, if its tensors do not determine it.")
     ] = None,
@@ -57,7 +64,7 @@ def export(
     With --triton, add a model to a Triton model repository as a new version.
     """
     if triton is not None:
-        if output or faces or classic or arch or colour:
+        if output or faces or classic or half_weights or arch or colour:
             raise InvalidArgumentError(
                 "--triton with an exported model",
                 "options for a checkpoint",
@@ -67,7 +74,7 @@ def export(
     elif output is None:
         raise InvalidArgumentError("a file to write", "none", "name it with -o model.onnx")
     else:
-        _export_to_onnx(find_model(checkpoint), output, faces, classic, arch, colour, json)
+        _export_to_onnx(find_model(checkpoint), output, faces, classic, arch, colour, half_weights, json)
 
 
 def _export_to_triton(model: Path, repository: Path, python: bool, name: str | None, json: bool) -> None:
@@ -136,6 +143,7 @@ def _export_to_onnx(
     classic: bool,
     arch: str | None,
     colour: Literal["rgb", "bgr"] | None,
+    half_weights: bool,
     json: bool,
 ) -> None:
     if checkpoint.suffix.lower() == ".onnx":
@@ -150,7 +158,7 @@ def _export_to_onnx(
         return
 
     remark(f"Exporting {checkpoint} and comparing it with torch ...")
-    exported = onnx_from_checkpoint(checkpoint, output, comparison_faces(faces), classic, arch, colour)
+    exported = onnx_from_checkpoint(checkpoint, output, comparison_faces(faces), classic, arch, colour, half_weights)
     size = output.stat().st_size
     if json:
         numbers = {"bytes": size, "faces": exported.faces, "cosine_min": exported.cosine_min}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefr.engines.precision.half_weights import widen_weights
 from edgefr.runtimes.base import check_onnx_file
 from edgefr.types import Floats
 
@@ -108,6 +109,7 @@ def count_operations(path: Path) -> int | None:
 
     check_onnx_file(path, "edgefr bench")
     model = onnx.load(path)
+    widen_weights(model)
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph

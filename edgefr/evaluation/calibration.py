@@ -47,14 +47,24 @@ class CalibrationFaces:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured: the model as it was run, the number of pictures, the thresholds, and the quality limit, if
-    any.
+    """What was measured.
+
+    Attributes:
+        description: The model as it was run.
+        images: Number of pictures.
+        thresholds: The thresholds.
+        quality: The quality limit, if one was measured.
+        kept: Thresholds of other rates that the manifest keeps at this precision.
+        dropped: Those that it no longer has, because they contradict the new ones: a lower threshold would promise
+            a lower false match rate.
     """
 
     description: Description
     images: int
     thresholds: tuple[Threshold, ...]
     quality: QualityLimit | None
+    kept: tuple[Threshold, ...] = ()
+    dropped: tuple[Threshold, ...] = ()
 
 
 def select_faces(
@@ -112,6 +122,7 @@ def calibrate_model(
     runtime: str = "auto",
     precision: str = "fp32",
     progress: Callable[[int], None] | None = None,
+    keep_stricter: bool = False,
 ) -> Calibration:
     """Calibrate a model and write the result into its manifest.
 
@@ -124,9 +135,10 @@ def calibrate_model(
         runtime: Name of the runtime, or "auto".
         precision: Precision to run the model in.
         progress: Called with the number of pictures of every batch.
+        keep_stricter: Keep a threshold of the manifest that is higher than the one measured here at the same rate.
 
     Returns:
-        What was measured.
+        What the manifest has now at these rates, and the limit that was measured.
 
     Raises:
         EdgefrError: As for `calibrate`, or the manifest cannot be written.
@@ -138,8 +150,31 @@ def calibrate_model(
     thresholds, limit = calibrate(recogniser, chosen, provider.crops_of(chosen.folder), fmrs, signal, progress)
     if limit is not None and signal == "detector" and provider.detector is not None:
         limit = replace(limit, detector=provider.detector.name)
-    write_model_manifest(model, replace(manifest.with_thresholds(thresholds), quality=limit or manifest.quality))
-    return Calibration(recogniser.description, len(chosen.names), thresholds, limit)
+    if keep_stricter:
+        thresholds = tuple(_stricter(found, manifest.thresholds) for found in thresholds)
+    dropped = tuple(entry for entry in manifest.thresholds if any(_contradict(entry, found) for found in thresholds))
+    manifest = replace(manifest, thresholds=tuple(entry for entry in manifest.thresholds if entry not in dropped))
+    manifest = manifest.with_thresholds(thresholds)
+    write_model_manifest(model, replace(manifest, quality=limit or manifest.quality))
+    kept = tuple(
+        entry
+        for entry in manifest.thresholds
+        if entry not in thresholds and entry.precision == recogniser.description.precision and entry.fmr is not None
+    )
+    return Calibration(recogniser.description, len(chosen.names), thresholds, limit, kept, dropped)
+
+
+def _contradict(old: Threshold, new: Threshold) -> bool:
+    """Whether one of two thresholds of a precision is lower and yet promises a lower false match rate."""
+    if old.precision != new.precision or old.fmr is None or new.fmr is None:
+        return False
+    return (old.fmr < new.fmr and old.value < new.value) or (old.fmr > new.fmr and old.value > new.value)
+
+
+def _stricter(found: Threshold, known: Sequence[Threshold]) -> Threshold:
+    """The highest of a threshold and those that are known at its rate and precision."""
+    same = (entry for entry in known if (entry.fmr, entry.precision) == (found.fmr, found.precision))
+    return max(found, *same, key=lambda entry: entry.value)
 
 
 def calibrate(

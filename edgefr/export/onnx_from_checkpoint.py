@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from edgefr.engines.parity_gate import FP32, row_cosines
-from edgefr.errors import EdgefrError, InvalidArgumentError
+from edgefr.engines.precision.half_weights import halve_weights
+from edgefr.errors import EdgefrError, InvalidArgumentError, require_extra
 from edgefr.export.graph_wrappers import BackboneClassic, BackboneContract, FusedClassic, FusedContract
 from edgefr.export.onnx_from_graphs import has_graphs, onnx_from_graphs
 from edgefr.export.onnx_from_torch import write_onnx
@@ -25,6 +26,9 @@ from edgefr.types import CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME, EMBEDDING, INP
 
 TOLERANCE = 1e-4
 """Largest difference of norm and uncertainty as a share of the largest value."""
+
+HALF_TOLERANCE, HALF_COSINE = 5e-3, 0.9999
+"""The same with weights in FP16, and the lowest cosine: weights are rounded by up to 1/2048, but nothing else is."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def onnx_from_checkpoint(
     classic: bool = False,
     arch: str | None = None,
     colour: Colour | None = None,
+    half_weights: bool = False,
 ) -> ExportedModel:
     """Export a fused checkpoint, or the upstream checkpoint of a backbone as a baseline, with its manifest.
 
@@ -56,6 +61,8 @@ def onnx_from_checkpoint(
         classic: Write one float input (B, 3, 112, 112) and one output instead, for insightface's `ArcFaceONNX`.
         arch: Architecture of a backbone, if its file does not determine it.
         colour: "rgb" or "bgr", the order of the channels that a backbone was trained on.
+        half_weights: Store weights in FP16. The file has half the size, and its outputs are compared with the bounds of
+            FP16.
 
     Raises:
         InvalidArgumentError: The output does not end in .onnx, or there are no faces.
@@ -84,7 +91,12 @@ def onnx_from_checkpoint(
             save_with_manifest(onnx_from_graphs(model), temporary, manifest)
         else:
             _write(graph, manifest, temporary)
-        cosine = _compare(graph, temporary, faces)
+        cosine = _compare(graph, temporary, faces, TOLERANCE, FP32.cosine_min)
+        if half_weights:
+            halved = require_extra("onnx", "train").load(temporary)
+            halve_weights(halved)
+            save_with_manifest(halved, temporary, manifest)
+            cosine = _compare(graph, temporary, faces, HALF_TOLERANCE, HALF_COSINE)
     write_manifest(output, manifest)
     return ExportedModel(output, manifest, len(faces), cosine)
 
@@ -149,8 +161,8 @@ def _write(graph: _Graph, manifest: Manifest, path: Path) -> None:
     write_onnx(graph.module, (example,), {0: torch.export.Dim.DYNAMIC}, axes, manifest, path)
 
 
-def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
-    """Compare all outputs within the rounding of FP32; the lowest cosine between both embeddings of a face."""
+def _compare(graph: _Graph, path: Path, faces: Faces, tolerance: float, cosine_min: float) -> float:
+    """Compare all outputs with torch's; the lowest cosine between both embeddings of a face."""
     backend = open_backend(path, "onnxruntime", "fp32")
     cosines: list[Array] = []
     for start in range(0, len(faces), 32):
@@ -165,10 +177,10 @@ def _compare(graph: _Graph, path: Path, faces: Faces) -> float:
                 raise _mismatch(f"{name} has the shape {found[name].shape} instead of {value.shape}")
             if value.ndim == 2:
                 cosines.append(row_cosines(value, found[name]))
-            elif not np.abs(value - found[name]).max() <= TOLERANCE * np.abs(value).max():
+            elif not np.abs(value - found[name]).max() <= tolerance * np.abs(value).max():
                 raise _mismatch(f"{name} differs by {np.abs(value - found[name]).max():.3g}")
     lowest = float(np.concatenate(cosines).min())
-    if not lowest > FP32.cosine_min:  # "not >" also refuses NaN
+    if not lowest > cosine_min:  # "not >" also refuses NaN
         raise _mismatch(f"the lowest cosine is {lowest:.6f}")
     return lowest
 

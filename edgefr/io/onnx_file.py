@@ -174,7 +174,11 @@ def graph_inputs(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def damaged_model(path: Path, error: Exception) -> WrongModelError:
-    """The error for a file that is not an ONNX model or cannot be read."""
+    """The error for a file that is missing, is not an ONNX model, or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return WrongModelError(
+            f"a model at {path}", "no file", "check the path, which may come from --model or $EDGEFR_MODEL"
+        )
     found = getattr(error, "strerror", None) or str(error)
     return WrongModelError(
         f"an ONNX model in {path}",

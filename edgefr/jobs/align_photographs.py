@@ -70,7 +70,7 @@ def align_faces(
             except ImageError as error:
                 left_out[name] = str(error)
             else:
-                archive.writestr(_zip_member(names[name]), _encode_jpeg(face))
+                archive.writestr(zip_member(names[name]), _encode_jpeg(face))
             progress(1)
         if len(left_out) == len(folder.names):
             raise NoFaceError(
@@ -87,7 +87,7 @@ def _align(folder: FaceFolder, name: str, detector: Detector, policy: FacePolicy
     return align(photo, select_face(detector.detect(photo), (height, width), policy, name).landmarks)
 
 
-def _zip_member(name: str) -> zipfile.ZipInfo:
+def zip_member(name: str) -> zipfile.ZipInfo:
     """A member without compression, which JPEG does not need, and without a date, so that the zip stays the same."""
     member = zipfile.ZipInfo(name)
     member.external_attr = 0o644 << 16  # otherwise unpacked files cannot be read

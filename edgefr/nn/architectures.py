@@ -29,8 +29,9 @@ ARCHITECTURES: dict[str, Callable[[], Backbone]] = {
     "ir_se_50": partial(IRNet, (3, 4, 14, 3), se=True),
     "mobilefacenet": MobileFaceNet,
     "mini": Mini,
+    "mini_large": partial(Mini, (48, 96, 192), 256),
 }
-"""arcface_torch's iresnet and MobileFaceNet, AdaFace's IR family, foamliu's MobileFaceNet, and our Mini."""
+"""arcface_torch's iresnet and MobileFaceNet, AdaFace's IR family, foamliu's MobileFaceNet, and our own Mini."""
 
 
 def build_backbone(arch: str, tap: Literal["bn", "conv"] = "bn") -> Backbone:

@@ -14,11 +14,8 @@ from edgefr.nn.backbone import Backbone, BackboneOutput, batch_norm, conv1x1, co
 from edgefr.nn.depthwise import DepthwiseConv
 from edgefr.types import MAP_SIZE
 
-STEM = (16, 32)
-"""Channels at 56x56 and 28x28."""
-
-STAGES = ((32, 1), (64, 2), (128, 2))
-"""Channels of the blocks at 28x28, 14x14 and 7x7, and the stride of each stage's first block."""
+STRIDES = (1, 2, 2)
+"""Strides of each stage's first block: the blocks work at 28x28, 14x14 and 7x7."""
 
 REPEATS = 2
 """Blocks of a stage."""
@@ -45,18 +42,23 @@ class Block(nn.Module):
 
 
 class Mini(Backbone):
-    """0.74 M parameters, 86 MMAC, 128-d, maps of 128 channels."""
+    """With widths of 32, 64 and 128 and 128-d: 0.74 M parameters, 86 MMAC, maps of 128 channels."""
 
     first_conv = "stem.0.0.weight"
-    map_channels = 128
-    embedding_dim = 128
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 128), dim: int = 128) -> None:
+        """Make the network with random weights.
+
+        Args:
+            widths: Channels of the blocks at 28x28, 14x14 and 7x7. The last one is also that of the map.
+            dim: Length of the embedding.
+        """
         super().__init__()
-        self.stem = nn.Sequential(conv_bn_relu(3, STEM[0], 2), conv_bn_relu(*STEM, 2))
+        self.map_channels, self.embedding_dim = widths[-1], dim
+        inputs = widths[0]
+        self.stem = nn.Sequential(conv_bn_relu(3, inputs // 2, 2), conv_bn_relu(inputs // 2, inputs, 2))
         blocks: list[nn.Module] = []
-        inputs = STEM[1]
-        for outputs, stride in STAGES:
+        for outputs, stride in zip(widths, STRIDES, strict=True):
             for index in range(REPEATS):
                 blocks.append(Block(inputs, outputs, stride if index == 0 else 1))
                 inputs = outputs
@@ -69,8 +71,8 @@ class Mini(Backbone):
         self.embedding = nn.Sequential(conv1x1(self.map_channels, self.embedding_dim), batch_norm(self.embedding_dim))
 
     def forward(self, image: Tensor) -> BackboneOutput:
-        """(B, 3, 112, 112) RGB in [-1, 1] -> map (B, 128, 7, 7), embedding (B, 128)."""
-        conv = self.conv(self.blocks(self.stem(image)))  # (B, 128, 7, 7)
+        """(B, 3, 112, 112) RGB in [-1, 1] -> map (B, C, 7, 7), embedding (B, dim)."""
+        conv = self.conv(self.blocks(self.stem(image)))  # (B, C, 7, 7)
         bn = self.bn(conv)
-        embedding = self.embedding(self.pool(bn))  # (B, 128, 1, 1)
+        embedding = self.embedding(self.pool(bn))  # (B, dim, 1, 1)
         return BackboneOutput(self.tapped(conv, bn), embedding.flatten(1))

@@ -83,6 +83,48 @@ def test_a_model_without_a_manifest_gets_one_and_a_table_is_printed(
     assert model_manifest(copied).quality == manifest.quality, "what was measured before stays"
 
 
+def test_thresholds_of_other_rates_are_kept_with_a_word_unless_they_contradict_the_new_ones(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+) -> None:
+    """A threshold for one in 10,000 that is lower than that for one in 50 would pass more impostors, not fewer."""
+    lax, strict = (
+        Threshold(1e-4, -0.5, (-0.5, -0.5), "before", "fp32"),
+        Threshold(1e-5, 0.999, (0.9, 1), "before", "fp32"),
+    )
+    write_model_manifest(copied, Manifest("onnx", "mine", thresholds=(lax, strict, KEPT)))
+    told = edgefr("calibrate", copied, faces, "--fmr", "0.02")
+    assert told.out.splitlines()[-2:] == [
+        "Kept as measured before: the threshold at 1e-05 (0.9990). Name these rates with --fmr to measure them, too.",
+        "Dropped, because they contradict these: the threshold at 0.0001 (-0.5000).",
+    ]
+    assert {(entry.fmr, entry.precision) for entry in model_manifest(copied).thresholds} == {
+        (0.02, "fp32"),
+        (1e-5, "fp32"),
+        (1e-2, "bf16"),
+    }
+
+
+def test_the_stricter_threshold_of_two_sources_is_kept(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    pairs: Path,  # noqa: F811
+) -> None:
+    """A model that is right at one source's threshold may pass too many impostors of another."""
+    rates = ("--fmr", "0.02", "--fmr", "0.05", "--runtime", "onnxruntime")
+    first = edgefr("calibrate", copied, faces, *rates, "--pairs", pairs, "--folds", "1", "--json").json["thresholds"]
+    second = edgefr("calibrate", copied, faces, *rates, "--pairs", pairs, "--folds", "2", "--json").json["thresholds"]
+    both = edgefr("calibrate", copied, faces, *rates, "--pairs", pairs, "--folds", "1", "--keep-stricter", "--json")
+    expected = [max(entries, key=lambda entry: entry["value"]) for entries in zip(first, second, strict=True)]
+    assert both.json["thresholds"] == expected
+    assert first != second
+    assert [entry.value for entry in model_manifest(copied).thresholds] == [entry["value"] for entry in expected]
+    least = edgefr("calibrate", copied, faces, *rates, "--pairs", pairs, "--folds", "1", "--json").json["thresholds"]
+    assert least == first, "without the option the last measurement counts"
+
+
 def test_a_limit_of_the_detector_score_needs_photographs_and_holds_for_this_detector(
     edgefr,
     copied: Path,

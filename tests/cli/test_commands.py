@@ -206,6 +206,11 @@ def test_doctor_reports_what_is_wrong_with_a_model(edgefr, tmp_path: Path, monke
     assert "expected an ONNX model" in found["advice"]
 
 
+def test_a_model_that_is_not_there_is_not_called_damaged(edgefr, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("EDGEFR_MODEL", str(tmp_path / "model.onnx"))
+    assert "found no file. Check the path" in edgefr("doctor", "--json").json["model"]["advice"]
+
+
 def test_a_closed_pipe_is_not_exit_code_one() -> None:
     """`edgefr doctor | true` ends as other programs do, not with exit code 1."""
     told = subprocess.run(

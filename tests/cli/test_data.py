@@ -104,3 +104,15 @@ def test_photographs_become_faces_that_pass_the_check(
     assert told.err.startswith("edgefr: left out: expected a face in nobody/plain.png")
     assert open_faces(output).read_faces().shape == (2, 112, 112, 3)
     assert edgefr("data", "check", output).code == 0
+
+
+def test_select_keeps_people_apart(edgefr: Edgefr, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "choose.txt").write_text("1\n2\n")
+    (tmp_path / "calibrate.txt").write_text("3\n")
+    lists = ("--without", tmp_path / "choose.txt", "--without", tmp_path / "calibrate.txt")
+    told = edgefr("data", "select", faces, "-o", tmp_path / "train.zip", *lists)
+    assert told.out == f"21 pictures of 7 people in {tmp_path / 'train.zip'}, 9 pictures of others left out.\n"
+    chosen = edgefr("data", "select", faces, "-o", tmp_path / "c.zip", "--people", tmp_path / "choose.txt", "--json")
+    assert chosen.json == {"output": str(tmp_path / "c.zip"), "pictures": 6, "people": 2, "left_out": 24}
+    assert set(open_faces(tmp_path / "train.zip").people()).isdisjoint(open_faces(tmp_path / "c.zip").people())
+    assert "ends in .zip" in edgefr("data", "select", faces, "-o", tmp_path / "train").sentence

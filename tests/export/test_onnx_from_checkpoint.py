@@ -46,6 +46,19 @@ def exported(checkpoint: Path) -> Path:
     return output
 
 
+def test_half_weights_give_half_the_file_and_the_same_embeddings(checkpoint: Path, exported: Path) -> None:
+    faces = astronaut_faces(4)
+    halved = checkpoint.with_name("halved.onnx")
+    told = onnx_from_checkpoint(checkpoint, halved, faces, half_weights=True)
+    assert halved.stat().st_size < 0.55 * exported.stat().st_size
+    whole, half = (open_recogniser(path, "onnxruntime").embed(faces).embedding for path in (exported, halved))
+    cosines = (whole * half).sum(1)
+    assert cosines.min() > 0.9999
+    assert np.abs(whole - half).max() > 1e-6, "rounded"
+    assert told.cosine_min == pytest.approx(cosines.min(), abs=1e-5)
+    assert model_manifest(halved).held_out == HELD_OUT
+
+
 def shape(value) -> list[object]:
     return [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
 

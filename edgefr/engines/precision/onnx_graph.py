@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgefr.engines.precision.half_weights import widen_weights
 from edgefr.errors import WrongModelError, require_extra
 from edgefr.runtimes.base import check_onnx_file
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def read_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file. Every node gets a unique name, and pixels become floats before any other operator.
 
-    Weights that no node takes are left out: published nets hold some, and onnxruntime warns of each on stderr.
+    Weights that are stored in FP16 to be computed with in FP32 become FP32. Weights that no node takes are left out:
+    published nets hold some, and onnxruntime warns of each on stderr.
 
     Raises:
         WrongModelError: The file is missing or is not an ONNX model.
@@ -32,6 +34,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
             "another or a damaged file",
             "export it again, or get the file again from its publisher",
         ) from error
+    widen_weights(model)
     _drop_unused_weights(model.graph)
     _name_nodes(model)
     _cast_first(model)

@@ -34,8 +34,8 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        folds = "some of the folds 1 to 10, but not all"
-        check_setting(set(self.test_folds) < set(range(1, 11)), "data.test_folds", folds, self.test_folds)
+        folds = "folds from 1 to 10"
+        check_setting(set(self.test_folds) <= set(range(1, 11)), "data.test_folds", folds, self.test_folds)
         check_setting(self.limit is None or self.limit >= 2, "data.limit", "at least 2", self.limit)
         check_setting(0 <= self.workers <= 256, "data.workers", "0 to 256", self.workers)
 

@@ -60,19 +60,20 @@ def measure_threshold(
             rows.append(embed(batch))
             advance(len(batch))
     found = threshold_at_fmr(np.concatenate(rows), faces.labels[indices], FMR)
-    folds = "" if data.pairs is None else f" of LFW folds {', '.join(map(str, _training_folds(data)))}"
+    folds = f" of LFW folds {', '.join(map(str, _training_folds(data)))}" if _training_folds(data) else ""
     measured_on = f"{found.pairs:,} impostor pairs of {found.people:,} people{folds}, who were also trained on"
     return Threshold(found.fmr, found.value, found.ci95, measured_on, "fp32")
 
 
 def _training_folds(data: DataConfig) -> tuple[int, ...]:
-    return tuple(fold for fold in range(1, 11) if fold not in data.test_folds)
+    """The folds whose people are trained on; none if there are no pairs, or if people of all folds are held out."""
+    return () if data.pairs is None else tuple(fold for fold in range(1, 11) if fold not in data.test_folds)
 
 
 def _select(faces: TrainingFaces, data: DataConfig) -> list[int]:
-    """Indices of at most `FACES` faces, evenly spread over those of the training folds' people."""
+    """Indices of at most `FACES` faces, evenly spread over those of the training folds' people, or over all."""
     indices = list(range(len(faces)))
-    if data.pairs is not None:
+    if data.pairs is not None and _training_folds(data):
         people = people_of(read_pairs(data.pairs), _training_folds(data))
         indices = [index for index in indices if person_of(faces.names[index]) in people]
     return [indices[at] for at in np.linspace(0, len(indices) - 1, min(FACES, len(indices))).astype(int)]
