@@ -154,6 +154,7 @@ def attack(
     folder, finder = open_faces(photos), open_detector(detector)
     with progress("Making attacks", len(folder.names)) as advance:
         made, left_out = simulate_attacks(folder, finder, face, output, seed, advance)
+    warn_left_out(folder.finder.left_out)
     for reason in left_out.values():
         warn(f"edgefr: left out: {reason}")
     if json:

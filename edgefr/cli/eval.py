@@ -83,6 +83,10 @@ def eval(
     one that at most 5 % of the worst species pass.
     """
     if attack is not None:
+        if pairs or folds or protocol or limit or html or ablation or det or (runtime, precision) != ("auto", "fp32"):
+            raise InvalidArgumentError(
+                "--attack with --beside, --detector, --face or --json", "options for a recogniser", "leave them out"
+            )
         _evaluate_attacks([model, *(beside or ())], datasets, attack, detector, face, json)
         return
     from edgefr.evaluation.evaluation_run import EvaluationRequest, evaluate

@@ -154,6 +154,10 @@ def _export_to_onnx(
     from edgefr.nn.minifasnet import read_minifasnet
 
     if (state := read_minifasnet(checkpoint)) is not None:
+        if classic or half_weights or arch or colour:
+            raise InvalidArgumentError(
+                "-o, --faces or --json for a liveness net", "options for a recogniser", "leave them out"
+            )
         _export_liveness(checkpoint, state, output, faces, json)
         return
 

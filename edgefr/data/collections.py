@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -53,6 +54,22 @@ class FaceFolder:
     def sha256(self) -> str:
         """SHA-256 of a collection that is one file. It is kept, because the file can have hundreds of gigabytes."""
         return sha256_of(self.path)
+
+    def new_names(self, rename: Callable[[str], str]) -> dict[str, str]:
+        """Name -> the name that its picture gets.
+
+        Raises:
+            InvalidArgumentError: Several pictures would get the same one, because they differ only in their suffix.
+        """
+        names = {name: rename(name) for name in self.names}
+        name, count = Counter(names.values()).most_common(1)[0]
+        if count > 1:
+            raise InvalidArgumentError(
+                f"names in {self.path} that differ before their suffix",
+                f"{count} that become {name}",
+                "rename all but one",
+            )
+        return names
 
     def read(self, name: str, at_least: int | None = None) -> Image:
         """Decode one picture, upright.
@@ -152,7 +169,7 @@ def open_faces(path: Path) -> FaceFolder:
         return _sorted_pictures(path, listed, finder, files.read, files.path)
     pictures = ZipPictures(path)
     members = (name for name in pictures.names if not name.endswith("/"))
-    found = (name for name in members if finder.accepts(name, lambda: True, partial(pictures.read_start, name)))
+    found = (name for name in members if finder.accepts_member(name, partial(pictures.read_start, name)))
     return _sorted_pictures(path, found, finder, pictures.read)
 
 

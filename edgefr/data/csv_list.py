@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from edgefr.errors import EdgefrError
-from edgefr.io.picture_files import PICTURE_SUFFIXES
+from edgefr.io.picture_files import PICTURE_SUFFIXES, leaves_folder
 
 HEADER = ["path", "person"]
 MAX_LIST_BYTES = 1 << 30
@@ -53,8 +53,7 @@ def _entry(row: list[str]) -> tuple[str, str]:
     if not person or person in (".", "..") or any(sign in person for sign in "/\\\0"):
         raise ValueError(f"the person {person[:60]!r}, which cannot be the name of a folder,")
     path = PurePosixPath(picture)
-    windows = PureWindowsPath(picture)
-    if path.is_absolute() or windows.anchor or ".." in windows.parts or "\0" in picture:
+    if leaves_folder(picture):
         raise ValueError(f"the path {picture[:60]!r}, which leaves the list's folder,")
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise ValueError(f"{picture[:60]!r}, which is not a picture,")

@@ -55,8 +55,8 @@ class Calibration:
         thresholds: The thresholds.
         quality: The quality limit, if one was measured.
         kept: Thresholds of other rates that the manifest keeps at this precision.
-        dropped: Those that it no longer has, because they contradict the new ones: a lower threshold would promise
-            a lower false match rate.
+        dropped: Those that it does not have, because they contradict these: a lower threshold would promise a lower
+            false match rate.
     """
 
     description: Description
@@ -135,7 +135,8 @@ def calibrate_model(
         runtime: Name of the runtime, or "auto".
         precision: Precision to run the model in.
         progress: Called with the number of pictures of every batch.
-        keep_stricter: Keep a threshold of the manifest that is higher than the one measured here at the same rate.
+        keep_stricter: Keep a threshold of the manifest that is higher than the one measured here at the same rate, and
+            write none that is lower than one of the manifest at a higher rate.
 
     Returns:
         What the manifest has now at these rates, and the limit that was measured.
@@ -150,8 +151,11 @@ def calibrate_model(
     thresholds, limit = calibrate(recogniser, chosen, provider.crops_of(chosen.folder), fmrs, signal, progress)
     if limit is not None and signal == "detector" and provider.detector is not None:
         limit = replace(limit, detector=provider.detector.name)
+    too_low: tuple[Threshold, ...] = ()
     if keep_stricter:
-        thresholds = tuple(_stricter(found, manifest.thresholds) for found in thresholds)
+        stricter = [_stricter(found, manifest.thresholds) for found in thresholds]
+        too_low = tuple(found for found in stricter if any(_is_too_low(found, entry) for entry in manifest.thresholds))
+        thresholds = tuple(found for found in stricter if found not in too_low)
     dropped = tuple(entry for entry in manifest.thresholds if any(_contradict(entry, found) for found in thresholds))
     manifest = replace(manifest, thresholds=tuple(entry for entry in manifest.thresholds if entry not in dropped))
     manifest = manifest.with_thresholds(thresholds)
@@ -161,20 +165,26 @@ def calibrate_model(
         for entry in manifest.thresholds
         if entry not in thresholds and entry.precision == recogniser.description.precision and entry.fmr is not None
     )
+    dropped = tuple(dict.fromkeys((*too_low, *dropped)))
     return Calibration(recogniser.description, len(chosen.names), thresholds, limit, kept, dropped)
 
 
-def _contradict(old: Threshold, new: Threshold) -> bool:
+def _contradict(one: Threshold, other: Threshold) -> bool:
     """Whether one of two thresholds of a precision is lower and yet promises a lower false match rate."""
-    if old.precision != new.precision or old.fmr is None or new.fmr is None:
+    return _is_too_low(one, other) or _is_too_low(other, one)
+
+
+def _is_too_low(found: Threshold, other: Threshold) -> bool:
+    """Whether a threshold is lower than another one of its precision, and yet promises a lower false match rate."""
+    if found.precision != other.precision or found.fmr is None or other.fmr is None:
         return False
-    return (old.fmr < new.fmr and old.value < new.value) or (old.fmr > new.fmr and old.value > new.value)
+    return found.fmr < other.fmr and found.value < other.value
 
 
 def _stricter(found: Threshold, known: Sequence[Threshold]) -> Threshold:
     """The highest of a threshold and those that are known at its rate and precision."""
     same = (entry for entry in known if (entry.fmr, entry.precision) == (found.fmr, found.precision))
-    return max(found, *same, key=lambda entry: entry.value)
+    return max((found, *same), key=lambda entry: entry.value)
 
 
 def calibrate(

@@ -157,7 +157,7 @@ class FileGallery(Gallery):
         If the file cannot be written now, this is tried again later. Expired people are never returned.
         """
         with self._lock:
-            self._index.hide_expired()
+            self._hide_expired()
             if not (self._is_observation_due() or self.traces) or time.monotonic() < self._next_attempt:
                 return
             self._next_attempt = time.monotonic() + PURGE_RETRY_S
@@ -168,6 +168,16 @@ class FileGallery(Gallery):
                 self._erase()
             if not (self._is_observation_due() or self.traces):
                 self._next_attempt = -math.inf
+
+    def _hide_expired(self) -> None:
+        """Hide the people who have expired. A clock that was set back shows those again who are still there: another
+        process may have removed some."""
+        if not self._index.hidden:
+            self._index.hide_expired()
+            return
+        with self._store.reading():
+            self._read_changes()
+            self._index.hide_expired()
 
     def _is_observation_due(self) -> bool:
         """Whether somebody has expired, and the clock has something new to say about it."""
@@ -228,8 +238,7 @@ class FileGallery(Gallery):
         with self._lock:
             self.purge()
             with self._store.reading():
-                if self._store.data_version() != self._version:
-                    self._refresh()
+                self._read_changes()
                 yield
 
     @contextmanager
@@ -258,6 +267,10 @@ class FileGallery(Gallery):
             self._index.add_chunks(self._packed)
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
+
+    def _read_changes(self) -> None:
+        if self._store.data_version() != self._version:
+            self._refresh()
 
     def _refresh(self) -> None:
         """Read what another process has changed. Often it has only logged a match, and no person has to be read."""

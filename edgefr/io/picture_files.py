@@ -45,6 +45,13 @@ def suffix_of(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122
 
 
+def leaves_folder(name: str) -> bool:
+    """Whether a relative path, on this or another system, names something outside of the folder that it belongs to."""
+    has_drive = name[:1].isalpha() and name[1:2] == ":"
+    above = ".." in name and ".." in name.replace("\\", "/").split("/")  # strings, because there may be millions
+    return name.startswith(("/", "\\")) or has_drive or above or "\0" in name
+
+
 @dataclass
 class PictureFinder:
     """Lists the pictures of folders.
@@ -124,6 +131,17 @@ class PictureFinder:
                 path, "a picture file with a suffix such as .jpg", f"a {kind} picture under another one", fix
             )
         return False
+
+    def accepts_member(self, name: str, read_start: Callable[[], bytes]) -> bool:
+        """Whether a member of an archive is listed as a picture.
+
+        One whose name leaves the folder of the archive is left out, because names become paths where pictures are
+        written.
+        """
+        if leaves_folder(name):
+            self._leave_out(name, "a name below the folder of its archive", "one outside of it", "pack it again")
+            return False
+        return self.accepts(name, lambda: True, read_start)
 
     def add_stray(self, path: str, expected: str) -> None:
         """Report a file that is a picture, or count it otherwise, where there should be only `expected`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ import cv2
 from edgefr.choices import FacePolicy
 from edgefr.data.collections import FaceFolder
 from edgefr.detection.base import Detector, select_face
-from edgefr.errors import ImageError, InvalidArgumentError, NoFaceError
+from edgefr.errors import ImageError, NoFaceError
 from edgefr.io.files import atomic_write
 from edgefr.io.picture_files import JPEG_SUFFIXES
 from edgefr.recognition.alignment import align
@@ -60,7 +59,7 @@ def align_faces(
         InvalidArgumentError: Two names differ only in their suffix.
         UnavailableError: The zip cannot be written.
     """
-    names = _jpeg_names(folder)
+    names = folder.new_names(_jpeg_name)
     unlisted = {image.path: image.reason for image in folder.finder.left_out}
     left_out: dict[str, str] = {}
     with atomic_write(output, private=True) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -99,18 +98,7 @@ def _encode_jpeg(face: Image) -> bytes:
     return encoded.tobytes()
 
 
-def _jpeg_names(folder: FaceFolder) -> dict[str, str]:
-    """Name in the folder -> name in the zip."""
-    paths = {name: PurePosixPath(name) for name in folder.names}
-    names = {
-        name: name if path.suffix.lower() in JPEG_SUFFIXES else str(path.with_suffix(".jpg"))
-        for name, path in paths.items()
-    }
-    name, count = Counter(names.values()).most_common(1)[0]
-    if count > 1:
-        raise InvalidArgumentError(
-            f"names in {folder.path} that differ before their suffix",
-            f"{count} that become {name}",
-            "rename all but one",
-        )
-    return names
+def _jpeg_name(name: str) -> str:
+    """The name in the zip of a name in the folder."""
+    path = PurePosixPath(name)
+    return name if path.suffix.lower() in JPEG_SUFFIXES else str(path.with_suffix(".jpg"))

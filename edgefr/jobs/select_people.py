@@ -48,7 +48,7 @@ def read_people(path: Path) -> frozenset[str]:
     """
     names: set[str] = set()
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             while line := lines.readline(MAX_NAME + 2):
                 if len(line) > MAX_NAME + 1 or len(names) > MAX_PEOPLE:
                     raise EdgefrError(

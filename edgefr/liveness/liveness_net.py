@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ class LivenessNet:
         """
         if path.suffix.lower() in (".pth", ".pt"):
             raise _unusable(path, "a checkpoint of torch", f"run `edgefr export {path} -o {path.stem}.onnx` first")
-        self._convention = _convention(path)
+        self._path, self._convention = path, _convention(path)
         self._backend = open_backend(path, runtime="onnxruntime", spinning=False)
         (self._input, *more), (self._output, *_) = self._backend.describe().inputs, self._backend.describe().outputs
         self._is_ours = self._output.name == LIVE
@@ -68,9 +67,12 @@ class LivenessNet:
         pixels = window[..., ::-1] if self._convention.colour == "bgr" else window
         values = (pixels.astype(np.float32) - self._convention.mean) / self._convention.std
         found = self._backend.infer({self._input.name: np.ascontiguousarray(values.transpose(2, 0, 1)[None])})
-        probabilities = _probabilities(np.asarray(found[self._output.name], np.float32).ravel())
-        live = self._convention.live
-        return float(probabilities[live]) if live < len(probabilities) else math.nan
+        answer, live = np.asarray(found[self._output.name], np.float32).ravel(), self._convention.live
+        if len(answer) < 2:  # softmax would make 1 of any number, and every face a living one
+            raise _unusable(self._path, "an answer of one number", "use a net with two classes or more")
+        if live >= len(answer):
+            raise _unusable(self._path, f"{len(answer)} classes, and none of number {live}", "correct `live`")
+        return float(_probabilities(answer)[live])
 
 
 def _convention(path: Path) -> LivenessConvention:

@@ -3,7 +3,7 @@
 For some shapes in bf16, oneDNN takes a slow kernel for the gradients of a depth-wise convolution: with a stride, the
 gradient of the input takes 40 to 120 times as long as the forward pass (`brgconv_strided`, made for dense groups), and
 with 7x7 filters, that of the weights takes three times as long as in FP32 (torch 2.13.0, AVX-512 bf16). These few
-convolutions are trained in FP32, which saves a fourth of a step of MobileFaceNet.
+convolutions are trained in FP32 under autocast, which saves a fourth of a step of MobileFaceNet.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class DepthwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / stride, W / stride)."""
-        if not (self._slow_in_bf16 and torch.is_grad_enabled() and _is_bf16(x)):
+        if not (self._slow_in_bf16 and torch.is_grad_enabled() and _is_cast_to_bf16(x)):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).bfloat16()
 
 
-def _is_bf16(x: Tensor) -> bool:
-    """Whether a convolution of x is computed in bf16 on a CPU."""
-    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return x.device.type == "cpu" and (autocast or x.dtype == torch.bfloat16)
+def _is_cast_to_bf16(x: Tensor) -> bool:
+    """Whether autocast computes a convolution of x in bf16 on a CPU."""
+    is_enabled = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return is_enabled and torch.get_autocast_dtype("cpu") == torch.bfloat16

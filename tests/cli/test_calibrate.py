@@ -125,6 +125,36 @@ def test_the_stricter_threshold_of_two_sources_is_kept(
     assert least == first, "without the option the last measurement counts"
 
 
+def test_a_rate_that_was_not_measured_before_is_measured_with_keep_stricter_too(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+) -> None:
+    plain = edgefr("calibrate", copied, faces, "--fmr", "0.02", "--json").json["thresholds"]
+    write_model_manifest(copied, Manifest("onnx", "mine", thresholds=(KEPT,)))
+    assert edgefr("calibrate", copied, faces, "--fmr", "0.02", "--keep-stricter", "--json").json["thresholds"] == plain
+    assert {entry.fmr for entry in model_manifest(copied).thresholds} == {0.02, KEPT.fmr}
+
+
+@pytest.mark.parametrize("rates", [(0.02,), (0.05, 0.02)])
+def test_a_threshold_below_one_of_the_first_source_at_a_higher_rate_is_not_written(
+    edgefr,
+    copied: Path,
+    faces: Path,  # noqa: F811
+    rates: tuple[float, ...],
+) -> None:
+    """At 0.02 the second source has a threshold at which already one in 20 impostors of the first one passes."""
+    first = Threshold(0.05, 0.999, (0.9, 1), "the first source", "fp32")
+    write_model_manifest(copied, Manifest("onnx", "mine", thresholds=(first,)))
+    options = [word for rate in rates for word in ("--fmr", rate)]
+    told = edgefr("calibrate", copied, faces, *options, "--keep-stricter", "--json").json
+    assert [entry["fmr"] for entry in told["dropped"]] == [0.02]
+    assert model_manifest(copied).thresholds == (first,)
+    assert [entry["value"] for entry in (*told["thresholds"], *told["kept"])] == [first.value]
+    text = edgefr("calibrate", copied, faces, *options, "--keep-stricter").out
+    assert "Dropped, because they contradict these: the threshold at 0.02" in text
+
+
 def test_a_limit_of_the_detector_score_needs_photographs_and_holds_for_this_detector(
     edgefr,
     copied: Path,

@@ -329,6 +329,15 @@ def test_export_of_an_exported_model_is_refused(edgefr, tmp_path: Path) -> None:
     assert "which is exported already" in sentence
 
 
+@pytest.mark.parametrize("option", [("--half-weights",), ("--classic",), ("--colour", "rgb")])
+def test_options_that_change_nothing_in_a_liveness_net_are_refused(edgefr, tmp_path: Path, option) -> None:
+    torch = pytest.importorskip("torch")
+    names = ("conv_6_dw.conv.weight", "prob.weight")
+    torch.save({name: torch.zeros(3, 1, 5, 5) for name in names}, tmp_path / "net.pth")
+    refused = edgefr("export", tmp_path / "net.pth", "-o", tmp_path / "live.onnx", *option)
+    assert "for a liveness net, found options for a recogniser" in refused.sentence
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["edgeface-xs/edgeface-xs.onnx", "mobilefacenet-512/fr_feature.onnx"])
 def test_published_recognisers_are_described(edgefr, name: str, shared: Path, tmp_path: Path) -> None:

@@ -53,3 +53,11 @@ def test_attacks_without_species_are_refused(edgefr, tmp_path: Path) -> None:
     net = mean_net(tmp_path / "net.onnx", {"scale": 1.0, "std": 255.0})
     refused = edgefr("eval", net, tmp_path / "living", "--attack", tmp_path / "living")
     assert "attacks as SPECIES/Name/picture.jpg" in refused.sentence
+
+
+@pytest.mark.parametrize("option", [("--html", "report.html"), ("--limit", "9"), ("--runtime", "openvino")])
+def test_options_that_change_nothing_for_a_liveness_net_are_refused(edgefr, tmp_path: Path, option) -> None:
+    """A report that was asked for and is not written would be missed late."""
+    net = mean_net(tmp_path / "net.onnx", {"scale": 1.0, "std": 255.0})
+    refused = edgefr("eval", net, tmp_path, "--attack", tmp_path, *option)
+    assert "found options for a recogniser" in refused.sentence

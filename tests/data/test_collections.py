@@ -218,3 +218,15 @@ def test_a_zip_member_that_inflates_beyond_what_it_says_is_refused(tmp_path: Pat
     path.write_bytes(data.replace((1 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little")))
     with pytest.raises(EdgefrError, match=r"Ann/1\.png, found a zip member with a wrong checksum"):
         open_faces(path).read("Ann/1.png")
+
+
+def test_a_zip_member_whose_name_leaves_the_folder_is_left_out(tmp_path: Path) -> None:
+    """Names become paths where pictures are written."""
+    outside = ["../evil/1.png", "ann/../../evil/1.png", "/evil/1.png", "C:/evil/1.png", "..\\evil\\1.png"]
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for name in (*outside, "ann/1..2.png"):
+            archive.writestr(name, png((9, 9, 9)))
+    folder = open_faces(tmp_path / "faces.zip")
+    assert folder.names == ("ann/1..2.png",)
+    assert [image.path for image in folder.finder.left_out] == outside
+    assert "outside of it" in folder.finder.left_out[0].reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,3 +339,19 @@ def test_another_process_that_only_logs_makes_nobody_read_the_people_again(
         assert [hit.name for hit in gallery.search(unit(1), 5)] == ["Grace"]
     assert len(loads) >= 2
     assert [event.what for event in gallery.events()].count("matched") == 3
+
+
+def test_a_clock_that_is_set_back_does_not_bring_back_whom_another_process_has_removed(
+    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a person was taken for a damaged row, and the gallery failed until it was opened again."""
+    for number, name in enumerate(("Ada", "Grace")):
+        gallery.enrol(name, [sample(number)], expires_in_s=3600)
+    now = time.time()
+    with open_gallery(gallery.path, NoSecret()) as other:
+        monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now + 3700)
+        assert gallery.names() == other.names() == []
+        other.remove("Ada")
+        monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now)
+        assert gallery.names() == ["Grace"]
+        assert [hit.name for hit in gallery.search(unit(0), 5)] == ["Grace"]

@@ -77,6 +77,13 @@ def test_lists_may_have_comments_and_blank_lines(tmp_path: Path) -> None:
     assert read_people(path) == {"ann", "bob"}
 
 
+def test_the_mark_that_windows_puts_before_a_text_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    """Otherwise the pictures of that person would not be left out, without a word."""
+    path = tmp_path / "people.txt"
+    path.write_bytes(b"\xef\xbb\xbfann\r\nbob\r\n")
+    assert read_people(path) == {"ann", "bob"}
+
+
 @pytest.mark.parametrize("content", [b"", b"# nobody\n", b"\xff\xfe", b"a" * 2000])
 def test_a_file_that_is_no_list_of_people_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "people.txt"

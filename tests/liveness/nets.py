@@ -15,13 +15,12 @@ def mean_net(path: Path, spec: dict[str, Any] | None, channel: int = 0, logits: 
     """Write a net that takes floats (1, 3, 8, 8) and gives (1, classes), and beside it what it expects.
 
     Class 1 has 20 times the mean of a channel minus 0.5, and the others 0. Without `logits`, class 1 has the mean
-    itself, and class 0 the rest."""
+    itself, and class 0 the rest. A net of one class has class 1 alone."""
     from onnx import TensorProto, helper, numpy_helper, save
 
-    pick = np.zeros((3, classes), np.float32)
-    pick[channel, 1] = 20.0 if logits else 1.0
-    shift = np.zeros(classes, np.float32)
-    shift[1] = -10.0 if logits else 0.0
+    pick, shift, bright = np.zeros((3, classes), np.float32), np.zeros(classes, np.float32), min(1, classes - 1)
+    pick[channel, bright] = 20.0 if logits else 1.0
+    shift[bright] = -10.0 if logits else 0.0
     if not logits:
         pick[channel, 0], shift[0] = -1.0, 1.0
     nodes = [

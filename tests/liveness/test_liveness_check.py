@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from edgefr.detection.base import Face
-from edgefr.errors import EdgefrError, InvalidArgumentError
+from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
 from edgefr.liveness.liveness_check import LivenessCheck
 from edgefr.types import TEMPLATE, Image
 from tests.liveness.nets import mean_net
@@ -73,7 +73,7 @@ def test_the_window_of_a_net_has_its_scale(tmp_path: Path) -> None:
         ({"scale": 0.0}, "from 0.5 to 20, found 0"),
         ({"scale": 2.7, "colour": "grey"}, "grey"),
         ({"scale": 2.7, "std": 0.0}, "std in .* from 0.001"),
-        ({"scale": 2.7, "live": 3}, "the score nan for a black window"),
+        ({"scale": 2.7, "live": 3}, "3 classes, and none of number 3. Correct `live`"),
     ],
 )
 def test_a_net_whose_convention_is_unknown_or_invalid_is_refused(
@@ -81,6 +81,12 @@ def test_a_net_whose_convention_is_unknown_or_invalid_is_refused(
 ) -> None:
     with pytest.raises(EdgefrError, match=found):
         LivenessCheck([mean_net(tmp_path / "net.onnx", spec)])
+
+
+def test_a_net_of_one_number_is_refused(tmp_path: Path) -> None:
+    """The softmax of one number is 1, so that every face would be a living one."""
+    with pytest.raises(WrongModelError, match="an answer of one number"):
+        LivenessCheck([mean_net(tmp_path / "net.onnx", UNIT | {"live": 0}, classes=1)])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

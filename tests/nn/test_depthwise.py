@@ -74,3 +74,8 @@ def test_answers_without_gradients_stay_in_bf16(conv: DepthwiseConv) -> None:
     x = torch.randn(2, 16, 9, 9)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(conv(x), same_weights(conv)(x))
+
+
+def test_weights_in_bf16_compute_what_torch_computes(conv: DepthwiseConv) -> None:
+    conv, x = conv.bfloat16(), torch.randn(2, 16, 9, 9).bfloat16()
+    assert torch.equal(conv(x), same_weights(conv).bfloat16()(x))
