@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
-from edgefr.camera.base import Frame, Source
+from edgefr.camera.base import Frame, Source, wall_time
 from edgefr.camera.faults import Faults
 from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
 from edgefr.camera.watcher import FrameResult, TrackEvent, Watcher
@@ -67,7 +67,9 @@ class Session:
         self._real_time = real_time
         self._stopped = threading.Event()
         self._reader = (
-            LatestFrameReader(source, self._report_source, lambda: self._end_tracks(time.time()), reconnect=not once)
+            LatestFrameReader(
+                source, self._report_source, lambda: self._end_tracks(time.monotonic()), reconnect=not once
+            )
             if source.live
             else None
         )
@@ -158,7 +160,7 @@ class Session:
 
 def event_document(event: TrackEvent, live: bool) -> Document:
     """An event of a track for JSON, with `at` in ISO 8601 for a live source and `seconds` for a recording."""
-    at = iso_time(event.at) if live else None
+    at = iso_time(wall_time(event.at)) if live else None
     return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3), "id": uuid4().hex}
 
 
