@@ -32,6 +32,10 @@ class RefusedEventError(Exception):
     """The receiver has refused an event for good, and the next one is sent. The message is the reason."""
 
 
+class ExpiredEventError(Exception):
+    """An event is too old to be sent, and is dropped. The message is the reason."""
+
+
 class Receiver(Protocol):
     """Takes events.
 
@@ -46,6 +50,7 @@ class Receiver(Protocol):
 
         Raises:
             RefusedEventError: The receiver will never take this event.
+            ExpiredEventError: The event is too old to be sent.
             Exception: The event may be sent again; every exception means that.
         """
         ...
@@ -120,6 +125,10 @@ class DeliveredSink(Listener):
             self._receiver.deliver(entry)
         except RefusedEventError as error:
             self._losses.add(1, str(error))
+        except ExpiredEventError as error:  # which says nothing about the receiver
+            self._losses.add(1, str(error))
+            self._queue.acknowledge()
+            return True
         except Exception as error:  # one bad answer must not end the delivery
             self._receiver.close()
             if not self._failing:

@@ -140,18 +140,19 @@ class Session:
             with self._faults.catch(f"frames cannot be shown by {type(listener).__name__}"):
                 listener.show(result)
 
-    def _send_events(self, events: Sequence[TrackEvent]) -> None:
-        self._send(*(event_document(event, self.source.live) for event in events))
-
-    def _report_source(self, condition: str, reason: str) -> None:
-        self._send(source_document(self.source.name, condition, reason))
-
-    def _send(self, *documents: Document) -> None:
+    def publish(self, *documents: Document) -> None:
+        """Send events to all listeners. Any thread may call this."""
         with self._sending:
             for document in documents:
                 for listener in self._listeners:
                     with self._faults.catch(f"events cannot be sent by {type(listener).__name__}"):
                         listener.send(document)
+
+    def _send_events(self, events: Sequence[TrackEvent]) -> None:
+        self.publish(*(event_document(event, self.source.live) for event in events))
+
+    def _report_source(self, condition: str, reason: str) -> None:
+        self.publish(source_document(self.source.name, condition, reason))
 
     def _end_tracks(self, now: float) -> None:
         """People are gone, too, while a source gives no frames; `now` is its time, as in `Frame`."""
