@@ -79,4 +79,12 @@ def open_door(
     actions = open_actions(settings.file, warn, failure_log(gallery, warn))
     for action in actions.values():
         stack.callback(action.close)
-    return [Door(rules, settings.zone, actions, gallery, source.name, source.live, publish, warn)]
+    listeners: list[Listener] = [Door(rules, settings.zone, actions, gallery, source.name, source.live, publish, warn)]
+    if (shown := settings.file.home_assistant) is not None:
+        from edgefr.door.fresh_receiver import Action
+        from edgefr.door.home_assistant import HomeAssistant, HomeAssistantListener
+
+        action = Action("home_assistant", HomeAssistant(shown), warn, lambda *_: None)
+        stack.callback(action.close)
+        listeners.append(HomeAssistantListener(action))
+    return listeners

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
+from edgefr.door.fresh_receiver import Opener
 from edgefr.door.rules_file import CommandSettings
 from edgefr.errors import UnavailableError
 
@@ -17,7 +18,7 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "HOME", "TZ")
 """Environment variables that the program gets. Others may be secrets of edgefr."""
 
 
-class CommandAction:
+class CommandAction(Opener):
     """Runs a program with fixed arguments, without a shell; the opening is its standard input, as JSON.
 
     It is not run again after a failure, because it may have opened the door.

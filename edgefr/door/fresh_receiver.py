@@ -18,8 +18,8 @@ class Opener(Receiver, Protocol):
     """Opens a door. Unlike other receivers it can be stopped from another thread."""
 
     def stop(self) -> None:
-        """End what is under way: release a relay, end a program."""
-        ...
+        """End what is under way, such as the pulse of a relay. An attempt to send something ends by itself."""
+        return
 
 
 class Action:
@@ -60,11 +60,11 @@ class Action:
         self._opener.stop()
 
 
-class _FreshReceiver:
+class _FreshReceiver(Receiver):
     """Hands over openings that are recent, and drops all others."""
 
     def __init__(self, name: str, opener: Opener, on_failure: Callable[[str, str, str], None]) -> None:
-        self.name = opener.name
+        self.name, self.idle_s = opener.name, opener.idle_s
         self._action, self._opener, self._on_failure = name, opener, on_failure
         self._lock = threading.Lock()
         self._decided: dict[str, tuple[str, float]] = {}
@@ -95,6 +95,9 @@ class _FreshReceiver:
 
     def close(self) -> None:
         self._opener.close()
+
+    def idle(self) -> None:
+        self._opener.idle()
 
     def _forget(self, entry: Entry) -> None:
         with self._lock:

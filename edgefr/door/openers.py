@@ -29,7 +29,19 @@ def open_actions(
 
 
 def _openers(file: DoorFile) -> Iterator[tuple[str, Opener]]:
+    for name, hook in file.hook.items():
+        from edgefr.door.signed_hook import SignedHook
+
+        yield name, SignedHook(name, hook)
+    for name, topic in file.mqtt.items():
+        from edgefr.door.mqtt_opener import MqttOpener
+
+        yield name, MqttOpener(topic.url, f"mqtt.{name}.url")
     for name, command in file.command.items():
         from edgefr.door.command_action import CommandAction
 
         yield name, CommandAction(name, command)
+    for name, relay in file.gpio.items():
+        from edgefr.door.gpio_relay import GpioRelay
+
+        yield name, GpioRelay(name, relay)

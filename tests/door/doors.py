@@ -12,7 +12,7 @@ from edgefr.camera.event_queue import Entry
 from edgefr.camera.session import Session
 from edgefr.camera.watcher import Watcher
 from edgefr.door.door import Door
-from edgefr.door.fresh_receiver import Action
+from edgefr.door.fresh_receiver import Action, Opener
 from edgefr.door.rules import Rule
 from edgefr.door.schedule import parse_period
 from tests.camera.people import frame
@@ -38,7 +38,7 @@ class Film:
         yield from (frame(number / RATE, *people) for number, people in enumerate(self._people))
 
 
-class Relay:
+class Relay(Opener):
     """Counts openings."""
 
     name = "relay"
