@@ -158,7 +158,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def arrives(passed: float) -> list[tuple[int, int, int]]:
-    return [(ADA, 60, 60)] if passed > 0.4 else []
+    return [(ADA, 60, 60)] if passed > 0.8 else []
 
 
 def test_a_live_camera_opens(watcher: Watcher, at_once: None) -> None:

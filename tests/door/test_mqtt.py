@@ -71,7 +71,7 @@ def subscribed(port: int) -> Iterator[Subscriber]:
 def test_an_opening_is_not_replayed_after_an_outage_of_the_broker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fresh_receiver, "MAX_AGE_S", 2.0)
+    monkeypatch.setattr(fresh_receiver, "MAX_AGE_S", 1.0)
     port, warnings, failures = free_port(), list[str](), list[tuple[str, str, str]]()
     opener = MqttOpener(f"mqtt://127.0.0.1:{port}/door/open", "mqtt.lock.url")
     action = Action("lock", opener, warnings.append, lambda *failure: failures.append(failure))
@@ -82,7 +82,7 @@ def test_an_opening_is_not_replayed_after_an_outage_of_the_broker(
     wait_for(lambda: not listens(port))
     action.open({**OPENING, "id": "2"}, time.monotonic())
     wait_for(lambda: failures)
-    assert failures == [("day", "lock", "not carried out within 2 s, so it is dropped")]
+    assert failures == [("day", "lock", "not carried out within 1 s, so it is dropped")]
     with broker(port, tmp_path), subscribed(port) as second:
         action.open({**OPENING, "id": "3"}, time.monotonic())
         wait_for(lambda: second.got)
