@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,11 +28,17 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        at: Time in seconds: since 1970 for a live source, since the beginning for a recording.
+        at: Time in seconds that rises from frame to frame: of `time.monotonic` for a live source, because the clock of
+            the machine may be set back; since the beginning for a recording.
     """
 
     image: Image
     at: float
+
+
+def wall_time(at: float) -> float:
+    """What the clock of the machine, as it is set now, said at a time of `time.monotonic`; in seconds since 1970."""
+    return time.time() - (time.monotonic() - at)
 
 
 class Source(Protocol):

@@ -32,20 +32,27 @@ class RefusedEventError(Exception):
     """The receiver has refused an event for good, and the next one is sent. The message is the reason."""
 
 
+class ExpiredEventError(Exception):
+    """An event is too old to be sent, and is dropped. The message is the reason."""
+
+
 class Receiver(Protocol):
     """Takes events.
 
     Attributes:
         name: For messages, without a password.
+        idle_s: Seconds without an event after which `idle` is called.
     """
 
     name: str
+    idle_s: float = IDLE_S
 
     def deliver(self, entry: Entry) -> None:
         """Send an event and wait until it is acknowledged, at most SEND_TIMEOUT_S.
 
         Raises:
             RefusedEventError: The receiver will never take this event.
+            ExpiredEventError: The event is too old to be sent.
             Exception: The event may be sent again; every exception means that.
         """
         ...
@@ -53,6 +60,10 @@ class Receiver(Protocol):
     def close(self) -> None:
         """Close the connection; `deliver` opens another one."""
         ...
+
+    def idle(self) -> None:
+        """There was no event for some time. Every exception means that the connection has failed."""
+        self.close()
 
 
 class DeliveredSink(Listener):
@@ -98,14 +109,12 @@ class DeliveredSink(Listener):
     def _run(self) -> None:
         delay = MIN_RETRY_S
         while True:
-            entry = self._queue.take(0 if self._closed.is_set() else IDLE_S)
-            if entry is None:
-                self._receiver.close()
-                if self._closed.is_set():
-                    return
-                continue
+            entry = self._queue.take(0 if self._closed.is_set() else self._receiver.idle_s)
             was_closed = self._closed.is_set()
-            if self._attempt(entry):
+            if entry is None and was_closed:
+                self._receiver.close()
+                return
+            if self._rest() if entry is None else self._attempt(entry):
                 delay = MIN_RETRY_S
             elif was_closed:
                 self._receiver.close()
@@ -114,19 +123,27 @@ class DeliveredSink(Listener):
                 self._closed.wait(delay)  # closing leads to one more attempt
                 delay = min(2 * delay, MAX_RETRY_S)
 
+    def _rest(self) -> bool:
+        """Let the receiver do what it does without an event; returns whether that worked."""
+        try:
+            self._receiver.idle()
+        except Exception as error:  # as for an event
+            self._fail(error)
+            return False
+        return True
+
     def _attempt(self, entry: Entry) -> bool:
         """Send an event; returns whether the queue is done with it."""
         try:
             self._receiver.deliver(entry)
         except RefusedEventError as error:
             self._losses.add(1, str(error))
+        except ExpiredEventError as error:  # which says nothing about the receiver
+            self._losses.add(1, str(error))
+            self._queue.acknowledge()
+            return True
         except Exception as error:  # one bad answer must not end the delivery
-            self._receiver.close()
-            if not self._failing:
-                self._warn(
-                    f"cannot send events to {self._receiver.name} ({_reason(error)}); they wait and are sent again"
-                )
-            self._failing = True
+            self._fail(error)
             return False
         self._queue.acknowledge()
         if self._failing:
@@ -134,6 +151,12 @@ class DeliveredSink(Listener):
             self._failing = False
             self._losses.finish()
         return True
+
+    def _fail(self, error: Exception) -> None:
+        self._receiver.close()
+        if not self._failing:
+            self._warn(f"cannot send events to {self._receiver.name} ({_reason(error)}); they wait and are sent again")
+        self._failing = True
 
 
 class _LossReport:

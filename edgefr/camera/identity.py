@@ -76,6 +76,9 @@ class Identity:
         similarity: Similarity to that person, or to the most similar one if there is no name.
         views: The best views so far, best first.
         threshold: The threshold of the last decision, None before the first one.
+        rival: Similarity to the most similar person other than `name`.
+        agreeing: Number of views in a row that gave the same person, up to the last one; 0 if that one gave nobody.
+        decided_at: Time of the last decision.
         liveness: The median liveness of the last MAX_VIEWS views, the lower one of two; None if it is not checked.
     """
 
@@ -84,6 +87,10 @@ class Identity:
     similarity: float = -1.0
     views: list[View] = field(default_factory=list)
     threshold: DecisionThreshold | None = None
+    rival: float = -1.0
+    agreeing: int = 0
+    decided_at: float = -1e9
+    _agreed: str | None = None
     _embedded_at: float = -1e9
     _votes: int = 0
     _outlier: View | None = None
@@ -126,6 +133,7 @@ class Identity:
         if self.views and float(self.template() @ face.embedding) < same:
             if self._outlier is None or float(self._outlier.face.embedding @ face.embedding) < same:
                 self._outlier = view
+                self._agreed, self.agreeing = None, 0
                 return False
             self.views, self._votes = [self._outlier], 1
             self._liveness.clear()
@@ -134,7 +142,9 @@ class Identity:
         self._note_liveness(face)
         self._votes += 1
         self.views = sorted([*self.views, view], key=lambda view: -view.quality)[:MAX_VIEWS]
-        return self._decide(decide(self.template()))
+        found = decide(self.template())
+        self.decided_at = at
+        return self._decide(found)
 
     def template(self) -> Floats:
         """The embeddings of the views fused into one, (K,) of unit length; see `fuse_by_confidence`."""
@@ -162,4 +172,7 @@ class Identity:
             self.state, self.name = "unknown", None
         else:
             self.state, self.name = "pending", None
+        self.rival = max((hit.similarity for hit in found.candidates if hit.name != self.name), default=-1.0)
+        self.agreeing = 0 if found.name is None else self.agreeing + 1 if found.name == self._agreed else 1
+        self._agreed = found.name
         return before != (self.state, self.name)

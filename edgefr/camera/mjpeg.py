@@ -38,7 +38,7 @@ class MjpegStream:
         try:
             with _authenticating_opener(self._url).open(without_user(self._url), timeout=READ_TIMEOUT_S) as response:
                 for image in read_pictures(response):
-                    yield Frame(image, time.time())
+                    yield Frame(image, time.monotonic())
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DisconnectedError(_reason(error)) from error
         raise DisconnectedError("it ended")

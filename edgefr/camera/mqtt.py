@@ -2,96 +2,46 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from edgefr.camera import delivery
-from edgefr.camera.base import redact_url, split_url
-from edgefr.camera.delivery import DeliveryError
+from edgefr.camera.delivery import Receiver
 from edgefr.camera.event_queue import Entry
-from edgefr.errors import InvalidArgumentError, require_extra
-
-KEEPALIVE_S = 60
-"""The broker closes a connection without a message for longer. `delivery.IDLE_S` is shorter, so no pings are needed."""
-POLL_S = 0.1
+from edgefr.camera.mqtt_connection import MqttAddress, MqttConnection
+from edgefr.errors import require_extra
 
 
-class MqttBroker:
+class MqttBroker(Receiver):
     """Publishes with quality of service 1 (at least once); the key `id` of an event tells a repeated one.
 
-    The connection is served by the thread that delivers. paho's own thread would end silently if a broker sends a
-    packet that paho cannot read. After a failure a new client is used, so that none of its state is left.
+    After a failure a new connection is used, so that none of its state is left. `delivery.IDLE_S` is shorter than the
+    time after which a broker closes a connection without a message, so no pings are needed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, setting: str = "--mqtt") -> None:
         """Take the address.
 
         Args:
             url: mqtt://HOST[:PORT]/TOPIC, or mqtts for TLS. User and password are read from $EDGEFR_MQTT_USER and
                 $EDGEFR_MQTT_PASSWORD.
+            setting: The option or key that the URL comes from, for errors.
 
         Raises:
             InvalidArgumentError: The URL is of another kind.
             MissingExtraError: The library paho-mqtt is not installed.
         """
-        expected = "mqtt://HOST[:PORT]/TOPIC"
-        parts = split_url(url, expected, "--mqtt")
-        self._topic = parts.path.strip("/")
-        self.name = redact_url(url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not self._topic or parts.username:
-            raise InvalidArgumentError(
-                expected,
-                self.name,
-                "correct --mqtt; user and password belong in $EDGEFR_MQTT_USER and $EDGEFR_MQTT_PASSWORD",
-            )
-        self._paho: Any = require_extra("paho.mqtt.client", "camera")
-        self._tls = parts.scheme == "mqtts"
-        self._host, self._port = parts.hostname, parts.port or (8883 if self._tls else 1883)
-        self._client: Any = None
-        self._refusal = ""
+        self._address = MqttAddress.parse(url, setting, needs_topic=True)
+        self.name = self._address.name
+        require_extra("paho.mqtt.client", "camera")
+        self._connection: MqttConnection | None = None
 
     def deliver(self, entry: Entry) -> None:
         end = monotonic() + delivery.SEND_TIMEOUT_S
-        if self._client is None:
-            self._connect(end)
-        sent = self._client.publish(self._topic, entry.message, qos=1)
-        self._serve_until(sent.is_published, end)
+        if self._connection is None:
+            self._connection = MqttConnection(self._address, end)
+        self._connection.publish(self._address.path, entry.message, end)
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.disconnect()
-
-    def _connect(self, end: float) -> None:
-        client = self._paho.Client(self._paho.CallbackAPIVersion.VERSION2)
-        client.connect_timeout = delivery.SEND_TIMEOUT_S
-        if user := os.environ.get("EDGEFR_MQTT_USER"):
-            client.username_pw_set(user, os.environ.get("EDGEFR_MQTT_PASSWORD"))
-        if self._tls:
-            client.tls_set()
-        self._refusal = ""
-        client.on_connect = self._on_connect
-        client.connect(self._host, self._port, KEEPALIVE_S)
-        self._client = client
-        self._serve_until(client.is_connected, end)
-
-    def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._refusal = f"the broker answers {str(reason).lower()!r}" if reason.is_failure else ""
-
-    def _serve_until(self, is_done: Callable[[], bool], end: float) -> None:
-        """Read and write packets until something has happened.
-
-        Raises:
-            TimeoutError: It has not happened before the time `end`.
-            DeliveryError: The connection has ended.
-        """
-        while not is_done():
-            status = self._client.loop(POLL_S)
-            if self._refusal:
-                raise DeliveryError(self._refusal)
-            if status != self._paho.MQTT_ERR_SUCCESS and not is_done():
-                raise DeliveryError(f"the broker closed the connection: {self._paho.error_string(status)}")
-            if monotonic() > end:
-                raise TimeoutError
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
-from edgefr.camera.base import Frame, Source
+from edgefr.camera.base import Frame, Source, wall_time
 from edgefr.camera.faults import Faults
 from edgefr.camera.latest_frame import LatestFrameReader, play_in_real_time
 from edgefr.camera.watcher import FrameResult, TrackEvent, Watcher
@@ -67,7 +67,9 @@ class Session:
         self._real_time = real_time
         self._stopped = threading.Event()
         self._reader = (
-            LatestFrameReader(source, self._report_source, lambda: self._end_tracks(time.time()), reconnect=not once)
+            LatestFrameReader(
+                source, self._report_source, lambda: self._end_tracks(time.monotonic()), reconnect=not once
+            )
             if source.live
             else None
         )
@@ -138,18 +140,19 @@ class Session:
             with self._faults.catch(f"frames cannot be shown by {type(listener).__name__}"):
                 listener.show(result)
 
-    def _send_events(self, events: Sequence[TrackEvent]) -> None:
-        self._send(*(event_document(event, self.source.live) for event in events))
-
-    def _report_source(self, condition: str, reason: str) -> None:
-        self._send(source_document(self.source.name, condition, reason))
-
-    def _send(self, *documents: Document) -> None:
+    def publish(self, *documents: Document) -> None:
+        """Send events to all listeners. Any thread may call this."""
         with self._sending:
             for document in documents:
                 for listener in self._listeners:
                     with self._faults.catch(f"events cannot be sent by {type(listener).__name__}"):
                         listener.send(document)
+
+    def _send_events(self, events: Sequence[TrackEvent]) -> None:
+        self.publish(*(event_document(event, self.source.live) for event in events))
+
+    def _report_source(self, condition: str, reason: str) -> None:
+        self.publish(source_document(self.source.name, condition, reason))
 
     def _end_tracks(self, now: float) -> None:
         """People are gone, too, while a source gives no frames; `now` is its time, as in `Frame`."""
@@ -158,7 +161,7 @@ class Session:
 
 def event_document(event: TrackEvent, live: bool) -> Document:
     """An event of a track for JSON, with `at` in ISO 8601 for a live source and `seconds` for a recording."""
-    at = iso_time(event.at) if live else None
+    at = iso_time(wall_time(event.at)) if live else None
     return {**asdict(event), "at": at, "seconds": None if live else round(event.at, 3), "id": uuid4().hex}
 
 

@@ -159,7 +159,7 @@ class LiveCapture:
             if self._backend in (cv2.CAP_ANY, cv2.CAP_V4L2):
                 capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             for image in _read_frames(capture):
-                yield Frame(image, time.time())
+                yield Frame(image, time.monotonic())
         raise DisconnectedError("it gives no more frames")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -57,13 +58,31 @@ class TrackEvent:
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A face of a frame with the number and the identity of its track."""
+    """A face of a frame with the number and the identity of its track.
+
+    Attributes:
+        track: Number of the track.
+        face: Box, landmarks and score.
+        state: Whether the track is decided.
+        name: The person, if it is identified.
+        similarity: Similarity to that person, or to the most similar one if there is no name.
+        threshold: Similarity from which the gallery identified at the last decision; infinite before the first one.
+        rival: Similarity to the most similar person other than `name`.
+        agreeing: Number of views in a row that gave this person.
+        decided_at: Time of the last decision in seconds, as in `Frame`.
+        live: Whether it is a living face, None if that is not checked.
+    """
 
     track: int
     face: Face
     state: State
     name: str | None
     similarity: float
+    threshold: float = math.inf
+    rival: float = -1.0
+    agreeing: int = 0
+    decided_at: float = -math.inf
+    live: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -260,4 +279,15 @@ def _event(what: str, track: _Track, at: float) -> TrackEvent:
 
 def _tracked_face(track: _Track) -> TrackedFace:
     identity = track.identity
-    return TrackedFace(track.number, track.face, identity.state, identity.name, identity.similarity)
+    return TrackedFace(
+        track.number,
+        track.face,
+        identity.state,
+        identity.name,
+        identity.similarity,
+        math.inf if identity.threshold is None else identity.threshold.value,
+        identity.rival,
+        identity.agreeing,
+        identity.decided_at,
+        None if identity.liveness is None else identity.liveness.live,
+    )

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from edgefr.camera import delivery
 from edgefr.camera.base import redact_url, split_url, without_user
-from edgefr.camera.delivery import DeliveryError, RefusedEventError
+from edgefr.camera.delivery import DeliveryError, Receiver, RefusedEventError
 from edgefr.camera.event_queue import Entry
 from edgefr.errors import InvalidArgumentError
 
@@ -22,27 +22,28 @@ PASSING = frozenset({401, 403, 404, 407, 408, 421, 423, 425, 429})
 """Answers of 400 to 499 that do not concern the event: it is sent again, as after 300 to 399 and from 500 on."""
 
 
-class Webhook:
+class Webhook(Receiver):
     """Posts each event as JSON. Any answer of 200 to 299 acknowledges it; the content of answers is not read.
 
     The header Idempotency-Key holds the id of the event, by which a server recognises a repeated one. Redirections are
     not followed, because clients turn them into a request without the event.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, setting: str = "--hook") -> None:
         """Take the URL.
 
         Args:
             url: A URL of http or https. User and password are sent as basic authentication.
+            setting: The option or key that it comes from, for errors.
 
         Raises:
             InvalidArgumentError: The URL is of another kind.
         """
         expected = "a webhook URL of http or https"
-        parts = split_url(url, expected, "--hook")
+        parts = split_url(url, expected, setting)
         self.name = redact_url(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidArgumentError(expected, self.name, "correct --hook")
+            raise InvalidArgumentError(expected, self.name, f"correct {setting}")
         self._url = without_user(url)
         self._headers = {"Content-Type": "application/json"}
         if parts.username is not None:
@@ -50,7 +51,7 @@ class Webhook:
             self._headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
 
     def deliver(self, entry: Entry) -> None:
-        headers = {**self._headers, "Idempotency-Key": entry.id}
+        headers = {**self._headers, **self.headers_of(entry)}
         request = urllib.request.Request(self._url, entry.message, headers)  # noqa: S310 (the scheme is checked)
         seconds = delivery.SEND_TIMEOUT_S
         with _Deadline(seconds) as deadline:
@@ -67,6 +68,10 @@ class Webhook:
                 raise
             if deadline.is_over:  # http.client takes a connection that is shut down for the end of the headers
                 raise TimeoutError
+
+    def headers_of(self, entry: Entry) -> dict[str, str]:
+        """The headers of one attempt to send an event."""
+        return {"Idempotency-Key": entry.id}
 
     def close(self) -> None:
         """Nothing to do: each event has a connection of its own."""

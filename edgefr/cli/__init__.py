@@ -105,6 +105,10 @@ MODELS_COMMANDS: dict[str, Listed] = {
     "path": Listed("models.path", "Print where the file of a model is; exit 2 if it is not present."),
 }
 
+DOOR_COMMANDS: dict[str, Listed] = {
+    "check": Listed("door.check", "Check the rules of a door, and show what they decide at a time for a person."),
+}
+
 DATA_COMMANDS: dict[str, Listed] = {
     "check": Listed(
         "data.check",
@@ -139,12 +143,17 @@ def _models() -> typer.Typer:
     return group
 
 
+def _door() -> typer.Typer:
+    return lazy_group(DOOR_COMMANDS, help=GROUPS["door"].summary)
+
+
 def _data() -> typer.Typer:
     return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
 
 
 GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
+    "door": Listed(_door, "Check the rules by which `edgefr watch --rules` opens a door."),
     "models": Listed(_models, "List published models, and download them."),
     "data": Listed(_data, "Check and prepare collections of faces."),
 }

@@ -38,6 +38,7 @@ from edgefr.cli.options import (
     rotation_degrees,
 )
 from edgefr.cli.output import remark, warn
+from edgefr.cli.watch_door import open_door, read_rules
 from edgefr.cli.watch_outputs import Outputs
 from edgefr.errors import InvalidArgumentError
 
@@ -85,6 +86,10 @@ def watch(
     rotate: RotateOption = "auto",
     events: Annotated[Path | None, typer.Option(help="Append every event to this file as a line of JSON.")] = None,
     hook: Annotated[str | None, typer.Option(help="Post every event as JSON to this URL (webhook).")] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="Open a door by the rules of this TOML file; see docs/door.md and `edgefr door check`."),
+    ] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish every event on mqtt://HOST[:PORT]/TOPIC.")] = None,
     queue: Annotated[
         Path | None,
@@ -155,6 +160,7 @@ def watch(
     from edgefr.gallery.identifier import Identifier
     from edgefr.recognition.verifier import Verifier
 
+    door = None if rules is None else read_rules(rules, threshold)
     opened_source = open_source(_source_name(source), _warn)
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     verifier.liveness = liveness_check(liveness, liveness_threshold)
@@ -174,6 +180,11 @@ def watch(
             names, proxies = public_name or (), trusted_proxy or ()
             page = WebServer(watcher, opened_source.name, host, port, tokens, warn, names, proxies)
             listeners.append(stack.enter_context(page))
+        if door is not None:
+            # The session is made last, and receives the decisions of the door.
+            listeners += open_door(
+                door, verifier, opened, opened_source, stack, lambda document: session.publish(document), _warn
+            )
         session = Session(opened_source, watcher, listeners, real_time=live or web, once=once, warn=_warn)
         _run(session, None if once else page)
     rate = session.frames / session.seconds if session.seconds else 0.0

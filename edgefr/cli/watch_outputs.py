@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgefr.camera.session import Document, Listener
 
 VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
+DOOR = {"opened": "opens", "refused": "stays closed"}
 
 
 @dataclass(frozen=True)
@@ -105,18 +106,30 @@ def _terminal(json: bool, warn: Callable[[str], None]) -> Listener:
         def send(self, document: Document) -> None:
             if document["what"] == "source":
                 warn(f"{document['source']} is {document['condition']}: {document['reason']}")
+            elif document["what"] in DOOR and not json:
+                _print_decision(document)
             elif not json:
                 _print_person(document)
 
     return Terminal()
 
 
+def _print_decision(document: Document) -> None:
+    """Print a decision of a door as a sentence."""
+    who = " and ".join(document["names"]) or "an unknown person"
+    why = [document["rule"] and f"rule {document['rule']}", document["reason"]]
+    details = ", ".join(part for part in why if part)
+    print(f"{_time(document)}  the door {DOOR[document['what']]} for {who} ({details})", flush=True)
+
+
+def _time(document: Document) -> str:
+    if document["at"] is None or document["seconds"] is not None:
+        return f"{document['seconds']:9.2f} s"
+    return datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
+
+
 def _print_person(document: Document) -> None:
     """Print an event as a sentence."""
-    if document["at"] is None:
-        when = f"{document['seconds']:9.2f} s"
-    else:
-        when = datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
     details = f"similarity {document['similarity']:.3f}, track {document['track']}"
     who = document["name"] or ("a face that is not alive" if document["live"] is False else "unknown")
-    print(f"{when}  {who} {VERBS[document['what']]} ({details})", flush=True)
+    print(f"{_time(document)}  {who} {VERBS[document['what']]} ({details})", flush=True)

@@ -30,6 +30,18 @@ MAX_BASES = 8
 KINDS = {str: "text", int: "a whole number", bool: "true or false"}
 
 
+class InvalidSettingError(InvalidArgumentError):
+    """A key of a file has a value that is not allowed, is unknown or is missing.
+
+    Attributes:
+        key: Its path, as "rules[0].when[1]". An unknown key is its end, and the table of a missing one.
+    """
+
+    def __init__(self, expected: str, found: str, fix: str, key: str = "") -> None:
+        super().__init__(expected, found, fix)
+        self.key = key
+
+
 def read_toml(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     """Read a TOML file into a dataclass.
 
@@ -60,7 +72,7 @@ def _read(path: Path, bases: int) -> dict[str, Any]:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:  # arrays in arrays a thousand deep
-        raise EdgefrError(f"TOML in {path}", str(error), "correct the recipe") from error
+        raise EdgefrError(f"TOML in {path}", str(error), "correct the file") from error
     base = raw.pop("base", None)
     if base is None:
         return raw
@@ -68,7 +80,7 @@ def _read(path: Path, bases: int) -> dict[str, Any]:
         raise InvalidArgumentError(
             f"base in {path} to be the name of a recipe, in a chain of at most {MAX_BASES}",
             f"{base!r}",
-            "correct the recipe",
+            "correct the file",
         )
     return _merge(_read(path.parent / base, bases - 1), raw)
 
@@ -109,6 +121,9 @@ def _build(hint: Any, value: Any, key: str) -> Any:
     if origin is tuple:
         _check(isinstance(value, list), value, "a list", key)
         return tuple(_build(get_args(hint)[0], item, f"{key}[{index}]") for index, item in enumerate(value))
+    if origin is dict:
+        _check(isinstance(value, dict), value, "a table", key)
+        return {name: _build(get_args(hint)[1], item, _join(key, name)) for name, item in value.items()}
     if origin in (Union, UnionType):
         return _build(next(option for option in get_args(hint) if option is not type(None)), value, key)
     if hint is Path:
@@ -122,15 +137,16 @@ def _build(hint: Any, value: Any, key: str) -> Any:
 
 
 def _build_table(cls: type[Any], value: Any, key: str) -> Any:
-    where = key or "the recipe"
+    where = key or "the file"
     _check(isinstance(value, dict), value, "a table", where)
     hints = _type_hints(cls)  # type: ignore[arg-type]  # mypy 11470: a class is hashable
     known = {entry.name: entry for entry in fields(cls)}
     for name in value.keys() - known.keys():
-        raise InvalidArgumentError(f"the keys {', '.join(known)} in {where}", f"{name!r}", "correct the recipe")
+        expected = f"the keys {', '.join(known)} in {where}"
+        raise InvalidSettingError(expected, f"{name!r}", "correct the file", _join(key, name))
     for name, entry in known.items():
         if name not in value and entry.default is MISSING and entry.default_factory is MISSING:
-            raise InvalidArgumentError(f"{_join(key, name)} in the recipe", "it missing", "add it or use --set")
+            raise InvalidSettingError(f"{_join(key, name)} in the file", "it missing", "add it or use --set", key)
     return cls(**{name: _build(hints[name], item, _join(key, name)) for name, item in value.items()})
 
 
@@ -146,15 +162,16 @@ def _join(table: str, key: str) -> str:
 
 def _check(valid: bool, value: Any, expected: str, key: str) -> None:
     if not valid:
-        raise InvalidArgumentError(f"{key} to be {expected}", f"{value!r}", "correct the recipe")
+        raise InvalidSettingError(f"{key} to be {expected}", f"{value!r}", "correct the file", key)
 
 
 def _expand(text: str, key: str) -> str:
     expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - before it is a path
     if unset := re.search(r"\$\{?(\w+)", expanded):
-        raise InvalidArgumentError(
+        raise InvalidSettingError(
             f"the environment variable {unset[1]} for {key} = {text!r}",
             "it unset",
             f"export {unset[1]}=FOLDER, or --set {key}=PATH",
+            key,
         )
     return expanded

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgefr.camera import delivery, event_queue
-from edgefr.camera.delivery import DeliveredSink
+from edgefr.camera.delivery import DeliveredSink, Receiver
 from edgefr.camera.event_queue import Entry, EventQueue
 from edgefr.camera.webhook import Webhook
 from edgefr.errors import InvalidArgumentError
@@ -220,7 +220,7 @@ def test_dropped_events_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(event_queue, "MAX_EVENTS", 5)
     hold, started, got, warnings = threading.Event(), threading.Event(), list[int](), list[str]()
 
-    class Slow:
+    class Slow(Receiver):
         name = "a broker"
 
         def deliver(self, entry: Entry) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,45 +23,15 @@ from edgefr.camera.delivery import DeliveredSink
 from edgefr.camera.event_queue import EventQueue
 from edgefr.camera.mqtt import MqttBroker
 from edgefr.errors import InvalidArgumentError
+from tests.camera.brokers import CONFIG, broker, free_port, listens
 from tests.waiting import wait_for
 
 TOPIC = "door/events"
-CONFIG = """
-listeners:
-  default:
-    type: tcp
-    bind: 127.0.0.1:{port}
-plugins:
-  amqtt.plugins.authentication.AnonymousAuthPlugin:
-    allow_anonymous: true
-"""
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number: int = free.getsockname()[1]
-        return number
-
-
-@contextmanager
-def broker(port: int, folder: Path, settings: str = CONFIG) -> Iterator[None]:
-    config = folder / "broker.yaml"
-    config.write_text(settings.format(port=port))
-    program = shutil.which("amqtt", path=str(Path(sys.executable).parent)) or "amqtt"
-    silent = subprocess.DEVNULL
-    process = subprocess.Popen([program, "-c", str(config)], stdout=silent, stderr=silent)
-    try:
-        wait_for(lambda: listens(port))
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    return free_port()
 
 
 @contextmanager

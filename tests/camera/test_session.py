@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from edgefr.camera import faults
 from edgefr.camera.base import DisconnectedError, Frame
 from edgefr.camera.faults import Faults
+from edgefr.camera.overlay import encode_jpeg
 from edgefr.camera.pace import STEADY_INTERVAL_S
 from edgefr.camera.recording import Mp4Recorder
 from edgefr.camera.session import Listener, Session
@@ -21,7 +25,7 @@ from edgefr.camera.watcher import Watcher
 from edgefr.errors import UnavailableError
 from tests.camera.films import write_matroska
 from tests.camera.people import frame
-from tests.camera.servers import served
+from tests.camera.servers import HEAD, part, served
 from tests.waiting import wait_for
 
 
@@ -59,7 +63,7 @@ def test_people_leave_after_the_usual_delay_when_their_camera_dies(watcher: Watc
 
         def frames(self) -> Iterator[Frame]:
             if (number := len(opened)) == 0:
-                opened.append(time.time())
+                opened.append(time.monotonic())
                 for number in range(25):
                     time.sleep(0.04)
                     yield frame(opened[0] + 0.04 * number, (1, 100, 50))
@@ -141,7 +145,7 @@ class Camera:
     name, live = "camera", True
 
     def frames(self) -> Iterator[Frame]:
-        start = time.time()
+        start = time.monotonic()
         for number in range(40):
             time.sleep(0.01)
             yield frame(start + 0.04 * number, (1, 100, 50))
@@ -195,3 +199,33 @@ def test_a_fault_that_has_ended_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     assert warnings[1] == "this has ended after 2 failures: the disk is full"
     with pytest.raises(BrokenPipeError), found.catch("stdout"):
         raise BrokenPipeError
+
+
+def test_people_are_recognised_and_recorded_after_the_clock_is_set_back(
+    watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the machine goes back by an hour while nobody is there. Then Ada comes."""
+    clock, behind = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: clock() - behind[0])
+
+    def camera(connection: socket.socket) -> None:
+        connection.sendall(HEAD)
+        for number in range(50):
+            behind[0] = 3600.0 * (number >= 10)
+            people = [(1, 96, 48)] if number >= 20 else []
+            connection.sendall(part(encode_jpeg(frame(number / 25, *people).image)))
+            time.sleep(0.04)
+
+    recorder, recording = Recorder(), Mp4Recorder(tmp_path / "film.mp4")
+    with served(camera) as url:
+        Session(open_source(url), watcher, [recorder, recording], real_time=False, once=True).run()
+    recording.close()
+    assert [(event["what"], event.get("name")) for event in recorder.events] == [
+        ("identified", "Ada"),
+        ("source", None),
+        ("left", "Ada"),
+    ]
+    told = datetime.fromisoformat(recorder.events[0]["at"]).timestamp()
+    assert abs(told - (clock() - 3600)) < 600, "events tell what the clock says"
+    film = cv2.VideoCapture(str(tmp_path / "film.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) >= 12
