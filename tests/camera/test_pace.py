@@ -54,6 +54,13 @@ def test_somebody_who_replaces_another_is_never_called_by_that_name_for_longer(w
     assert last < 3 + 2 * 2.0 + 0.5
 
 
+def test_frames_that_are_not_searched_are_turned_upright_as_well(watcher: Watcher) -> None:
+    """The page would show every third frame upright and the others not."""
+    results = watch(Watcher(watcher.identifier, rotation=90), 2, lambda _: ())
+    assert share_searched(results) < 1
+    assert {result.frame.image.shape for result in results} == {(480, 240, 3)}
+
+
 def test_a_source_of_few_frames_is_searched_in_all(watcher: Watcher) -> None:
     assert all(watcher.process(frame(number / 10, (ADA, 100, 60))).searched for number in range(60))
 
