@@ -46,7 +46,8 @@ class FileGallery(Gallery):
         self._next_attempt = -math.inf
         with store.reading():
             people = self._read()
-        save(store, people)
+        if save(store, people):
+            self._erase()
         self._index = MemoryIndex(store, people)
         self._index.hide_expired()
         self.clock_notice = clock_notice(self._clock, time.time(), len(self._index.hidden))

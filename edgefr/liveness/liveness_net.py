@@ -83,7 +83,10 @@ def _convention(path: Path) -> LivenessConvention:
     if manifest is not None:
         if manifest.kind != "liveness":
             raise _unusable(path, f"a file of the kind {manifest.kind}", "use another file")
-        return LivenessConvention(float(manifest.spec["scale"]))
+        scale = manifest.spec.get("scale")
+        if not isinstance(scale, int | float):
+            raise _unusable(path, "a manifest without the scale of its window", "export it again")
+        return _checked(LivenessConvention(scale), path)
     entry = by_digest(sha256_of(path))
     if entry is None:
         raise _unusable(

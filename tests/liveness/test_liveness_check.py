@@ -13,6 +13,7 @@ pytest.importorskip("onnx")
 from edgefr.detection.base import Face
 from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
 from edgefr.liveness.liveness_check import LivenessCheck
+from edgefr.manifest import Manifest, write_manifest
 from edgefr.types import TEMPLATE, Image
 from tests.liveness.nets import mean_net
 
@@ -81,6 +82,22 @@ def test_a_net_whose_convention_is_unknown_or_invalid_is_refused(
 ) -> None:
     with pytest.raises(EdgefrError, match=found):
         LivenessCheck([mean_net(tmp_path / "net.onnx", spec)])
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({}, "a manifest without the scale"),
+        ({"scale": "2.7"}, "a manifest without the scale"),
+        ({"scale": 1e9}, "from 0.5 to 20"),
+        ({"scale": float("nan")}, "from 0.5 to 20"),
+    ],
+)
+def test_a_manifest_without_a_usable_scale_is_refused(tmp_path: Path, spec: dict[str, Any], found: str) -> None:
+    net = mean_net(tmp_path / "net.onnx", None)
+    write_manifest(net, Manifest("liveness", "net", spec=spec))
+    with pytest.raises(EdgefrError, match=found):
+        LivenessCheck([net])
 
 
 def test_a_net_of_one_number_is_refused(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def changed_by_an_older_version(
     """What a version of edgefr does that knows no snapshot."""
     with monkeypatch.context() as without:
         without.setattr(file_gallery, "update", lambda _change: None)
-        without.setattr(file_gallery, "save", lambda _store, _people: None)
+        without.setattr(file_gallery, "save", lambda _store, _people: False)
         without.setattr(file_gallery, "pack", lambda _change: [])
         with FileGallery.open(*opened) as gallery:
             change(gallery)
@@ -243,6 +243,18 @@ def test_changes_by_an_older_version_make_the_snapshot_stale(
     with FileGallery.open(*filled) as gallery:
         assert answers(gallery) == expected
     assert saved_names(filled) <= set(names_of(filled))
+
+
+def test_an_opening_erases_the_parts_of_people_whom_an_older_version_has_removed(
+    filled: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that watches stays open for months, and until then SQLite's log would cover the former parts only."""
+    former = [bytes(key) for key in stored(filled[0], "key")]  # type: ignore[call-overload]
+    changed_by_an_older_version(filled, monkeypatch, lambda gallery: gallery.remove("person 5"))
+    with FileGallery.open(*filled) as gallery:
+        content = filled[0].read_bytes()
+        assert gallery.traces == ""
+        assert not any(key in content for key in former)
 
 
 def test_an_older_version_finds_the_tables_that_it_knows(filled: Opened) -> None:
