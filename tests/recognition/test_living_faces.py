@@ -38,11 +38,11 @@ def verifier() -> Verifier:
 )
 def test_one_attack_is_enough(verifier: Verifier, scores: tuple[float | None, ...], same: bool) -> None:
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
-    found = [
+    first, second = (
         FoundFace(name, FACE, crop, 1, None if score is None else Liveness(score, 0.5))
         for name, score in zip(("a.jpg", "b.jpg"), scores, strict=True)
-    ]
-    result = verifier.decide(*found)
+    )
+    result = verifier.decide(first, second)
     assert result.similarity == pytest.approx(1, abs=1e-5)
     assert result.same is same
     attacks = [name for name, score in zip(("a.jpg", "b.jpg"), scores, strict=True) if score == 0.1]
