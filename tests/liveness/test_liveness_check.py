@@ -117,6 +117,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torn.with_suffix(".toml").write_text((tmp_path / "net.toml").read_text())
     with pytest.raises(EdgefrError):
         LivenessCheck([torn])
+    with pytest.raises(EdgefrError, match=r"found no file\. Check the path\.$"):
+        LivenessCheck([tmp_path / "missing.onnx"])
     with pytest.raises(EdgefrError, match="edgefr export"):
         LivenessCheck([tmp_path / "net.pth"])
 
