@@ -263,11 +263,12 @@ class FileGallery(Gallery):
                 yield change
                 update(change)
             self._note(change.header)
-            if change.removed or any(number in self._index.directory for number in change.written):
-                self._pin.advance(self._store.state())  # additions are pinned when closed
+            is_pinned = bool(change.removed) or any(number in self._index.directory for number in change.written)
             self._index.add_chunks(self._packed)
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
+            if is_pinned:  # additions are pinned when closed
+                self._pin.advance(self._store.state())
 
     def _read_changes(self) -> None:
         if self._store.data_version() != self._version:

@@ -43,6 +43,8 @@ class LivenessNet:
         """
         if path.suffix.lower() in (".pth", ".pt"):
             raise _unusable(path, "a checkpoint of torch", f"run `edgefr export {path} -o {path.stem}.onnx` first")
+        if not path.is_file():
+            raise _unusable(path, "no file", "check the path")
         self._path, self._convention = path, _convention(path)
         self._backend = open_backend(path, runtime="onnxruntime", spinning=False)
         (self._input, *more), (self._output, *_) = self._backend.describe().inputs, self._backend.describe().outputs

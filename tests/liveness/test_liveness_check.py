@@ -12,7 +12,7 @@ pytest.importorskip("onnx")
 
 from edgefr.detection.base import Face
 from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
-from edgefr.liveness.liveness_check import LivenessCheck
+from edgefr.liveness.liveness_check import Liveness, LivenessCheck
 from edgefr.manifest import Manifest, write_manifest
 from edgefr.types import TEMPLATE, Image
 from tests.liveness.nets import mean_net
@@ -62,7 +62,7 @@ def test_the_window_of_a_net_has_its_scale(tmp_path: Path) -> None:
         net = mean_net(tmp_path / f"scale{scale:.0f}.onnx", spec, logits=False)
         shares.append(LivenessCheck([net]).check(image, FACE).score)
     assert shares[0] < 0.1
-    assert shares[1] == pytest.approx(0.75, abs=0.1)
+    assert shares[1] == pytest.approx(0.75, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,15 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torn.with_suffix(".toml").write_text((tmp_path / "net.toml").read_text())
     with pytest.raises(EdgefrError):
         LivenessCheck([torn])
+    with pytest.raises(EdgefrError, match=r"found no file\. Check the path\.$"):
+        LivenessCheck([tmp_path / "missing.onnx"])
     with pytest.raises(EdgefrError, match="edgefr export"):
         LivenessCheck([tmp_path / "net.pth"])
+
+
+def test_a_score_that_equals_the_threshold_is_that_of_a_living_face() -> None:
+    assert Liveness(0.5, 0.5).live
+    assert not Liveness(0.4999, 0.5).live
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
