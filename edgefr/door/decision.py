@@ -157,7 +157,6 @@ def judge_person(face: Face, memory: Memory, moment: Moment) -> Reason | None:
         (Counter(other.name for other in moment.faces)[face.name] > 1, Reason.AMBIGUOUS),
         (not face.rival < face.threshold, Reason.AMBIGUOUS),
         (not moment.at - face.confirmed_at <= CONFIRMED_S, Reason.UNCONFIRMED),
-        (not face.similarity >= face.threshold, Reason.UNSURE),
     )
     return next((reason for applies, reason in checks if applies), None)
 
@@ -210,14 +209,13 @@ def _remember(memory: Memory, verdict: Decision, at: float) -> Memory:
             passed=memory.passed | {(verdict.rule, track) for track in verdict.tracks},
             qualified={key: entry for key, entry in memory.qualified.items() if key[0] != verdict.rule},
         )
-    if verdict.reason == Reason.ALONE:
-        key = verdict.rule, verdict.names[0]
-        return replace(memory, qualified={**memory.qualified, key: (verdict.tracks[0], at)})
     kept = {
         key: (track, since)
         for key, (track, since) in memory.qualified.items()
         if track not in verdict.tracks or verdict.rule not in ("", key[0])
     }
+    if verdict.reason == Reason.ALONE:
+        kept[verdict.rule, verdict.names[0]] = verdict.tracks[0], at
     return replace(memory, qualified=kept)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -59,6 +59,7 @@ def test_a_relay_that_switches_low_is_high_at_rest(pin: Any) -> None:
 def test_another_opening_begins_the_pulse_anew(pin: Any) -> None:
     relay = GpioRelay("lock", GpioSettings("GPIO17", pulse_s=0.3))
     relay.deliver(ENTRY)
+    sleep(0.15)
     start = monotonic()
     relay.deliver(ENTRY)
     wait_for(lambda: not pin.state)

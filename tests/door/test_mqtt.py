@@ -56,7 +56,7 @@ def subscribed(port: int) -> Iterator[Subscriber]:
     subscriber, ready = Subscriber(), threading.Event()
     client = Client(CallbackAPIVersion.VERSION2)
     client.on_message = lambda _client, _data, message: subscriber.got.append(
-        (message.topic, message.payload, message.retain)
+        (message.topic, bytes(message.payload), message.retain)
     )
     client.on_subscribe = lambda *_: ready.set()
     client.connect("127.0.0.1", port)
