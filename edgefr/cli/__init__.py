@@ -24,6 +24,7 @@ COMMANDS: dict[str, Listed] = {
         "embed.embed", "Embed photographs into one .npz file, or millions of them into a folder of Parquet shards."
     ),
     "watch": Listed("watch.watch", "Recognise people live, from a camera, a stream or a recording."),
+    "serve": Listed("serve.serve", "Serve an HTTP API to verify, identify and enrol."),
     # get and join models
     "adopt": Listed(
         "adopt.adopt",
@@ -105,6 +106,11 @@ MODELS_COMMANDS: dict[str, Listed] = {
     "path": Listed("models.path", "Print where the file of a model is; exit 2 if it is not present."),
 }
 
+TOKENS_COMMANDS: dict[str, Listed] = {
+    "add": Listed("tokens.add", "Make a token and print it."),
+    "remove": Listed("tokens.remove", "Remove a token. A server that runs must be started again."),
+}
+
 DATA_COMMANDS: dict[str, Listed] = {
     "check": Listed(
         "data.check",
@@ -135,6 +141,14 @@ def _models() -> typer.Typer:
     return group
 
 
+def _tokens() -> typer.Typer:
+    from edgefr.cli.tokens import list_tokens
+
+    group = lazy_group(TOKENS_COMMANDS, no_args_is_help=False, invoke_without_command=True)
+    group.callback()(survive_closed_pipe(list_tokens))
+    return group
+
+
 def _data() -> typer.Typer:
     return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
 
@@ -142,6 +156,7 @@ def _data() -> typer.Typer:
 GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
     "models": Listed(_models, "List published models, and download them."),
+    "tokens": Listed(_tokens, "Manage the tokens of `edgefr serve`."),
     "data": Listed(_data, "Check and prepare collections of faces."),
 }
 
