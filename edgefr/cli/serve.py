@@ -126,7 +126,7 @@ def serve(
         pool = WorkerPool(verifier, workers, queue)
         stack.callback(pool.close)
         server = ApiServer(
-            ApiService(identifier, pool, accepted, settings, warn), binding, ServiceManager.of_environment()
+            ApiService(identifier, pool, accepted, settings, warn), binding, ServiceManager.from_environment()
         )
         warn(f"edgefr: the API is at {server.url}/v1")
         server.run()

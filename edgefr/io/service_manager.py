@@ -1,49 +1,69 @@
-"""Tells a service manager such as systemd how this process is, by the protocol of sd_notify(3)."""
+"""Tells a service manager how the process is: the notification protocol of systemd, sd_notify(3).
+
+Without a service manager nothing is told. The protocol is one datagram for each state to the socket $NOTIFY_SOCKET.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
+from time import monotonic
+
+MAX_STATUS = 200
+"""Characters of a status."""
 
 
 class ServiceManager:
-    """The manager that started this process, if one did; without one, nothing is sent.
+    """What the process tells a service manager. Several threads may use it.
 
     Attributes:
-        watchdog_s: The manager kills this process if `alive` is not called for so many seconds; None if it does not.
+        watchdog_s: Seconds without a sign of life after which the process is killed and started again; None if no
+            signs are expected.
     """
 
     def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
-        """Take the path of a datagram socket, with @ as its first letter in the abstract namespace."""
-        self._address = None if not address else f"\0{address[1:]}" if address.startswith("@") else address
+        """Prepare to tell.
+
+        Args:
+            address: Path of the socket; one that begins with @ is in the abstract namespace. None tells nothing.
+            watchdog_s: Seconds without a sign of life after which the process counts as hung; None if none is expected.
+        """
+        self._address = address.replace("@", "\0", 1) if address and address.startswith("@") else address
         self.watchdog_s = watchdog_s
+        self._last = float("-inf")
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> ServiceManager:
-        """The manager that $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID name."""
-        microseconds = environment.get("WATCHDOG_USEC", "")
-        is_meant = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
-        seconds = int(microseconds) / 1e6 if is_meant and microseconds.isdecimal() else 0.0
-        return cls(environment.get("NOTIFY_SOCKET"), seconds or None)
+    def from_environment(cls) -> ServiceManager:
+        """The service manager that started this process, as $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID say."""
+        interval = os.environ.get("WATCHDOG_USEC", "")
+        is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        expected = interval.isascii() and interval.isdigit() and int(interval) > 0 and is_ours
+        return cls(os.environ.get("NOTIFY_SOCKET"), int(interval) / 1e6 if expected else None)
 
     def ready(self) -> None:
-        """The service can be used."""
-        self._send("READY=1")
-
-    def alive(self) -> None:
-        """The service does not hang."""
-        self._send("WATCHDOG=1")
+        """Tell that the process has started and works."""
+        self._tell("READY=1")
 
     def stopping(self) -> None:
-        """The service is about to end."""
-        self._send("STOPPING=1")
+        """Tell that the process is ending."""
+        self._tell("STOPPING=1")
 
-    def _send(self, state: str) -> None:
-        if self._address is None:
+    def status(self, text: str) -> None:
+        """Tell in one line what the process is doing, for `systemctl status`."""
+        self._tell(f"STATUS={' '.join(text.split())[:MAX_STATUS]}")
+
+    def alive(self) -> None:
+        """Give a sign of life. The working loop calls it as often as it likes: it is sent when half of the interval is
+        over."""
+        if self.watchdog_s is not None and monotonic() - self._last >= self.watchdog_s / 2:
+            self._last = monotonic()
+            self._tell("WATCHDOG=1")
+
+    def _tell(self, state: str) -> None:
+        if not self._address:
             return
-        # A manager that does not listen any more must not end the service, nor may a full socket block it.
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(1)
+        # A service manager that does not listen must not end the work.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.setblocking(False)
             sender.sendto(state.encode(), self._address)

@@ -11,9 +11,18 @@ from starlette.types import ASGIApp
 
 from edgefr import __version__
 from edgefr.errors import EdgefrError
+from edgefr.server.api.event_routes import event_router
 from edgefr.server.api.face_routes import face_router
 from edgefr.server.api.gate import ApiGate
-from edgefr.server.api.problems import KIND_OF_STATUS, PROBLEM_SCHEMA, ProblemError, problem_of_error, problem_response
+from edgefr.server.api.person_routes import person_router
+from edgefr.server.api.problems import (
+    KIND_OF_STATUS,
+    PRIVATE_KINDS,
+    PROBLEM_SCHEMA,
+    ProblemError,
+    problem_of_error,
+    problem_response,
+)
 from edgefr.server.api.role_route import SECURITY_SCHEME
 from edgefr.server.api.service import ApiService, service_of
 from edgefr.server.api.status_routes import add_document, metrics_router, public_router
@@ -37,8 +46,10 @@ def create_api(service: ApiService) -> ASGIApp:
     )
     app.state.service = service
     app.router.redirect_slashes = False
-    for router, prefix in ((public_router(), ""), (metrics_router(), ""), (face_router(service), "/v1")):
-        app.include_router(router, prefix=prefix)
+    for router in (public_router(), metrics_router()):
+        app.include_router(router)
+    for router in (face_router(service), person_router(), event_router()):
+        app.include_router(router, prefix="/v1")
     add_document(app)
     _describe(app)
     _add_handlers(app)
@@ -65,7 +76,7 @@ def _add_handlers(app: FastAPI) -> None:
         service.metrics.count_problem(problem.kind)
         if isinstance(error, HTTPException):
             headers = error.headers
-        elif error is not None and problem.detail != str(error):
+        elif error is not None and problem.kind in PRIVATE_KINDS:
             service.log(f"edgefr: request {request.state.request_id}: {error}")
         return problem_response(problem, request.state.request_id, headers)
 

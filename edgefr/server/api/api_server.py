@@ -112,8 +112,7 @@ class _StoppableServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: ApiService, manager: ServiceManager) -> None:
         super().__init__(config)
         self._service, self._manager = service, manager
-        if manager.watchdog_s is not None:
-            config.callback_notify, config.timeout_notify = self._report_life, int(manager.watchdog_s / 3)
+        config.callback_notify, config.timeout_notify = self._report_life, 0  # every second
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         await super().startup(sockets)  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ KIND_OF_ERROR: tuple[tuple[type[EdgefrError], str], ...] = (
 )
 """The first type that fits decides. Other errors are faults of the server, which a client cannot mend."""
 PRIVATE_KINDS = ("unavailable", "no-threshold", "internal-error")
-"""Errors of these kinds name files and servers, which are for the log and not for clients."""
+"""Errors of these kinds name files and servers: the log gets them, and clients do not."""
 RETRY_S = {"busy": 1, "stopping": 5, "unavailable": 5, "too-many-requests": 60}
 """Seconds after which a client may try again."""
 
@@ -104,7 +104,7 @@ class ProblemError(Exception):
 def problem_of_error(error: EdgefrError) -> ProblemError:
     """The problem that stands for an error."""
     kind = next((kind for cls, kind in KIND_OF_ERROR if isinstance(error, cls)), "internal-error")
-    return ProblemError(kind, KINDS[kind].title if kind in PRIVATE_KINDS else str(error))
+    return ProblemError(kind, KINDS[kind].title if kind in PRIVATE_KINDS else error.problem)
 
 
 def problem_response(problem: ProblemError, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

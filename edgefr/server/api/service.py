@@ -50,6 +50,7 @@ class ApiService:
         metrics: Counters.
         log: Called with a sentence about a fault.
         changing: Held by a change of people, so that two enrolments of one face cannot overlook each other.
+        streams: Number of streams of events that are sent now.
         is_stopping: Whether the server finishes what runs, and begins nothing.
     """
 
@@ -65,7 +66,7 @@ class ApiService:
         self.gallery: Gallery = identifier.gallery
         self.metrics = ApiMetrics(self.gallery, pool)
         self.changing = threading.Lock()
-        self.is_stopping = False
+        self.streams, self.is_stopping = 0, False
         self._attempts = RateLimiter(settings.attempts_per_minute, settings.attempts_per_minute / 60)
 
     def check_attempts(self, request: Request) -> None:
