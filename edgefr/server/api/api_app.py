@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from edgefr import __version__
-from edgefr.errors import EdgefrError
+from edgefr.errors import EdgefrError, InternalError
 from edgefr.server.api.event_routes import event_router
 from edgefr.server.api.face_routes import face_router
 from edgefr.server.api.gate import ApiGate
@@ -108,6 +108,7 @@ def _add_handlers(app: FastAPI) -> None:
         return respond(request, ProblemError("invalid-request", "See errors.", errors=faults))
 
     @app.exception_handler(Exception)
-    async def fail(request: Request, _error: Exception) -> Response:
-        """The gate logs the error, which the framework raises again."""
-        return respond(request, ProblemError("internal-error", "The log of the server tells more of this request id."))
+    async def fail(request: Request, error: Exception) -> Response:
+        """The framework raises the error again, and the gate ends it."""
+        problem = ProblemError("internal-error", "The log of the server tells more of this request id.")
+        return respond(request, problem, InternalError.of(error))

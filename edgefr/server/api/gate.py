@@ -56,8 +56,9 @@ class ApiGate:
         refusal = self._refuse(Request(scope), request_id)
         try:
             await (self._app if refusal is None else refusal)(scope, receive, sending_all)
-        except Exception as error:  # the application has sent the response already
-            self._service.log(f"edgefr: request {request_id}: {InternalError.of(error)}")
+        except Exception as error:
+            if status != 500:  # otherwise the application has logged it before it sent the response
+                self._service.log(f"edgefr: request {request_id}: {InternalError.of(error)}")
         finally:
             self._service.metrics.count_request(state["operation"], status, monotonic() - start)
 
