@@ -37,7 +37,12 @@ def test_a_page_does_not_read_the_whole_log(
     decrypted = []
     rows = gallery._store._rows
     decrypt = rows.decrypt_event
-    monkeypatch.setattr(rows, "decrypt_event", lambda *row: decrypted.append(row) or decrypt(*row))
+
+    def counted(number: int, encrypted: object) -> Event:
+        decrypted.append(number)
+        return decrypt(number, encrypted)
+
+    monkeypatch.setattr(rows, "decrypt_event", counted)
     assert len(client.get("/v1/events", params={"limit": 10}).json()["events"]) == 10
     assert len(decrypted) == 11
 
@@ -63,8 +68,8 @@ def test_events_are_streamed_and_a_stream_is_continued(client: httpx.Client, gal
         first = next(events_of(answer))
     assert (first["event"], json.loads(first["data"])["name"]) == ("matched", "Ada")
     gallery.log([Event.now("matched", "Grace")])
-    for again in ({"headers": {"Last-Event-ID": first["id"]}}, {"params": {"after": first["id"]}}):
-        with client.stream("GET", "/v1/events/stream", **again) as answer:
+    for headers, parameters in (({"Last-Event-ID": first["id"]}, {}), ({}, {"after": first["id"]})):
+        with client.stream("GET", "/v1/events/stream", headers=headers, params=parameters) as answer:
             missed = next(events_of(answer))
         assert json.loads(missed["data"])["name"] == "Grace"
         assert int(missed["id"]) > int(first["id"])

@@ -142,7 +142,7 @@ def test_the_name_of_a_file_is_kept_as_the_source_and_cannot_stand_for_a_number(
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_crops_are_kept_only_if_the_operator_wants_them(
-    serve_api: Callable[..., Api], gallery: FileGallery, keep
+    serve_api: Callable[..., Api], gallery: FileGallery, keep: bool
 ) -> None:
     with serve_api(keep_crops=keep).client() as client:
         enrol(client, "Eve", face_of(STRANGER))

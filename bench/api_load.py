@@ -1,0 +1,187 @@
+"""`python -m bench.api_load --clients 100 --seconds 600`: what a crowd of clients gets from `edgefr serve`.
+
+Each client identifies, compares and enrols photographs of scikit-image without a pause, and waits as it is told when it
+is refused. Prints a line of JSON for each operation, and one for the server: refusals, memory, and enrolments that were
+acknowledged and are not in the gallery, or are in it and were refused. Exits with 1 if there is one, or any fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+from skimage import data
+
+SHARES = {"identify": 0.7, "verify": 0.1, "enrol": 0.1, "list": 0.1}
+"""Operation -> its share of the requests."""
+ENROLMENTS = 1000
+"""People who are enrolled at most, so that the thresholds of the model suffice for the gallery."""
+
+
+@dataclass
+class Found:
+    """What the clients have seen."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    enrolled: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    """People whose enrolment got no answer, and may have happened."""
+
+
+class Server:
+    """`edgefr serve` with the shipped models and a new gallery."""
+
+    def __init__(self, folder: Path) -> None:
+        self.token = secrets.token_urlsafe(32)
+        environment = {**os.environ, "EDGEFR_API_ADMIN_TOKEN": self.token, "XDG_DATA_HOME": str(folder)}
+        options = ["--gallery", str(folder / "people.gallery"), "--plain", "--port", "0", "--attempts", "1000000"]
+        command = [sys.executable, "-m", "edgefr", "serve", *options]
+        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if found := re.search(r"the API is at (\S+)/v1", line):
+                self.url = found[1]
+                return
+        raise SystemExit(f"edgefr serve ended with {self.process.wait()}")
+
+    def megabytes(self) -> int:
+        """Resident memory of the process."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        found = re.search(r"VmRSS:\s+(\d+) kB", text)
+        return 0 if found is None else int(found[1]) // 1024
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+class Client:
+    """A client that sends one request after the other."""
+
+    def __init__(self, number: int, http: httpx.AsyncClient, picture: np.ndarray, found: Found) -> None:
+        self._http, self._picture, self._found = http, picture, found
+        self._number, self._turn = number, 0
+        self._random = random.Random(number)  # noqa: S311 (no secret)
+
+    async def run(self, until: float) -> None:
+        while time.monotonic() < until:
+            (operation,) = self._random.choices(list(SHARES), list(SHARES.values()))
+            if operation == "enrol" and len(self._found.enrolled) >= ENROLMENTS:
+                operation = "identify"
+            self._turn += 1
+            name = f"person {self._number} {self._turn}"
+            start = time.monotonic()
+            try:
+                answer = await self._send(operation, name)
+            except httpx.HTTPError:
+                self._found.statuses[operation][0] += 1
+                self._found.unknown.add(name)
+                continue
+            self._found.statuses[operation][answer.status_code] += 1
+            if answer.status_code == 503:
+                await asyncio.sleep(float(answer.headers["retry-after"]))
+                continue
+            self._found.seconds[operation].append(time.monotonic() - start)
+            if operation == "enrol" and answer.status_code == 201:
+                self._found.enrolled.add(name)
+
+    async def _send(self, operation: str, name: str) -> httpx.Response:
+        if operation == "list":
+            return await self._http.get("/v1/people", params={"limit": 20})
+        if operation == "verify":
+            files = {"first": self._photograph(), "second": self._photograph()}
+            return await self._http.post("/v1/verify", files=files)
+        if operation == "identify":
+            return await self._http.post("/v1/identify", files={"photo": self._photograph()})
+        # All people have one face here, so the enrolments are forced.
+        fields, files = {"name": name, "force": "true"}, {"photo": self._photograph()}
+        return await self._http.post("/v1/people", data=fields, files=files)
+
+    def _photograph(self) -> bytes:
+        """The picture with other noise each time, because an image is enrolled once."""
+        noise = np.random.default_rng([self._number, self._turn]).integers(0, 8, self._picture.shape, np.uint8)
+        return cv2.imencode(".jpg", cv2.add(self._picture, noise))[1].tobytes()
+
+
+async def crowd(server: Server, clients: int, seconds: float) -> Found:
+    """Let clients send requests for a time."""
+    found, picture = Found(), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with httpx.AsyncClient(
+        base_url=server.url, headers=headers, timeout=60, limits=limits, trust_env=False
+    ) as http:
+        until = time.monotonic() + seconds
+        await asyncio.gather(*(Client(number, http, picture, found).run(until) for number in range(clients)))
+    return found
+
+
+def people(server: Server) -> set[str]:
+    """The names of all enrolled people, as the API lists them."""
+    names: set[str] = set()
+    after = "0"
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, timeout=60) as client:
+        while after:
+            page = client.get("/v1/people", params={"after": after, "limit": 200}).raise_for_status().json()
+            names |= {person["name"] for person in page["people"]}
+            after = page["next"]
+    return names
+
+
+def report(found: Found) -> None:
+    """Print a line for each operation."""
+    for operation, statuses in sorted(found.statuses.items()):
+        seconds = found.seconds[operation]
+        quantiles = {f"p{share}_ms": round(1e3 * float(np.percentile(seconds, share))) for share in (50, 99) if seconds}
+        print(json.dumps({"operation": operation, "statuses": dict(sorted(statuses.items())), **quantiles}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=600)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder))
+        asyncio.run(crowd(server, 2, 5))  # warms up
+        before = server.megabytes()
+        found = asyncio.run(crowd(server, given.clients, given.seconds))
+        after, listed = server.megabytes(), people(server)
+        exit_code = server.stop()
+    report(found)
+    answered = sum(map(len, found.seconds.values()))
+    statuses: Counter[int] = sum(found.statuses.values(), Counter())
+    summary: dict[str, Any] = {
+        "clients": given.clients,
+        "requests_per_second": round(answered / given.seconds, 1),
+        "refused": statuses[503],
+        "without_answer": statuses[0],
+        "lost_enrolments": len(found.enrolled - listed),
+        "megabytes_before": before,
+        "megabytes_after": after,
+        "exit_code": exit_code,
+    }
+    print(json.dumps(summary))
+    faults = summary["lost_enrolments"] or exit_code or set(statuses) - {200, 201, 503}
+    raise SystemExit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
