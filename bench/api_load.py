@@ -21,12 +21,14 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import httpx
 import numpy as np
 from skimage import data
+
+AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
 
 SHARES = {"identify": 0.7, "verify": 0.1, "enrol": 0.1, "list": 0.1}
 """Operation -> its share of the requests."""
@@ -58,6 +60,11 @@ class Server:
                 self.url = found[1]
                 return
         raise SystemExit(f"edgefr serve ended with {self.process.wait()}")
+
+    def client(self, kind: type[AnyClient]) -> AnyClient:
+        """A client with the token of an admin."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return kind(base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=False)
 
     def megabytes(self) -> int:
         """Resident memory of the process."""
@@ -125,15 +132,14 @@ def make_pictures() -> list[bytes]:
 async def crowd(server: Server, name: str, clients: int, seconds: float) -> Found:
     """Let clients, whose names begin with `name`, send requests for a time."""
     found, pictures = Found(), make_pictures()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    headers = {"Authorization": f"Bearer {server.token}"}
-    async with httpx.AsyncClient(
-        base_url=server.url, headers=headers, timeout=60, limits=limits, trust_env=False
-    ) as http:
-        until = time.monotonic() + seconds
-        await asyncio.gather(
-            *(Client(f"{name} {number}", http, pictures, found).run(until) for number in range(clients))
-        )
+    until = time.monotonic() + seconds
+
+    async def client(number: int) -> None:
+        # Each has a pool of its own: one pool for all clients would spend seconds on its lists of connections.
+        async with server.client(httpx.AsyncClient) as http:
+            await Client(f"{name} {number}", http, pictures, found).run(until)
+
+    await asyncio.gather(*map(client, range(clients)))
     return found
 
 
@@ -141,7 +147,7 @@ def people(server: Server) -> set[str]:
     """The names of all enrolled people, as the API lists them."""
     names: set[str] = set()
     after = "0"
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, timeout=60) as client:
+    with server.client(httpx.Client) as client:
         while after:
             page = client.get("/v1/people", params={"after": after, "limit": 200}).raise_for_status().json()
             names |= {person["name"] for person in page["people"]}
