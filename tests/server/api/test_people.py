@@ -20,6 +20,11 @@ def enrol(client: httpx.Client, name: str, *photos: bytes, **fields: Any) -> htt
     return client.post("/v1/people", data={"name": name, **fields}, files=files)
 
 
+def moment(text: str) -> datetime:
+    """A time of a document; Python 3.10 does not read a Z."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
 def id_of(client: httpx.Client, name: str) -> str:
     (person,) = client.get("/v1/people", params={"name": name}).json()["people"]
     found: str = person["id"]
@@ -71,9 +76,9 @@ def test_images_are_added_and_removed(client: httpx.Client, gallery: FileGallery
 def test_a_person_expires(client: httpx.Client) -> None:
     done = enrol(client, "visitor", face_of(STRANGER), expires_in_days=2).json()["person"]
     in_two_days = datetime.now(timezone.utc) + timedelta(days=2)
-    assert abs(datetime.fromisoformat(done["expires"]) - in_two_days) < timedelta(minutes=1)
+    assert abs(moment(done["expires"]) - in_two_days) < timedelta(minutes=1)
     place = f"/v1/people/{done['id']}"
-    later = datetime.fromisoformat(client.patch(place, json={"expires_in_days": 9}).json()["expires"])
+    later = moment(client.patch(place, json={"expires_in_days": 9}).json()["expires"])
     assert later - in_two_days > timedelta(days=6)
     assert client.patch(place, json={"expires_in_days": 1e-7}).status_code in (200, 404)
     assert client.get("/v1/people", params={"name": "visitor"}).json()["people"] == []
