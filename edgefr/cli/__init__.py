@@ -24,6 +24,7 @@ COMMANDS: dict[str, Listed] = {
         "embed.embed", "Embed photographs into one .npz file, or millions of them into a folder of Parquet shards."
     ),
     "watch": Listed("watch.watch", "Recognise people live, from a camera, a stream or a recording."),
+    "serve": Listed("serve.serve", "Serve an HTTP API to verify, identify and enrol."),
     # get and join models
     "adopt": Listed(
         "adopt.adopt",
@@ -109,6 +110,11 @@ DOOR_COMMANDS: dict[str, Listed] = {
     "check": Listed("door.check", "Check the rules of a door, and show what they decide at a time for a person."),
 }
 
+TOKENS_COMMANDS: dict[str, Listed] = {
+    "add": Listed("tokens.add", "Make a token and print it."),
+    "remove": Listed("tokens.remove", "Remove a token. A server that runs must be started again."),
+}
+
 DATA_COMMANDS: dict[str, Listed] = {
     "check": Listed(
         "data.check",
@@ -147,6 +153,14 @@ def _door() -> typer.Typer:
     return lazy_group(DOOR_COMMANDS, help=GROUPS["door"].summary)
 
 
+def _tokens() -> typer.Typer:
+    from edgefr.cli.tokens import list_tokens
+
+    group = lazy_group(TOKENS_COMMANDS, no_args_is_help=False, invoke_without_command=True)
+    group.callback()(survive_closed_pipe(list_tokens))
+    return group
+
+
 def _data() -> typer.Typer:
     return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
 
@@ -155,6 +169,7 @@ GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
     "door": Listed(_door, "Check the rules by which `edgefr watch --rules` opens a door."),
     "models": Listed(_models, "List published models, and download them."),
+    "tokens": Listed(_tokens, "Manage the tokens of `edgefr serve`."),
     "data": Listed(_data, "Check and prepare collections of faces."),
 }
 

@@ -290,6 +290,20 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def open_or_create(access: Access, plain: bool, verifier: Verifier) -> Gallery:
+    """Open the gallery; a new one is created, and stderr says what unlocks it."""
+    from edgefr.gallery.factory import gallery_exists
+
+    existed = gallery_exists(access.path)
+    gallery = access.open_to_enrol(plain, verifier)
+    if not existed:
+        lock = "without a secret: anyone who can read it can read its contents"
+        if not plain:
+            lock = f"locked with {'your passphrase' if access.key_file is None else f'the key file {access.key_file}'}"
+        warn(f"edgefr: created the gallery {access.path}, {lock}")
+    return gallery
+
+
 def new_secret(plain: bool, key_file: Path | None, passphrase: PassphraseSource) -> Secret:
     """The secret for a new lock. A key file that does not exist is created.
 

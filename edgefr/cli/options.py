@@ -18,6 +18,11 @@ MODEL_VARIABLE = "EDGEFR_MODEL"
 
 HIGHEST_FOLD = 1000
 
+NO_LIVENESS = (
+    "Faces are not checked for presentation attacks: a printed photograph of an enrolled person is taken for that "
+    "person. --liveness checks them."
+)
+
 ModelOption = Annotated[
     Path | None,
     typer.Option(

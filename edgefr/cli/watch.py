@@ -23,8 +23,10 @@ from edgefr.cli.gallery_options import (
     PassphraseFdOption,
     PinOption,
     PlainOption,
+    open_or_create,
 )
 from edgefr.cli.options import (
+    NO_LIVENESS,
     DetectorOption,
     JsonOption,
     LivenessOption,
@@ -44,15 +46,9 @@ from edgefr.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from edgefr.camera.session import Session
-    from edgefr.gallery.base import Gallery
-    from edgefr.recognition.verifier import Verifier
     from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
-NO_LIVENESS = (
-    "Faces are not checked for presentation attacks: a printed photograph of an enrolled person is taken for that "
-    "person. --liveness checks them."
-)
 PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
 """A password in a URL, or among the properties of a GStreamer pipeline."""
 
@@ -168,7 +164,7 @@ def watch(
         remark(NO_LIVENESS)
     with ExitStack() as stack:
         access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect, log_days)
-        opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
+        opened = stack.enter_context(open_or_create(access, plain, verifier) if web else access.open())
         watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
         outputs = Outputs(json, events, hook, mqtt, queue, picture, window, record)
         listeners = outputs.open(opened_source.name, stack, _warn)
@@ -189,20 +185,6 @@ def watch(
         _run(session, None if once else page)
     rate = session.frames / session.seconds if session.seconds else 0.0
     remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
-
-
-def _open_or_create(access: Access, plain: bool, verifier: Verifier) -> Gallery:
-    """Open the gallery; a new one is created, and stderr says what unlocks it."""
-    from edgefr.gallery.factory import gallery_exists
-
-    existed = gallery_exists(access.path)
-    gallery = access.open_to_enrol(plain, verifier)
-    if not existed:
-        lock = "without a secret: anyone who can read it can read its contents"
-        if not plain:
-            lock = f"locked with {'your passphrase' if access.key_file is None else f'the key file {access.key_file}'}"
-        _warn(f"created the gallery {access.path}, {lock}")
-    return gallery
 
 
 def _warn(sentence: str) -> None:

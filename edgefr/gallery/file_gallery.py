@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from edgefr.errors import EdgefrError, UnavailableError
@@ -17,7 +18,16 @@ from edgefr.gallery.event_log import kept_since
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
-from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry, fuse_template
+from edgefr.gallery.records import (
+    MAX_ID,
+    Entry,
+    Event,
+    FaceSample,
+    NumberedEvent,
+    Person,
+    checked_entry,
+    fuse_template,
+)
 from edgefr.gallery.search.index_chunk import IndexChunk
 from edgefr.gallery.search.index_snapshot import People, pack, read_people, save, update
 from edgefr.gallery.search.memory_index import MemoryIndex
@@ -107,12 +117,30 @@ class FileGallery(Gallery):
         with self._reading():
             return iter([person for person in self._store.people(ignore_invalid) if person.id in self._index.directory])
 
+    def people_after(self, number: int, limit: int) -> list[Person]:
+        with self._reading():
+            rows = self._store.rows(number + 1, MAX_ID)
+            known = (row.person.id for row in rows if row.person.id in self._index.directory)
+            return [self._index.person(one) for one in islice(known, limit)]
+
+    def person_of_id(self, number: int) -> Person | None:
+        with self._reading():
+            return self._index.person(number) if number in self._index.directory else None
+
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         return ((self.person(name), self.samples(name)) for name in names)
 
     def events(self) -> list[Event]:
         with self._reading():
             return list(self._store.events())
+
+    def events_before(self, number: int | None, limit: int) -> list[NumberedEvent]:
+        with self._reading():
+            return self._store.event_page("id < ? ORDER BY id DESC", MAX_ID if number is None else number, limit)
+
+    def events_after(self, number: int, limit: int) -> list[NumberedEvent]:
+        with self._reading():
+            return self._store.event_page("id > ? ORDER BY id", number, limit)
 
     def orphan_images(self) -> int:
         with self._reading():

@@ -204,6 +204,8 @@ class Event:
         return cls(check_time(meta["at"], "the time of an event"), **texts)
 
 
+NumberedEvent = tuple[int, Event]
+"""Id and event. Ids increase with time; a removal of old events does not change them."""
 Entry = tuple[Person, list[FaceSample]]
 """A person with all images."""
 
