@@ -116,6 +116,23 @@ DATA_COMMANDS: dict[str, Listed] = {
     "align": Listed("data.align", "Write the aligned face of every photograph of a collection into a zip."),
 }
 
+CONFIG_COMMANDS: dict[str, Listed] = {
+    "check": Listed(
+        "config.check", "Check a configuration file: every key and value against the options of the commands."
+    ),
+    "show": Listed(
+        "config.show",
+        "Show the values in effect and where each comes from: the environment, the configuration file or a default.",
+    ),
+}
+
+GROUP_COMMANDS: dict[str, dict[str, Listed]] = {
+    "gallery": GALLERY_COMMANDS,
+    "models": MODELS_COMMANDS,
+    "data": DATA_COMMANDS,
+    "config": CONFIG_COMMANDS,
+}
+
 
 def _print_version(version: bool) -> None:
     if version:
@@ -139,10 +156,15 @@ def _data() -> typer.Typer:
     return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
 
 
+def _config() -> typer.Typer:
+    return lazy_group(CONFIG_COMMANDS, help=GROUPS["config"].summary)
+
+
 GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
     "models": Listed(_models, "List published models, and download them."),
     "data": Listed(_data, "Check and prepare collections of faces."),
+    "config": Listed(_config, "Check and show the configuration file edgefr.toml."),
 }
 
 app = lazy_group(COMMANDS | GROUPS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})
