@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -12,6 +11,7 @@ from edgefr.camera.base import redact_url, split_url
 from edgefr.camera.delivery import DeliveryError
 from edgefr.camera.event_queue import Entry
 from edgefr.errors import InvalidArgumentError, require_extra
+from edgefr.io.credentials import secret_value
 
 KEEPALIVE_S = 60
 """The broker closes a connection without a message for longer. `delivery.IDLE_S` is shorter, so no pings are needed."""
@@ -67,8 +67,8 @@ class MqttBroker:
     def _connect(self, end: float) -> None:
         client = self._paho.Client(self._paho.CallbackAPIVersion.VERSION2)
         client.connect_timeout = delivery.SEND_TIMEOUT_S
-        if user := os.environ.get("EDGEFR_MQTT_USER"):
-            client.username_pw_set(user, os.environ.get("EDGEFR_MQTT_PASSWORD"))
+        if user := secret_value("EDGEFR_MQTT_USER"):
+            client.username_pw_set(user, secret_value("EDGEFR_MQTT_PASSWORD"))
         if self._tls:
             client.tls_set()
         self._refusal = ""

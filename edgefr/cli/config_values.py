@@ -27,6 +27,7 @@ VARIABLES = {
     "pin": "EDGEFR_GALLERY_PIN",
     "log_days": "EDGEFR_LOG_DAYS",
     "source": "EDGEFR_SOURCE",
+    "log_format": "EDGEFR_LOG_FORMAT",
 }
 """Option -> environment variable that stands above the file."""
 NAMES_OR_FILES = ("model", "detector", "liveness")
