@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgefr.cli.output import warn
 from edgefr.cli.service_log import JsonLog
 from tests.cli.test_watch import ADA, STRANGER, ada, film, watch  # noqa: F401 (fixtures)
 
@@ -82,12 +83,15 @@ def test_a_link_that_signs_in_is_not_logged() -> None:
     assert "127.0.0.1:8765" in output.getvalue()
 
 
+def print_lines() -> None:
+    for _ in range(200):
+        warn("a line")
+
+
 def test_threads_do_not_mix_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
     monkeypatch.setattr(sys, "stderr", JsonLog(output))
-    threads = [
-        threading.Thread(target=lambda: [print("a line", file=sys.stderr) for _ in range(200)]) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=print_lines) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
