@@ -126,11 +126,22 @@ CONFIG_COMMANDS: dict[str, Listed] = {
     ),
 }
 
+SERVICE_COMMANDS: dict[str, Listed] = {
+    "install": Listed("service.install", "Install a service of systemd that runs a command, with a hardened unit."),
+    "check": Listed(
+        "service.check", "Check an installed service: user, groups, secrets, configuration, unit, and whether it runs."
+    ),
+    "uninstall": Listed(
+        "service.uninstall", "Stop a service and remove its unit. Its user, state and secrets are kept."
+    ),
+}
+
 GROUP_COMMANDS: dict[str, dict[str, Listed]] = {
     "gallery": GALLERY_COMMANDS,
     "models": MODELS_COMMANDS,
     "data": DATA_COMMANDS,
     "config": CONFIG_COMMANDS,
+    "service": SERVICE_COMMANDS,
 }
 
 
@@ -160,11 +171,16 @@ def _config() -> typer.Typer:
     return lazy_group(CONFIG_COMMANDS, help=GROUPS["config"].summary)
 
 
+def _service() -> typer.Typer:
+    return lazy_group(SERVICE_COMMANDS, help=GROUPS["service"].summary)
+
+
 GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
     "models": Listed(_models, "List published models, and download them."),
     "data": Listed(_data, "Check and prepare collections of faces."),
     "config": Listed(_config, "Check and show the configuration file edgefr.toml."),
+    "service": Listed(_service, "Run watch or serve as a service of systemd."),
 }
 
 app = lazy_group(COMMANDS | GROUPS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})

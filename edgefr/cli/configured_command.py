@@ -18,7 +18,7 @@ class ConfiguredCommand(PlainCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         command = _as_typed(info_name, parent)
         # A page of help shows edgefr's own defaults, and completion must not fail.
-        wanted = not extra.get("resilient_parsing") and HELP.isdisjoint(args)
+        wanted = not extra.get("resilient_parsing") and "default_map" not in extra and HELP.isdisjoint(args)
         if wanted and command.partition(" ")[0] not in WITHOUT_CONFIG and (path := config_path()) is not None:
             from edgefr.cli.config_values import command_settings, defaults
 

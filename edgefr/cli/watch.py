@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
 import time
@@ -24,6 +23,7 @@ from edgefr.cli.gallery_options import (
     PlainOption,
 )
 from edgefr.cli.options import (
+    PASSWORD,
     DetectorOption,
     JsonOption,
     LivenessOption,
@@ -54,8 +54,6 @@ NO_LIVENESS = (
     "Faces are not checked for presentation attacks: a printed photograph of an enrolled person is taken for that "
     "person. --liveness checks them."
 )
-PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
-"""A password in a URL, or among the properties of a GStreamer pipeline."""
 
 
 @with_log_format
