@@ -48,10 +48,12 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
+SystemCallFilter=sched_setaffinity
 SystemCallErrorNumber=EPERM
 LimitCORE=0
 UMask=0077"""
-"""Holds for every service. A dump of the memory would hold keys and templates, so there is none."""
+"""Holds for every service. A dump of the memory would hold keys and templates, so there is none. onnxruntime binds its
+threads to cores."""
 
 
 @dataclass(frozen=True)
