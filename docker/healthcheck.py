@@ -11,7 +11,7 @@ TIMEOUT_S = 5.0
 
 
 def main() -> int:
-    """Ask the server. The certificate is not checked: it names the host, and the request does not leave the container."""
+    """Ask the server. Its certificate is not checked: it names the host, and nothing leaves the container."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

@@ -114,7 +114,7 @@ class SystemdUnit:
             "RestartSec=10",
             f"WatchdogSec={WATCHDOG_S}",
             "TimeoutStartSec=300",
-            "TimeoutStopSec=30",
+            "TimeoutStopSec=45",
             f"User={USER}",
             f"Group={USER}",
             *self._environment(),

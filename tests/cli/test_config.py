@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgefr.cli.config_check import config_faults
 from edgefr.cli.config_file import ConfigFile, key_lines, parse_toml
 from tests.cli.test_lazy_commands import loaded
-from tests.conftest import made_once
+from tests.conftest import REPOSITORY, made_once
 
 
 @pytest.fixture
@@ -155,6 +156,11 @@ def test_check_accepts_a_file_without_faults(edgefr, config) -> None:
     config('[gallery]\npin = "off"\n[gallery.enroll]\ndays = 30\n')
     told = edgefr("config", "check")
     assert (told.code, "no faults" in told.out) == (0, True)
+
+
+def test_the_file_of_the_documentation_has_no_faults(config) -> None:
+    text = (REPOSITORY / "docs/service.md").read_text().split("```toml\n")[1].split("```")[0]
+    assert config_faults(ConfigFile.read(config(text))) == []
 
 
 def test_check_and_show_of_a_missing_file_say_what_to_do(edgefr, tmp_path: Path, monkeypatch) -> None:
