@@ -130,6 +130,34 @@ DATA_COMMANDS: dict[str, Listed] = {
     ),
 }
 
+CONFIG_COMMANDS: dict[str, Listed] = {
+    "check": Listed(
+        "config.check", "Check a configuration file: every key and value against the options of the commands."
+    ),
+    "show": Listed(
+        "config.show",
+        "Show the values in effect and where each comes from: the environment, the configuration file or a default.",
+    ),
+}
+
+SERVICE_COMMANDS: dict[str, Listed] = {
+    "install": Listed("service.install", "Install a service of systemd that runs a command, with a hardened unit."),
+    "check": Listed(
+        "service.check", "Check an installed service: user, groups, secrets, configuration, unit, and whether it runs."
+    ),
+    "uninstall": Listed(
+        "service.uninstall", "Stop a service and remove its unit. Its user, state and secrets are kept."
+    ),
+}
+
+GROUP_COMMANDS: dict[str, dict[str, Listed]] = {
+    "gallery": GALLERY_COMMANDS,
+    "models": MODELS_COMMANDS,
+    "data": DATA_COMMANDS,
+    "config": CONFIG_COMMANDS,
+    "service": SERVICE_COMMANDS,
+}
+
 
 def _print_version(version: bool) -> None:
     if version:
@@ -165,12 +193,22 @@ def _data() -> typer.Typer:
     return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
 
 
+def _config() -> typer.Typer:
+    return lazy_group(CONFIG_COMMANDS, help=GROUPS["config"].summary)
+
+
+def _service() -> typer.Typer:
+    return lazy_group(SERVICE_COMMANDS, help=GROUPS["service"].summary)
+
+
 GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
     "door": Listed(_door, "Check the rules by which `edgefr watch --rules` opens a door."),
     "models": Listed(_models, "List published models, and download them."),
     "tokens": Listed(_tokens, "Manage the tokens of `edgefr serve`."),
     "data": Listed(_data, "Check and prepare collections of faces."),
+    "config": Listed(_config, "Check and show the configuration file edgefr.toml."),
+    "service": Listed(_service, "Run watch or serve as a service of systemd."),
 }
 
 app = lazy_group(COMMANDS | GROUPS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +20,8 @@ from edgefr.cli.options import (
     chosen_model,
     liveness_check,
 )
-from edgefr.cli.output import remark, warn
+from edgefr.cli.output import warn
+from edgefr.cli.service_log import note, with_log_format
 from edgefr.cli.tokens import TokensOption, tokens_path
 from edgefr.errors import InvalidArgumentError, NoThresholdError, require_extra
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgefr.server.api.tokens import TokenSet
 
 
+@with_log_format
 @with_access
 def serve(
     host: Annotated[
@@ -117,7 +118,7 @@ def serve(
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision)
     verifier.liveness = liveness_check(liveness, liveness_threshold)
     if verifier.liveness is None:
-        remark(NO_LIVENESS)
+        note(NO_LIVENESS)
     verifier.threshold(threshold, fmr)  # loads the recogniser, so that the first request need not wait
     with ExitStack() as stack:
         opened = stack.enter_context(open_or_create(access, plain, verifier))
@@ -136,7 +137,7 @@ def _accepted_tokens(path: Path | None) -> TokenSet:
     """The tokens of the environment and of the file. The default file need not exist."""
     from edgefr.server.api.tokens import TokenSet, read_tokens, tokens_of_environment
 
-    found, file = tokens_of_environment(os.environ), tokens_path(path)
+    found, file = tokens_of_environment(), tokens_path(path)
     if path is not None or file.is_file():
         found += read_tokens(file)
     return TokenSet(found)

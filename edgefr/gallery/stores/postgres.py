@@ -27,6 +27,7 @@ from edgefr.gallery.stores.base import (
 )
 from edgefr.gallery.stores.postgres_errors import translate_postgres_errors
 from edgefr.gallery.stores.postgres_vector import Vector, register_vector
+from edgefr.io.credentials import secret_value
 from edgefr.types import Floats
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def _connect(address: Address) -> Connection:
             host=address.host or None,
             port=address.port,
             user=address.user or None,
+            password=secret_value("PGPASSWORD"),
             connect_timeout=max(2, int(CALL_TIMEOUT_S)),
             options=" ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
             application_name="edgefr",

@@ -11,12 +11,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from edgefr.errors import InvalidArgumentError, UnavailableError
+from edgefr.io.credentials import secret_value
 from edgefr.io.files import atomic_write
 
 ApiRole = Literal["monitor", "identify", "enrol", "admin"]
@@ -101,15 +102,18 @@ def token_variable(role: ApiRole) -> str:
     return f"EDGEFR_API_{role.upper()}_TOKEN"
 
 
-def tokens_of_environment(environment: Mapping[str, str]) -> list[Token]:
-    """The tokens that environment variables give, one for each role at most.
+def tokens_of_environment(secret_of: Callable[[str], str | None] = secret_value) -> list[Token]:
+    """The tokens that environment variables or credentials give, one for each role at most.
+
+    Args:
+        secret_of: Name of a variable -> its secret, if there is one.
 
     Raises:
         InvalidArgumentError: A token is too short.
     """
     found = []
     for role in ROLES:
-        secret = environment.get(token_variable(role), "")
+        secret = secret_of(token_variable(role)) or ""
         if 0 < len(secret) < MIN_TOKEN_LENGTH:
             raise InvalidArgumentError(
                 f"a token of at least {MIN_TOKEN_LENGTH} characters in ${token_variable(role)}",

@@ -97,8 +97,8 @@ def test_a_secret_finds_its_token_only() -> None:
 
 
 def test_tokens_of_the_environment() -> None:
-    found = tokens_of_environment({"EDGEFR_API_ADMIN_TOKEN": "x" * 16, "EDGEFR_API_ENROL_TOKEN": ""})
+    found = tokens_of_environment({"EDGEFR_API_ADMIN_TOKEN": "x" * 16, "EDGEFR_API_ENROL_TOKEN": ""}.get)
     assert [token.role for token in found] == ["admin"]
     assert TokenSet(found).find("x" * 16) == found[0]
     with pytest.raises(InvalidArgumentError, match=r"at least 16 characters in \$EDGEFR_API_IDENTIFY_TOKEN"):
-        tokens_of_environment({"EDGEFR_API_IDENTIFY_TOKEN": "short"})
+        tokens_of_environment({"EDGEFR_API_IDENTIFY_TOKEN": "short"}.get)
