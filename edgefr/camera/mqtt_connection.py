@@ -95,7 +95,11 @@ class MqttConnection:
         client.on_connect = self._on_connect
         client.connect(address.host, address.port, KEEPALIVE_S)
         self._client = client
-        self._serve_until(client.is_connected, end)
+        try:
+            self._serve_until(client.is_connected, end)
+        except BaseException:
+            self.close()
+            raise
 
     def publish(self, topic: str, message: bytes, end: float, retain: bool = False) -> None:
         """Publish a message and wait until the broker has acknowledged it.

@@ -11,8 +11,8 @@ import pytest
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
 from edgefr.door.command_action import CommandAction
+from edgefr.door.door_file import CommandSettings
 from edgefr.door.fresh_receiver import MAX_AGE_S, Action
-from edgefr.door.rules_file import CommandSettings
 from edgefr.errors import UnavailableError
 from tests.waiting import wait_for
 

@@ -19,12 +19,9 @@ from edgefr.door.decision import (
     MAX_GAP_S,
     SETTLE_S,
     START_S,
-    Decision,
-    Face,
-    Memory,
-    Moment,
     decide,
 )
+from edgefr.door.moments import Decision, Face, Memory, Moment
 from edgefr.door.rules import Reason, Rule
 from edgefr.door.schedule import parse_period
 

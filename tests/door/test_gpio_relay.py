@@ -17,9 +17,9 @@ from gpiozero.pins.mock import MockFactory
 
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
+from edgefr.door.door_file import GpioSettings
 from edgefr.door.fresh_receiver import Action
 from edgefr.door.gpio_relay import GpioRelay
-from edgefr.door.rules_file import GpioSettings
 from edgefr.errors import MissingExtraError, UnavailableError
 from tests.waiting import wait_for
 

@@ -19,10 +19,10 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefr.door import fresh_receiver
+from edgefr.door.door_file import HomeAssistantSettings
 from edgefr.door.fresh_receiver import Action
 from edgefr.door.home_assistant import HomeAssistant, HomeAssistantListener, discovery
 from edgefr.door.mqtt_opener import MqttOpener
-from edgefr.door.rules_file import HomeAssistantSettings
 from tests.camera.brokers import broker, free_port, listens
 from tests.waiting import wait_for
 
