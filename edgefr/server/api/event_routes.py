@@ -88,7 +88,8 @@ async def stream_events(
         number = newest[0][0] if newest else 0
     else:
         number = number_of_id(known)
-    return StreamingResponse(_stream(service, number), media_type="text/event-stream")
+    unbuffered = {"x-accel-buffering": "no"}  # nginx would collect events before it sends them
+    return StreamingResponse(_stream(service, number), media_type="text/event-stream", headers=unbuffered)
 
 
 async def _stream(service: ApiService, number: int) -> AsyncIterator[str]:

@@ -20,7 +20,7 @@ from edgefr.server.api.face_documents import (
 )
 from edgefr.server.api.role_route import needs, new_router
 from edgefr.server.api.service import ApiService, service_of, token_of
-from edgefr.server.api.uploads import MAX_FACES, decode, embed_all, read_upload
+from edgefr.server.api.uploads import MAX_FACES, decode, embed_all
 
 Photo = Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, TIFF, HEIC or AVIF")]
 Face = Annotated[FacePolicy, Form(description="Which of several faces to compare; only refuses several.")]
@@ -43,11 +43,11 @@ async def verify(request: Request, first: Photo, second: Photo, face: Face = "la
     """Decide whether two pictures show the same person."""
     service, role = service_of(request), token_of(request).role
     service.check_attempts(request)
-    settings, pictures = service.settings, (await read_upload(first), await read_upload(second))
+    settings = service.settings
 
     def job(verifier: Verifier) -> VerificationDocument:
-        names = "the part first", "the part second"
-        one, other = (verifier.find_in(decode(*pair), pair[1], face) for pair in zip(pictures, names, strict=True))
+        parts = (first, "the part first"), (second, "the part second")
+        one, other = (verifier.find_in(decode(*part), part[1], face) for part in parts)
         result = verifier.decide(one, other, settings.threshold, settings.fmr)
         return verification_document(result, verifier, role)
 
@@ -63,22 +63,21 @@ async def identify(request: Request, photo: Photo) -> IdentificationDocument:
 
     Matches are written to the log of the gallery. A picture without a face is no error.
     """
-    service, role = service_of(request), token_of(request).role
+    service, token = service_of(request), token_of(request)
     service.check_attempts(request)
-    data = await read_upload(photo)
 
     def job(verifier: Verifier) -> IdentificationDocument:
-        image = decode(data, PHOTO)
+        image = decode(photo, PHOTO)
         faces, count = embed_all(verifier, image, PHOTO)
         threshold = service.identifier.threshold
-        found = service.identifier.identify_faces(faces) if faces else []
+        found = service.identifier.identify_faces(faces, detail=f"token {token.name}") if faces else []
         return IdentificationDocument(
             width=image.shape[1],
             height=image.shape[0],
             faces_found=count,
             threshold=threshold.value,
             fpir=threshold.fpir,
-            faces=[identified_face(*pair, verifier, role) for pair in zip(faces, found, strict=True)],
+            faces=[identified_face(*pair, verifier, token.role) for pair in zip(faces, found, strict=True)],
         )
 
     document = await service.pool.run(job)
@@ -92,10 +91,9 @@ async def identify(request: Request, photo: Photo) -> IdentificationDocument:
 async def detect(request: Request, photo: Photo) -> DetectionDocument:
     """Find the faces of a picture."""
     service, role = service_of(request), token_of(request).role
-    data = await read_upload(photo)
 
     def job(verifier: Verifier) -> DetectionDocument:
-        image = decode(data, PHOTO)
+        image = decode(photo, PHOTO)
         faces = verifier.detector.detect(image)
         checked = [
             (face, None if verifier.liveness is None else verifier.liveness.check(image, face))
@@ -114,10 +112,9 @@ async def detect(request: Request, photo: Photo) -> DetectionDocument:
 async def embed(request: Request, photo: Photo) -> EmbeddingDocument:
     """Compute the embeddings of the prominent faces of a picture. They are biometric data: protect them."""
     service, role = service_of(request), token_of(request).role
-    data = await read_upload(photo)
 
     def job(verifier: Verifier) -> EmbeddingDocument:
-        faces, _ = embed_all(verifier, decode(data, PHOTO), PHOTO)
+        faces, _ = embed_all(verifier, decode(photo, PHOTO), PHOTO)
         return EmbeddingDocument(
             model=verifier.model.name,
             model_sha256=verifier.digest(),

@@ -22,8 +22,7 @@ from edgefr.server.api.person_documents import (
 from edgefr.server.api.problems import ProblemError
 from edgefr.server.api.role_route import needs, new_router
 from edgefr.server.api.service import ApiService, service_of, token_of
-from edgefr.server.api.upload_enrolment import Order, Upload, enrol_uploads, person_of, require_free
-from edgefr.server.api.uploads import read_upload
+from edgefr.server.api.upload_enrolment import Order, enrol_uploads, person_of, require_free
 
 MAX_PHOTOS = 10
 MAX_PAGE = 200
@@ -88,7 +87,7 @@ async def enrol_person(
 ) -> EnrolmentDocument:
     """Enrol a new person. Photographs that are not good enough are left out."""
     expires_in_s = None if expires_in_days is None else DAY_S * expires_in_days
-    order = Order(await _read(photo), check_name(name), 0, _checked(request, force), expires_in_s)
+    order = Order(photo, check_name(name), 0, _checked(request, force), expires_in_s)
     document = await _enrol(service_of(request), order)
     response.headers["location"] = f"/v1/people/{document.person.id}"
     return document
@@ -96,7 +95,7 @@ async def enrol_person(
 
 async def add_images(request: Request, person_id: PersonId, photo: Photos, force: Force = False) -> EnrolmentDocument:
     """Add images to a person who is enrolled."""
-    order = Order(await _read(photo), None, number_of_id(person_id), _checked(request, force))
+    order = Order(photo, None, number_of_id(person_id), _checked(request, force))
     return await _enrol(service_of(request), order)
 
 
@@ -139,10 +138,6 @@ def _checked(request: Request, force: bool) -> bool:
     if force and token_of(request).role != "admin":
         raise ProblemError("not-allowed", "To force an enrolment needs a token of the role admin.")
     return force
-
-
-async def _read(photos: list[UploadFile]) -> list[Upload]:
-    return [Upload(photo.filename or "", await read_upload(photo)) for photo in photos]
 
 
 async def _enrol(service: ApiService, order: Order) -> EnrolmentDocument:

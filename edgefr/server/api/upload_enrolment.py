@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from fastapi import UploadFile
+
 from edgefr.errors import ImageError
 from edgefr.gallery.enrolment import Enrolment, enrol_samples, sample_from_face
 from edgefr.gallery.enrolment_checks import crop_for_enrolment, single_face
@@ -20,14 +22,6 @@ LONGEST_FILE_NAME = 200
 
 
 @dataclass(frozen=True)
-class Upload:
-    """A photograph to enrol: the name of its file, and its bytes."""
-
-    file_name: str
-    data: bytes
-
-
-@dataclass(frozen=True)
 class Order:
     """What to enrol.
 
@@ -39,7 +33,7 @@ class Order:
         expires_in_s: Seconds until a new person is removed; None for never.
     """
 
-    photos: Sequence[Upload]
+    photos: Sequence[UploadFile]
     name: str | None = None
     number: int = 0
     force: bool = False
@@ -98,7 +92,7 @@ def _name_of(service: ApiService, order: Order) -> str:
 
 
 def _samples_of(
-    service: ApiService, verifier: Verifier, photos: Sequence[Upload]
+    service: ApiService, verifier: Verifier, photos: Sequence[UploadFile]
 ) -> tuple[list[FaceSample], dict[int, str], list[tuple[str, ImageError]]]:
     """The faces that are good enough, what they are called in messages, and what is wrong with the others."""
     samples: list[FaceSample] = []
@@ -107,18 +101,18 @@ def _samples_of(
     for number, photo in enumerate(photos, 1):
         label = f"photo {number}"
         try:
-            image = decode(photo.data, label)
+            image = decode(photo, label)
             face = single_face(label, verifier.detector.detect(image), (image.shape[0], image.shape[1]))
             found = crop_for_enrolment(label, image, face)
             sample = sample_from_face(verifier, found, service.settings.keep_crops)
         except ImageError as error:
             errors.append((label, error))
         else:
-            samples.append(replace(sample, source=_source(photo.file_name) or label))
+            samples.append(replace(sample, source=_source(photo.filename) or label))
             labels[id(samples[-1])] = label
     return samples, labels, errors
 
 
-def _source(file_name: str) -> str:
+def _source(file_name: str | None) -> str:
     """The name of a file as the source of an image. One that begins with # would stand for the number of an image."""
-    return PurePosixPath(file_name).name[:LONGEST_FILE_NAME].lstrip("#")
+    return PurePosixPath(file_name or "").name[:LONGEST_FILE_NAME].lstrip("#")

@@ -17,17 +17,29 @@ MAX_FACES = 64
 """Faces of one photograph that are embedded or described; the others are only counted."""
 
 
-async def read_upload(photo: UploadFile) -> bytes:
-    """The bytes of a photograph; raises ProblemError if there are too many."""
-    data = await photo.read(MAX_PHOTO_BYTES + 1)
+def _read(photo: UploadFile) -> bytes:
+    """The bytes of a photograph; raises ProblemError if there are too many.
+
+    A worker calls it, so that photographs wait in their temporary files and not in memory.
+    """
+    data = photo.file.read(MAX_PHOTO_BYTES + 1)
     if len(data) > MAX_PHOTO_BYTES:
         raise ProblemError("too-large", f"A photograph may have {MAX_PHOTO_BYTES >> 20} MiB. Send a smaller one.")
     return data
 
 
-def decode(data: bytes, source: str) -> Image:
-    """The pixels of a photograph, (H, W, 3) uint8 RGB; raises UnreadableImageError, see `decode_photograph`."""
-    return decode_photograph(data, source, MAX_PHOTO_PIXELS)
+def decode(photo: UploadFile, source: str) -> Image:
+    """The pixels of a photograph, (H, W, 3) uint8 RGB.
+
+    Args:
+        photo: The upload.
+        source: Its name in messages.
+
+    Raises:
+        ProblemError: It has too many bytes.
+        UnreadableImageError: It cannot be decoded, or has too many pixels, see `decode_photograph`.
+    """
+    return decode_photograph(_read(photo), source, MAX_PHOTO_PIXELS)
 
 
 def embed_all(verifier: Verifier, image: Image, source: str) -> tuple[list[EmbeddedFace], int]:

@@ -18,7 +18,9 @@ from edgefr.server.api.api_server import ApiServer, Binding
 from edgefr.server.api.service import ApiService, ApiSettings
 from edgefr.server.api.tokens import ROLES, ApiRole, Token, TokenSet
 from edgefr.server.api.worker_pool import WorkerPool
-from tests.camera.conftest import gallery, verifier  # noqa: F401
+from tests.camera.conftest import gallery, new_verifier, verifier  # noqa: F401
+from tests.camera.people import enrolled
+from tests.server.api.photographs import ADA, GRACE
 
 SECRETS: dict[ApiRole, str] = {role: f"a token of the role {role}" for role in ROLES}
 
@@ -61,8 +63,7 @@ def serve_api(verifier: Verifier, gallery: FileGallery) -> Iterator[Callable[...
     with ExitStack() as stack:
 
         def serve(waiting: int | None = None, binding: Binding | None = None, **settings: Any) -> Api:
-            identifier = Identifier(verifier, gallery)
-            api = Api(identifier, waiting, binding or Binding("127.0.0.1", 0), **settings)
+            api = Api(Identifier(verifier, gallery), waiting, binding or Binding("127.0.0.1", 0), **settings)
             stack.callback(api.stop)
             return api
 
@@ -78,4 +79,21 @@ def api(serve_api: Callable[..., Api]) -> Api:
 def client(api: Api) -> Iterator[httpx.Client]:
     """A client with the token of an admin."""
     with api.client() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API of a whole module, for tests that change nothing."""
+    one = new_verifier()
+    with enrolled(tmp_path_factory.mktemp("api") / "people.gallery", one, {"Ada": ADA, "Grace": GRACE}) as opened:
+        api = Api(Identifier(one, opened), None, Binding("127.0.0.1", 0))
+        yield api
+        api.stop()
+
+
+@pytest.fixture(scope="module")
+def admin(standing: Api) -> Iterator[httpx.Client]:
+    """A client of it with the token of an admin."""
+    with standing.client() as opened:
         yield opened

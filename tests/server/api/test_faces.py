@@ -17,14 +17,14 @@ from tests.server.api.conftest import Api
 from tests.server.api.photographs import ADA, STRANGER, face_of, pair, photo, png
 
 
-def test_two_pictures_are_verified(client: httpx.Client) -> None:
-    same = client.post("/v1/verify", files=pair(face_of(ADA), face_of(ADA, at=3)))
+def test_two_pictures_are_verified(admin: httpx.Client) -> None:
+    same = admin.post("/v1/verify", files=pair(face_of(ADA), face_of(ADA, at=3)))
     assert same.status_code == 200, same.text
     document = same.json()
     assert (document["same"], document["threshold"], document["fmr"]) == (True, 0.7, 1e-3)
     assert document["similarity"] > 0.7
     assert [face["faces_found"] for face in document["faces"]] == [1, 1]
-    other = client.post("/v1/verify", files=pair(face_of(ADA), face_of(STRANGER))).json()
+    other = admin.post("/v1/verify", files=pair(face_of(ADA), face_of(STRANGER))).json()
     assert (other["same"], other["similarity"] < 0.7) == (False, True)
 
 
@@ -34,28 +34,29 @@ def test_everyone_on_a_picture_is_identified(client: httpx.Client, gallery: File
     assert found == {"Ada": "identified", None: "unknown"}
     assert (document["width"], document["height"], document["faces_found"]) == (480, 240, 2)
     assert document["faces"][0]["candidates"][0]["name"] in ("Ada", "Grace")
-    assert [(event.what, event.name) for event in gallery.events()][-1] == ("matched", "Ada")
+    last = gallery.events()[-1]
+    assert (last.what, last.name, last.detail) == ("matched", "Ada", "token admin")
 
 
-def test_a_picture_without_a_face_identifies_nobody(client: httpx.Client) -> None:
-    answer = client.post("/v1/identify", files=photo(png()))
+def test_a_picture_without_a_face_identifies_nobody(admin: httpx.Client) -> None:
+    answer = admin.post("/v1/identify", files=photo(png()))
     assert (answer.status_code, answer.json()["faces"], answer.json()["faces_found"]) == (200, [], 0)
 
 
-def test_faces_are_found(client: httpx.Client) -> None:
-    document = client.post("/v1/detect", files=photo(png((ADA, 20, 60), (STRANGER, 300, 60)))).json()
+def test_faces_are_found(admin: httpx.Client) -> None:
+    document = admin.post("/v1/detect", files=photo(png((ADA, 20, 60), (STRANGER, 300, 60)))).json()
     assert sorted(face["box"][0] for face in document["faces"]) == [20, 300]
     assert len(document["faces"][0]["landmarks"]) == 5
     assert document["faces"][0]["liveness"] is None
-    assert client.post("/v1/detect", files=photo(png())).json()["faces"] == []
+    assert admin.post("/v1/detect", files=photo(png())).json()["faces"] == []
 
 
-def test_embeddings_are_those_that_verify_compares(client: httpx.Client) -> None:
+def test_embeddings_are_those_that_verify_compares(admin: httpx.Client) -> None:
     one, other = (
-        np.array(client.post("/v1/embed", files=photo(face_of(ADA, at))).json()["faces"][0]["embedding"])
+        np.array(admin.post("/v1/embed", files=photo(face_of(ADA, at))).json()["faces"][0]["embedding"])
         for at in (0, 3)
     )
-    similarity = client.post("/v1/verify", files=pair(face_of(ADA), face_of(ADA, 3))).json()["similarity"]
+    similarity = admin.post("/v1/verify", files=pair(face_of(ADA), face_of(ADA, 3))).json()["similarity"]
     assert float(one @ other) == pytest.approx(similarity, abs=1e-5)
 
 
@@ -65,15 +66,15 @@ def test_embeddings_are_off_unless_the_operator_allows_them(serve_api: Callable[
         assert "/v1/embed" not in client.get("/v1/openapi.json").json()["paths"]
 
 
-def test_who_only_identifies_learns_no_candidates_and_only_tenths_of_similarities(api: Api) -> None:
+def test_who_only_identifies_learns_no_candidates_and_only_tenths_of_similarities(standing: Api) -> None:
     """A similarity with all of its digits tells how to change a picture until it matches."""
-    with api.client("identify") as client:
+    with standing.client("identify") as client:
         face = client.post("/v1/identify", files=photo(face_of(ADA))).json()["faces"][0]
         assert (face["name"], face["candidates"]) == ("Ada", [])
         verified = client.post("/v1/verify", files=pair(face_of(ADA), face_of(STRANGER))).json()
         for value in (face["similarity"], verified["similarity"]):
             assert value == pytest.approx(round(10 * value) / 10, abs=1e-9)
-    with api.client("enrol") as client:
+    with standing.client("enrol") as client:
         face = client.post("/v1/identify", files=photo(face_of(ADA))).json()["faces"][0]
         assert [hit["name"] for hit in face["candidates"]] == ["Ada", "Grace"]
 
@@ -106,8 +107,8 @@ def test_a_face_that_is_not_alive_is_neither_identified_nor_verified(api: Api, c
         assert face["liveness"]["score"] == pytest.approx(0.1), "small steps of it would tell how to seem alive"
 
 
-def test_which_of_several_faces_is_compared(client: httpx.Client) -> None:
+def test_which_of_several_faces_is_compared(admin: httpx.Client) -> None:
     two = png((ADA, 20, 60), (STRANGER, 300, 60))
-    refused = client.post("/v1/verify", files=pair(two, face_of(ADA)), data={"face": "only"})
+    refused = admin.post("/v1/verify", files=pair(two, face_of(ADA)), data={"face": "only"})
     assert (refused.status_code, refused.json()["type"]) == (422, "urn:edgefr:problem:several-faces")
-    assert client.post("/v1/verify", files=pair(two, face_of(ADA))).json()["faces"][0]["faces_found"] == 2
+    assert admin.post("/v1/verify", files=pair(two, face_of(ADA))).json()["faces"][0]["faces_found"] == 2

@@ -32,7 +32,7 @@ def test_answers_to_generated_requests_are_as_described(
     requests = 0
     for operation in (found.ok() for found in schema.get_all_operations()):
         phases = settings(
-            max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+            max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
         )
 
         @phases

@@ -122,14 +122,14 @@ def test_bad_photographs_are_left_out_and_named(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["\u0007", " ", "x" * 201, ""])
-def test_an_invalid_name_is_refused(client: httpx.Client, name: str) -> None:
-    answer = enrol(client, name, face_of(STRANGER))
+def test_an_invalid_name_is_refused(admin: httpx.Client, name: str) -> None:
+    answer = enrol(admin, name, face_of(STRANGER))
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:edgefr:problem:invalid-request")
-    assert client.patch(f"/v1/people/{id_of(client, 'Ada')}", json={"name": name}).status_code == 422
+    assert admin.patch(f"/v1/people/{id_of(admin, 'Ada')}", json={"name": name}).status_code == 422
 
 
-def test_at_most_ten_photographs_are_enrolled_at_once(client: httpx.Client) -> None:
-    assert enrol(client, "Eve", *[face_of(STRANGER)] * 11).status_code == 422
+def test_at_most_ten_photographs_are_enrolled_at_once(admin: httpx.Client) -> None:
+    assert enrol(admin, "Eve", *[face_of(STRANGER)] * 11).status_code == 422
 
 
 def test_the_name_of_a_file_is_kept_as_the_source_and_cannot_stand_for_a_number(client: httpx.Client) -> None:

@@ -62,8 +62,8 @@ REFUSALS: dict[str, tuple[int, str, Ask]] = {
 
 
 @pytest.mark.parametrize(("status", "kind", "ask"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal_is_a_problem_document(client: httpx.Client, status: int, kind: str, ask: Ask) -> None:
-    answer = ask(client)
+def test_a_refusal_is_a_problem_document(admin: httpx.Client, status: int, kind: str, ask: Ask) -> None:
+    answer = ask(admin)
     document = answer.json()
     assert (answer.status_code, document["status"], document["type"]) == (status, status, f"urn:edgefr:problem:{kind}")
     assert answer.headers["content-type"] == "application/problem+json"
@@ -74,8 +74,8 @@ def test_a_refusal_is_a_problem_document(client: httpx.Client, status: int, kind
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_value_that_is_not_valid_is_named(client: httpx.Client) -> None:
-    (fault,) = client.get("/v1/people?limit=0").json()["errors"]
+def test_a_value_that_is_not_valid_is_named(admin: httpx.Client) -> None:
+    (fault,) = admin.get("/v1/people?limit=0").json()["errors"]
     assert fault["at"] == "query.limit"
     assert fault["reason"]
 
@@ -84,8 +84,8 @@ def test_a_value_that_is_not_valid_is_named(client: httpx.Client) -> None:
     ("given", "is_taken"),
     [("0123456789abcdef", True), ("req_7.A-b", True), ("short", False), ("x" * 65, False), ("forged: line", False)],
 )
-def test_a_well_formed_request_id_is_taken(client: httpx.Client, given: str, is_taken: bool) -> None:
-    found = client.get("/health", headers={"X-Request-Id": given}).headers["x-request-id"]
+def test_a_well_formed_request_id_is_taken(admin: httpx.Client, given: str, is_taken: bool) -> None:
+    found = admin.get("/health", headers={"X-Request-Id": given}).headers["x-request-id"]
     assert (found == given) is is_taken
     assert len(found) >= 8
 

@@ -65,8 +65,8 @@ def test_only_an_admin_removes_people(api: Api, role: ApiRole) -> None:
     assert ("Ada" in api.service.gallery) is (role != "admin")
 
 
-def test_nothing_but_health_is_answered_without_a_token(api: Api) -> None:
-    with api.client(None) as client:
+def test_nothing_but_health_is_answered_without_a_token(standing: Api) -> None:
+    with standing.client(None) as client:
         for (method, path), (_, arguments) in OPERATIONS.items():
             place = path.format(person_id=1, image_id=1)
             assert status(client, method, place, **arguments) == (200 if path in PUBLIC else 401), path
@@ -74,8 +74,8 @@ def test_nothing_but_health_is_answered_without_a_token(api: Api) -> None:
         assert client.get("/nowhere").status_code == 401, "a stranger does not learn what there is"
 
 
-def test_the_table_and_the_openapi_document_name_the_same_operations_and_roles(client: httpx.Client) -> None:
-    document = client.get("/v1/openapi.json").json()
+def test_the_table_and_the_openapi_document_name_the_same_operations_and_roles(admin: httpx.Client) -> None:
+    document = admin.get("/v1/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     described = {
         (method, path): operation.get("security")
@@ -96,8 +96,8 @@ def test_the_table_and_the_openapi_document_name_the_same_operations_and_roles(c
 
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Basic YTpi", "Bearer", "Bearer \u00fc", SECRETS["admin"]])
-def test_a_wrong_token_is_refused(api: Api, header: str) -> None:
-    with api.client(None) as client:
+def test_a_wrong_token_is_refused(standing: Api, header: str) -> None:
+    with standing.client(None) as client:
         answer = client.get("/v1/people", headers=[(b"Authorization", header.encode())])
     assert (answer.status_code, answer.json()["type"]) == (401, "urn:edgefr:problem:no-token")
     assert answer.headers["www-authenticate"] == "Bearer"
