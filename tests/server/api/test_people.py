@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from io import BytesIO
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import UploadFile
 
+from edgefr.gallery.base import Hit
 from edgefr.gallery.file_gallery import FileGallery
+from edgefr.server.api.problems import ProblemError
+from edgefr.server.api.upload_enrolment import Order, enrol_uploads
+from edgefr.types import Floats
 from tests.server.api.conftest import Api
 from tests.server.api.photographs import ADA, STRANGER, face_of, photo, png
 
@@ -173,10 +181,26 @@ def test_no_enrolment_of_twenty_clients_at_once_is_lost(serve_api: Callable[...,
     assert set(gallery.names()) - {"Ada", "Grace"} == enrolled
 
 
-def test_of_two_enrolments_of_one_face_at_once_the_second_is_doubtful(api: Api) -> None:
-    def client(name: str) -> int:
-        with api.client("enrol") as opened:
-            return enrol(opened, name, face_of(STRANGER)).status_code
+def test_of_two_enrolments_of_one_face_at_once_the_second_is_doubtful(
+    api: Api, gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither may look for people who look the same before the other is enrolled."""
+    search, both = gallery.search_all, threading.Barrier(2)
+
+    def search_together(embeddings: Floats, top: int = 5) -> list[list[Hit]]:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return search(embeddings, top)
+
+    monkeypatch.setattr(gallery, "search_all", search_together)
+
+    def worker(name: str) -> str:
+        upload = UploadFile(BytesIO(face_of(STRANGER)), filename="a.png")
+        try:
+            enrol_uploads(api.service, api.service.identifier.verifier, Order([upload], name))
+        except ProblemError as error:
+            return error.kind
+        return "enrolled"
 
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(client, ("Eve", "Mallory"))) == [201, 409]
+        assert sorted(pool.map(worker, ("Eve", "Mallory"))) == ["doubtful-face", "enrolled"]
