@@ -146,5 +146,5 @@ def _log(log: JsonLog) -> Listener:
 def _print_person(document: Document) -> None:
     """Print an event as a sentence."""
     details = f"similarity {document['similarity']:.3f}, track {document['track']}"
-    who = document["name"] or ("a face that is not alive" if document["live"] is False else "unknown")
+    who = document["name"] or ("a face that is not live" if document["live"] is False else "unknown")
     print(f"{_time(document)}  {who} {VERBS[document['what']]} ({details})", flush=True)
