@@ -48,6 +48,25 @@ def test_systemd_finds_no_fault_and_little_exposure(tmp_path: Path, device: str 
     assert exposure <= MOST_EXPOSURE
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "User=edgefr",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "StateDirectoryMode=0700",
+        "LimitCORE=0",
+        "Type=notify",
+        "WatchdogSec=60",
+        "Restart=on-failure",
+    ],
+)
+def test_the_unit_keeps_what_the_documentation_promises(line: str) -> None:
+    assert line in unit().text().splitlines()
+
+
 def test_a_service_without_devices_sees_none(tmp_path: Path) -> None:
     assert "PrivateDevices=yes" in unit().text()
     camera = unit(devices=frozenset({"camera"})).text()
