@@ -8,10 +8,10 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from unittest.mock import patch
 
-from edgefr.cli import COMMANDS, DATA_COMMANDS, GALLERY_COMMANDS, MODELS_COMMANDS, app
+from edgefr.cli import COMMANDS, GROUP_COMMANDS, app
 
 PAGE = Path(__file__).with_name("cli.md")
-GROUPS = {"": COMMANDS, "gallery ": GALLERY_COMMANDS, "models ": MODELS_COMMANDS, "data ": DATA_COMMANDS}
+GROUPS = {"": COMMANDS} | {f"{group} ": commands for group, commands in GROUP_COMMANDS.items()}
 
 
 def commands() -> list[str]:

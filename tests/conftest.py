@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bench.tritonserver import Tritonserver, missing
 from tests.stores import milvus, place, postgres  # noqa: F401
 
 REPOSITORY = Path(__file__).parent.parent
+
+settings.register_profile("edgefr", deadline=None)  # a busy machine is no fault of an example
+settings.load_profile("edgefr")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -61,7 +61,12 @@ def commands_in(text: str) -> Iterator[list[str]]:
     for line in [*lines, *CODE.findall(FENCE.sub("", text))]:
         for part in re.split(r"&&|;|\||\bdo\b", line.removeprefix("$ ")):
             if part.strip().startswith("edgefr "):
-                yield shlex.split(part, comments=True)[1:]
+                arguments = shlex.split(part, comments=True)[1:]
+                if arguments[:2] == ["service", "install"] and "--" in arguments:  # options of another command follow
+                    end = arguments.index("--")
+                    yield [arguments[2], *arguments[end + 1 :]]
+                    arguments = arguments[:end]
+                yield arguments
 
 
 @each_document

@@ -26,7 +26,7 @@ LAYERS = (
     ("evaluation",),
     ("gallery", "engines"),
     ("export", "camera", "jobs"),
-    ("server", "training", "demo", "door"),
+    ("server", "training", "demo", "door", "service"),
 )
 """Parts of the package from the ground up. A part may import the parts below it, and no part beside it."""
 

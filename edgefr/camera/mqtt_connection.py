@@ -5,7 +5,6 @@ paho's own thread would end silently if a broker sends a packet that paho cannot
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +14,7 @@ from edgefr.camera import delivery
 from edgefr.camera.base import redact_url, split_url
 from edgefr.camera.delivery import DeliveryError
 from edgefr.errors import InvalidArgumentError, require_extra
+from edgefr.io.credentials import secret_value
 
 KEEPALIVE_S = 60
 """The broker closes a connection without a message for longer."""
@@ -85,8 +85,8 @@ class MqttConnection:
         self._paho: Any = require_extra("paho.mqtt.client", "camera")
         client = self._paho.Client(self._paho.CallbackAPIVersion.VERSION2)
         client.connect_timeout = delivery.SEND_TIMEOUT_S
-        if user := os.environ.get("EDGEFR_MQTT_USER"):
-            client.username_pw_set(user, os.environ.get("EDGEFR_MQTT_PASSWORD"))
+        if user := secret_value("EDGEFR_MQTT_USER"):
+            client.username_pw_set(user, secret_value("EDGEFR_MQTT_PASSWORD"))
         if address.tls:
             client.tls_set()
         if will is not None:
@@ -95,7 +95,11 @@ class MqttConnection:
         client.on_connect = self._on_connect
         client.connect(address.host, address.port, KEEPALIVE_S)
         self._client = client
-        self._serve_until(client.is_connected, end)
+        try:
+            self._serve_until(client.is_connected, end)
+        except BaseException:
+            self.close()
+            raise
 
     def publish(self, topic: str, message: bytes, end: float, retain: bool = False) -> None:
         """Publish a message and wait until the broker has acknowledged it.

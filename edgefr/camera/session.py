@@ -52,6 +52,7 @@ class Session:
         real_time: bool,
         once: bool = False,
         warn: Callable[[str], None] = lambda _: None,
+        on_alive: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare to watch.
 
@@ -62,14 +63,14 @@ class Session:
             real_time: Play a recording at its own speed; otherwise watch every frame of it.
             once: End when a live source is disconnected; otherwise reconnect.
             warn: Called with a sentence when a listener or the watcher begins to fail, and when it works again.
+            on_alive: Called at every frame, and about once a second while the source gives none, to show that the
+                session does not hang.
         """
         self.source, self.watcher, self._listeners = source, watcher, listeners
-        self._real_time = real_time
+        self._real_time, self._on_alive = real_time, on_alive
         self._stopped = threading.Event()
         self._reader = (
-            LatestFrameReader(
-                source, self._report_source, lambda: self._end_tracks(time.monotonic()), reconnect=not once
-            )
+            LatestFrameReader(source, self._report_source, lambda: self._idle(time.monotonic()), reconnect=not once)
             if source.live
             else None
         )
@@ -94,6 +95,7 @@ class Session:
         start = time.monotonic()
         try:
             for frame in self._frames():
+                self._on_alive()
                 result = self._process(frame)
                 self.frames += 1
                 self.seconds = time.monotonic() - start
@@ -121,9 +123,7 @@ class Session:
     def _frames(self) -> Iterator[Frame]:
         if self._reader is not None:
             return iter(self._reader)
-        return (
-            play_in_real_time(self.source, self._stopped, self._end_tracks) if self._real_time else self.source.frames()
-        )
+        return play_in_real_time(self.source, self._stopped, self._idle) if self._real_time else self.source.frames()
 
     def _process(self, frame: Frame) -> FrameResult | None:
         """Recognise the people in a frame; None if a server or a device is unavailable and the source is live."""
@@ -154,8 +154,9 @@ class Session:
     def _report_source(self, condition: str, reason: str) -> None:
         self.publish(source_document(self.source.name, condition, reason))
 
-    def _end_tracks(self, now: float) -> None:
+    def _idle(self, now: float) -> None:
         """People are gone, too, while a source gives no frames; `now` is its time, as in `Frame`."""
+        self._on_alive()
         self._send_events(self.watcher.end_tracks(now))
 
 

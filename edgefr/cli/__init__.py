@@ -24,6 +24,7 @@ COMMANDS: dict[str, Listed] = {
         "embed.embed", "Embed photographs into one .npz file, or millions of them into a folder of Parquet shards."
     ),
     "watch": Listed("watch.watch", "Recognise people live, from a camera, a stream or a recording."),
+    "serve": Listed("serve.serve", "Serve an HTTP API to verify, identify and enrol."),
     # get and join models
     "adopt": Listed(
         "adopt.adopt",
@@ -109,6 +110,11 @@ DOOR_COMMANDS: dict[str, Listed] = {
     "check": Listed("door.check", "Check the rules of a door, and show what they decide at a time for a person."),
 }
 
+TOKENS_COMMANDS: dict[str, Listed] = {
+    "add": Listed("tokens.add", "Make a token and print it."),
+    "remove": Listed("tokens.remove", "Remove a token. A server that runs must be started again."),
+}
+
 DATA_COMMANDS: dict[str, Listed] = {
     "check": Listed(
         "data.check",
@@ -122,6 +128,34 @@ DATA_COMMANDS: dict[str, Listed] = {
         "data.select",
         "Write the pictures of some people into a zip, so that training, choosing and testing have different people.",
     ),
+}
+
+CONFIG_COMMANDS: dict[str, Listed] = {
+    "check": Listed(
+        "config.check", "Check a configuration file: every key and value against the options of the commands."
+    ),
+    "show": Listed(
+        "config.show",
+        "Show the values in effect and where each comes from: the environment, the configuration file or a default.",
+    ),
+}
+
+SERVICE_COMMANDS: dict[str, Listed] = {
+    "install": Listed("service.install", "Install a service of systemd that runs a command, with a hardened unit."),
+    "check": Listed(
+        "service.check", "Check an installed service: user, groups, secrets, configuration, unit, and whether it runs."
+    ),
+    "uninstall": Listed(
+        "service.uninstall", "Stop a service and remove its unit. Its user, state and secrets are kept."
+    ),
+}
+
+GROUP_COMMANDS: dict[str, dict[str, Listed]] = {
+    "gallery": GALLERY_COMMANDS,
+    "models": MODELS_COMMANDS,
+    "data": DATA_COMMANDS,
+    "config": CONFIG_COMMANDS,
+    "service": SERVICE_COMMANDS,
 }
 
 
@@ -147,15 +181,34 @@ def _door() -> typer.Typer:
     return lazy_group(DOOR_COMMANDS, help=GROUPS["door"].summary)
 
 
+def _tokens() -> typer.Typer:
+    from edgefr.cli.tokens import list_tokens
+
+    group = lazy_group(TOKENS_COMMANDS, no_args_is_help=False, invoke_without_command=True)
+    group.callback()(survive_closed_pipe(list_tokens))
+    return group
+
+
 def _data() -> typer.Typer:
     return lazy_group(DATA_COMMANDS, help=GROUPS["data"].summary)
+
+
+def _config() -> typer.Typer:
+    return lazy_group(CONFIG_COMMANDS, help=GROUPS["config"].summary)
+
+
+def _service() -> typer.Typer:
+    return lazy_group(SERVICE_COMMANDS, help=GROUPS["service"].summary)
 
 
 GROUPS: dict[str, Listed] = {
     "gallery": Listed(_gallery, "Enrol people and identify them in photographs."),
     "door": Listed(_door, "Check the rules by which `edgefr watch --rules` opens a door."),
     "models": Listed(_models, "List published models, and download them."),
+    "tokens": Listed(_tokens, "Manage the tokens of `edgefr serve`."),
     "data": Listed(_data, "Check and prepare collections of faces."),
+    "config": Listed(_config, "Check and show the configuration file edgefr.toml."),
+    "service": Listed(_service, "Run watch or serve as a service of systemd."),
 }
 
 app = lazy_group(COMMANDS | GROUPS, name="edgefr", context_settings={"help_option_names": ["-h", "--help"]})

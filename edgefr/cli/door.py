@@ -79,7 +79,8 @@ def _local_time(text: str | None, settings: DoorSettings) -> datetime:
 
 def _answer(rule: Rule, person: str | None, local: datetime) -> str | None:
     """Why a rule does not open for a person who is beyond doubt; None if it opens."""
-    from edgefr.door.decision import Face, Memory, Moment, judge_rule
+    from edgefr.door.decision import judge_rule
+    from edgefr.door.moments import Face, Memory, Moment
     from edgefr.door.rules import Reason
     from edgefr.gallery.records import check_name
 

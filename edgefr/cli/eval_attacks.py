@@ -25,20 +25,18 @@ def evaluate_attacks(
     from edgefr.evaluation.attack_evaluation import BONA_FIDE, score_faces, scores_of, species_of
     from edgefr.liveness.liveness_check import LivenessCheck
 
-    species = species_of(open_faces(attacks))
+    living, fakes = open_faces(bona_fide), open_faces(attacks)
+    species = species_of(fakes)
     checks = [LivenessCheck([net]) for net in nets]
-    if len(nets) > 1:
-        checks.append(LivenessCheck(nets))
     finder = open_detector(detector)
-    count = len(open_faces(bona_fide).names) + len(open_faces(attacks).names)
-    with progress("Scoring", count) as advance:
-        living, living_scores = score_faces(bona_fide, checks, finder, face, advance)
-        _, attack_scores = score_faces(attacks, checks, finder, face, advance)
+    with progress("Scoring", len(living.names) + len(fakes.names)) as advance:
+        living_scores, fake_scores = (score_faces(one, checks, finder, face, advance) for one in (living, fakes))
+    singly = [[number] for number in range(len(nets))]
     rows = []
-    for index, check in enumerate(checks):
-        real = scores_of(BONA_FIDE, list(living.names), living_scores, index)
-        fakes = [scores_of(kind, names, attack_scores, index) for kind, names in sorted(species.items())]
-        rows.append(_row(" + ".join(check.names), real, fakes))
+    for together in singly if len(nets) == 1 else [*singly, list(range(len(nets)))]:
+        real = scores_of(BONA_FIDE, living.names, living_scores, together)
+        kinds = [scores_of(kind, names, fake_scores, together) for kind, names in sorted(species.items())]
+        rows.append(_row(" + ".join(nets[number].name for number in together), real, kinds))
     if json:
         print_json({"detector": finder.name, "nets": rows})
     else:

@@ -82,7 +82,7 @@ def audit(
             f"templates come from {binding.model} {binding.precision} with {binding.detector}."
         )
         print("".join(f"Please check: {sentence}.\n" for sentence in sentences), end="")
-        for event in events[len(events) - lines :] if lines else ():
+        for event in events[max(len(events) - lines, 0) :]:
             print(f"{time_text(event.at)}  {event.what:13}  {event.name}  {event.detail}".rstrip())
     raise typer.Exit(int((strict and bool(sentences)) or (bool(invalid) and not repair)))
 

@@ -16,6 +16,7 @@ import typer
 
 from edgefr.cli.output import warn
 from edgefr.errors import InvalidArgumentError, LockedError
+from edgefr.io.credentials import credential, is_credential, secret_value
 
 if TYPE_CHECKING:
     from edgefr.gallery.address import Address
@@ -109,7 +110,7 @@ class PassphraseSource:
 
     def _text(self, confirm: bool) -> str:
         if self.variable is not None:
-            if (found := os.environ.get(self.variable)) is None:
+            if (found := secret_value(self.variable)) is None:
                 raise InvalidArgumentError(f"a passphrase in ${self.variable}", "it not set", "export it")
             return found
         if self.descriptor is not None:
@@ -159,8 +160,8 @@ class Access:
         """The access from the values of the seven options."""
         from edgefr.gallery.event_log import check_log_days
 
-        if key_file is None and (named := os.environ.get(KEY_VARIABLE)):
-            key_file = Path(named)
+        if key_file is None:
+            key_file = Path(named) if (named := os.environ.get(KEY_VARIABLE)) else credential(KEY_VARIABLE)
         source = PassphraseSource(variable, descriptor)
         days = check_log_days(_default_log_days() if log_days is None else log_days)
         return cls(_location(gallery), key_file, source, pin or os.environ.get(PIN_VARIABLE), expect, days)
@@ -183,7 +184,7 @@ class Access:
         expected = None if self.expect is None else Expectation.parse(self.expect)
         if self.pin is not None:
             path = None if self.pin == "off" else Path(self.pin)
-        elif key_file is not None:
+        elif key_file is not None and not is_credential(key_file):  # whose folder cannot be written
             path = key_file.with_name(f"{key_file.name}.pin")
         else:
             folder = user_folder("data")
@@ -288,6 +289,20 @@ def with_access(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return wrapped
+
+
+def open_or_create(access: Access, plain: bool, verifier: Verifier) -> Gallery:
+    """Open the gallery; a new one is created, and stderr says what unlocks it."""
+    from edgefr.gallery.factory import gallery_exists
+
+    existed = gallery_exists(access.path)
+    gallery = access.open_to_enrol(plain, verifier)
+    if not existed:
+        lock = "without a secret: anyone who can read it can read its contents"
+        if not plain:
+            lock = f"locked with {'your passphrase' if access.key_file is None else f'the key file {access.key_file}'}"
+        warn(f"edgefr: created the gallery {access.path}, {lock}")
+    return gallery
 
 
 def new_secret(plain: bool, key_file: Path | None, passphrase: PassphraseSource) -> Secret:

@@ -13,7 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from edgefr.cli.plain_values import PlainCommand, with_plain_values
+from edgefr.cli.configured_command import ConfiguredCommand
+from edgefr.cli.plain_values import with_plain_values
 
 # Rich markup and pretty tracebacks would load rich, which takes longer than `edgefr --help` may.
 SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
@@ -38,7 +39,7 @@ class Listed:
         module, _, function = self.place.rpartition(".")
         single = typer.Typer(add_completion=False, **SETTINGS)
         command = survive_closed_pipe(getattr(import_module(f"edgefr.cli.{module}"), function))
-        single.command(name, cls=PlainCommand)(command)
+        single.command(name, cls=ConfiguredCommand)(command)
         return typer.main.get_command(single)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 MODEL_VARIABLE = "EDGEFR_MODEL"
 
 HIGHEST_FOLD = 1000
+PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
+"""A password in a URL, or among the properties of a GStreamer pipeline."""
+
+NO_LIVENESS = (
+    "Faces are not checked for presentation attacks: a printed photograph of an enrolled person is taken for that "
+    "person. --liveness checks them."
+)
 
 ModelOption = Annotated[
     Path | None,

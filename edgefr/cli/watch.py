@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import threading
 import time
@@ -23,8 +21,11 @@ from edgefr.cli.gallery_options import (
     PassphraseFdOption,
     PinOption,
     PlainOption,
+    open_or_create,
 )
 from edgefr.cli.options import (
+    NO_LIVENESS,
+    PASSWORD,
     DetectorOption,
     JsonOption,
     LivenessOption,
@@ -37,26 +38,22 @@ from edgefr.cli.options import (
     liveness_check,
     rotation_degrees,
 )
-from edgefr.cli.output import remark, warn
+from edgefr.cli.output import warn
+from edgefr.cli.service_log import note, with_log_format
 from edgefr.cli.watch_door import open_door, read_rules
 from edgefr.cli.watch_outputs import Outputs
 from edgefr.errors import InvalidArgumentError
+from edgefr.io.credentials import secret_value
 
 if TYPE_CHECKING:
     from edgefr.camera.session import Session
-    from edgefr.gallery.base import Gallery
-    from edgefr.recognition.verifier import Verifier
+    from edgefr.io.service_manager import ServiceManager
     from edgefr.server.web_server import WebServer
 
 SOURCE_VARIABLE = "EDGEFR_SOURCE"
-NO_LIVENESS = (
-    "Faces are not checked for presentation attacks: a printed photograph of an enrolled person is taken for that "
-    "person. --liveness checks them."
-)
-PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s]*@|\b(user-pw|password|passwd)=")
-"""A password in a URL, or among the properties of a GStreamer pipeline."""
 
 
+@with_log_format
 def watch(
     source: Annotated[
         str | None,
@@ -154,10 +151,12 @@ def watch(
     command ends with the recording, or on Ctrl-C or SIGTERM. Nothing is recorded unless
     an option asks for it.
     """
+    from edgefr.camera.service_status import ServiceStatus
     from edgefr.camera.session import Session
     from edgefr.camera.sources import open_source
     from edgefr.camera.watcher import Watcher
     from edgefr.gallery.identifier import Identifier
+    from edgefr.io.service_manager import ServiceManager
     from edgefr.recognition.verifier import Verifier
 
     door = None if rules is None else read_rules(rules, threshold)
@@ -165,10 +164,10 @@ def watch(
     verifier = Verifier.open(chosen_model(model), detector, runtime, precision, images=1)
     verifier.liveness = liveness_check(liveness, liveness_threshold)
     if verifier.liveness is None:
-        remark(NO_LIVENESS)
+        note(NO_LIVENESS)
     with ExitStack() as stack:
         access = Access.of(gallery, key_file, passphrase_env, passphrase_fd, pin, expect, log_days)
-        opened = stack.enter_context(_open_or_create(access, plain, verifier) if web else access.open())
+        opened = stack.enter_context(open_or_create(access, plain, verifier) if web else access.open())
         watcher = Watcher(Identifier(verifier, opened, fpir, threshold, _warn), rotation_degrees(rotate), _warn)
         outputs = Outputs(json, events, hook, mqtt, queue, picture, window, record)
         listeners = outputs.open(opened_source.name, stack, _warn)
@@ -176,7 +175,7 @@ def watch(
         if web:
             from edgefr.server.web_server import TOKEN_VARIABLES, WebServer
 
-            tokens = {role: token for role, name in TOKEN_VARIABLES.items() if (token := os.environ.get(name))}
+            tokens = {role: token for role, name in TOKEN_VARIABLES.items() if (token := secret_value(name))}
             names, proxies = public_name or (), trusted_proxy or ()
             page = WebServer(watcher, opened_source.name, host, port, tokens, warn, names, proxies)
             listeners.append(stack.enter_context(page))
@@ -185,24 +184,13 @@ def watch(
             listeners += open_door(
                 door, verifier, opened, opened_source, stack, lambda document: session.publish(document), _warn
             )
-        session = Session(opened_source, watcher, listeners, real_time=live or web, once=once, warn=_warn)
-        _run(session, None if once else page)
+        manager = ServiceManager.from_environment()
+        listeners.append(ServiceStatus(manager))
+        real_time = live or web
+        session = Session(opened_source, watcher, listeners, real_time, once, _warn, manager.alive)
+        _run(session, None if once else page, manager)
     rate = session.frames / session.seconds if session.seconds else 0.0
-    remark(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
-
-
-def _open_or_create(access: Access, plain: bool, verifier: Verifier) -> Gallery:
-    """Open the gallery; a new one is created, and stderr says what unlocks it."""
-    from edgefr.gallery.factory import gallery_exists
-
-    existed = gallery_exists(access.path)
-    gallery = access.open_to_enrol(plain, verifier)
-    if not existed:
-        lock = "without a secret: anyone who can read it can read its contents"
-        if not plain:
-            lock = f"locked with {'your passphrase' if access.key_file is None else f'the key file {access.key_file}'}"
-        _warn(f"created the gallery {access.path}, {lock}")
-    return gallery
+    note(f"{session.frames:,} frames in {session.seconds:.1f} s ({rate:.1f}/s), {session.missed:,} dropped.")
 
 
 def _warn(sentence: str) -> None:
@@ -211,7 +199,7 @@ def _warn(sentence: str) -> None:
 
 def _source_name(source: str | None) -> str:
     """The source to watch: SOURCE, or $EDGEFR_SOURCE without it."""
-    if source is None and (default := os.environ.get(SOURCE_VARIABLE)):
+    if source is None and (default := secret_value(SOURCE_VARIABLE)):
         return default
     if source is None:
         raise InvalidArgumentError(
@@ -228,7 +216,7 @@ def _source_name(source: str | None) -> str:
     return source
 
 
-def _run(session: Session, page: WebServer | None) -> None:
+def _run(session: Session, page: WebServer | None, manager: ServiceManager) -> None:
     """Watch until the source ends, or until Ctrl-C or SIGTERM. The page stays open after a recording has ended."""
     from edgefr.camera.session import source_document
 
@@ -243,14 +231,18 @@ def _run(session: Session, page: WebServer | None) -> None:
         # In a thread, because a handler may interrupt another print to the same stream.
         print_link = page.print_link
         signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=print_link, name="link").start())
+    manager.ready()
+    manager.status(f"watching {session.source.name}")
     try:
         session.run()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if page is not None and not (session.source.live or terminated.is_set()):
             page.send(source_document(session.source.name, "ended", ""))
             while True:
+                manager.alive()
                 time.sleep(1)
     except KeyboardInterrupt:
         session.stop()
     finally:
+        manager.stopping()
         signal.signal(signal.SIGTERM, before)

@@ -10,9 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgefr.cli.service_log import json_log
+
 if TYPE_CHECKING:
     from edgefr.camera.delivery import Receiver
     from edgefr.camera.session import Document, Listener
+    from edgefr.cli.service_log import JsonLog
 
 VERBS = {"identified": "is here", "unknown": "is here", "lost": "may not be here", "left": "has left"}
 DOOR = {"opened": "opens", "refused": "stays closed"}
@@ -49,7 +52,8 @@ class Outputs:
             stack.callback(listener.close)
 
         receivers = self._receivers()
-        add(_terminal(self.json, warn))
+        log = json_log()
+        add(_terminal(self.json, warn) if log is None else _log(log))
         if self.json:
             from edgefr.camera.event_file import JsonLinesSink
 
@@ -128,8 +132,19 @@ def _time(document: Document) -> str:
     return datetime.fromisoformat(document["at"]).astimezone().strftime("%H:%M:%S")
 
 
+def _log(log: JsonLog) -> Listener:
+    """Writes events into the log of a service."""
+    from edgefr.camera.session import Listener
+
+    class LogLines(Listener):
+        def send(self, document: Document) -> None:
+            log.log_event(document)
+
+    return LogLines()
+
+
 def _print_person(document: Document) -> None:
     """Print an event as a sentence."""
     details = f"similarity {document['similarity']:.3f}, track {document['track']}"
-    who = document["name"] or ("a face that is not alive" if document["live"] is False else "unknown")
+    who = document["name"] or ("a face that is not live" if document["live"] is False else "unknown")
     print(f"{_time(document)}  {who} {VERBS[document['what']]} ({details})", flush=True)

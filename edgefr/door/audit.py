@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from edgefr.door.decision import Decision
+from edgefr.door.moments import Decision
 from edgefr.door.rules import Rule
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.records import Event

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
+from edgefr.door.door_file import CommandSettings
 from edgefr.door.fresh_receiver import Opener
-from edgefr.door.rules_file import CommandSettings
 from edgefr.errors import UnavailableError
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "HOME", "TZ")

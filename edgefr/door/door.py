@@ -16,8 +16,9 @@ from edgefr.camera.session import Document, Listener, iso_time
 from edgefr.camera.watcher import FrameResult, TrackedFace
 from edgefr.door.audit import log_decisions, log_failure, seconds_since_opening
 from edgefr.door.clock_check import ClockCheck
-from edgefr.door.decision import Decision, Face, Memory, Moment, decide
+from edgefr.door.decision import decide
 from edgefr.door.fresh_receiver import MAX_AGE_S, Action
+from edgefr.door.moments import Decision, Face, Memory, Moment
 from edgefr.door.rules import Reason, Rule
 from edgefr.errors import EdgefrError
 from edgefr.gallery.base import Gallery
@@ -50,7 +51,7 @@ class Door(Listener):
         Args:
             rules: The rules; their thresholds are similarities.
             zone: The time zone of the rules.
-            actions: What the rules name. They are closed with the door.
+            actions: What the rules name.
             gallery: The gallery that people are identified by. Decisions are written into its log.
             source: Name of the source, for messages.
             live: Whether frames come from a camera now. The time of a recording counts from now on.
@@ -87,10 +88,6 @@ class Door(Listener):
             self._memory = memory  # a decision that cannot be logged was never made
             for decision in decisions:
                 self._carry_out(decision, moment)
-
-    def close(self) -> None:
-        for action in self._actions.values():
-            action.close()
 
     def _moment(self, result: FrameResult) -> Moment:
         at = time.monotonic() if self._live else result.frame.at

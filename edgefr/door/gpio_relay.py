@@ -8,8 +8,8 @@ from typing import Any
 
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
+from edgefr.door.door_file import GpioSettings
 from edgefr.door.fresh_receiver import Opener
-from edgefr.door.rules_file import GpioSettings
 from edgefr.errors import UnavailableError, require_extra
 
 

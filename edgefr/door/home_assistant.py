@@ -15,8 +15,8 @@ from edgefr.camera import delivery
 from edgefr.camera.event_queue import Entry
 from edgefr.camera.mqtt_connection import MqttAddress, MqttConnection
 from edgefr.camera.session import Document, Listener
+from edgefr.door.door_file import HomeAssistantSettings
 from edgefr.door.fresh_receiver import Action, Opener
-from edgefr.door.rules_file import HomeAssistantSettings
 from edgefr.errors import require_extra
 
 PREFIX = "homeassistant"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edgefr.door.door_file import DoorFile
 from edgefr.door.fresh_receiver import Action, Opener
-from edgefr.door.rules_file import DoorFile
 
 
 def open_actions(

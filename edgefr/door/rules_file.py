@@ -1,14 +1,15 @@
-"""The file of a door: who may open it, when, on what evidence, and what opening it does."""
+"""Read and check the file of a door: who may open it, when, on what evidence, and what opening it does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from edgefr.camera.identity import MAX_VIEWS, MIN_VOTES
+from edgefr.door.door_file import DoorFile, RuleSettings
 from edgefr.door.rules import Rule
 from edgefr.door.schedule import EXAMPLE, parse_period
 from edgefr.errors import InvalidArgumentError, UnavailableError
@@ -24,83 +25,6 @@ MAX_NAME = 60
 """Characters of the name of a rule or an action."""
 MAX_SECONDS = 86_400.0
 MAX_PULSE_S, MAX_TIMEOUT_S = 60.0, 60.0
-
-
-@dataclass(frozen=True)
-class HookSettings:
-    """Posts to a URL. The content of `secret_file` signs each message, see docs/door.md."""
-
-    url: str
-    secret_file: Path
-
-
-@dataclass(frozen=True)
-class MqttSettings:
-    """Publishes on mqtt://HOST[:PORT]/TOPIC."""
-
-    url: str
-
-
-@dataclass(frozen=True)
-class CommandSettings:
-    """Runs a program, `run[0]`, with fixed arguments and without a shell."""
-
-    run: tuple[str, ...]
-    timeout_s: float = 5.0
-
-
-@dataclass(frozen=True)
-class GpioSettings:
-    """Switches a relay at a GPIO pin on for some seconds. `pin` is a name or number that gpiozero knows."""
-
-    pin: str
-    pulse_s: float = 3.0
-    active_high: bool = True
-
-
-@dataclass(frozen=True)
-class HomeAssistantSettings:
-    """Shows the door in Home Assistant by MQTT discovery."""
-
-    url: str
-    name: str = "Door"
-    id: str = "edgefr_door"
-
-
-@dataclass(frozen=True)
-class RuleSettings:
-    """One rule, as the file has it. docs/door.md describes the keys."""
-
-    name: str
-    when: tuple[str, ...]
-    open: tuple[str, ...]
-    everyone: bool = False
-    people: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    similarity: float | None = None
-    fmr: float | None = None
-    live: bool = True
-    frames: int = 3
-    cooldown_s: float = 5.0
-    two_people_within_s: float | None = None
-
-
-@dataclass(frozen=True)
-class DoorFile:
-    """The whole file."""
-
-    zone: str
-    rules: tuple[RuleSettings, ...]
-    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    hook: dict[str, HookSettings] = field(default_factory=dict)
-    mqtt: dict[str, MqttSettings] = field(default_factory=dict)
-    command: dict[str, CommandSettings] = field(default_factory=dict)
-    gpio: dict[str, GpioSettings] = field(default_factory=dict)
-    home_assistant: HomeAssistantSettings | None = None
-
-    def action_names(self) -> list[str]:
-        """The names of all actions, of every kind."""
-        return [name for kind in (self.hook, self.mqtt, self.command, self.gpio) for name in kind]
 
 
 @dataclass(frozen=True)

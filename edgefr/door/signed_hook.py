@@ -13,8 +13,8 @@ from pathlib import Path
 
 from edgefr.camera.event_queue import Entry
 from edgefr.camera.webhook import Webhook
+from edgefr.door.door_file import HookSettings
 from edgefr.door.fresh_receiver import Opener
-from edgefr.door.rules_file import HookSettings
 from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.io.private_files import OTHERS
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from edgefr.choices import FacePolicy
-from edgefr.data.collections import FaceFolder, open_faces, person_of
+from edgefr.data.collections import FaceFolder, person_of
 from edgefr.detection.base import Detector, select_face
 from edgefr.errors import InvalidArgumentError, NoFaceError
 from edgefr.evaluation.attack_rates import Scores
@@ -38,24 +37,23 @@ def species_of(attacks: FaceFolder) -> dict[str, list[str]]:
 
 
 def score_faces(
-    path: Path, checks: list[LivenessCheck], detector: Detector, policy: FacePolicy, advance: Progress
-) -> tuple[FaceFolder, dict[str, list[float] | None]]:
+    folder: FaceFolder, checks: list[LivenessCheck], detector: Detector, policy: FacePolicy, advance: Progress
+) -> dict[str, list[float] | None]:
     """Score one face of every picture.
 
     Args:
-        path: The collection.
+        folder: The collection.
         checks: Nets to score with.
         detector: Finds the faces.
         policy: Which of several faces to take.
         advance: Called with 1 for every picture.
 
     Returns:
-        The collection, and the scores of every picture by its name; None if it shows no face.
+        The scores of every picture by its name, one of each check; None if it shows no face.
 
     Raises:
-        EdgefrError: The collection or a picture cannot be read.
+        EdgefrError: A picture cannot be read.
     """
-    folder = open_faces(path)
     scores: dict[str, list[float] | None] = {}
     for name in folder.names:
         photo = folder.read(name)
@@ -65,12 +63,14 @@ def score_faces(
         except NoFaceError:
             scores[name] = None
         advance(1)
-    return folder, scores
+    return scores
 
 
-def scores_of(kind: str, names: list[str], found: dict[str, list[float] | None], net: int) -> Scores:
-    """The scores of one net for some pictures; raises InvalidArgumentError if none of them shows a face."""
-    known = [(name, scores[net]) for name in names if (scores := found[name]) is not None]
+def scores_of(
+    kind: str, names: Sequence[str], found: Mapping[str, Sequence[float] | None], nets: Sequence[int]
+) -> Scores:
+    """The mean scores of some nets for some pictures; raises InvalidArgumentError if none of them shows a face."""
+    known = [(name, np.mean([scores[net] for net in nets])) for name in names if (scores := found[name]) is not None]
     if not known:
         raise InvalidArgumentError(f"a face in at least one picture of {kind}", f"none in {len(names)}", "give others")
     values: Floats = np.array([score for _, score in known], np.float32)

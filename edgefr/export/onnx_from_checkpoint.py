@@ -24,11 +24,20 @@ from edgefr.runtimes import open_backend
 from edgefr.runtimes.base import Array
 from edgefr.types import CLASSIC_INPUT_NAME, CLASSIC_OUTPUT_NAME, EMBEDDING, INPUT_NAME, NORM, UNCERTAINTY, Faces
 
-TOLERANCE = 1e-4
-"""Largest difference of norm and uncertainty as a share of the largest value."""
 
-HALF_TOLERANCE, HALF_COSINE = 5e-3, 0.9999
-"""The same with weights in FP16, and the lowest cosine: weights are rounded by up to 1/2048, but nothing else is."""
+@dataclass(frozen=True)
+class _Bounds:
+    """Largest difference of norm and uncertainty as a share of the largest value, the cosine that all embeddings must
+    exceed, and what to do about others."""
+
+    tolerance: float
+    cosine: float
+    fix: str
+
+
+WHOLE = _Bounds(1e-4, FP32.cosine_min, "report this with the versions that `edgefr doctor` prints. Nothing was written")
+HALF = _Bounds(5e-3, 0.9999, "leave out --half-weights: this model does not bear it. Nothing was written")
+"""Weights in FP16 are rounded by up to 1/2048, but nothing else is."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,12 @@ def onnx_from_checkpoint(
             save_with_manifest(onnx_from_graphs(model), temporary, manifest)
         else:
             _write(graph, manifest, temporary)
-        cosine = _compare(graph, temporary, faces, TOLERANCE, FP32.cosine_min)
+        cosine = _compare(graph, temporary, faces, WHOLE)
         if half_weights:
             halved = require_extra("onnx", "train").load(temporary)
             halve_weights(halved)
             save_with_manifest(halved, temporary, manifest)
-            cosine = _compare(graph, temporary, faces, HALF_TOLERANCE, HALF_COSINE)
+            cosine = _compare(graph, temporary, faces, HALF)
     write_manifest(output, manifest)
     return ExportedModel(output, manifest, len(faces), cosine)
 
@@ -161,7 +170,7 @@ def _write(graph: _Graph, manifest: Manifest, path: Path) -> None:
     write_onnx(graph.module, (example,), {0: torch.export.Dim.DYNAMIC}, axes, manifest, path)
 
 
-def _compare(graph: _Graph, path: Path, faces: Faces, tolerance: float, cosine_min: float) -> float:
+def _compare(graph: _Graph, path: Path, faces: Faces, bounds: _Bounds) -> float:
     """Compare all outputs with torch's; the lowest cosine between both embeddings of a face."""
     backend = open_backend(path, "onnxruntime", "fp32")
     cosines: list[Array] = []
@@ -174,20 +183,16 @@ def _compare(graph: _Graph, path: Path, faces: Faces, tolerance: float, cosine_m
         found = backend.infer({graph.input_name: tensor.numpy()})
         for name, value in expected.items():
             if value.shape != found[name].shape:
-                raise _mismatch(f"{name} has the shape {found[name].shape} instead of {value.shape}")
+                raise _mismatch(f"{name} has the shape {found[name].shape} instead of {value.shape}", bounds.fix)
             if value.ndim == 2:
                 cosines.append(row_cosines(value, found[name]))
-            elif not np.abs(value - found[name]).max() <= tolerance * np.abs(value).max():
-                raise _mismatch(f"{name} differs by {np.abs(value - found[name]).max():.3g}")
+            elif not np.abs(value - found[name]).max() <= bounds.tolerance * np.abs(value).max():
+                raise _mismatch(f"{name} differs by {np.abs(value - found[name]).max():.3g}", bounds.fix)
     lowest = float(np.concatenate(cosines).min())
-    if not lowest > cosine_min:  # "not >" also refuses NaN
-        raise _mismatch(f"the lowest cosine is {lowest:.6f}")
+    if not lowest > bounds.cosine:  # "not >" also refuses NaN
+        raise _mismatch(f"the lowest cosine is {lowest:.6f}", bounds.fix)
     return lowest
 
 
-def _mismatch(found: str) -> EdgefrError:
-    return EdgefrError(
-        "the exported graph to give the outputs of torch on real faces",
-        f"that {found}",
-        "report this with the versions that `edgefr doctor` prints. Nothing was written",
-    )
+def _mismatch(found: str, fix: str) -> EdgefrError:
+    return EdgefrError("the exported graph to give the outputs of torch on real faces", f"that {found}", fix)

@@ -23,6 +23,7 @@ from edgefr.gallery.records import (
     Entry,
     Event,
     FaceSample,
+    NumberedEvent,
     Person,
     check_name,
     checked_entry,
@@ -187,6 +188,14 @@ class Gallery(ABC):
         """All people: in the order of enrolment from a file, in any order from a database."""
 
     @abstractmethod
+    def people_after(self, number: int, limit: int) -> list[Person]:
+        """Up to `limit` people whose ids are above a number, in the order of ids."""
+
+    @abstractmethod
+    def person_of_id(self, number: int) -> Person | None:
+        """The person with an id, None if there is none. An id stays with its person and is never used again."""
+
+    @abstractmethod
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         """People with their images.
 
@@ -218,6 +227,17 @@ class Gallery(ABC):
     @abstractmethod
     def events(self) -> list[Event]:
         """The whole log, oldest event first."""
+
+    @abstractmethod
+    def events_before(self, number: int | None, limit: int) -> list[NumberedEvent]:
+        """The last `limit` events with ids below a number, or of all events, newest first.
+
+        Each is authentic. That none is missing is checked by `events`, which reads the whole log.
+        """
+
+    @abstractmethod
+    def events_after(self, number: int, limit: int) -> list[NumberedEvent]:
+        """The first `limit` events with ids above a number, oldest first, like `events_before`."""
 
     @abstractmethod
     def orphan_images(self) -> int:

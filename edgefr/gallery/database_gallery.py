@@ -33,7 +33,7 @@ from edgefr.gallery.event_log import kept_since
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
-from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry
+from edgefr.gallery.records import Entry, Event, FaceSample, NumberedEvent, Person, checked_entry
 from edgefr.gallery.stores.base import (
     CALL_TIMEOUT_S,
     EVENT,
@@ -168,9 +168,8 @@ class DatabaseGallery(Gallery):
             pass
         return found
 
-    def _kept_people(self, on_invalid: Callable[[InvalidPerson], None]) -> Iterator[Person]:
-        """All people, also those who have expired and are not removed yet."""
-        after = 0
+    def _kept_people(self, on_invalid: Callable[[InvalidPerson], None], after: int = 0) -> Iterator[Person]:
+        """All people with ids above a number, also those who have expired and are not removed yet."""
         while True:
             with self._lock:
                 rows = self._store.people_page(after)
@@ -179,6 +178,17 @@ class DatabaseGallery(Gallery):
             people = (self._people.valid_person(row, on_invalid) for row in rows)
             yield from (person for person in people if person is not None)
             after = rows[-1].id
+
+    def people_after(self, number: int, limit: int) -> list[Person]:
+        return list(
+            islice((person for person in self._kept_people(ignore_invalid, number) if not is_expired(person)), limit)
+        )
+
+    def person_of_id(self, number: int) -> Person | None:
+        with self._lock:
+            row = self._store.get(number)
+        person = None if row is None else self._people.valid_person(row)
+        return None if person is None or is_expired(person) else person
 
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         for row, samples in self._rows_with_samples(names):
@@ -217,6 +227,14 @@ class DatabaseGallery(Gallery):
     def events(self) -> list[Event]:
         with self._lock:
             return [self._rows.decrypt_event(blob) for blob in self._all_blobs(EVENT)]
+
+    def events_before(self, number: int | None, limit: int) -> list[NumberedEvent]:
+        with self._lock:
+            return self._people.events_before(number, limit)
+
+    def events_after(self, number: int, limit: int) -> list[NumberedEvent]:
+        with self._lock:
+            return [(blob.id, self._rows.decrypt_event(blob)) for blob in self._store.blob_page(EVENT, number)[:limit]]
 
     def orphan_images(self) -> int:
         with self._lock:

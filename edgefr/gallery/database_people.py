@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
@@ -14,8 +15,18 @@ from edgefr.gallery.clock import Clock
 from edgefr.gallery.crypto.encryption import damaged, new_key
 from edgefr.gallery.event_log import new_pseudonym, without_names
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
-from edgefr.gallery.records import Event, FaceSample, Person
-from edgefr.gallery.stores.base import CLOCK, CONTRACT, EVENT, IMAGE, Blob, GalleryStore, PendingWrite, PersonRow
+from edgefr.gallery.records import MAX_ID, Event, FaceSample, NumberedEvent, Person
+from edgefr.gallery.stores.base import (
+    CLOCK,
+    CONTRACT,
+    EVENT,
+    IMAGE,
+    PAGE_ROWS,
+    Blob,
+    GalleryStore,
+    PendingWrite,
+    PersonRow,
+)
 from edgefr.gallery.stores.remote_row_codec import RemoteRowCodec, event_id, is_expired, new_id
 from edgefr.gallery.stores.row_codec import TemplateTransforms
 from edgefr.types import Floats
@@ -25,6 +36,9 @@ BATCH = 500
 
 
 MAX_BATCH_IMAGES = 5000
+
+FIRST_SPAN = 3600 * 10**9
+"""Nanoseconds for which the newest events are searched at first: their ids are times."""
 
 
 def _next_batch(
@@ -143,6 +157,21 @@ class DatabasePeople:
         old = [blob.id for blob in takewhile(lambda blob: blob.id < end, self._events())]
         if old:
             self._store.delete_blobs(EVENT, old)
+
+    def events_before(self, number: int | None, limit: int) -> list[NumberedEvent]:
+        """As `Gallery.events_before`. Stores give rows in the order of ids, so ever longer times back are read."""
+        upper, span = MAX_ID if number is None else number, FIRST_SPAN
+        lower = min(upper - 1, time.time_ns())
+        found: list[Blob] = []
+        while upper > 0 and len(found) < limit:
+            page = self._store.blob_page(EVENT, lower, upper)
+            if len(page) == PAGE_ROWS:  # it may end before the newest ones
+                span = (upper - lower) // 4
+                lower = upper - span
+                continue
+            found += page[::-1]
+            upper, lower, span = lower + 1, max(lower - span, -1), 8 * span
+        return [(blob.id, self._rows.decrypt_event(blob)) for blob in found[:limit]]
 
     def _events(self) -> Iterator[Blob]:
         """The whole log, oldest event first."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from edgefr.errors import EdgefrError, UnavailableError
@@ -17,7 +18,16 @@ from edgefr.gallery.event_log import kept_since
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState, Pin
 from edgefr.gallery.record_checks import InvalidPerson, InvalidRecordError, ignore_invalid
-from edgefr.gallery.records import Entry, Event, FaceSample, Person, checked_entry, fuse_template
+from edgefr.gallery.records import (
+    MAX_ID,
+    Entry,
+    Event,
+    FaceSample,
+    NumberedEvent,
+    Person,
+    checked_entry,
+    fuse_template,
+)
 from edgefr.gallery.search.index_chunk import IndexChunk
 from edgefr.gallery.search.index_snapshot import People, pack, read_people, save, update
 from edgefr.gallery.search.memory_index import MemoryIndex
@@ -46,7 +56,8 @@ class FileGallery(Gallery):
         self._next_attempt = -math.inf
         with store.reading():
             people = self._read()
-        save(store, people)
+        if save(store, people):
+            self._erase()
         self._index = MemoryIndex(store, people)
         self._index.hide_expired()
         self.clock_notice = clock_notice(self._clock, time.time(), len(self._index.hidden))
@@ -106,12 +117,30 @@ class FileGallery(Gallery):
         with self._reading():
             return iter([person for person in self._store.people(ignore_invalid) if person.id in self._index.directory])
 
+    def people_after(self, number: int, limit: int) -> list[Person]:
+        with self._reading():
+            rows = self._store.rows(number + 1, MAX_ID)
+            known = (row.person.id for row in rows if row.person.id in self._index.directory)
+            return [self._index.person(one) for one in islice(known, limit)]
+
+    def person_of_id(self, number: int) -> Person | None:
+        with self._reading():
+            return self._index.person(number) if number in self._index.directory else None
+
     def entries(self, names: Iterable[str]) -> Iterator[Entry]:
         return ((self.person(name), self.samples(name)) for name in names)
 
     def events(self) -> list[Event]:
         with self._reading():
             return list(self._store.events())
+
+    def events_before(self, number: int | None, limit: int) -> list[NumberedEvent]:
+        with self._reading():
+            return self._store.event_page("id < ? ORDER BY id DESC", MAX_ID if number is None else number, limit)
+
+    def events_after(self, number: int, limit: int) -> list[NumberedEvent]:
+        with self._reading():
+            return self._store.event_page("id > ? ORDER BY id", number, limit)
 
     def orphan_images(self) -> int:
         with self._reading():
@@ -262,11 +291,12 @@ class FileGallery(Gallery):
                 yield change
                 update(change)
             self._note(change.header)
-            if change.removed or any(number in self._index.directory for number in change.written):
-                self._pin.advance(self._store.state())  # additions are pinned when closed
+            is_pinned = bool(change.removed) or any(number in self._index.directory for number in change.written)
             self._index.add_chunks(self._packed)
             self._index.remove({*change.removed, *change.written})
             self._index.add(change.written.values())
+            if is_pinned:  # additions are pinned when closed
+                self._pin.advance(self._store.state())
 
     def _read_changes(self) -> None:
         if self._store.data_version() != self._version:

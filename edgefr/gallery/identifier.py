@@ -127,12 +127,13 @@ class Identifier:
         """
         return self.identify_faces(self.verifier.embed(self.verifier.find_all(photograph)), top)
 
-    def identify_faces(self, faces: Sequence[EmbeddedFace], top: int = 5) -> list[Identification]:
+    def identify_faces(self, faces: Sequence[EmbeddedFace], top: int = 5, detail: str = "") -> list[Identification]:
         """Identify faces that are embedded already, and log the matches.
 
         Args:
             faces: Faces with embeddings of this model.
             top: Number of candidates to return for each.
+            detail: As in `log_matches`.
 
         Returns:
             A decision for each face, in the same order.
@@ -142,7 +143,7 @@ class Identifier:
         """
         threshold = self.threshold
         found = [self._decide_face(face, threshold, top) for face in faces]
-        self.log_matches([entry.name for entry in found if entry.name is not None])
+        self.log_matches([entry.name for entry in found if entry.name is not None], detail)
         return found
 
     def decide(self, embedding: Floats, top: int = 5) -> Identification:

@@ -179,7 +179,7 @@ class Event:
     Attributes:
         at: Time in seconds since 1970.
         what: enrolled, extended, matched, removed, image removed, expired, renamed, imported, exported, rotated,
-            rebuilt, accepted (another file of the model) or clock.
+            rebuilt, accepted (another file of the model) or clock; opened, refused and failed of a door.
         name: The person; empty if the event concerns all people.
         detail: More about the event.
     """
@@ -204,6 +204,8 @@ class Event:
         return cls(check_time(meta["at"], "the time of an event"), **texts)
 
 
+NumberedEvent = tuple[int, Event]
+"""Id and event. Ids increase with time; a removal of old events does not change them."""
 Entry = tuple[Person, list[FaceSample]]
 """A person with all images."""
 

@@ -1,4 +1,4 @@
-"""The user's folders for data and caches, where there is a home directory."""
+"""The user's folders for data, caches and configuration, where there is a home directory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from edgefr.errors import UnavailableError
 
 
 def user_folder(kind: str) -> Path | None:
-    """The folder of edgefr for the user's data or caches, as the XDG base directory specification names it.
+    """The folder of edgefr for a kind of the user's files, as the XDG base directory specification names it.
 
     Args:
-        kind: "data" or "cache".
+        kind: "data", "cache" or "config".
 
     Returns:
         The folder, which need not exist. None if no home directory is known: $HOME is not set, and the user has no
@@ -20,7 +20,7 @@ def user_folder(kind: str) -> Path | None:
     import platformdirs
 
     try:
-        folder = Path(platformdirs.user_data_dir("edgefr") if kind == "data" else platformdirs.user_cache_dir("edgefr"))
+        folder = Path(getattr(platformdirs, f"user_{kind}_dir")("edgefr"))
     except (KeyError, RuntimeError):
         return None
     return folder if folder.is_absolute() else None

@@ -52,12 +52,16 @@ def read_people(path: Path) -> frozenset[str]:
             while line := lines.readline(MAX_NAME + 2):
                 if len(line) > MAX_NAME + 1 or len(names) > MAX_PEOPLE:
                     raise EdgefrError(
-                        f"at most {MAX_PEOPLE:,} names of at most {MAX_NAME} characters in {path}", "more", "split it"
+                        f"at most {MAX_PEOPLE:,} names of at most {MAX_NAME} characters in {path}",
+                        "more",
+                        "correct the list",
                     )
                 names.add(line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise EdgefrError(
-            f"a list of people at {path}", f"{error}", "give a text file with a name in each line"
+            f"a list of people at {path}",
+            str(getattr(error, "strerror", None) or "bytes that are not UTF-8"),
+            "give a text file with a name in each line",
         ) from error
     people = frozenset(name for name in names if name and not name.startswith("#"))
     if not people:

@@ -60,7 +60,6 @@ class LivenessCheck:
                 "at least one net and a threshold between 0 and 1", f"{len(files)} and {threshold:g}", "give others"
             )
         self.threshold = threshold
-        self.names = tuple(Path(file).name for file in files)
         self._nets = [LivenessNet(find_model(file)) for file in files]
 
     def check(self, image: Image, face: Face) -> Liveness:

@@ -43,6 +43,8 @@ class LivenessNet:
         """
         if path.suffix.lower() in (".pth", ".pt"):
             raise _unusable(path, "a checkpoint of torch", f"run `edgefr export {path} -o {path.stem}.onnx` first")
+        if not path.is_file():
+            raise _unusable(path, "no file", "check the path")
         self._path, self._convention = path, _convention(path)
         self._backend = open_backend(path, runtime="onnxruntime", spinning=False)
         (self._input, *more), (self._output, *_) = self._backend.describe().inputs, self._backend.describe().outputs
@@ -83,7 +85,10 @@ def _convention(path: Path) -> LivenessConvention:
     if manifest is not None:
         if manifest.kind != "liveness":
             raise _unusable(path, f"a file of the kind {manifest.kind}", "use another file")
-        return LivenessConvention(float(manifest.spec["scale"]))
+        scale = manifest.spec.get("scale")
+        if not isinstance(scale, int | float):
+            raise _unusable(path, "a manifest without the scale of its window", "export it again")
+        return _checked(LivenessConvention(scale), path)
     entry = by_digest(sha256_of(path))
     if entry is None:
         raise _unusable(

@@ -12,7 +12,7 @@ from edgefr.camera.session import Document
 
 COLUMNS = (
     *("number", "what", "at", "seconds", "name", "similarity", "track", "x", "y", "width", "height"),
-    *("source", "condition", "reason"),
+    *("live", "liveness", "source", "condition", "rule", "reason"),
 )
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of texts that a spreadsheet would run as a formula; an apostrophe is put before them."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edgefr.server.guess_limits import TooManyGuessesError
 from edgefr.server.page_origins import PageOrigins
 from edgefr.server.rate_limiter import RateLimiter, client_key
 from edgefr.server.request_body import SMALL_BODY, UPLOAD, UPLOAD_PATHS, BodyLimit, UploadQueue
-from edgefr.server.sign_in import SignIn, TooManyGuessesError
+from edgefr.server.sign_in import SignIn
 
 PUBLIC_PATHS = ("/", "/api/login")
 """Paths for which nobody must be signed in, besides the files of the page under /page/."""
@@ -48,7 +49,7 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request, send = Request(scope), _add_security_headers(send)
+        request, send = Request(scope), add_headers(send, SECURITY_HEADERS)
         refusal = next((refusal for check in self._checks if (refusal := check(request)) is not None), None)
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -127,10 +128,12 @@ def refuse_rate() -> JSONResponse:
     return refuse(429, "Too many requests. Try again in a minute.", {"retry-after": "60"})
 
 
-def _add_security_headers(send: Send) -> Send:
+def add_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """A `send` that adds headers to the response, or replaces them."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            MutableHeaders(scope=message).update(headers)
         await send(message)
 
     return sending

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from edgefr.server.rate_limiter import RateLimiter, client_key
+from edgefr.server.guess_limits import GuessLimits
+from edgefr.server.rate_limiter import client_key
 from edgefr.server.web_sessions import Role, WebSessions
-
-MAX_KNOWN = 1000
-"""Number of addresses to remember that have signed in."""
-EVERYONE = "everyone"
-"""The key under which guesses of all clients are counted together."""
-
-
-class TooManyGuessesError(Exception):
-    """A client, or all clients together, have sent too many wrong tokens and codes."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,7 @@ class SignIn:
         self.sessions = WebSessions()
         self._tokens = {role: token.encode() for role, token in tokens.items()}
         self._cookies = {False: cookie, True: f"__Host-{cookie}"}
-        self._own, self._total = RateLimiter(10, 0.1), RateLimiter(100, 1.0)
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._guesses = GuessLimits()
 
     def cookie_name(self, secure: bool) -> str:
         """Name of the cookie; over TLS browsers accept this one from this host only."""
@@ -89,20 +79,14 @@ class SignIn:
 
     def _check(self, secret: str, request: Request, codes: bool) -> Role | None:
         client = client_key(request.client.host if request.client else "")
-        # Who has signed in from an address is not kept out by guesses that others make elsewhere.
-        if not self._own.would_allow(client) or not (client in self._known or self._total.would_allow(EVERYONE)):
-            raise TooManyGuessesError
+        self._guesses.check(client)
         role = self._role_of_token(secret.encode(errors="replace"))
         if role is None and codes:
             role = self.sessions.redeem(secret)
         if role is None:
-            self._own.allow(client)
-            self._total.allow(EVERYONE)
-            return None
-        self._known[client] = None
-        self._known.move_to_end(client)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+            self._guesses.count_wrong(client)
+        else:
+            self._guesses.note_right(client)
         return role
 
     def _role_of_token(self, secret: bytes) -> Role | None:

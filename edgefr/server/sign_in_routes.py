@@ -7,9 +7,10 @@ from typing import Any, Literal
 from fastapi import FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
+from edgefr.server.guess_limits import TooManyGuessesError
 from edgefr.server.middleware import refuse, refuse_rate
 from edgefr.server.page_origins import PageOrigins
-from edgefr.server.sign_in import Access, SignIn, TooManyGuessesError
+from edgefr.server.sign_in import Access, SignIn
 from edgefr.server.web_sessions import CODE_S, LIFE_S
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from edgefr.camera.session import Document, Listener
 from edgefr.camera.watcher import FrameResult, Watcher
-from edgefr.errors import InvalidArgumentError, UnavailableError, require_extra
+from edgefr.errors import InvalidArgumentError, require_extra
+from edgefr.server.listening import http_config, is_loopback, listen, url_host
 from edgefr.server.page_thread import PageThread
 from edgefr.server.trusted_proxies import TrustedProxies
 from edgefr.server.web_sessions import CODE_S, Role
@@ -75,13 +73,13 @@ class WebServer(Listener):
         proxies = TrustedProxies(trusted_proxies)
         origins = PageOrigins(_own_hosts(host, bool(public_names)), public_names)
         self._state = WebState(watcher, source)
-        listening = _listen(host, port)
+        listening = listen(host, port)
         bound = listening.getsockname()[1]
-        self.url = f"http://{_url_host(host)}:{bound}/"
+        self.url = f"http://{url_host(host)}:{bound}/"
         self._sign_in = SignIn(tokens, f"edgefr-{bound}")
         self._thread = PageThread(
             listening,
-            lambda: _listen(host, bound),
+            lambda: listen(host, bound),
             lambda: _http_server(self._state, self._sign_in, origins, proxies),
             lambda sentence: log(f"edgefr: {sentence}"),
         )
@@ -115,26 +113,9 @@ class WebServer(Listener):
 def _http_server(state: WebState, sign_in: SignIn, origins: PageOrigins, proxies: TrustedProxies) -> uvicorn.Server:
     import uvicorn
 
-    from edgefr.server.connections import BACKLOG, ConnectionLimits, LimitedProtocol, connection_limit
     from edgefr.server.routes import create_app
 
-    limits = ConnectionLimits(connection_limit(), proxies)
-    config = uvicorn.Config(
-        create_app(state, sign_in, origins),
-        http=cast(Any, partial(LimitedProtocol, limits)),
-        ws="none",
-        log_config=None,  # its own would close the log files of the program
-        log_level="critical",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        proxy_headers=bool(proxies.names),
-        forwarded_allow_ips=proxies.names,
-        backlog=BACKLOG,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=1,
-    )
-    return uvicorn.Server(config)
+    return uvicorn.Server(http_config(create_app(state, sign_in, origins), proxies, timeout_graceful_shutdown=1))
 
 
 def _check_token(variable: str, token: str) -> None:
@@ -152,30 +133,6 @@ def _own_hosts(host: str, has_public_name: bool) -> frozenset[str] | None:
     On other machines a page without a public name may have any name in the local network. A site with such a name has
     no cookie of the page.
     """
-    if not (_is_loopback(host) or has_public_name):
+    if not (is_loopback(host) or has_public_name):
         return None
-    return frozenset({"localhost", "127.0.0.1", "::1", host.lower(), _url_host(host).strip("[]").lower()})
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise UnavailableError(
-            f"to listen on {host}, port {port}", str(error.strerror or error), "choose another --port or --host"
-        ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _url_host(host: str) -> str:
-    """A host as a URL names it; the name of this machine for all of its addresses."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not listened on)
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+    return frozenset({"localhost", "127.0.0.1", "::1", host.lower(), url_host(host).strip("[]").lower()})

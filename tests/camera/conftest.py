@@ -23,10 +23,15 @@ from tests.camera.people import PatchDetector, enrolled, frame
 from tests.gallery.people import thresholds
 
 
-@pytest.fixture
-def verifier() -> Verifier:
+def new_verifier() -> Verifier:
+    """The fake model with thresholds, and the detector of patterns."""
     manifest = Manifest("onnx", "fake", thresholds=thresholds((1e-2, 0.6), (1e-3, 0.7), (1e-5, 0.8)))
     return Verifier(PatchDetector(), open_recogniser(FAKE, "fake", "auto", None), manifest)
+
+
+@pytest.fixture
+def verifier() -> Verifier:
+    return new_verifier()
 
 
 @pytest.fixture

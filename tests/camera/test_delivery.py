@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgefr.camera import delivery, event_queue
-from edgefr.camera.delivery import DeliveredSink, Receiver
+from edgefr.camera.delivery import DeliveredSink, DeliveryError, ExpiredEventError, Receiver
 from edgefr.camera.event_queue import Entry, EventQueue
 from edgefr.camera.webhook import Webhook
 from edgefr.errors import InvalidArgumentError
@@ -284,3 +284,24 @@ def test_a_webhook_is_a_url_of_http(url: str) -> None:
     with pytest.raises(InvalidArgumentError, match="expected a webhook URL of http or https") as refused:
         Webhook(url)
     assert "secret" not in str(refused.value)
+
+
+def test_an_event_that_has_become_too_old_is_dropped_and_is_no_sign_of_recovery(tmp_path: Path) -> None:
+    class Failing(Receiver):
+        name, attempts = "a broker", 0
+
+        def deliver(self, entry: Entry) -> None:
+            self.attempts += 1
+            if self.attempts > 1:
+                raise ExpiredEventError("too old")
+            raise DeliveryError("no")
+
+        def close(self) -> None: ...
+
+    receiver, warnings = Failing(), list[str]()
+    sink = DeliveredSink(receiver, EventQueue(None, pytest.fail), warnings.append)
+    sink.send(events(0)[0])
+    wait_for(lambda: receiver.attempts == 2)
+    sink.close()
+    assert [warning.partition(" a broker")[0] for warning in warnings] == ["cannot send events to", "events for"]
+    assert warnings[1].endswith("are lost: 1 (too old)")

@@ -15,7 +15,7 @@ from edgefr.types import Image
 from tests.camera.people import frame
 
 RATE = 25.0
-ADA = 1
+ADA, GRACE = 1, 2
 
 
 class Scores:
@@ -59,6 +59,19 @@ def test_the_name_is_withdrawn_when_the_face_is_no_longer_alive(watcher: Watcher
     happened = events(watcher, lambda view: 0.9 if view < MAX_VIEWS else 0.0, seconds=60)
     assert [(event.what, event.name) for event in happened] == [("identified", "Ada"), ("unknown", None)]
     assert happened[1].live is False
+
+
+def test_a_print_in_the_place_of_a_living_person_does_not_pass_by_that_persons_views(watcher: Watcher) -> None:
+    """The tracker takes the face of Grace on the sheet for Ada's, whose track has many living views."""
+    scores = Scores(lambda _: 0.9)
+    watcher.verifier.liveness = scores  # type: ignore[assignment]
+    happened = [event for n in range(100) for event in watcher.process(frame(n / RATE, (ADA, 100, 60))).events]
+    watcher.verifier.liveness = Scores(lambda _: 0.1)  # type: ignore[assignment]
+    happened += [event for n in range(100, 300) for event in watcher.process(frame(n / RATE, (GRACE, 100, 60))).events]
+    assert len({event.track for event in happened}) == 1
+    assert scores.count >= MAX_VIEWS / 2
+    assert [event.name for event in happened if event.what == "identified"] == ["Ada"]
+    assert (happened[-1].what, happened[-1].live) == ("unknown", False)
 
 
 def test_without_a_check_nothing_is_said_about_liveness(watcher: Watcher) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgefr.camera.pace import SETTLED, Pace
+from edgefr.camera.pace import SETTLED, Box, Pace
 from edgefr.camera.watcher import FrameResult, Watcher
 from edgefr.server.page_enrolment import DoubtfulFaceError
 from edgefr.server.web_state import WebState
@@ -54,6 +54,13 @@ def test_somebody_who_replaces_another_is_never_called_by_that_name_for_longer(w
     assert last < 3 + 2 * 2.0 + 0.5
 
 
+def test_frames_that_are_not_searched_are_turned_upright_as_well(watcher: Watcher) -> None:
+    """The page would show every third frame upright and the others not."""
+    results = watch(Watcher(watcher.identifier, rotation=90), 2, lambda _: ())
+    assert share_searched(results) < 1
+    assert {result.frame.image.shape for result in results} == {(480, 240, 3)}
+
+
 def test_a_source_of_few_frames_is_searched_in_all(watcher: Watcher) -> None:
     assert all(watcher.process(frame(number / 10, (ADA, 100, 60))).searched for number in range(60))
 
@@ -64,6 +71,30 @@ def test_a_clock_that_goes_back_does_not_stop_the_search() -> None:
         pace.note(100 + number, {}, waits=False)
     assert not pace.is_due(100 + 2 * SETTLED - 1 + 0.01)
     assert pace.is_due(3.0)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "waits", "steady"),
+    [
+        ({1: (10, 10, 100, 100)}, False, True),
+        ({1: (24, 10, 100, 100)}, False, True),
+        ({1: (26, 10, 100, 100)}, False, False),
+        ({1: (10, 10, 100, 120)}, False, False),
+        ({1: (10, 10, 100, 100)}, True, False),
+        ({1: (10, 10, 100, 100), 2: (300, 10, 100, 100)}, False, False),
+        ({2: (10, 10, 100, 100)}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_a_scene_is_no_longer_steady_when_something_waits_moves_comes_or_goes(
+    boxes: dict[int, Box], waits: bool, steady: bool
+) -> None:
+    pace = Pace()
+    for number in range(SETTLED + 1):
+        pace.note(number, {1: (10, 10, 100, 100)}, waits=False)
+    assert not pace.is_due(SETTLED + 0.01)
+    pace.note(SETTLED + 1, boxes, waits)
+    assert pace.is_due(SETTLED + 1.01) is not steady
 
 
 def test_a_face_of_a_frame_that_was_not_searched_is_not_enrolled_from_it(watcher: Watcher) -> None:

@@ -57,6 +57,33 @@ def test_events_of_a_recording_have_its_time(watcher: Watcher) -> None:
     assert recorder.events[1]["seconds"] == 0.76
 
 
+@pytest.mark.parametrize("live", [True, False], ids=["camera", "recording"])
+def test_a_session_shows_that_it_lives_while_its_source_gives_nothing(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    class Quiet:
+        name = "quiet"
+
+        def frames(self) -> Iterator[Frame]:
+            if self.live:
+                ended.wait()
+            yield frame(3600.0)
+
+    monkeypatch.setattr("edgefr.camera.latest_frame.IDLE_S", 0.01)
+    source, ended, signs = Quiet(), threading.Event(), []
+    source.live = live  # type: ignore[attr-defined]
+    session = Session(source, watcher, [], real_time=True, on_alive=lambda: signs.append(1))  # type: ignore[arg-type]
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    try:
+        wait_for(lambda: len(signs) >= 3)
+    finally:
+        session.stop()
+        ended.set()
+        thread.join(10)
+    assert session.frames == 0
+
+
 def test_people_leave_after_the_usual_delay_when_their_camera_dies(watcher: Watcher) -> None:
     class DyingCamera:
         name, live = "camera", True

@@ -40,7 +40,9 @@ class Told:
 def edgefr(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Told]:
     monkeypatch.delenv("EDGEFR_MODEL", raising=False)
     monkeypatch.delenv("EDGEFR_DETECTOR", raising=False)
+    monkeypatch.delenv("EDGEFR_CONFIG", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config home"))
 
     def run(*arguments: object) -> Told:
         monkeypatch.setattr(sys, "argv", ["edgefr", *map(str, arguments)])

@@ -13,12 +13,13 @@ pytest.importorskip("onnx")
 
 from skimage import data
 
+from edgefr.liveness.liveness_net import LivenessNet
 from tests.liveness.nets import mean_net
 
 PHOTO = data.astronaut()
 
 
-def test_attacks_are_made_and_measured(edgefr, tmp_path: Path) -> None:
+def test_attacks_are_made_and_measured(edgefr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A net that takes a bright ground for paper: the photographs have a dark one."""
     for person in ("Ada", "Grace"):
         (tmp_path / "living" / person).mkdir(parents=True)
@@ -39,8 +40,11 @@ def test_attacks_are_made_and_measured(edgefr, tmp_path: Path) -> None:
     assert row["pictures"] == {"bona fide": 2, "print": 2, "screen": 2}
     assert row["without_face"]["bona fide"] == 1
     assert set(row["usual"]["apcer"]) == {"print", "screen"}
+    scored, score = [], LivenessNet.score
+    monkeypatch.setattr(LivenessNet, "score", lambda *given: scored.append(given[0]) or score(*given))
     both = edgefr("eval", net, tmp_path / "living", "--attack", attacks, "--beside", net)
     assert "net.onnx + net.onnx" in both.out
+    assert len(scored) == 2 * 6, "each of the two nets scores each of the six faces once"
     assert "say little about real ones" in both.out
     assert "BPCER" in both.out
     again = edgefr("data", "attack", tmp_path / "living", "-o", attacks)

@@ -48,3 +48,13 @@ def test_audit_lists_records_that_are_not_valid_and_removes_them_on_request(
     assert (repaired.code, len(repaired.json["invalid"]), repaired.json["repaired"]) == (0, 2, True)
     clean = edgefr(*audit, "--json")
     assert (clean.code, clean.json["invalid"], clean.json["people"], clean.err.count("not valid")) == (0, [], 1, 0)
+
+
+@pytest.mark.parametrize(("lines", "printed"), [(20, 3), (3, 3), (2, 2), (0, 0)])
+def test_audit_prints_the_newest_events(edgefr, tmp_path: Path, lines: int, printed: int) -> None:
+    path, names = tmp_path / "people.gallery", ["Ada", "Eve", "Grace"]
+    with FileGallery.create(path, NoSecret(), BINDING) as gallery:
+        for number, name in enumerate(names):
+            gallery.enrol(name, [sample(number)])
+    told = edgefr("gallery", "audit", "--gallery", path, "--lines", lines, "--no-outliers").out.splitlines()[1:]
+    assert [line.split()[3] for line in told] == names[len(names) - printed :]

@@ -14,19 +14,19 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefr.cli import COMMANDS, DATA_COMMANDS, GALLERY_COMMANDS, GROUPS, MODELS_COMMANDS
+from edgefr.cli import COMMANDS, GROUP_COMMANDS, GROUPS
 from edgefr.cli.lazy_group import Listed
 from edgefr.cli.plain_values import with_plain_values
 from tests.album import make_album
 from tests.conftest import REPOSITORY
 
 HEAVY = ("numpy", "cv2", "onnxruntime", "openvino", "torch", "pydantic", "rich", "tomllib", "tomli", "cryptography")
-TABLES = {"": COMMANDS | GROUPS, "gallery ": GALLERY_COMMANDS, "models ": MODELS_COMMANDS, "data ": DATA_COMMANDS}
+TABLES = {"": COMMANDS | GROUPS} | {f"{group} ": commands for group, commands in GROUP_COMMANDS.items()}
 LISTED = {f"{prefix}{name}": listed for prefix, table in TABLES.items() for name, listed in table.items()}
 PLACES = ("missing", ".", __file__, "/dev/null")
 
 
-def loaded(arguments: list[str], folder: Path | None = None) -> tuple[int, set[str]]:
+def loaded(arguments: list[str], folder: Path | None = None, **variables: str) -> tuple[int, set[str]]:
     """Exit code of a command in a process of its own, and the libraries that it has imported."""
     code = (
         "import sys, atexit\nfrom edgefr.cli import main\n"
@@ -34,7 +34,7 @@ def loaded(arguments: list[str], folder: Path | None = None) -> tuple[int, set[s
         f"sys.argv = {['edgefr', *arguments]}\nmain()"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EDGEFR_")}
-    environment["PYTHONPATH"] = str(REPOSITORY)
+    environment |= {"PYTHONPATH": str(REPOSITORY), **variables}
     command = [sys.executable, "-c", code]
     told = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return told.returncode, set(told.stderr.splitlines()[-1].split())

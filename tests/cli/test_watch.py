@@ -275,7 +275,7 @@ def test_faces_that_are_not_alive_are_not_identified(watch, tmp_path: Path) -> N
     (event, *_) = map(json.loads, refused.out.splitlines())
     assert (event["what"], event["name"], event["live"]) == ("unknown", None, False)
     told = watch("watch", source, "--once", "--liveness", net)
-    assert "a face that is not alive is here" in told.out
+    assert "a face that is not live is here" in told.out
     (tmp_path / "net.toml").write_text("scale = 3.0\nstd = 255.0\nlive = 0\n")
     passed = watch("watch", source, "--once", "--liveness", net, "--json", "--liveness-threshold", 0.3)
     (event, *_) = map(json.loads, passed.out.splitlines())

@@ -77,7 +77,7 @@ def door_of(
     try:
         yield Session(source, watcher, [door], real_time=False, once=True, **options), decisions, warnings
     finally:
-        door.close()
+        action.close()
 
 
 def told(decisions: list[dict[str, Any]]) -> list[tuple[str, str | None, str | None]]:

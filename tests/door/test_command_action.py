@@ -11,8 +11,8 @@ import pytest
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
 from edgefr.door.command_action import CommandAction
+from edgefr.door.door_file import CommandSettings
 from edgefr.door.fresh_receiver import MAX_AGE_S, Action
-from edgefr.door.rules_file import CommandSettings
 from edgefr.errors import UnavailableError
 from tests.waiting import wait_for
 
@@ -70,8 +70,12 @@ def test_closing_ends_a_program_at_once(tmp_path: Path) -> None:
     action = Action("strike", opener, lambda _: None, lambda *failure: failures.append(failure))
     action.open(OPENING, monotonic())
     wait_for((tmp_path / "started").exists)
+    (tmp_path / "started").unlink()
+    action.open({**OPENING, "id": "2"}, monotonic())
     action.close()
-    assert failures == [("day", "strike", "it was ended by signal 9")]
+    reasons = ["it was ended by signal 9", "edgefr has ended"]
+    assert failures == [("day", "strike", reason) for reason in reasons]
+    assert not (tmp_path / "started").exists(), "what waits is not carried out any more"
 
 
 def test_a_program_that_is_missing_or_cannot_be_run_is_an_error_at_the_start(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import cv2
 import pytest
 
 from edgefr.manifest import Manifest, write_manifest
-from tests.camera.people import PatchDetector
+from edgefr.recognition.verifier import Verifier
+from tests.camera.brokers import free_port
+from tests.camera.people import PatchDetector, enrolled
 from tests.door.doors import ADA, EMPTY, STRANGER, Film
 from tests.gallery.people import thresholds
 from tests.liveness.nets import mean_net
@@ -29,24 +31,30 @@ name = "day"
 groups = ["staff"]
 when = ["always"]
 live = false
+cooldown_s = 0
 open = ["relay"]
 """
 
 
 @pytest.fixture
-def door(edgefr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Commands with the fake model in a folder with rules and a gallery that Ada is enrolled in."""
+def check(edgefr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`edgefr door check` of a door.toml in the current folder."""
     monkeypatch.chdir(tmp_path)
+    Path("door.toml").write_text(RULES)
+    return lambda *options: edgefr("door", "check", "door.toml", *options)
+
+
+@pytest.fixture
+def door(check: Any, edgefr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Commands with the fake model in a folder with rules, a film, and a gallery that Ada is enrolled in."""
     monkeypatch.setattr("edgefr.recognition.verifier.open_detector", lambda *_: PatchDetector())
     monkeypatch.setenv("EDGEFR_GALLERY", str(tmp_path / "people.gallery"))
     monkeypatch.setenv("EDGEFR_MODEL", "fake")
     monkeypatch.delenv("EDGEFR_GALLERY_KEY", raising=False)
     limits = thresholds((1e-2, 0.6), (1e-3, 0.7), (1e-5, 0.8))
     write_manifest(tmp_path / "fake", Manifest("onnx", "fake", thresholds=limits))
-    film(tmp_path / "enrol", Film((3, [(ADA, 50, 50)])))
-    assert edgefr("gallery", "enroll", "Ada", "--camera", "enrol", "--plain").code == 0
-    film(tmp_path / "film", Film((2.2, EMPTY), (2, [(STRANGER, 60, 60)]), (2, EMPTY), (2, [(ADA, 60, 60)])))
-    (tmp_path / "door.toml").write_text(RULES)
+    enrolled(tmp_path / "people.gallery", Verifier.open("fake"), {"Ada": ADA}).close()
+    film(tmp_path / "film", Film((2.2, EMPTY), (1.2, [(STRANGER, 60, 60)]), (1, [(ADA, 300, 60)])))
     return edgefr
 
 
@@ -113,12 +121,12 @@ def test_a_name_that_is_not_enrolled_is_told(door: Any) -> None:
     assert "the rules name Gracie, who is not enrolled" in door("watch", "film", "--rules", "door.toml").err
 
 
-def test_check_prints_the_rules(door: Any) -> None:
-    result = door("door", "check", "door.toml")
+def test_check_prints_the_rules(check: Any) -> None:
+    result = check()
     assert result.code == 0
     header, row = result.out.splitlines()
     assert header.split()[:3] == ["rule", "who", "when"]
-    assert row.split() == ["day", "Ada", "daily", "00:00-24:00", "gallery's", "no", "3", "5", "s", "no", "relay"]
+    assert row.split() == ["day", "Ada", "daily", "00:00-24:00", "gallery's", "no", "3", "0", "s", "no", "relay"]
 
 
 @pytest.mark.parametrize(
@@ -131,17 +139,55 @@ def test_check_prints_the_rules(door: Any) -> None:
         ("Mon 08:30", "Grace", 1, "day: no rule for this person"),
     ],
 )
-def test_check_says_what_would_happen(door: Any, at: str, person: str, code: int, answer: str) -> None:
+def test_check_says_what_would_happen(check: Any, at: str, person: str, code: int, answer: str) -> None:
     Path("door.toml").write_text(RULES.replace("always", "Mon-Fri 07:00-19:00"))
-    result = door("door", "check", "door.toml", "--at", at, "--person", person)
+    result = check("--at", at, "--person", person)
     assert result.code == code
     assert answer in result.out
-    told = door("door", "check", "door.toml", "--at", at, "--person", person, "--json")
+    told = check("--at", at, "--person", person, "--json")
     assert told.code == code
     assert (told.json["question"]["refused"]["day"] is None) == (code == 0)
 
 
-def test_check_answers_for_now_and_refuses_other_times(door: Any) -> None:
-    assert door("door", "check", "door.toml", "--person", "Ada").code == 0
+def test_check_answers_for_now_and_refuses_other_times(check: Any) -> None:
+    assert check("--person", "Ada").code == 0
     for wrong in ("Mo 08:30", "8:30", "tomorrow", "2027-13-01T08:30"):
-        assert "write such a time" in door("door", "check", "door.toml", "--at", wrong).sentence.lower()
+        assert "write such a time" in check("--at", wrong).sentence.lower()
+
+
+def test_every_kind_of_action_is_opened_and_what_fails_is_in_the_log(
+    door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens for the hook, the topic and Home Assistant; the relay is at a pin that is not there."""
+    gpiozero = pytest.importorskip("gpiozero")
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
+    monkeypatch.setattr(gpiozero.Device, "pin_factory", None)
+    secret = tmp_path / "hook.secret"
+    secret.write_text("whsec_" + "A" * 32)
+    secret.chmod(0o600)
+    port = free_port()
+    more = f"""
+[gpio.pin]
+pin = "GPIO17"
+[hook.controller]
+url = "http://127.0.0.1:{port}/open"
+secret_file = "{secret}"
+[mqtt.topic]
+url = "mqtt://127.0.0.1:{port}/open"
+[home_assistant]
+url = "mqtt://127.0.0.1:{port}"
+"""
+    Path("door.toml").write_text(
+        RULES.replace('open = ["relay"]', 'open = ["relay", "pin", "controller", "topic"]') + more
+    )
+    result = door("watch", "film", "--rules", "door.toml")
+    assert result.code == 0, result.err
+    assert "the door opens for Ada" in result.out
+    failed = [
+        event["detail"] for event in door("gallery", "audit", "--json").json["events"] if event["what"] == "failed"
+    ]
+    assert sorted(failed) == [
+        'door, rule "day": controller: edgefr has ended',
+        'door, rule "day": topic: edgefr has ended',
+    ]
+    assert "cannot send events to Home Assistant at mqtt://127.0.0.1" in result.err

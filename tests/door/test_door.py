@@ -206,6 +206,22 @@ def test_a_clock_that_jumps_keeps_the_door_closed(
     assert "the clock of this machine has jumped" in warnings[0]
 
 
+def test_a_clock_that_does_not_fit_the_gallery_keeps_the_door_closed(watcher: Watcher, gallery: FileGallery) -> None:
+    gallery.clock_notice = "the clock says 1970-01-01 00:00 UTC, which is 20,000.0 days before the latest use"
+    film = Film((2.2, EMPTY), (2, [(ADA, 60, 60)]))
+    assert watched(watcher, film) == [("refused", "Ada", Reason.CLOCK.value)]
+
+
+def test_a_frame_in_which_faces_were_not_searched_decides_nothing(watcher: Watcher) -> None:
+    film = Film((2.2, EMPTY), (2, [(ADA, 60, 60)]))
+    found = [watcher.process(one) for one in film.frames()]
+    with door_of(watcher, film) as (session, decisions, _):
+        (listener,) = session._listeners
+        for result in found:
+            listener.show(replace(result, searched=False))
+        assert decisions == []
+
+
 def test_the_clock_check_follows_corrections_and_finds_jumps() -> None:
     check = ClockCheck()
     for second in range(100):

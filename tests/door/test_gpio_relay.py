@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -17,9 +17,9 @@ from gpiozero.pins.mock import MockFactory
 
 from edgefr.camera.delivery import RefusedEventError
 from edgefr.camera.event_queue import Entry
+from edgefr.door.door_file import GpioSettings
 from edgefr.door.fresh_receiver import Action
 from edgefr.door.gpio_relay import GpioRelay
-from edgefr.door.rules_file import GpioSettings
 from edgefr.errors import MissingExtraError, UnavailableError
 from tests.waiting import wait_for
 
@@ -59,6 +59,7 @@ def test_a_relay_that_switches_low_is_high_at_rest(pin: Any) -> None:
 def test_another_opening_begins_the_pulse_anew(pin: Any) -> None:
     relay = GpioRelay("lock", GpioSettings("GPIO17", pulse_s=0.3))
     relay.deliver(ENTRY)
+    sleep(0.15)
     start = monotonic()
     relay.deliver(ENTRY)
     wait_for(lambda: not pin.state)

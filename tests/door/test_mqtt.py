@@ -19,10 +19,10 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgefr.door import fresh_receiver
+from edgefr.door.door_file import HomeAssistantSettings
 from edgefr.door.fresh_receiver import Action
 from edgefr.door.home_assistant import HomeAssistant, HomeAssistantListener, discovery
 from edgefr.door.mqtt_opener import MqttOpener
-from edgefr.door.rules_file import HomeAssistantSettings
 from tests.camera.brokers import broker, free_port, listens
 from tests.waiting import wait_for
 
@@ -56,7 +56,7 @@ def subscribed(port: int) -> Iterator[Subscriber]:
     subscriber, ready = Subscriber(), threading.Event()
     client = Client(CallbackAPIVersion.VERSION2)
     client.on_message = lambda _client, _data, message: subscriber.got.append(
-        (message.topic, message.payload, message.retain)
+        (message.topic, bytes(message.payload), message.retain)
     )
     client.on_subscribe = lambda *_: ready.set()
     client.connect("127.0.0.1", port)

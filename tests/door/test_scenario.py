@@ -19,9 +19,9 @@ from edgefr.camera.event_queue import Entry
 from edgefr.camera.watcher import Watcher
 from edgefr.detection.base import Face
 from edgefr.door import decision
+from edgefr.door.door_file import GpioSettings
 from edgefr.door.gpio_relay import GpioRelay
 from edgefr.door.rules import Reason
-from edgefr.door.rules_file import GpioSettings
 from edgefr.liveness.liveness_check import Liveness
 from edgefr.types import Image
 from tests.camera.people import frame

@@ -17,8 +17,8 @@ import pytest
 
 from edgefr.camera import delivery
 from edgefr.door import fresh_receiver
+from edgefr.door.door_file import HookSettings
 from edgefr.door.fresh_receiver import Action
-from edgefr.door.rules_file import HookSettings
 from edgefr.door.signed_hook import SignedHook, read_secret, signature
 from edgefr.errors import InvalidArgumentError, UnavailableError
 from tests.waiting import wait_for

@@ -18,7 +18,7 @@ pytest.importorskip("ncnn")
 from edgefr.engines import fastest_engine as module
 from edgefr.engines.device_profile import read_profile
 from edgefr.engines.engine_cache import delete_folder
-from edgefr.engines.engine_from_onnx import BuildFaces, ParityGateError
+from edgefr.engines.engine_from_onnx import BuildFaces, ParityGateError, engine_from_onnx
 from edgefr.engines.fastest_engine import fastest_engine, time_in_turns
 from edgefr.errors import EdgefrError
 from edgefr.recognition.recogniser import Recogniser
@@ -74,6 +74,17 @@ def test_the_fastest_is_built_and_measured_once(
     assert len(measured) == 1
     engines = [path.name for path in (tmp_path / "cache").iterdir()]
     assert len(engines) == 1, "engines that are slower are deleted"
+
+
+def test_an_engine_that_was_there_before_is_kept_if_it_is_slower(
+    own_model: Path, faces: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds(monkeypatch, onnxruntime_int8=1.0)
+    profile, sample = read_profile(None, "openvino"), BuildFaces(faces, None, faces)
+    wanted = engine_from_onnx(own_model, "int8", "openvino", profile, sample, tmp_path / "cache", lambda _: None)
+    assert choose(own_model, faces, tmp_path, "int8") == ("onnxruntime", "onnxruntime")
+    assert wanted.path.is_file()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_a_changed_model_is_measured_again(

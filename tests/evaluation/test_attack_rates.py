@@ -37,6 +37,16 @@ def test_no_error_among_few_people_is_no_proof() -> None:
     assert rates.apcer["print"].ci95 == pytest.approx((0.884, 1), abs=1e-3)
 
 
+def test_many_pictures_of_few_people_prove_less_than_those_of_many() -> None:
+    values = np.array([0.1, *[0.9] * 9] * 4, np.float32)
+    many = Scores("bona fide", values, np.array([f"person {n}" for n in range(40)]), 0)
+    few = Scores("bona fide", values, np.array(["Ada", *["Grace"] * 9] * 4), 0)
+    attacks = [scores("print", [0.1])]
+    (low, high), wide = (attack_rates(one, attacks, 0.5).bpcer.ci95 for one in (many, few))
+    assert 0 < low < 0.1 < high < 0.3
+    assert wide == (0, 1), "a resample may have Ada alone, or Grace alone"
+
+
 @given(LISTS, LISTS, st.floats(0, 1))
 def test_the_strict_threshold_is_the_lowest_that_keeps_the_rate(
     prints: list[float], screens: list[float], share: float

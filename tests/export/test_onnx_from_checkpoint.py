@@ -59,6 +59,21 @@ def test_half_weights_give_half_the_file_and_the_same_embeddings(checkpoint: Pat
     assert model_manifest(halved).held_out == HELD_OUT
 
 
+def test_half_weights_that_change_the_embeddings_are_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarse(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) == 4:
+                rounded = np.round(onnx.numpy_helper.to_array(tensor), 2)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
+
+    monkeypatch.setattr(module, "halve_weights", coarse)
+    with pytest.raises(EdgefrError, match=r"Leave out --half-weights.*Nothing was written"):
+        onnx_from_checkpoint(checkpoint, tmp_path / "half.onnx", astronaut_faces(2), half_weights=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def shape(value) -> list[object]:
     return [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefr.errors import EdgefrError, LockedError
+from edgefr.errors import EdgefrError, LockedError, UnavailableError
 from edgefr.gallery.crypto.encryption import DamagedError
 from edgefr.gallery.crypto.key_wrapping import NoSecret, Passphrase
 from edgefr.gallery.factory import open_gallery
 from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.model_binding import ModelBinding
+from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.rebuild import rebuild
 from edgefr.gallery.records import Event
 from edgefr.gallery.search import memory_index
@@ -355,3 +356,21 @@ def test_a_clock_that_is_set_back_does_not_bring_back_whom_another_process_has_r
         monkeypatch.setattr("edgefr.gallery.search.memory_index.time.time", lambda: now)
         assert gallery.names() == ["Grace"]
         assert [hit.name for hit in gallery.search(unit(0), 5)] == ["Grace"]
+
+
+def test_a_failure_after_a_removal_does_not_leave_the_person_in_the_index(
+    gallery: FileGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails when the pin reads the state of the gallery: the removal is on the disk by then."""
+    for number, name in enumerate(("Ada", "Grace")):
+        gallery.enrol(name, [sample(number)])
+
+    def fail() -> GalleryState:
+        raise UnavailableError("", "disk I/O error", "repair the disk")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(gallery._store, "state", fail)
+        with pytest.raises(UnavailableError):
+            gallery.remove("Ada")
+    assert gallery.names() == ["Grace"]
+    assert [hit.name for hit in gallery.search(unit(0), 5)] == ["Grace"]

@@ -201,7 +201,7 @@ def test_values_can_be_overridden() -> None:
         ("vib.schedule={steps=1}|views.blends=1.0", "views.blends to be below 1 with a table vib"),
         ("fusion.skip=none", 'fusion.skip to be "embeddings"'),
         ("base=paper.toml", "'base'"),
-        ("data.test_folds=[11]", "test_folds to be some"),
+        ("data.test_folds=[11]", "test_folds to be folds from 1 to 10"),
         ("data.limit=0", "data.limit to be at least 2"),
         ("seed=-1", "seed to be"),
         ("b.loss=arcface", "finetune to be adaface"),

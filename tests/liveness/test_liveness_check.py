@@ -12,7 +12,8 @@ pytest.importorskip("onnx")
 
 from edgefr.detection.base import Face
 from edgefr.errors import EdgefrError, InvalidArgumentError, WrongModelError
-from edgefr.liveness.liveness_check import LivenessCheck
+from edgefr.liveness.liveness_check import Liveness, LivenessCheck
+from edgefr.manifest import Manifest, write_manifest
 from edgefr.types import TEMPLATE, Image
 from tests.liveness.nets import mean_net
 
@@ -61,7 +62,7 @@ def test_the_window_of_a_net_has_its_scale(tmp_path: Path) -> None:
         net = mean_net(tmp_path / f"scale{scale:.0f}.onnx", spec, logits=False)
         shares.append(LivenessCheck([net]).check(image, FACE).score)
     assert shares[0] < 0.1
-    assert shares[1] == pytest.approx(0.75, abs=0.1)
+    assert shares[1] == pytest.approx(0.75, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,22 @@ def test_a_net_whose_convention_is_unknown_or_invalid_is_refused(
         LivenessCheck([mean_net(tmp_path / "net.onnx", spec)])
 
 
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({}, "a manifest without the scale"),
+        ({"scale": "2.7"}, "a manifest without the scale"),
+        ({"scale": 1e9}, "from 0.5 to 20"),
+        ({"scale": float("nan")}, "from 0.5 to 20"),
+    ],
+)
+def test_a_manifest_without_a_usable_scale_is_refused(tmp_path: Path, spec: dict[str, Any], found: str) -> None:
+    net = mean_net(tmp_path / "net.onnx", None)
+    write_manifest(net, Manifest("liveness", "net", spec=spec))
+    with pytest.raises(EdgefrError, match=found):
+        LivenessCheck([net])
+
+
 def test_a_net_of_one_number_is_refused(tmp_path: Path) -> None:
     """The softmax of one number is 1, so that every face would be a living one."""
     with pytest.raises(WrongModelError, match="an answer of one number"):
@@ -100,8 +117,15 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torn.with_suffix(".toml").write_text((tmp_path / "net.toml").read_text())
     with pytest.raises(EdgefrError):
         LivenessCheck([torn])
+    with pytest.raises(EdgefrError, match=r"found no file\. Check the path\.$"):
+        LivenessCheck([tmp_path / "missing.onnx"])
     with pytest.raises(EdgefrError, match="edgefr export"):
         LivenessCheck([tmp_path / "net.pth"])
+
+
+def test_a_score_that_equals_the_threshold_is_that_of_a_living_face() -> None:
+    assert Liveness(0.5, 0.5).live
+    assert not Liveness(0.4999, 0.5).live
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])

@@ -53,7 +53,7 @@ FORWARDED = """
 @contextmanager
 def nginx(folder: Path, page: str, headers: str) -> Iterator[tuple[int, ssl.SSLContext]]:
     """The port of a proxy of the page, and what a client trusts."""
-    _write_certificate(folder)
+    write_certificate(folder)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = CONFIGURATION.format(folder=folder, port=port, name=NAME, page=page.rstrip("/"), headers=headers)
@@ -73,7 +73,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _write_certificate(folder: Path) -> None:
+def write_certificate(folder: Path) -> None:
+    """Write `certificate.pem` and `key.pem` for NAME."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -21,6 +21,7 @@ from edgefr.gallery.file_gallery import FileGallery
 from edgefr.gallery.identifier import Identifier
 from edgefr.liveness.liveness_check import Liveness
 from edgefr.recognition.verifier import Verifier
+from edgefr.server.event_export import csv_from_events
 from edgefr.server.page_enrolment import FaceNotInViewError
 from edgefr.server.rate_limiter import RateLimiter
 from edgefr.server.request_body import UPLOAD
@@ -222,6 +223,14 @@ def test_events_are_downloaded_as_json_lines_and_csv(watcher: Watcher) -> None:
     assert row["name"] == "'=Áda"  # a spreadsheet does not run it as a formula
     assert (float(row["width"]), row["what"]) == (112, "identified")
     assert {"source", "identified"} <= {document["what"] for document in documents}
+
+
+def test_the_table_of_events_tells_attacks_and_decisions_of_a_door() -> None:
+    attack = {"what": "unknown", "name": None, "live": False, "liveness": 0.12}
+    refused = {"what": "refused", "name": "Ada", "rule": "staff", "reason": "outside the times of the rule"}
+    first, second = csv.DictReader(StringIO(csv_from_events([attack, refused])))
+    assert (first["what"], first["live"], first["liveness"]) == ("unknown", "False", "0.12")
+    assert (second["name"], second["rule"], second["reason"]) == ("Ada", "staff", "outside the times of the rule")
 
 
 def test_two_photographs_are_compared(served: str) -> None:

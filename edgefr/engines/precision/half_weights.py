@@ -36,9 +36,8 @@ def halve_weights(model: onnx.ModelProto) -> None:
             with np.errstate(over="ignore"):
                 half = library.numpy_helper.to_array(tensor).astype(np.float16)
             if not np.isfinite(half).all():
-                raise EdgefrError(
-                    "weights that FP16 can hold, below 65,504", f"a larger one in {tensor.name}", "export in FP32"
-                )
+                found, fix = f"a larger one in {tensor.name}", "leave out --half-weights"
+                raise EdgefrError("weights that FP16 can hold, below 65,504", found, fix)
             name = tensor.name
             casts.append(library.helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_widened", to=_FLOAT))
             tensor.CopyFrom(library.numpy_helper.from_array(half, f"{name}_half"))

@@ -25,6 +25,7 @@ from edgefr.gallery.crypto.encryption import (
     encrypt,
     new_key,
 )
+from edgefr.io.credentials import is_credential
 from edgefr.io.files import sync_path
 from edgefr.io.private_files import make_folder
 
@@ -74,7 +75,7 @@ class Passphrase:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file of 32 random bytes as hexadecimal digits, readable by its owner only.
+    """A file of 32 random bytes as hexadecimal digits, readable by its owner only, or a credential of the service.
 
     Attributes:
         path: The file.
@@ -130,7 +131,8 @@ class KeyFile:
                 f"The key file {self.path} cannot be read: {error.strerror}",
                 "pass the key file of the gallery as --key-file",
             ) from error
-        if mode & 0o077:
+        # systemd lets a service read its credentials by an access list, which the mode shows as a right of the group.
+        if mode & (0o007 if is_credential(self.path) else 0o077):
             raise LockedError(
                 "a key file that only its owner can read",
                 f"mode {mode:04o} at {self.path}",

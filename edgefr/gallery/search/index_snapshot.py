@@ -82,9 +82,14 @@ def read_people(store: SqliteStore) -> People:
     return people
 
 
-def save(store: SqliteStore, people: People) -> None:
+def save(store: SqliteStore, people: People) -> bool:
     """Write the parts that are not in the snapshot, and delete those that nobody can use, unless another process has
-    changed something since, or the file cannot be written now."""
+    changed something since, or the file cannot be written now.
+
+    Returns:
+        Whether parts were deleted. They may have people who are gone, and are in the file until it is erased.
+    """
+    deleted = False
     if people.unsaved or people.unused:
         with suppress(UnavailableError, DamagedError), store.saving() as table:
             header = store.header()
@@ -94,7 +99,9 @@ def save(store: SqliteStore, people: People) -> None:
                     table.delete(one)
                 for chunk in people.unsaved:
                     table.write((chunk.first, chunk.last), chunk.to_bytes())
+                deleted = bool(people.unused)
     people.unsaved.clear()
+    return deleted
 
 
 def update(change: SqliteTransaction) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from edgefr.errors import InvalidArgumentError, UnavailableError
 from edgefr.gallery.address import Address
+from edgefr.gallery.records import MAX_ID
 from edgefr.types import Floats
 
 HEADER, IMAGE, EVENT, CLOCK, CONTRACT = "header", "image", "event", "clock", "contract"
@@ -130,8 +131,8 @@ class GalleryStore(Protocol):
     def blobs(self, kind: str, owners: Sequence[int]) -> list[Blob]:
         """All blobs of a kind that belong to these people."""
 
-    def blob_page(self, kind: str, after: int) -> list[Blob]:
-        """The next `PAGE_ROWS` blobs of a kind with ids above `after`, without `extra`."""
+    def blob_page(self, kind: str, after: int, before: int = MAX_ID) -> list[Blob]:
+        """The next `PAGE_ROWS` blobs of a kind with ids above `after` and below `before`, without `extra`."""
 
     def changing(self, recover: Recover, wait: float) -> AbstractContextManager[None]:
         """Lock the gallery for a change; wait up to `wait` seconds for other clients.

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgefr.errors import EdgefrError, UnavailableError
 from edgefr.gallery.address import LITE, Address
+from edgefr.gallery.records import MAX_ID
 from edgefr.gallery.stores.base import (
     CALL_TIMEOUT_S,
     HEADER,
@@ -140,8 +141,9 @@ class MilvusStore:
                 break
         return found
 
-    def blob_page(self, kind: str, after: int) -> list[Blob]:
-        rows = self._query(self._blobs, f'kind == "{kind}" and id > {after}', BLOB_FIELDS[:-1], PAGE_ROWS)
+    def blob_page(self, kind: str, after: int, before: int = MAX_ID) -> list[Blob]:
+        condition = f'kind == "{kind}" and id > {after} and id < {before}'
+        rows = self._query(self._blobs, condition, BLOB_FIELDS[:-1], PAGE_ROWS)
         return [blob_from_row(row) for row in rows]
 
     @contextmanager

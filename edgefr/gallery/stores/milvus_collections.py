@@ -14,6 +14,7 @@ from edgefr.gallery.address import LITE, Address
 from edgefr.gallery.stores.base import CALL_TIMEOUT_S
 from edgefr.gallery.stores.milvus_errors import translate_milvus_errors
 from edgefr.gallery.stores.milvus_rows import BLOB_FIELDS, PERSON_FIELDS, blobs_schema, people_schema
+from edgefr.io.credentials import secret_value
 from edgefr.io.private_files import make_library_folder
 
 if TYPE_CHECKING:
@@ -147,5 +148,5 @@ def connect_milvus(address: Address) -> MilvusClient:
             make_library_folder(file)
             return client(str(file), timeout=CALL_TIMEOUT_S)
     with translate_milvus_errors(address):
-        token = os.environ.get(TOKEN_VARIABLE, "")
+        token = secret_value(TOKEN_VARIABLE) or ""
         return client(f"http://{address.authority}", token=token, timeout=CALL_TIMEOUT_S)

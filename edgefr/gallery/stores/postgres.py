@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefr.errors import EdgefrError, InvalidArgumentError, require_extra
 from edgefr.gallery.address import Address
+from edgefr.gallery.records import MAX_ID
 from edgefr.gallery.stores.base import (
     CALL_TIMEOUT_S,
     HEADER,
@@ -26,6 +27,7 @@ from edgefr.gallery.stores.base import (
 )
 from edgefr.gallery.stores.postgres_errors import translate_postgres_errors
 from edgefr.gallery.stores.postgres_vector import Vector, register_vector
+from edgefr.io.credentials import secret_value
 from edgefr.types import Floats
 
 if TYPE_CHECKING:
@@ -135,9 +137,10 @@ class PostgresStore:
     def blobs(self, kind: str, owners: Sequence[int]) -> list[Blob]:
         return self._select_blobs("kind = %s AND owner = ANY(%s)", kind, list(owners))
 
-    def blob_page(self, kind: str, after: int) -> list[Blob]:
-        query = f"SELECT kind, id, owner, body FROM {self._blobs} WHERE kind = %s AND id > %s ORDER BY id LIMIT %s"
-        return [Blob(*row) for row in self._run(query, kind, after, PAGE_ROWS)]
+    def blob_page(self, kind: str, after: int, before: int = MAX_ID) -> list[Blob]:
+        condition = "kind = %s AND id > %s AND id < %s"
+        query = f"SELECT kind, id, owner, body FROM {self._blobs} WHERE {condition} ORDER BY id LIMIT %s"
+        return [Blob(*row) for row in self._run(query, kind, after, before, PAGE_ROWS)]
 
     @contextmanager
     def changing(self, recover: Recover, wait: float) -> Iterator[None]:
@@ -237,6 +240,7 @@ def _connect(address: Address) -> Connection:
             host=address.host or None,
             port=address.port,
             user=address.user or None,
+            password=secret_value("PGPASSWORD"),
             connect_timeout=max(2, int(CALL_TIMEOUT_S)),
             options=" ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
             application_name="edgefr",

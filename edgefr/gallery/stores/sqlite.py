@@ -25,7 +25,7 @@ from edgefr.gallery.crypto.key_wrapping import Secret, lock_kind, unwrap_key, wr
 from edgefr.gallery.model_binding import ModelBinding
 from edgefr.gallery.pin import GalleryState
 from edgefr.gallery.record_checks import InvalidPerson
-from edgefr.gallery.records import MAX_ID, Event, FaceSample, Person
+from edgefr.gallery.records import MAX_ID, Event, FaceSample, NumberedEvent, Person
 from edgefr.gallery.stores.base import NoGalleryError
 from edgefr.gallery.stores.row_codec import MODULUS, Header, Row, RowCodec
 from edgefr.gallery.stores.sqlite_schema import (
@@ -243,6 +243,13 @@ class SqliteStore:
                 link, count = self._rows.link(link, number, encrypted), count + 1
         if (count, link) != (header.events, header.link):
             raise damaged(f"the log of {self.path}")
+
+    def event_page(self, which: str, number: int, limit: int) -> list[NumberedEvent]:
+        """Up to `limit` events; `which` is a condition of one number and an order. Gaps are not noticed."""
+        query = f"SELECT id, event FROM events WHERE {which} LIMIT ?"  # noqa: S608 (`which` is a text of this package)
+        with translate_errors(self.path):
+            rows = self._database.execute(query, (number, limit)).fetchall()
+        return [(one, self._rows.decrypt_event(one, encrypted)) for one, encrypted in rows]
 
     def check_log(self) -> None:
         """Verify the number of events and the latest ones. `events` verifies all of them, which takes longer."""

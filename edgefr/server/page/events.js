@@ -12,7 +12,14 @@ const SOURCE_TEXTS = {
   back: "Connection restored",
   ended: "Recording ended",
 };
-const TRACK_TEXTS = { identified: "is here", unknown: "is here", lost: "is no longer recognised", left: "left" };
+const TRACK_TEXTS = {
+  identified: "is here",
+  unknown: "is here",
+  lost: "is no longer recognised",
+  left: "left",
+  opened: "opened the door",
+  refused: "was not let in",
+};
 
 /** Load new events every second. */
 export function startEvents() {

@@ -201,6 +201,22 @@ def test_a_person_who_is_gone_is_gone_from_the_snapshot_at_once(
         assert "person 5" not in {hit.name for hit in gallery.search(unit(5), PEOPLE)}
 
 
+def test_a_name_of_the_snapshot_that_was_given_up_can_be_taken_again(filled: Opened) -> None:
+    with FileGallery.open(*filled) as gallery:
+        gallery.remove("person 5")
+        assert "person 5" not in gallery
+        with pytest.raises(EdgefrError, match="person 5 is not enrolled"):
+            gallery.remove("person 5")
+        gallery.enrol("person 5", [sample(99)])
+        gallery.rename("person 6", "Ada")
+        gallery.rename("person 7", "person 6")
+        assert len(gallery.samples("person 5")) == 1
+        assert len(gallery) == PEOPLE
+        expected = answers(gallery)
+    with FileGallery.open(*filled) as gallery:
+        assert answers(gallery) == expected
+
+
 def test_an_expired_person_in_the_snapshot_is_not_found(filled: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     with FileGallery.open(*filled) as gallery:
         gallery.import_all([entry(100 + n, time.time() + 3600) for n in range(4)], "an export")
@@ -220,7 +236,7 @@ def changed_by_an_older_version(
     """What a version of edgefr does that knows no snapshot."""
     with monkeypatch.context() as without:
         without.setattr(file_gallery, "update", lambda _change: None)
-        without.setattr(file_gallery, "save", lambda _store, _people: None)
+        without.setattr(file_gallery, "save", lambda _store, _people: False)
         without.setattr(file_gallery, "pack", lambda _change: [])
         with FileGallery.open(*opened) as gallery:
             change(gallery)
@@ -243,6 +259,18 @@ def test_changes_by_an_older_version_make_the_snapshot_stale(
     with FileGallery.open(*filled) as gallery:
         assert answers(gallery) == expected
     assert saved_names(filled) <= set(names_of(filled))
+
+
+def test_an_opening_erases_the_parts_of_people_whom_an_older_version_has_removed(
+    filled: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that watches stays open for months, and until then SQLite's log would cover the former parts only."""
+    former = [bytes(key) for key in stored(filled[0], "key")]  # type: ignore[call-overload]
+    changed_by_an_older_version(filled, monkeypatch, lambda gallery: gallery.remove("person 5"))
+    with FileGallery.open(*filled) as gallery:
+        content = filled[0].read_bytes()
+        assert gallery.traces == ""
+        assert not any(key in content for key in former)
 
 
 def test_an_older_version_finds_the_tables_that_it_knows(filled: Opened) -> None:
@@ -400,17 +428,34 @@ def test_parts_of_people_whom_another_process_has_removed_are_not_written(filled
     assert "person 5" not in saved_names(filled)
 
 
-def test_an_audit_finds_a_file_that_is_no_intact_database(filled: Opened) -> None:
-    """Page numbers of the tree of images are overwritten, which an opening from a snapshot does not read."""
-    database = sqlite3.connect(filled[0])
+def damage_the_tree_of_images(path: Path) -> None:
+    """Overwrite the number of cells of its first page, which an opening from a snapshot does not read."""
+    database = sqlite3.connect(path)
     ((page,),) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'images'")
     ((size,),) = database.execute("PRAGMA page_size")
     database.close()
-    with filled[0].open("r+b") as file:
-        file.seek((page - 1) * size + 3)  # number of cells of the page
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size + 3)
         file.write(b"\x00\x01")
+
+
+def test_an_audit_finds_a_file_that_is_no_intact_database(filled: Opened) -> None:
+    damage_the_tree_of_images(filled[0])
     with FileGallery.open(*filled) as gallery, pytest.raises(DamagedError):
         gallery.orphan_images()
+
+
+@pytest.mark.parametrize("snapshot", ["stale", "missing"])
+def test_an_opening_without_a_usable_snapshot_finds_it_too(
+    filled: Opened, monkeypatch: pytest.MonkeyPatch, snapshot: str
+) -> None:
+    if snapshot == "stale":
+        changed_by_an_older_version(filled, monkeypatch, lambda gallery: gallery.rename("person 5", "Ada"))
+    else:
+        edit(filled[0], "DELETE FROM snapshot")
+    damage_the_tree_of_images(filled[0])
+    with pytest.raises(DamagedError):
+        FileGallery.open(*filled)
 
 
 @pytest.mark.parametrize("locked", [False, True])

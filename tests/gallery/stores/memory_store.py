@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgefr.gallery.address import Address, StoreType
+from edgefr.gallery.records import MAX_ID
 from edgefr.gallery.stores.base import (
     HEADER,
     IMAGE,
@@ -93,8 +94,8 @@ class MemoryStore:
     def blobs(self, kind: str, owners: Sequence[int]) -> list[Blob]:
         return [blob for blob in self._tables.blobs.values() if blob.kind == kind and blob.owner in owners]
 
-    def blob_page(self, kind: str, after: int) -> list[Blob]:
-        found = [blob for blob in self._tables.blobs.values() if blob.kind == kind and blob.id > after]
+    def blob_page(self, kind: str, after: int, before: int = MAX_ID) -> list[Blob]:
+        found = [blob for blob in self._tables.blobs.values() if blob.kind == kind and after < blob.id < before]
         return [replace(blob, extra=b"") for blob in sorted(found, key=lambda blob: blob.id)[:PAGE_ROWS]]
 
     @contextmanager

@@ -22,7 +22,7 @@ from edgefr.gallery.address import LITE, POSTGRES, Address
 from edgefr.gallery.base import Gallery
 from edgefr.gallery.crypto.key_wrapping import KeyFile, Passphrase, Secret
 from edgefr.gallery.factory import create_gallery, gallery_exists, open_gallery
-from edgefr.gallery.records import FaceSample, Person, fuse_template
+from edgefr.gallery.records import Event, FaceSample, NumberedEvent, Person, fuse_template
 from edgefr.gallery.stores import writer_lease
 from edgefr.gallery.stores.base import PAGE_ROWS
 from edgefr.gallery.transfer import Export, export_gallery, import_people
@@ -539,3 +539,51 @@ def test_names_of_every_script_survive(gallery: Gallery) -> None:
     for name in ("Ḽơᶉëᶆ ȋṕšᶙṁ", "李小龍", 'O\'Brien "x" \\'):
         gallery.enrol(name, [sample(len(name))])
         assert json.loads(json.dumps(gallery.person(name).name)) == name
+
+
+def test_people_are_read_in_pages_and_by_id(gallery: Gallery) -> None:
+    for number in range(5):
+        gallery.enrol(f"person {number}", [sample(number)])
+    gallery.enrol("gone soon", [sample(9)], expires_in_s=0.01)
+    time.sleep(0.02)
+    people: list[Person] = []
+    while page := gallery.people_after(people[-1].id if people else 0, 2):
+        assert len(page) <= 2
+        people += page
+    assert sorted(person.name for person in people) == [f"person {number}" for number in range(5)]
+    assert [person.id for person in people] == sorted(person.id for person in people)
+    gallery.rename(people[0].name, "renamed")
+    found = gallery.person_of_id(people[0].id)
+    assert found is not None
+    assert found.name == "renamed"
+    gallery.remove("renamed")
+    assert gallery.person_of_id(people[0].id) is None
+
+
+def test_the_log_is_read_in_pages_from_both_ends(gallery: Gallery) -> None:
+    for number in range(7):
+        gallery.log([Event(1000.0 + number, "matched", str(number))])
+    everything = [event.name for event in gallery.events()]
+    back: list[NumberedEvent] = []
+    while page := gallery.events_before(back[-1][0] if back else None, 3):
+        back += page
+    assert [event.name for _, event in back] == everything[::-1]
+    forward: list[NumberedEvent] = []
+    while page := gallery.events_after(forward[-1][0] if forward else 0, 3):
+        forward += page
+    assert forward == back[::-1]
+    assert gallery.events_before(0, 3) == []
+
+
+def test_a_page_of_a_long_log_is_found_however_its_events_lie(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stores give the rows of a database in the order of ids, so the newest ones are searched for."""
+    for module in ("base", "postgres", "milvus"):
+        monkeypatch.setattr(f"edgefr.gallery.stores.{module}.PAGE_ROWS", 4)
+    monkeypatch.setattr("edgefr.gallery.database_people.PAGE_ROWS", 4)
+    gallery.log([Event(1000.0 + number, "matched", str(number)) for number in range(30)])
+    assert [event.name for _, event in gallery.events_before(None, 2)] == ["29", "28"]
+    newest = gallery.events_before(None, 20)
+    assert [event.name for _, event in newest] == [str(number) for number in range(29, 9, -1)]
+    assert [event.name for _, event in gallery.events_before(newest[-1][0], 3)] == ["9", "8", "7"]

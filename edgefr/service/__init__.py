@@ -1,0 +1,1 @@
+"""edgefr as a service of systemd."""
