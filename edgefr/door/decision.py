@@ -1,7 +1,7 @@
 """Decide whether a door opens: a pure function of rules, faces, time and what it remembers.
 
 It says no unless everything says yes. A person who is refused for a passing reason, such as the time or a cooldown, is
-judged again with the next frame. One track opens a rule once.
+judged again with the next frame. One appearance of a person, which is a track with a name, opens a rule once.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _verdicts(rules: Sequence[Rule], face: Face, memory: Memory, moment: Moment)
         yield Decision("", reason, () if name is None else (name,), (face.track,))
         return
     for rule in concerned:
-        if (rule.name, face.track) not in memory.passed:
+        if (rule.name, face.track, name) not in memory.passed:
             yield _verdict(rule, face, name, memory, moment)
 
 
@@ -112,7 +112,7 @@ def _remember(memory: Memory, verdict: Decision, at: float) -> Memory:
         return replace(
             memory,
             opened_at={**memory.opened_at, verdict.rule: at},
-            passed=memory.passed | {(verdict.rule, track) for track in verdict.tracks},
+            passed=memory.passed | {(verdict.rule, *pair) for pair in zip(verdict.tracks, verdict.names, strict=True)},
             qualified={key: entry for key, entry in memory.qualified.items() if key[0] != verdict.rule},
         )
     kept = {

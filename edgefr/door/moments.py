@@ -85,7 +85,7 @@ class Memory:
         first_tracks: Tracks that were in view at the start.
         held: Person who was in view at the start -> time at which they were last in view.
         opened_at: Rule -> time of its last opening.
-        passed: Rule and track that it has opened for.
+        passed: Rule, track and person that it has opened for.
         qualified: Rule and person who meets it -> track and time, for rules that need two people.
         told: Track, rule and reason that were told already.
         waiting: Track and rule -> the reason that is told if the track ends with it.
@@ -98,7 +98,7 @@ class Memory:
     first_tracks: frozenset[int] = frozenset()
     held: Mapping[str, float] = field(default_factory=dict)
     opened_at: Mapping[str, float] = field(default_factory=dict)
-    passed: frozenset[tuple[str, int]] = frozenset()
+    passed: frozenset[tuple[str, int, str]] = frozenset()
     qualified: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     told: frozenset[tuple[int, str, Reason]] = frozenset()
     waiting: Mapping[tuple[int, str], Decision] = field(default_factory=dict)

@@ -109,7 +109,7 @@ class SystemdUnit:
             "",
             "[Service]",
             "Type=notify",
-            f"ExecStart={' '.join(map(quote, command))}",
+            f"ExecStart={' '.join(map(quote_argument, command))}",
             "Restart=on-failure",
             "RestartSec=10",
             f"WatchdogSec={WATCHDOG_S}",
@@ -164,15 +164,20 @@ def unit_name(name: str) -> str:
     return f"edgefr-{name}.service"
 
 
+def quote_argument(text: str) -> str:
+    """A word of a command line, in which variables would be replaced; see systemd.service(5), "Command lines"."""
+    return quote(text).replace("$", "$$")
+
+
 def quote(text: str) -> str:
-    """A word of a command line or an assignment in a unit file, see systemd.service(5), "Command lines".
+    """A word of a list in a unit file, see systemd.syntax(7), "Quoting".
 
     Raises:
         InvalidArgumentError: It has control characters, which a unit file cannot hold.
     """
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
         raise InvalidArgumentError("options without control characters", repr(text), "leave them out")
-    doubled = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    doubled = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return doubled if re.fullmatch(r"[\w@%+=:,./$-]+", doubled) else f'"{doubled}"'
 
 

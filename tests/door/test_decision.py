@@ -66,6 +66,13 @@ def test_an_enrolled_person_opens_once() -> None:
     assert play.wait(20, ADA) == []
 
 
+def test_another_person_whom_the_tracker_takes_for_the_first_one_opens_too() -> None:
+    play = Play()
+    assert opened(play.show(ADA)) == [("Ada",)]
+    assert reasons(play.show(replace(ADA, name="Grace"))) == [Reason.COOLDOWN]
+    assert opened(play.wait(6, replace(ADA, name="Grace"))) == [("Grace",)]
+
+
 def test_who_comes_again_opens_again() -> None:
     play = Play()
     assert opened(play.show(ADA)) == [("Ada",)]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefr.errors import InvalidArgumentError
-from edgefr.service.systemd_unit import DEVICES, SystemdUnit, quote
+from edgefr.service.systemd_unit import DEVICES, SystemdUnit, quote_argument
 
 MOST_EXPOSURE = 2.0
 
@@ -67,6 +67,10 @@ def test_the_unit_keeps_what_the_documentation_promises(line: str) -> None:
     assert line in unit().text().splitlines()
 
 
+def test_a_variable_is_not_a_command_line() -> None:
+    assert 'Environment="EDGEFR_CONFIG=/etc/100%% $HOME.toml"' in unit(config=Path("/etc/100% $HOME.toml")).text()
+
+
 def test_a_service_without_devices_sees_none(tmp_path: Path) -> None:
     assert "PrivateDevices=yes" in unit().text()
     camera = unit(devices=frozenset({"camera"})).text()
@@ -91,7 +95,7 @@ def test_memory_is_executable_only_for_runtimes_that_need_it(writes: bool) -> No
     ],
 )
 def test_options_are_quoted(word: str, quoted: str) -> None:
-    assert quote(word) == quoted
+    assert quote_argument(word) == quoted
 
 
 def as_systemd_reads(word: str) -> str:
@@ -103,7 +107,7 @@ def as_systemd_reads(word: str) -> str:
 @given(st.text(max_size=20) | st.text("%$\"\\ '", max_size=9))
 def test_an_option_is_read_as_it_was_given(word: str) -> None:
     try:
-        quoted = quote(word)
+        quoted = quote_argument(word)
     except InvalidArgumentError:
         assert any(ord(letter) < 32 or ord(letter) == 127 for letter in word)
         return
