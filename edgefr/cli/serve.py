@@ -22,7 +22,7 @@ from edgefr.cli.options import (
 )
 from edgefr.cli.output import warn
 from edgefr.cli.service_log import note, with_log_format
-from edgefr.cli.tokens import TokensOption, tokens_path
+from edgefr.cli.tokens import DEFAULT_NAME, TokensOption, named_tokens
 from edgefr.errors import InvalidArgumentError, NoThresholdError, require_extra
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def serve(
     verifier.liveness = liveness_check(liveness, liveness_threshold)
     if verifier.liveness is None:
         note(NO_LIVENESS)
-    verifier.threshold(threshold, fmr)  # loads the recogniser, so that the first request need not wait
+    verifier.threshold(threshold, fmr)  # a model without one is an error now, and not at the first request
     with ExitStack() as stack:
         opened = stack.enter_context(open_or_create(access, plain, verifier))
         identifier = Identifier(verifier, opened, fpir, threshold, lambda text: warn(f"edgefr: {text}"))
@@ -133,14 +133,15 @@ def serve(
         server.run()
 
 
-def _accepted_tokens(path: Path | None) -> TokenSet:
-    """The tokens of the environment and of the file. The default file need not exist."""
+def _accepted_tokens(tokens: Path | None) -> TokenSet:
+    """The tokens of the environment and of the file. The default file need not exist, nor a home directory."""
+    from edgefr.io.user_folders import user_folder
     from edgefr.server.api.tokens import TokenSet, read_tokens, tokens_of_environment
 
-    found, file = tokens_of_environment(), tokens_path(path)
-    if path is not None or file.is_file():
-        found += read_tokens(file)
-    return TokenSet(found)
+    found, file = tokens_of_environment(), named_tokens(tokens)
+    if file is None and (home := user_folder("data")) is not None and (home / DEFAULT_NAME).exists():
+        file = home / DEFAULT_NAME
+    return TokenSet(found if file is None else [*found, *read_tokens(file)])
 
 
 def _check_threshold(identifier: Identifier) -> None:

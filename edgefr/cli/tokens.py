@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgefr.server.api.tokens import Token
 
 TOKENS_VARIABLE = "EDGEFR_TOKENS"
+DEFAULT_NAME = "api.tokens"
+"""In the user's data folder."""
 
 TokensOption = Annotated[
     Path | None,
@@ -90,12 +92,17 @@ def remove(name: NameArgument, tokens: TokensOption = None) -> None:
 
 def tokens_path(tokens: Path | None) -> Path:
     """The file of the tokens: --tokens, else $EDGEFR_TOKENS, else one in the user's data folder."""
-    if named := tokens or os.environ.get(TOKENS_VARIABLE):
-        return Path(named)
+    if (named := named_tokens(tokens)) is not None:
+        return named
     from edgefr.io.user_folders import require_user_folder
 
     fix = f"name the file with --tokens or ${TOKENS_VARIABLE}"
-    return require_user_folder("data", "the tokens of the API", fix) / "api.tokens"
+    return require_user_folder("data", "the tokens of the API", fix) / DEFAULT_NAME
+
+
+def named_tokens(tokens: Path | None) -> Path | None:
+    """The file that --tokens or $EDGEFR_TOKENS names; None if neither does."""
+    return Path(named) if (named := tokens or os.environ.get(TOKENS_VARIABLE)) else None
 
 
 def _read(path: Path) -> list[Token]:

@@ -20,7 +20,7 @@ from edgefr.server.trusted_proxies import TrustedProxies
 MAX_CONNECTIONS = 256
 MAX_OF_ADDRESS = 128
 """Connections at once, in total and of one address; that of a proxy has the total."""
-BACKLOG = 128
+BACKLOG = 64
 """Connections that are accepted before the limit is checked, and those that wait in the kernel."""
 RESERVED_FILES = 64 + 2 * BACKLOG
 """Descriptors that are left for cameras, galleries and files."""

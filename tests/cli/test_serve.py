@@ -56,9 +56,18 @@ def test_tokens_are_made_listed_and_removed(edgefr, tokens: Path) -> None:
         (("--tokens", "missing"), "expected a file of tokens at missing, found No such file or directory"),
     ],
 )
-def test_what_cannot_be_served_is_told_before_anything_is_opened(edgefr, tokens: Path, arguments, sentence) -> None:
+def test_what_cannot_be_served_is_told_before_anything_is_opened(
+    edgefr, tokens: Path, arguments, sentence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGEFR_TOKENS")
     assert sentence in edgefr("serve", *arguments, "--gallery", "people.gallery", "--plain").sentence
     assert not Path("people.gallery").exists()
+
+
+def test_a_file_of_tokens_that_is_named_must_exist(edgefr, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a server would accept other tokens than its operator thinks."""
+    monkeypatch.setenv("EDGEFR_API_ADMIN_TOKEN", "x" * 16)
+    assert f"expected a file of tokens at {tokens}" in edgefr("serve", "--gallery", "g", "--plain").sentence
 
 
 class Server(NamedTuple):
