@@ -77,7 +77,7 @@ def test_a_session_shows_that_it_lives_while_its_source_gives_nothing(
     finally:
         session.stop()
         ended.set()
-        thread.join(10)
+        thread.join()
     assert session.frames == 0
 
 
