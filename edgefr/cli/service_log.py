@@ -38,7 +38,7 @@ LogFormatOption = Annotated[
         "json, events are not printed as sentences. Default: $EDGEFR_LOG_FORMAT, then text.",
     ),
 ]
-SIGN_IN_CODE = re.compile(r"#code=\S+")
+SIGN_IN_CODE = re.compile(r"#code=[\w-]+")
 """The part of a link that signs in. Whoever can read a journal must not become an admin of the page."""
 
 

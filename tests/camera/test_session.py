@@ -67,7 +67,8 @@ def test_a_session_shows_that_it_lives_while_its_source_gives_nothing(
         def frames(self) -> Iterator[Frame]:
             if self.live:
                 ended.wait()
-            yield frame(3600.0)
+            else:
+                yield frame(3600.0)
 
     monkeypatch.setattr("edgefr.camera.latest_frame.IDLE_S", 0.01)
     source, ended, signs = Quiet(), threading.Event(), []
@@ -80,7 +81,7 @@ def test_a_session_shows_that_it_lives_while_its_source_gives_nothing(
     finally:
         session.stop()
         ended.set()
-        thread.join(10)
+        thread.join()
     assert session.frames == 0
 
 
