@@ -300,5 +300,5 @@ def test_the_digest_of_a_model_does_not_depend_on_its_manifest(tmp_path: Path) -
 def test_other_files_than_onnx_have_no_digest(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "a.onnx").write_bytes(content)
-    with pytest.raises(EdgefrError, match="expected an ONNX model in"):
+    with pytest.raises(EdgefrError, match=r"expected an ONNX model in|found no file"):
         model_digest(tmp_path / "a.onnx")

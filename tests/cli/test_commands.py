@@ -176,7 +176,7 @@ def test_bench_times_a_random_pair_in_int8_too(tmp_path: Path) -> None:
     rows = _int8_candidates(pair)
     assert {(runtime, precision) for _, runtime, precision in rows} >= {("onnxruntime", "int8"), ("openvino", "int8")}
     assert {graph_precision(file).name for file, _, _ in rows} == {"int8"}
-    assert rows[0][0].stat().st_size < 0.4 * pair.stat().st_size
+    assert rows[0][0].stat().st_size < 0.6 * pair.stat().st_size, "the weights of mini are stored in FP16"
 
 
 def test_bench_refuses_what_is_no_model(edgefr, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
+# Imported before a group is made, as in `training.common.parallel`: otherwise threads may abort a process at its end.
+pytest.importorskip("torch.distributed.nn")
 
 from torch import distributed as dist  # noqa: E402
 from torch import multiprocessing  # noqa: E402
